@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The contract between the kernel programs and isotrace/events.py: tests/test_layout.py compiles this file
+ * and compares every offset with the numpy dtypes there.
+ *
+ * A record in the ring is one struct event, then `blobs` captures: a struct blob each, its bytes, and padding to a
+ * multiple of 8. Records are padded so that record and ring header together are a multiple of RECORD_ALIGN bytes:
+ * the reader finds all records of a chunk with a few vector operations (isotrace/ring.py).
+ */
+#ifndef ISOTRACE_EVENT_H
+#define ISOTRACE_EVENT_H
+
+#define RECORD_ALIGN 32
+#define RING_HEADER 8
+
+enum event_kind {
+	KIND_CALL = 0,		/* a call that returned, or never will (exit, exit_group) */
+	KIND_EXEC_ENTER = 1,	/* path and argv of an execve(at) before it ran: see trace.c */
+	KIND_EXEC_NAME = 2,	/* the file that was executed, from linux_binprm */
+	KIND_TASK_EXIT = 3,	/* a thread ended; `result` is its wait status */
+	KIND_SIGNAL = 4,	/* a signal is delivered; `result` is its number, the first blob its siginfo */
+	KIND_UNFINISHED = 5,	/* made in user space from /proc: a call that a thread is inside of */
+};
+
+enum event_abi { ABI_X86_64 = 0, ABI_X32 = 1, ABI_I386 = 2 };
+
+struct event {
+	u64 time;		/* ns, CLOCK_MONOTONIC, when the call returned */
+	u64 duration;		/* ns in the call; 0 when not measured */
+	u32 pid;		/* thread group */
+	u32 tid;
+	u32 ppid;		/* thread group of real_parent */
+	u32 uid;		/* real uid */
+	u32 number;		/* the ABI's own call number */
+	u16 slot;		/* index into calls, captures and counters */
+	u8 kind;
+	u8 blobs;
+	s64 result;
+	u64 args[6];
+	char comm[16];
+	u32 size;		/* bytes of event and blobs, without the padding at the end */
+	u8 abi;
+	u8 pad[3];
+};
+
+enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2 };
+
+/* What a blob is of its argument: the thing pointed to, or a part that this points to in turn. */
+enum blob_part { PART_SELF = 0, PART_IOV = 1, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4 };
+
+struct blob {
+	u8 arg;
+	u8 part;
+	u8 state;
+	u8 pad;
+	u16 size;		/* bytes that follow */
+	u16 pad2;
+	u64 full;		/* bytes that the argument has; of a string 0, or its address if that could not be read */
+};
+
+/* Call slots: x86-64 and x32 share the first half by number, i386 has the second; the last of each is "no such call". */
+#define SLOTS 2048
+#define SLOT_I386 1024
+#define SLOT_UNKNOWN 1023
+
+enum capture_op {
+	OP_NONE = 0,
+	OP_STRING = 1,		/* NUL-terminated, at most `limit` bytes */
+	OP_BYTES = 2,		/* `unit` bytes × the length found by `length` */
+	OP_IOVEC = 3,		/* an array of iovec and its buffers */
+	OP_MSGHDR = 4,		/* a msghdr, its name, its iovec and its control data */
+};
+
+enum capture_length {
+	LEN_ONE = 0,
+	LEN_RESULT = 8,
+	/* 1…6: the value of argument n - 1; 17…22: the u32 that argument n - 17 points to */
+	LEN_POINTER = 17,
+};
+
+struct capture {
+	u8 op;
+	u8 arg;
+	u8 length;
+	u8 on_success;		/* read only if the call did not fail */
+	u16 unit;
+	u16 limit;		/* bytes */
+};
+
+#define CAPTURES 5
+
+/* Counters that are not of one call. */
+enum tally { TALLY_NOT_FOLLOWED = 0, TALLY_EXTRAS_LOST = 1, TALLIES = 2 };
+
+struct captures {
+	struct capture list[CAPTURES];
+};
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Who is watched. The target is compiled in; each FILTER_ constant that is defined is one condition, all must hold.
+ *
+ *	SELF			never matched: isotrace's own thread group
+ *	FILTER_PPID=N		thread group of real_parent, as it is now
+ *	FILTER_PID=N		thread group
+ *	FILTER_UID=N		real uid
+ *	FILTER_COMM_0, _1	the 16 bytes of the name, as two integers
+ *	FILTER_CGROUP=ID, FILTER_CGROUP_LEVEL=N	in that cgroup or below it
+ *	FILTER_TREE		in `tree`
+ *	FOLLOW			or a descendant of what has matched, kept in `family`
+ */
+#ifndef ISOTRACE_FILTER_H
+#define ISOTRACE_FILTER_H
+
+#define MEMBER_ARMED 1		/* a command not yet started: watched from its execve on */
+#define MEMBER_ACTIVE 2
+
+struct who {
+	u64 task;
+	u32 pid;
+	u32 ppid;
+};
+
+#if defined(FILTER_TREE)
+BPF_HASH(tree, u32, u32, 65536);
+#endif
+#if defined(FOLLOW)
+BPF_HASH(family, u32, u32, 65536);
+#endif
+#if defined(FILTER_TREE) || defined(FOLLOW)
+/* child → parent of every fork seen while the maps above are being filled from /proc */
+BPF_HASH(born, u32, u32, 65536);
+BPF_ARRAY(seeding, u32, 1);
+#endif
+
+/*
+ * The kernel's helpers under names of our own: for each call to bpf_probe_read_user by its name, BCC reads all of /proc/kallsyms to see
+ * whether the kernel has it (0.1 s each); isotrace needs 5.8 for the ring buffer, which is younger.
+ */
+static long (*read_user)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user;
+static long (*read_user_string)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_user_str;
+static long (*read_kernel)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_kernel;
+static long (*read_kernel_string)(void *to, u32 size, const void *from) = (void *)BPF_FUNC_probe_read_kernel_str;
+
+static __always_inline u64 read_u64(u64 address)
+{
+	u64 value = 0;
+
+	read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u32 read_u32(u64 address)
+{
+	u32 value = 0;
+
+	read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u32 parent_of(u64 task)
+{
+	return read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID);
+}
+
+static __always_inline int in_tree(u32 pid)
+{
+#if defined(FILTER_TREE)
+	u32 *state = tree.lookup(&pid);
+
+	return state && *state == MEMBER_ACTIVE;
+#else
+	return 1;
+#endif
+}
+
+static __always_inline int is_target(struct who *who)
+{
+#if defined(FILTER_PID)
+	if (who->pid != FILTER_PID)
+		return 0;
+#endif
+#if defined(FILTER_PPID)
+	if (who->ppid != FILTER_PPID)
+		return 0;
+#endif
+#if defined(FILTER_UID)
+	if ((u32)bpf_get_current_uid_gid() != FILTER_UID)
+		return 0;
+#endif
+#if defined(FILTER_COMM_0)
+	u64 comm[2] = {};
+
+	bpf_get_current_comm(comm, sizeof(comm));
+	if (comm[0] != FILTER_COMM_0 || comm[1] != FILTER_COMM_1)
+		return 0;
+#endif
+#if defined(FILTER_CGROUP)
+	if (bpf_get_current_ancestor_cgroup_id(FILTER_CGROUP_LEVEL) != FILTER_CGROUP)
+		return 0;
+#endif
+	return in_tree(who->pid);
+}
+
+/* Fills `who` for the current task and says whether it is watched. */
+static __always_inline int is_watched(struct who *who)
+{
+	who->pid = bpf_get_current_pid_tgid() >> 32;
+	if (who->pid == SELF)
+		return 0;
+	who->task = bpf_get_current_task();
+	who->ppid = parent_of(who->task);
+	if (is_target(who))
+		return 1;
+#if defined(FOLLOW)
+	u32 pid = who->pid;
+	u32 *state = family.lookup(&pid);
+
+	return state != NULL;
+#else
+	return 0;
+#endif
+}
+
+#endif

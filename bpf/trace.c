@@ -1,0 +1,754 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Logging: every call of the watched tasks becomes one record in the ring `events`.
+ *
+ * on_exit, on the raw tracepoint sys_exit, filters and then tail-calls the program that the call's slot of `exits` holds: one program per shape of
+ * arguments. An empty slot ends there: the call was not asked for. pt_regs still holds number and arguments, and the memory that the call touched
+ * is resident by then. on_enter does the same for the calls that do not come back, or not as they went.
+ *
+ * Constants: see filter.h; OFF_… from the kernel's BTF (isotrace/kernel/btf.py); RING_PAGES; WATERMARK (bytes); MEASURE_TIME.
+ */
+#include <linux/types.h>
+#include "event.h"
+#include "filter.h"
+
+#define TS_COMPAT 0x0002
+#define X32_BIT 0x40000000
+#define MEMORY 28672		/* bytes of captures that a record can hold */
+#define STRING_MAX 4096
+#define IOVECS 8
+#define ARGUMENTS 32
+#define VARIABLES 256
+#define SIGINFO 48		/* bytes of struct kernel_siginfo: all of its fields, none of its padding */
+#define UCONTEXT_AX 144
+#define UCONTEXT_MASK 296
+#define ENOSYS 38
+
+BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+BPF_PROG_ARRAY(exits, SLOTS);
+BPF_PROG_ARRAY(enters, SLOTS);
+BPF_PERCPU_ARRAY(seen, u64, SLOTS);
+BPF_PERCPU_ARRAY(lost, u64, SLOTS);
+BPF_PERCPU_ARRAY(tally, u64, TALLIES);
+BPF_ARRAY(captures, struct captures, SLOTS);
+#if defined(MEASURE_TIME)
+BPF_HASH(started, u32, u64, 131072);
+#endif
+
+struct registers {
+	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+
+/* One record under construction. The slack at the end lets a bounded copy start anywhere below MEMORY. */
+struct scratch {
+	struct event event;
+	char memory[MEMORY];
+	char slack[STRING_MAX - sizeof(struct event) - sizeof(u64)];
+	u32 sent;		/* bytes since the reader was last woken */
+};
+BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
+
+static __always_inline struct scratch *get_scratch(void)
+{
+	u32 zero = 0;
+
+	return scratches.lookup(&zero);
+}
+
+static __always_inline u8 abi_of(u64 task, s64 number)
+{
+	if (read_u32(task + OFF_THREAD_INFO + OFF_STATUS) & TS_COMPAT)
+		return ABI_I386;
+	return number >= 0 && (number & X32_BIT) ? ABI_X32 : ABI_X86_64;
+}
+
+static __always_inline u32 slot_of(u8 abi, s64 number)
+{
+	u32 base = abi == ABI_I386 ? SLOT_I386 : 0;
+	u64 index = abi == ABI_X32 ? number & ~(s64)X32_BIT : (u64)number;
+
+	return base + (index < SLOT_UNKNOWN ? (u32)index : SLOT_UNKNOWN);
+}
+
+static __always_inline void count(u32 slot, int delivered)
+{
+	u64 *value = seen.lookup(&slot);
+
+	if (value)
+		(*value)++;
+	if (delivered)
+		return;
+	value = lost.lookup(&slot);
+	if (value)
+		(*value)++;
+}
+
+/* What identifies the task and the call; the tail-called program adds the rest. */
+static __always_inline void begin(struct event *event, struct who *who, u8 abi, s64 number, u32 slot)
+{
+	event->pid = who->pid;
+	event->tid = (u32)bpf_get_current_pid_tgid();
+	event->ppid = who->ppid;
+	event->uid = (u32)bpf_get_current_uid_gid();
+	event->number = (u32)number;
+	event->slot = slot;
+	event->kind = KIND_CALL;
+	event->blobs = 0;
+	event->duration = 0;
+	event->abi = abi;
+	event->size = sizeof(*event);
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+}
+
+static __always_inline void set_args(struct event *event, struct registers *regs)
+{
+	if (event->abi == ABI_I386) {
+		event->args[0] = (u32)regs->bx;
+		event->args[1] = (u32)regs->cx;
+		event->args[2] = (u32)regs->dx;
+		event->args[3] = (u32)regs->si;
+		event->args[4] = (u32)regs->di;
+		event->args[5] = (u32)regs->bp;
+	} else {
+		event->args[0] = regs->di;
+		event->args[1] = regs->si;
+		event->args[2] = regs->dx;
+		event->args[3] = regs->r10;
+		event->args[4] = regs->r8;
+		event->args[5] = regs->r9;
+	}
+}
+
+/* The reader looks at the ring some times a second; it is woken only for every WATERMARK bytes that this CPU has sent. */
+static __always_inline u64 wakeup(struct scratch *scratch, u32 size)
+{
+	scratch->sent += size;
+	if (scratch->sent < WATERMARK)
+		return BPF_RB_NO_WAKEUP;
+	scratch->sent = 0;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+/* Sends the record; returns whether there was room. */
+static __always_inline int send(struct scratch *scratch)
+{
+	u32 size = scratch->event.size + RING_HEADER;
+
+	size = ((size + RECORD_ALIGN - 1) & ~(RECORD_ALIGN - 1)) - RING_HEADER;
+	asm volatile("" : "+r"(size));
+	size &= 0x7fff;
+	if (size > sizeof(struct event) + MEMORY)
+		return 0;
+	return events.ringbuf_output(scratch, size, wakeup(scratch, size)) == 0;
+}
+
+/* ---- captures ---------------------------------------------------------------------------------------------- */
+
+/* A blob at the end of the record, or NULL when the record is full. */
+static __always_inline struct blob *new_blob(struct scratch *scratch, u8 arg, u8 part, u64 full)
+{
+	u32 at = scratch->event.size;
+	struct blob *blob;
+
+	asm volatile("" : "+r"(at));
+	at &= 0x7fff;
+	if (at > MEMORY - sizeof(*blob) - STRING_MAX)
+		return NULL;
+	blob = (void *)scratch + at;
+	blob->arg = arg;
+	blob->part = part;
+	blob->state = BLOB_WHOLE;
+	blob->full = full;
+	return blob;
+}
+
+static __always_inline void close_blob(struct event *event, struct blob *blob, long got)
+{
+	if (got < 0) {
+		blob->state = BLOB_FAULT;
+		got = 0;
+	}
+	blob->size = got;
+	event->size += sizeof(*blob) + (((u32)got + 7) & 0x3ff8);
+	event->blobs++;
+}
+
+static __always_inline void capture_string(struct scratch *scratch, u8 arg, u64 address, u32 limit)
+{
+	struct blob *blob = new_blob(scratch, arg, PART_SELF, 0);
+	long got;
+
+	if (!address || !blob)
+		return;
+	/* one more than the limit tells a string that ends there from one that was cut */
+	limit++;
+	asm volatile("" : "+r"(limit));
+	limit &= 0x1fff;
+	if (limit > STRING_MAX)
+		limit = STRING_MAX;
+	got = read_user_string(blob + 1, limit, (void *)address);
+	if (got == limit)
+		blob->state = BLOB_CUT;
+	if (got < 0)
+		blob->full = address;
+	close_blob(&scratch->event, blob, got);
+}
+
+/* At most `limit` of the `full` bytes at `address`. */
+static __always_inline void capture_bytes(struct scratch *scratch, u8 arg, u8 part, u64 address, u64 full, u32 limit)
+{
+	struct blob *blob = new_blob(scratch, arg, part, full);
+	u32 size = full < limit ? (u32)full : limit;
+	long got;
+
+	if (!address || !blob)
+		return;
+	asm volatile("" : "+r"(size));
+	size &= 0x1fff;
+	if (size > STRING_MAX)
+		size = STRING_MAX;
+	got = read_user(blob + 1, size, (void *)address);
+	if (full > size)
+		blob->state = BLOB_CUT;
+	close_blob(&scratch->event, blob, got == 0 ? (long)size : got);
+}
+
+static __always_inline u64 length_of(struct event *event, u8 how)
+{
+	u32 value = 0;
+
+	if (how == LEN_ONE)
+		return 1;
+	if (how == LEN_RESULT)
+		return event->result > 0 ? event->result : 0;
+	if (how < LEN_RESULT)
+		return event->args[(how - 1) & 7];
+	read_user(&value, sizeof(value), (void *)event->args[(how - LEN_POINTER) & 7]);
+	return value;
+}
+
+struct user_iovec { u64 base, size; };
+struct user_msghdr { u64 name; u32 name_size, pad; u64 iov, iov_count, control, control_size; u32 flags, pad2; };
+
+/* The array, then what its first elements point to: `total` bytes in all. */
+static __always_inline void capture_iovec(struct scratch *scratch, u8 arg, u64 address, u64 count, u64 total, u32 limit)
+{
+	struct user_iovec iov;
+
+	capture_bytes(scratch, arg, PART_IOV, address, count * sizeof(iov), IOVECS * sizeof(iov));
+	_Pragma("nounroll")
+	for (u32 i = 0; i < IOVECS; i++) {
+		if (i >= count || read_user(&iov, sizeof(iov), (void *)(address + i * sizeof(iov))))
+			break;
+		if (iov.size > total)
+			iov.size = total;
+		capture_bytes(scratch, arg, PART_DATA, iov.base, iov.size, limit);
+		total -= iov.size;
+	}
+}
+
+static __always_inline void capture_msghdr(struct scratch *scratch, u8 arg, u64 address, u64 total, u32 limit)
+{
+	struct user_msghdr msg;
+
+	capture_bytes(scratch, arg, PART_SELF, address, sizeof(msg), sizeof(msg));
+	if (read_user(&msg, sizeof(msg), (void *)address))
+		return;
+	capture_bytes(scratch, arg, PART_NAME, msg.name, msg.name_size, 128);
+	capture_bytes(scratch, arg, PART_CONTROL, msg.control, msg.control_size, 256);
+	capture_iovec(scratch, arg, msg.iov, msg.iov_count, total, limit);
+}
+
+/* ---- programs reached by tail call ----------------------------------------------------------------------------- */
+
+static __always_inline void finish(struct scratch *scratch)
+{
+	count(scratch->event.slot, send(scratch));
+}
+
+static __always_inline void complete(struct event *event, u64 regs_address, s64 result)
+{
+	struct registers regs;
+
+	read_kernel(&regs, sizeof(regs), (void *)regs_address);
+	set_args(event, &regs);
+	event->result = event->abi == ABI_I386 ? (s32)result : result;
+	event->time = bpf_ktime_get_ns();
+}
+
+/* With MEASURE_TIME: the time since on_enter saw this thread, or 0 if it did not. */
+static __always_inline void set_duration(struct event *event)
+{
+#if defined(MEASURE_TIME)
+	u32 tid = event->tid;
+	u64 *start = started.lookup(&tid);
+
+	if (start) {
+		event->duration = event->time - *start;
+		started.delete(&tid);
+	}
+#endif
+}
+
+static __always_inline int failed(struct event *event)
+{
+	return event->result < 0 && event->result >= -4095;
+}
+
+/* The record of the call that ends here, without captures; NULL never happens, but the verifier cannot know. */
+static __always_inline struct scratch *returned(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch = get_scratch();
+
+	if (scratch) {
+		complete(&scratch->event, ctx->args[0], ctx->args[1]);
+		set_duration(&scratch->event);
+	}
+	return scratch;
+}
+
+/* Registers only. */
+int exit_plain(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch = returned(ctx);
+
+	if (scratch)
+		finish(scratch);
+	return 0;
+}
+
+static __always_inline int memory_record(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch = returned(ctx);
+	struct captures *plan;
+	struct event *event;
+	u32 slot;
+
+	if (!scratch)
+		return 0;
+	event = &scratch->event;
+	slot = event->slot;
+	plan = captures.lookup(&slot);
+	if (!plan)
+		return 0;
+	_Pragma("nounroll")
+	for (u32 i = 0; i < CAPTURES; i++) {
+		struct capture *one = &plan->list[i];
+		u64 address = event->args[one->arg & 7];
+
+		if (one->op == OP_NONE)
+			break;
+		if (one->on_success && failed(event))
+			continue;
+		if (one->op == OP_STRING)
+			capture_string(scratch, one->arg, address, one->limit);
+		else
+			capture_bytes(scratch, one->arg, PART_SELF, address,
+				      length_of(event, one->length) * one->unit, one->limit);
+	}
+	finish(scratch);
+	return 0;
+}
+
+/* Strings, buffers, structs and socket addresses, as `captures` says for the slot. */
+int exit_memory(struct bpf_raw_tracepoint_args *ctx)
+{
+	return memory_record(ctx);
+}
+
+/* fork, vfork, clone, clone3: the new task returns as well, with 0, from a call that it did not make. */
+int exit_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	if (ctx->args[1] == 0)
+		return 0;
+	return memory_record(ctx);
+}
+
+/* readv, writev, sendmsg, recvmsg and their kin. */
+int exit_vector(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch = returned(ctx);
+	struct captures *plan;
+	struct capture *one;
+	struct event *event;
+	u64 address, total;
+	u32 slot;
+
+	if (!scratch)
+		return 0;
+	event = &scratch->event;
+	slot = event->slot;
+	plan = captures.lookup(&slot);
+	if (!plan)
+		return 0;
+	one = &plan->list[0];
+	address = event->args[one->arg & 7];
+	total = one->on_success ? length_of(event, LEN_RESULT) : ~0ULL;
+	if (event->abi != ABI_I386 && !(one->on_success && failed(event))) {
+		if (one->op == OP_IOVEC)
+			capture_iovec(scratch, one->arg, address, length_of(event, one->length), total, one->limit);
+		else
+			capture_msghdr(scratch, one->arg, address, total, one->limit);
+	}
+	finish(scratch);
+	return 0;
+}
+
+/* ---- execve ------------------------------------------------------------------------------------------------------
+ *
+ * A failed execve is one record, made at exit. Of one that succeeds the arguments are gone by then, and at enter a page of them may not be
+ * resident yet: so KIND_EXEC_ENTER brings what could be read at enter, KIND_EXEC_NAME the file's name from the kernel's own copy, and the record at
+ * exit the arguments as they lie on the new program's stack. args[5] is the task's address in all three, which joins them: the tid may change.
+ */
+
+static __always_inline void capture_argv(struct scratch *scratch, u8 arg, u64 address)
+{
+	u32 width = scratch->event.abi == ABI_I386 ? 4 : 8;
+
+	_Pragma("nounroll")
+	for (u32 i = 0; i < ARGUMENTS; i++) {
+		u64 pointer = 0;
+
+		if (read_user(&pointer, width, (void *)(address + i * width)) || !pointer)
+			break;
+		capture_string(scratch, arg, pointer, STRING_LIMIT);
+	}
+}
+
+/* An empty blob whose `full` is the number of environment variables. */
+static __always_inline void count_envp(struct scratch *scratch, u8 arg, u64 address)
+{
+	u32 width = scratch->event.abi == ABI_I386 ? 4 : 8;
+	struct blob *blob;
+	u32 i;
+
+	if (!address)
+		return;
+	_Pragma("nounroll")
+	for (i = 0; i < VARIABLES; i++) {
+		u64 pointer = 0;
+
+		if (read_user(&pointer, width, (void *)(address + i * width)) || !pointer)
+			break;
+	}
+	blob = new_blob(scratch, arg, PART_SELF, i);
+	if (blob)
+		close_blob(&scratch->event, blob, 0);
+}
+
+/* The position of the path among the arguments: execveat has a directory before it. */
+static __always_inline u32 path_arg(struct event *event)
+{
+	if (event->abi == ABI_I386)
+		return event->number == 358;
+	return event->number == 322 || event->number == (545 | X32_BIT);
+}
+
+static __always_inline void capture_exec(struct scratch *scratch)
+{
+	struct event *event = &scratch->event;
+	u32 at = path_arg(event) & 1;
+
+	capture_string(scratch, at, event->args[at], STRING_MAX - 1);
+	capture_argv(scratch, at + 1, event->args[at + 1]);
+	count_envp(scratch, at + 2, event->args[at + 2]);
+}
+
+int exit_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch = returned(ctx);
+	struct event *event;
+	u64 sp = 0;
+
+	if (!scratch)
+		return 0;
+	event = &scratch->event;
+	event->args[5] = bpf_get_current_task();
+	if (failed(event)) {
+		capture_exec(scratch);
+	} else {
+		read_kernel(&sp, sizeof(sp), (void *)(ctx->args[0] + offsetof(struct registers, sp)));
+		capture_argv(scratch, (path_arg(event) & 1) + 1, sp + (event->abi == ABI_I386 ? 4 : 8));
+	}
+	finish(scratch);
+	return 0;
+}
+
+static __always_inline void send_extra(struct scratch *scratch, u32 which)
+{
+	u64 *value;
+
+	if (send(scratch))
+		return;
+	value = tally.lookup(&which);
+	if (value)
+		(*value)++;
+}
+
+int enter_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch = get_scratch();
+
+	if (!scratch)
+		return 0;
+	complete(&scratch->event, ctx->args[0], 0);
+	scratch->event.kind = KIND_EXEC_ENTER;
+	scratch->event.args[5] = bpf_get_current_task();
+	capture_exec(scratch);
+	send_extra(scratch, TALLY_EXTRAS_LOST);
+	return 0;
+}
+
+/* ---- calls that are recorded at enter -------------------------------------------------------------------------------- */
+
+/* exit and exit_group never return; call number -1 is indistinguishable at exit from a finished rt_sigreturn. */
+int enter_plain(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch = get_scratch();
+
+	if (!scratch)
+		return 0;
+	complete(&scratch->event, ctx->args[0], scratch->event.number == (u32)-1 ? -ENOSYS : 0);
+	finish(scratch);
+	return 0;
+}
+
+/* The result of rt_sigreturn is the register that it restores: both lie in the frame at sp (struct ucontext). */
+int enter_sigreturn(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch = get_scratch();
+	u64 frame = 0, result = 0;
+
+	if (!scratch)
+		return 0;
+	complete(&scratch->event, ctx->args[0], 0);
+	read_kernel(&frame, sizeof(frame), (void *)(ctx->args[0] + offsetof(struct registers, sp)));
+	read_user(&result, sizeof(result), (void *)(frame + UCONTEXT_AX));
+	scratch->event.result = result;
+	capture_bytes(scratch, 0, PART_SELF, frame + UCONTEXT_MASK, 8, 8);
+	finish(scratch);
+	return 0;
+}
+
+/* ---- attached programs -------------------------------------------------------------------------------------------- */
+
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch;
+	struct who who;
+	s64 number;
+	u32 slot;
+	u8 abi;
+
+	if (!is_watched(&who))
+		return 0;
+	number = read_u64(ctx->args[0] + offsetof(struct registers, orig_ax));
+	abi = abi_of(who.task, number);
+	if ((s32)number == -1)
+		return 0;
+	slot = slot_of(abi, number);
+	scratch = get_scratch();
+	if (!scratch)
+		return 0;
+	begin(&scratch->event, &who, abi, number, slot);
+	exits.call(ctx, slot);
+	return 0;
+}
+
+static __always_inline int is_exec(u8 abi, s64 number)
+{
+	if (abi == ABI_I386)
+		return number == 11 || number == 358;
+	return number == 59 || number == 322 || number == (520 | X32_BIT) || number == (545 | X32_BIT);
+}
+
+/* A command that isotrace started becomes visible with its execve. */
+static __always_inline void activate(u8 abi, s64 number)
+{
+#if defined(FILTER_TREE)
+	u32 pid = bpf_get_current_pid_tgid() >> 32, active = MEMBER_ACTIVE;
+	u32 *state = tree.lookup(&pid);
+
+	if (state && *state == MEMBER_ARMED && is_exec(abi, number))
+		tree.update(&pid, &active);
+#endif
+}
+
+/* Whether any ABI has, under this number, a call that is recorded at enter: a first, cheap test. */
+static __always_inline int maybe_special(s64 number)
+{
+	switch (number) {
+	case 1: case 11: case 15: case 59: case 60: case 119: case 173: case 231: case 252: case 322: case 358: case -1:
+		return 1;
+	}
+	return number & X32_BIT ? 1 : 0;
+}
+
+int on_enter(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch;
+	struct who who;
+	s64 number = (s32)ctx->args[1];
+	u32 slot;
+	u8 abi;
+
+#if !defined(MEASURE_TIME)
+	if (!maybe_special(number))
+		return 0;
+#endif
+	abi = abi_of(bpf_get_current_task(), number);
+	activate(abi, number);
+	if (!is_watched(&who))
+		return 0;
+#if defined(MEASURE_TIME)
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+	u64 now = bpf_ktime_get_ns();
+
+	started.update(&tid, &now);
+#endif
+	slot = slot_of(abi, number);
+	scratch = get_scratch();
+	if (!scratch || ((slot & SLOT_UNKNOWN) == SLOT_UNKNOWN && number != -1))
+		return 0;
+	begin(&scratch->event, &who, abi, number, slot);
+	enters.call(ctx, slot);
+	return 0;
+}
+
+/* A record about the current task that is not a call. */
+static __always_inline struct scratch *note(struct who *who, u8 kind, s64 result)
+{
+	struct scratch *scratch = get_scratch();
+	struct event *event;
+
+	if (!scratch)
+		return NULL;
+	event = &scratch->event;
+	begin(event, who, ABI_X86_64, 0, 0);
+	event->kind = kind;
+	event->result = result;
+	event->time = bpf_ktime_get_ns();
+	return scratch;
+}
+
+int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch;
+	struct blob *blob;
+	struct who who;
+	long got;
+
+	if (!is_watched(&who))
+		return 0;
+	scratch = note(&who, KIND_EXEC_NAME, 0);
+	if (!scratch)
+		return 0;
+	scratch->event.args[5] = who.task;
+	blob = new_blob(scratch, 0, PART_SELF, 0);
+	if (!blob)
+		return 0;
+	got = read_kernel_string(blob + 1, STRING_MAX, (void *)read_u64(ctx->args[2] + OFF_BPRM_FILENAME));
+	close_blob(&scratch->event, blob, got);
+	send_extra(scratch, TALLY_EXTRAS_LOST);
+	return 0;
+}
+
+int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch;
+	struct who who;
+
+	if (!is_watched(&who))
+		return 0;
+	scratch = note(&who, KIND_TASK_EXIT, read_u32(who.task + OFF_EXIT_CODE));
+	if (scratch)
+		send_extra(scratch, TALLY_EXTRAS_LOST);
+#if defined(MEASURE_TIME)
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+
+	started.delete(&tid);
+#endif
+	return 0;
+}
+
+int on_signal(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct scratch *scratch;
+	struct blob *blob;
+	struct who who;
+	long got;
+
+	if (!is_watched(&who))
+		return 0;
+	scratch = note(&who, KIND_SIGNAL, (s32)ctx->args[0]);
+	if (!scratch)
+		return 0;
+	blob = new_blob(scratch, 0, PART_SELF, SIGINFO);
+	if (!blob)
+		return 0;
+	got = read_kernel(blob + 1, SIGINFO, (void *)ctx->args[1]);
+	close_blob(&scratch->event, blob, got == 0 ? SIGINFO : got);
+	send_extra(scratch, TALLY_EXTRAS_LOST);
+	return 0;
+}
+
+/* ---- descent -------------------------------------------------------------------------------------------------------- */
+
+#if defined(FILTER_TREE) || defined(FOLLOW)
+
+static __always_inline void not_followed(long error)
+{
+	u32 which = TALLY_NOT_FOLLOWED;
+	u64 *value = error ? tally.lookup(&which) : NULL;
+
+	if (value)
+		(*value)++;
+}
+
+static __always_inline void remember_birth(u32 parent, u32 child)
+{
+	u32 zero = 0;
+	u32 *on = seeding.lookup(&zero);
+
+	if (on && *on)
+		not_followed(born.update(&child, &parent));
+}
+
+int on_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 child = read_u32(ctx->args[1] + OFF_TGID);
+	u32 active = MEMBER_ACTIVE;
+	struct who who;
+	int watched = is_watched(&who);
+
+	if (child == who.pid)
+		return 0;
+#if defined(FILTER_TREE)
+	if (in_tree(who.pid))
+		not_followed(tree.update(&child, &active));
+#endif
+#if defined(FOLLOW)
+	if (watched)
+		not_followed(family.update(&child, &active));
+#endif
+	remember_birth(who.pid, child);
+	return 0;
+}
+
+/* A thread group leaves the maps when its leader is freed: after every thread of it has ended. */
+int on_free(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 pid = read_u32(ctx->args[0] + OFF_PID);
+
+	if (pid != read_u32(ctx->args[0] + OFF_TGID))
+		return 0;
+#if defined(FILTER_TREE)
+	tree.delete(&pid);
+#endif
+#if defined(FOLLOW)
+	family.delete(&pid);
+#endif
+	return 0;
+}
+
+#endif

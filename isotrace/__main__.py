@@ -1,0 +1,47 @@
+"""The entry point: runs the command line and is the one place that prints an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+# One thread does all the arithmetic there is; a pool of them would only cost memory and forks.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import click
+
+from isotrace.cli import cli
+from isotrace.errors import IsotraceError
+
+
+def _fail(message: str, hint: str, status: int) -> NoReturn:
+    print(f"isotrace: {message}", file=sys.stderr)
+    if hint:
+        print(f"  hint: {hint}", file=sys.stderr)
+    sys.exit(status)
+
+
+def main() -> NoReturn:
+    """Run ``isotrace`` and exit with its status."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except IsotraceError as error:
+        _fail(error.message, error.hint, error.status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        sys.exit(2)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "isotrace"
+        _fail(error.format_message().rstrip("."), f"see: {path} --help", 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), "", 1)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", "", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _fail("the reader of standard output is gone", "", 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Where records come from. A backend is opened on a plan, read in batches, and closed; the session knows no more of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from isotrace.events import Batch
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the kernel side counted, by call slot: calls ``seen``, and of those the records ``lost`` for want of room.
+
+    ``extras_lost``: records that are no calls (an exec's arguments, exits, signals). ``not_followed``: children that did
+    not fit the map of descent. ``missed``: times the kernel did not run the program because it was already running.
+    """
+
+    seen: Mapping[int, int] = field(default_factory=dict)
+    lost: Mapping[int, int] = field(default_factory=dict)
+    extras_lost: int = 0
+    not_followed: int = 0
+    missed: int = 0
+
+
+class Backend(Protocol):
+    """A source of records."""
+
+    def batches(self) -> Iterator[Batch]:
+        """All that has arrived by now."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when much is waiting, or after ``seconds``."""
+
+    def pids(self) -> set[int]:
+        """The processes in the kernel's map of descent; empty where the target has none."""
+
+    def alive(self) -> bool:
+        """Whether a process in that map is more than a zombie."""
+
+    def detach(self) -> None:
+        """Stop recording; what was recorded can still be read."""
+
+    def counters(self) -> Counters:
+        """The counts; final once detached."""
+
+    def close(self) -> None:
+        """Give everything back to the kernel."""

@@ -1,0 +1,182 @@
+"""BCC: the one file that imports it.
+
+Compiling takes LLVM, some 90 MB of resident memory and a third of a second. A child process does it while the parent
+goes on, passes the program and map descriptors back over a socket, and ends. No kernel headers are read: bpf/include
+is all that the programs and BCC's own helpers need, and kernel offsets come as constants from BTF.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from isotrace.errors import IsotraceError, KernelError
+
+_PACKAGED = Path(__file__).parent.parent / "_bpf"
+SOURCES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "bpf"
+
+_INSTALL = {
+    "debian": "apt-get install python3-bpfcc",
+    "ubuntu": "apt-get install python3-bpfcc",
+    "fedora": "dnf install python3-bcc",
+    "rhel": "dnf install python3-bcc",
+    "arch": "pacman -S python-bcc",
+    "suse": "zypper install python3-bcc",
+    "alpine": "apk add py3-bcc",
+}
+_SYSTEM_PACKAGES = (
+    "/usr/lib/python3/dist-packages",
+    f"/usr/lib/python3.{sys.version_info.minor}/site-packages",
+    f"/usr/lib64/python3.{sys.version_info.minor}/site-packages",
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Descriptors of loaded programs and created maps, by name. The caller closes them."""
+
+    programs: Mapping[str, int]
+    maps: Mapping[str, int]
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for fd in (*self.programs.values(), *self.maps.values()):
+            os.close(fd)
+
+
+def install_hint(os_release: str | None = None) -> str:
+    """The command that installs BCC here, from the text of /etc/os-release."""
+    if os_release is None:
+        try:
+            os_release = Path("/etc/os-release").read_text()
+        except OSError:
+            os_release = ""
+    names = re.findall(r"^ID(?:_LIKE)?=(.*)$", os_release, re.MULTILINE)
+    for name in " ".join(names).replace('"', "").split():
+        if name in _INSTALL:
+            return f"as root: {_INSTALL[name]}"
+    return "install python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora, RHEL) or python-bcc (Arch)"
+
+
+def import_bcc() -> Any:
+    """BCC's module, also from the system's packages when this is a virtual environment. Raises ``KernelError``.
+
+    The package called "bcc" on PyPI is an unrelated library: it is recognised and passed over.
+    """
+    for path in ("", *_SYSTEM_PACKAGES):
+        if path:
+            sys.path.insert(0, path)
+        sys.modules.pop("bcc", None)
+        try:
+            import bcc
+
+            if hasattr(bcc, "BPF"):
+                return bcc
+        except ImportError:
+            continue
+    raise KernelError("BCC's Python module is not installed", install_hint())
+
+
+def expand(name: str, seen: frozenset[str] = frozenset()) -> str:
+    """The text of ``bpf/NAME`` with its ``#include "…"`` lines replaced: BCC rewrites map accesses in one file only."""
+    lines = []
+    for number, line in enumerate((SOURCES / name).read_text().splitlines(), 1):
+        match = re.match(r'#include "(.*)"', line)
+        if not match:
+            lines.append(line)
+        elif match[1] not in seen:
+            seen |= {match[1]}
+            lines += [f'#line 1 "{match[1]}"', expand(match[1], seen), f'#line {number + 1} "{name}"']
+    return "\n".join(lines)
+
+
+class Loading:
+    """A load that is under way in a child process; ``result()`` waits for it."""
+
+    def __init__(self, source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]) -> None:
+        """Start compiling ``bpf/SOURCE`` with ``-D`` each of ``constants``."""
+        self._programs, self._maps = list(programs), list(maps)
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the load
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._socket.close()
+            _child(theirs, self._messages.fileno(), source, constants, self._programs, self._maps)
+        theirs.close()
+
+    def result(self) -> Loaded:
+        """The descriptors. Raises ``KernelError`` (no BCC, refused by the kernel) or ``IsotraceError``."""
+        wanted = len(self._programs) + len(self._maps)
+        try:
+            head, fds, _flags, _address = socket.recv_fds(self._socket, 65536, wanted)
+        finally:
+            self._socket.close()
+            os.waitpid(self._pid, 0)
+        with self._messages as log:
+            log.seek(0)
+            said = log.read().decode(errors="replace")
+        if len(fds) != wanted:
+            raise _explain(head, said)
+        names = dict(zip(self._programs + self._maps, fds, strict=True))
+        return Loaded({n: names[n] for n in self._programs}, {n: names[n] for n in self._maps})
+
+
+def _explain(head: bytes, said: str) -> IsotraceError:
+    try:
+        answer = json.loads(head)
+    except ValueError:
+        return IsotraceError("the BPF compiler ended without an answer", "free some memory; isotrace doctor tells more")
+    if answer["kind"] == "import":
+        return KernelError(answer["message"], answer["hint"])
+    lines = [line for line in (answer["message"] + "\n" + said).splitlines() if line.strip()]
+    if "Operation not permitted" in said or "EPERM" in said:
+        return KernelError("the kernel does not let this user load BPF programs", "run as root; see: isotrace doctor")
+    return KernelError(f"cannot load the BPF programs: {lines[0]}", lines[-1] if len(lines) > 1 else "")
+
+
+def _child(
+    answer: socket.socket,
+    log: int,
+    source: str,
+    constants: Sequence[str],
+    programs: Sequence[str],
+    maps: Sequence[str],
+) -> NoReturn:
+    """Compile, load, send the descriptors; never returns into the parent's code."""
+    status = 1
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        fds = _load(source, constants, programs, maps)
+        socket.send_fds(answer, [b"{}"], fds)
+        status = 0
+    except KernelError as error:
+        _say(answer, "import", error.message, error.hint)
+    except BaseException as error:  # noqa: BLE001 - whatever happened is the parent's to report
+        _say(answer, "load", str(error), "")
+    finally:
+        os._exit(status)
+
+
+def _say(answer: socket.socket, kind: str, message: str, hint: str) -> None:
+    answer.send(json.dumps({"kind": kind, "message": message, "hint": hint}).encode())
+
+
+def _load(source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]) -> list[int]:
+    # Until 5.11 (commit 80ee81e0403c) map memory counts against RLIMIT_MEMLOCK.
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    os.environ["BCC_KERNEL_SOURCE"] = str(SOURCES / "include")
+    bcc = import_bcc()
+    flags = [f"-D{constant}" for constant in constants]
+    module = bcc.BPF(text=expand(source).encode(), cflags=[*flags, "-Wno-unused-function"])
+    fds = [module.load_func(name.encode(), bcc.BPF.RAW_TRACEPOINT).fd for name in programs]
+    return fds + [bcc.lib.bpf_table_fd(module.module, name.encode()) for name in maps]

@@ -1,0 +1,118 @@
+"""Which user memory the kernel program copies for a call: the catalogue's argument kinds as rows of ``struct capture``."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from isotrace.catalog.alternatives import chooser
+from isotrace.catalog.model import Arg, Syscall
+from isotrace.decode.structs import STRUCTS
+
+CAPTURES = 5
+NONE, STRING, BYTES, IOVEC, MSGHDR = range(5)
+ONE, RESULT, POINTER = 0, 8, 17
+STRING_MAX = 4096
+
+_PATH_LIMIT = STRING_MAX - 1
+_SOCKADDR_LIMIT = 128
+_ELEMENTS = 32  # of an array, at most: what strace shows
+_ROW = struct.Struct("<BBBBHH")
+
+
+class Capture(NamedTuple):
+    """One row: what to do with argument ``arg``, where its length comes from, and the most bytes to take."""
+
+    op: int
+    arg: int
+    length: int = ONE
+    on_success: bool = False
+    unit: int = 1
+    limit: int = 0
+
+
+def pack(captures: tuple[Capture, ...]) -> bytes:
+    """``struct captures`` for the kernel's map."""
+    rows = [_ROW.pack(*capture) for capture in captures]
+    return b"".join(rows).ljust(CAPTURES * _ROW.size, b"\0")
+
+
+def captures_of(call: Syscall, string_limit: int) -> tuple[Capture, ...]:
+    """The captures of a call, at most CAPTURES; strings and buffers at most ``string_limit`` bytes."""
+    found = [row for index, arg in enumerate(call.args) if (row := _capture(call, index, arg, string_limit))]
+    return tuple(found[:CAPTURES])
+
+
+def _length(call: Syscall, name: str) -> tuple[int, int]:
+    """A length's source and, for a literal count, its factor."""
+    if name == "ret":
+        return RESULT, 1
+    if name.isdecimal():
+        return ONE, int(name)
+    index = [arg.name for arg in call.args].index(name.lstrip("*"))
+    return (POINTER + index if name.startswith("*") else index + 1), 1
+
+
+def _bytes(call: Syscall, index: int, length: str, unit: int, limit: int, on_success: bool) -> Capture:
+    source, factor = _length(call, length)
+    return Capture(BYTES, index, source, on_success, unit * factor, min(limit, STRING_MAX))
+
+
+def _struct(index: int, name: str, on_success: bool) -> Capture | None:
+    known = STRUCTS.get(name)
+    if known is None or known.size > STRING_MAX:
+        return None
+    return Capture(BYTES, index, ONE, on_success, known.size, known.size)
+
+
+def _array(call: Syscall, index: int, arg: Arg) -> Capture | None:
+    known = STRUCTS.get(arg.params[0])
+    if known is None:
+        return None
+    limit = min(_ELEMENTS * known.size, STRING_MAX)
+    return _bytes(call, index, arg.params[1], known.size, limit, arg.kind == "outarray")
+
+
+def _alternative(call: Syscall, index: int, arg: Arg, limit: int) -> Capture | None:
+    """The largest capture that any case of the alternative asks for: the kernel program does not look at the others."""
+    rows = [row for case in chooser(call, arg).cases if (row := _capture(call, index, case.arg, limit))]
+    if not rows:
+        return None
+    strings = [row for row in rows if row.op == STRING]
+    if strings:
+        return max(strings, key=lambda row: row.limit)
+    widest = max(rows, key=lambda row: row.limit)
+    return widest._replace(on_success=all(row.on_success for row in rows))
+
+
+_Make = Callable[[Syscall, int, Arg, int], Capture | None]
+_KINDS: dict[str, _Make] = {
+    "path": lambda call, i, arg, limit: Capture(STRING, i, limit=_PATH_LIMIT),
+    "str": lambda call, i, arg, limit: Capture(STRING, i, limit=limit),
+    "outpath": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, STRING_MAX, True),
+    "inbuf": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, limit, False),
+    "outbuf": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, limit, True),
+    "in": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
+    "inout": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
+    "out": lambda call, i, arg, limit: _struct(i, arg.params[0], True),
+    "inarray": lambda call, i, arg, limit: _array(call, i, arg),
+    "inoutarray": lambda call, i, arg, limit: _array(call, i, arg),
+    "outarray": lambda call, i, arg, limit: _array(call, i, arg),
+    "incpuset": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, 128, False),
+    "outcpuset": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, 128, True),
+    "sockaddr": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, _SOCKADDR_LIMIT, False),
+    "outsockaddr": lambda call, i, arg, limit: _bytes(call, i, "*" + arg.params[0], 1, _SOCKADDR_LIMIT, True),
+    "iniov": lambda call, i, arg, limit: Capture(IOVEC, i, _length(call, arg.params[0])[0], False, 1, limit),
+    "outiov": lambda call, i, arg, limit: Capture(IOVEC, i, _length(call, arg.params[0])[0], True, 1, limit),
+    "inmsg": lambda call, i, arg, limit: Capture(MSGHDR, i, ONE, False, 1, limit),
+    "outmsg": lambda call, i, arg, limit: Capture(MSGHDR, i, ONE, True, 1, limit),
+    "inmmsg": lambda call, i, arg, limit: Capture(MSGHDR, i, ONE, False, 1, limit),
+    "outmmsg": lambda call, i, arg, limit: Capture(MSGHDR, i, ONE, True, 1, limit),
+    "alt": lambda call, i, arg, limit: _alternative(call, i, arg, limit),
+}
+
+
+def _capture(call: Syscall, index: int, arg: Arg, string_limit: int) -> Capture | None:
+    make = _KINDS.get(arg.kind)
+    return make(call, index, arg, string_limit) if make else None

@@ -1,0 +1,87 @@
+"""Registers that pack more than one thing; the kinds are described in isotrace/catalog/model.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from isotrace.decode import xlat
+from isotrace.decode.scalars import hexa, modetype, octal, u32
+from isotrace.decode.signals import sigset
+
+_FUTEX_MATCH_ANY = 0xFFFFFFFF
+_FUTEX_OPS = ("FUTEX_OP_SET", "FUTEX_OP_ADD", "FUTEX_OP_OR", "FUTEX_OP_ANDN", "FUTEX_OP_XOR")
+_FUTEX_TESTS = (
+    "FUTEX_OP_CMP_EQ",
+    "FUTEX_OP_CMP_NE",
+    "FUTEX_OP_CMP_LT",
+    "FUTEX_OP_CMP_LE",
+    "FUTEX_OP_CMP_GT",
+    "FUTEX_OP_CMP_GE",
+)
+
+
+def ipckey(value: int) -> str:
+    """A System V IPC key."""
+    return hexa(u32(value)) if u32(value) else "IPC_PRIVATE"
+
+
+def ipcmode(set_name: str, value: int) -> str:
+    """Flags with an octal mode in the low nine bits: IPC_CREAT|0600."""
+    mode, rest = octal(value & 0o777), u32(value) & ~0o777
+    return f"{xlat.flags(set_name, rest)}|{mode}" if rest else mode
+
+
+def mpolmode(value: int) -> str:
+    """A memory policy with its mode flags (linux/mempolicy.h: the flags are bits 13 to 15)."""
+    policy, rest = u32(value) & 0x1FFF, u32(value) & ~0x1FFF
+    name = xlat.enum("policies", policy)
+    return f"{name}|{xlat.flags('mpol_modeflags', rest)}" if rest else name
+
+
+def quotacmd(value: int) -> str:
+    """quotactl's command: QCMD(Q_GETQUOTA, USRQUOTA)."""
+    command, kind = u32(value) >> 8, value & 0xFF
+    return f"QCMD({xlat.enum('quotacmds', command)}, {xlat.enum('quotatypes', kind)})"
+
+
+def ioprio(value: int) -> str:
+    """An I/O priority: class in the top three of 16 bits, data below."""
+    return f"IOPRIO_PRIO_VALUE({xlat.enum('ioprio_class', u32(value) >> 13)}, {value & 0x1FFF})"
+
+
+def packetproto(value: int) -> str:
+    """socket's protocol for AF_PACKET, in network byte order."""
+    number = (value & 0xFF) << 8 | value >> 8 & 0xFF
+    return f"htons({xlat.enum('ethernet_protocols', number)})" if number else "0"
+
+
+def futexbits(value: int) -> str:
+    """The bit set of FUTEX_WAIT_BITSET."""
+    return "FUTEX_BITSET_MATCH_ANY" if u32(value) == _FUTEX_MATCH_ANY else hexa(u32(value))
+
+
+def futexwakeop(value: int) -> str:
+    """The operation and comparison that FUTEX_WAKE_OP packs in one register (FUTEX_OP in linux/futex.h)."""
+    value = u32(value)
+    shift = "FUTEX_OP_OPARG_SHIFT<<28|" if value >> 31 else ""
+    op, test = value >> 28 & 7, value >> 24 & 15
+    name = f"{_FUTEX_OPS[op]}<<28" if op < len(_FUTEX_OPS) else f"{op:#x}<<28"
+    compare = f"{_FUTEX_TESTS[test]}<<24" if test < len(_FUTEX_TESTS) else f"{test:#x}<<24"
+    return f"{shift}{name}|{hexa(value >> 12 & 0xFFF)}<<12|{compare}|{hexa(value & 0xFFF)}"
+
+
+#: Kind → renderer, for the kinds that take no parameter.
+PACKED: dict[str, Callable[[int], str]] = {
+    "modetype": modetype,
+    "socktype": lambda value: xlat.flags("socktypes", value),
+    "cloneflags": lambda value: xlat.flags("clone_flags", value),
+    "sigmask": lambda value: sigset(u32(value), 32),
+    "ipckey": ipckey,
+    "pgoff": lambda value: hexa(value * 4096),
+    "mpolmode": mpolmode,
+    "quotacmd": quotacmd,
+    "ioprio": ioprio,
+    "packetproto": packetproto,
+    "futexbits": futexbits,
+    "futexwakeop": futexwakeop,
+}

@@ -1,0 +1,103 @@
+"""Records as numpy sees them. ``bpf/event.h`` is the contract; tests/test_layout.py compares the two."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+SLOTS = 2048
+SLOT_I386 = 1024
+SLOT_UNKNOWN = 1023
+
+CALL, EXEC_ENTER, EXEC_NAME, TASK_EXIT, SIGNAL, UNFINISHED = range(6)
+X86_64, X32, I386 = range(3)
+ABI_NAMES = ("x86_64", "x32", "i386")
+
+WHOLE, CUT, FAULT = range(3)
+PART_SELF, PART_IOV, PART_DATA, PART_NAME, PART_CONTROL = range(5)
+
+EVENT = np.dtype(
+    [
+        ("time", "<u8"),
+        ("duration", "<u8"),
+        ("pid", "<u4"),
+        ("tid", "<u4"),
+        ("ppid", "<u4"),
+        ("uid", "<u4"),
+        ("number", "<u4"),
+        ("slot", "<u2"),
+        ("kind", "u1"),
+        ("blobs", "u1"),
+        ("result", "<i8"),
+        ("args", "<u8", (6,)),
+        ("comm", "S16"),
+        ("size", "<u4"),
+        ("abi", "u1"),
+        ("pad", "u1", (3,)),
+    ]
+)
+
+BLOB = np.dtype(
+    [
+        ("arg", "u1"),
+        ("part", "u1"),
+        ("state", "u1"),
+        ("pad", "u1"),
+        ("size", "<u2"),
+        ("pad2", "<u2"),
+        ("full", "<u8"),
+    ]
+)
+
+_BLOB = struct.Struct("<BBBxHxxQ")
+_unpack_blob = _BLOB.unpack_from
+
+
+class Blob(NamedTuple):
+    """One capture of user memory: ``data`` is what was read, ``full`` how many bytes the argument has (0 for strings)."""
+
+    arg: int
+    part: int
+    state: int
+    full: int
+    data: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some records in the order in which the kernel wrote them.
+
+    ``events`` is a ``(n,)`` array of EVENT, ``starts`` a ``(n,)`` int array: where each event begins in ``data``.
+    A batch owns its memory.
+    """
+
+    events: npt.NDArray[np.void]
+    starts: npt.NDArray[np.int64]
+    data: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        return self.data.tobytes()
+
+    def blobs(self, index: int) -> Iterator[Blob]:
+        """The captures of record ``index``."""
+        data = self._bytes
+        at = int(self.starts[index]) + EVENT.itemsize
+        for _ in range(self.events["blobs"][index]):
+            arg, part, state, size, full = _unpack_blob(data, at)
+            at += 16
+            yield Blob(arg, part, state, full, data[at : at + size])
+            at += (size + 7) & ~7
+
+    def select(self, mask: npt.NDArray[np.bool_]) -> Batch:
+        """The records where ``mask`` (``(n,)`` bool) holds."""
+        return Batch(self.events[mask], self.starts[mask], self.data)

@@ -1,0 +1,105 @@
+"""Structure offsets of the running kernel, from its BTF (``/sys/kernel/btf/vmlinux``).
+
+Only what isotrace needs is read: a struct is found by its name's offset in the string section, so no pass over
+the 150,000 types is made. Layout of BTF: Documentation/bpf/btf.rst in the kernel tree.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from pathlib import Path
+
+from isotrace.errors import KernelError
+
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+
+_KIND_STRUCT, _KIND_FUNC = 4, 12
+_HINT = "isotrace needs CONFIG_DEBUG_INFO_BTF=y: every stock kernel of Debian 11+, Ubuntu 20.10+, Fedora 31+ has it"
+
+
+class Btf:
+    """A parsed BTF blob. Raises ``ValueError`` when ``data`` is not BTF."""
+
+    def __init__(self, data: bytes) -> None:
+        magic, _version, _flags, header, type_off, type_len, str_off, str_len = struct.unpack_from("<HBBIIIII", data)
+        if magic != 0xEB9F:
+            raise ValueError("not BTF data")
+        self._types = data[header + type_off : header + type_off + type_len]
+        self._strings = data[header + str_off : header + str_off + str_len]
+
+    def _name_offset(self, name: str) -> int:
+        at = self._strings.find(b"\0" + name.encode() + b"\0")
+        if at < 0:
+            raise KeyError(name)
+        return at + 1
+
+    def _find(self, name: str, kind: int) -> tuple[int, int]:
+        """Position of the type record and its vlen. Raises KeyError."""
+        needle = struct.pack("<I", self._name_offset(name))
+        at = self._types.find(needle)
+        while at >= 0:
+            if at % 4 == 0 and at + 12 <= len(self._types):
+                info = int.from_bytes(self._types[at + 4 : at + 8], "little")
+                if (info >> 24) & 0x1F == kind and info & 0x60FF0000 == 0:
+                    return at, info & 0xFFFF
+            at = self._types.find(needle, at + 1)
+        raise KeyError(name)
+
+    def offset(self, struct_name: str, member: str) -> int:
+        """Byte offset of a named direct member. Raises ``KeyError`` with ``struct.member``."""
+        try:
+            at, count = self._find(struct_name, _KIND_STRUCT)
+            wanted = self._name_offset(member)
+        except KeyError:
+            raise KeyError(f"{struct_name}.{member}") from None
+        for index in range(count):
+            name, _type, bits = struct.unpack_from("<III", self._types, at + 12 + 12 * index)
+            if name == wanted:
+                return (bits & 0xFFFFFF) // 8
+        raise KeyError(f"{struct_name}.{member}")
+
+    def has_function(self, name: str) -> bool:
+        """Whether the kernel describes a function of that name."""
+        try:
+            self._find(name, _KIND_FUNC)
+        except KeyError:
+            return False
+        return True
+
+
+@cache
+def vmlinux() -> Btf:
+    """The running kernel's BTF. Raises ``KernelError``."""
+    try:
+        return Btf(VMLINUX.read_bytes())
+    except FileNotFoundError:
+        raise KernelError("this kernel carries no BTF type information", _HINT) from None
+    except (OSError, ValueError) as error:
+        raise KernelError(f"cannot read {VMLINUX}: {error}", _HINT) from None
+
+
+# constant in the BPF programs → (struct, member); thread_info is the first member of task_struct on x86-64.
+_OFFSETS = {
+    "OFF_REAL_PARENT": ("task_struct", "real_parent"),
+    "OFF_TGID": ("task_struct", "tgid"),
+    "OFF_PID": ("task_struct", "pid"),
+    "OFF_EXIT_CODE": ("task_struct", "exit_code"),
+    "OFF_SIGNAL": ("task_struct", "signal"),
+    "OFF_LIVE": ("signal_struct", "live"),
+    "OFF_GROUP_EXIT_CODE": ("signal_struct", "group_exit_code"),
+    "OFF_BPRM_FILENAME": ("linux_binprm", "filename"),
+    "OFF_THREAD_INFO": ("task_struct", "thread_info"),
+    "OFF_STATUS": ("thread_info", "status"),
+    "OFF_AX": ("pt_regs", "ax"),
+    "OFF_ORIG_AX": ("pt_regs", "orig_ax"),
+}
+
+
+def constants() -> dict[str, int]:
+    """The ``-D`` constants that the BPF programs need from this kernel. Raises ``KernelError``."""
+    btf = vmlinux()
+    try:
+        return {name: btf.offset(*path) for name, path in _OFFSETS.items()}
+    except KeyError as missing:
+        raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", _HINT) from None

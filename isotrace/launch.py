@@ -1,0 +1,108 @@
+"""Starting the command that is to be traced: forked early, held before its execve until the tracer is attached."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+from collections.abc import Sequence
+from typing import NoReturn
+
+from isotrace.errors import IsotraceError
+
+
+class NotStarted(IsotraceError):
+    """The command could not be executed; the status is the shell's: 127 not found, 126 not executable."""
+
+    def __init__(self, command: str, reason: str, status: int) -> None:
+        super().__init__(f"cannot run {command!r}: {reason}", "check the name, or give its full path")
+        self.status = status
+
+
+def find(command: Sequence[str]) -> str:
+    """The file that the command names, searched in PATH. Raises ``NotStarted``."""
+    path = shutil.which(command[0])
+    if path:
+        return path
+    if os.path.sep in command[0] and os.path.exists(command[0]):  # noqa: PTH110
+        raise NotStarted(command[0], "not an executable file", 126)
+    raise NotStarted(command[0], "no such command", 127)
+
+
+class Command:
+    """A child process that waits to become the command.
+
+    Its privileges are those of whoever called sudo; signal dispositions and mask are the defaults.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """Fork the child. Raises ``NotStarted``."""
+        self._name = command[0]
+        path = find(command)
+        start, self._start = os.pipe()
+        self._failure, failure = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._start)
+            os.close(self._failure)
+            _become(path, command, start, failure)
+        os.close(start)
+        os.close(failure)
+        self._status: int | None = None
+
+    def start(self) -> None:
+        """Let the child call execve. Raises ``NotStarted`` when that fails."""
+        os.write(self._start, b"x")
+        os.close(self._start)
+        with os.fdopen(self._failure) as answer:
+            text = answer.read()
+        if text:
+            os.waitpid(self.pid, 0)
+            raise NotStarted(self._name, text, 126)
+
+    def poll(self) -> int | None:
+        """The exit status once the command has ended (128 + n when signal n killed it), None before."""
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self._status = code if code >= 0 else 128 - code
+        return self._status
+
+    def send(self, number: int) -> None:
+        """Pass a signal on."""
+        if self._status is None:
+            os.kill(self.pid, number)
+
+    def abandon(self) -> None:
+        """End a child that was never started."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+def _drop_privileges() -> None:
+    """Become the user who called sudo."""
+    if os.getuid() != 0 or not os.environ.get("SUDO_UID", "").isdecimal():
+        return
+    uid, gid = int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "0"))
+    try:
+        os.initgroups(pwd.getpwuid(uid).pw_name, gid)
+    except KeyError:
+        os.setgroups([gid])
+    os.setgid(gid)
+    os.setuid(uid)
+
+
+def _become(path: str, command: Sequence[str], start: int, failure: int) -> NoReturn:
+    try:
+        for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        _drop_privileges()
+        if os.read(start, 1):
+            os.execv(path, command)
+    except OSError as error:
+        os.write(failure, (error.strerror or "unknown error").encode())
+    finally:
+        os._exit(126)

@@ -1,0 +1,147 @@
+"""From what was asked and what the kernel is to what gets loaded. Pure: nothing here touches the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from isotrace import events
+from isotrace.captures import IOVEC, MSGHDR, Capture, captures_of
+from isotrace.catalog import by_number
+from isotrace.catalog.model import X32_BIT, Syscall
+from isotrace.errors import UsageError
+from isotrace.target import Target
+
+#: What tail-called program serves a slot at sys_exit, and at sys_enter.
+EXIT_PROGRAMS = ("exit_plain", "exit_memory", "exit_fork", "exit_vector", "exit_exec")
+ENTER_PROGRAMS = ("enter_exec", "enter_plain", "enter_sigreturn")
+
+MIN_RING, DEFAULT_RING, MAX_RING = 1 << 16, 1 << 24, 1 << 30
+MAX_STRING = 4096
+_PAGE = 4096
+
+_FORKS = frozenset({"fork", "vfork", "clone", "clone3"})
+_EXECS = frozenset({"execve", "execveat"})
+_ENDLESS = frozenset({"exit", "exit_group"})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose: ``calls`` is a set of names, or None for every call, known to the catalogue or not."""
+
+    target: Target
+    calls: frozenset[str] | None = None
+    string_limit: int = 256
+    ring_bytes: int = DEFAULT_RING
+    durations: bool = False
+    notices: bool = True
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one call slot holds: programs for sys_exit and sys_enter, and what to copy."""
+
+    exit: str
+    enter: str | None = None
+    captures: tuple[Capture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the backend needs: constants for the compiler, the content of the maps, what to attach."""
+
+    target: Target
+    constants: tuple[str, ...]
+    slots: Mapping[int, Slot]
+    attach: Mapping[str, str]
+    ring_bytes: int
+    calls: Mapping[int, Syscall] = field(default_factory=dict)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Every program to load: those attached to tracepoints and those that slots name."""
+        named = {slot.exit for slot in self.slots.values()}
+        named |= {slot.enter for slot in self.slots.values() if slot.enter}
+        return (*self.attach.values(), *sorted(named))
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The maps that user space reads or writes."""
+        found = ["events", "exits", "enters", "seen", "lost", "tally", "captures"]
+        if self.target.descends:
+            found += ["born", "seeding"]
+        if self.target.tree is not None or self.target.command:
+            found.append("tree")
+        if self.target.follow:
+            found.append("family")
+        return tuple(found)
+
+
+def slot_of(abi: str, number: int) -> int:
+    """The slot of a call, as ``slot_of`` in bpf/trace.c computes it."""
+    index = number & ~X32_BIT
+    index = index if 0 <= index < events.SLOT_UNKNOWN else events.SLOT_UNKNOWN
+    return index + (events.SLOT_I386 if abi == "i386" else 0)
+
+
+def all_calls() -> dict[int, Syscall]:
+    """Every call of this architecture by slot. x86-64's own row wins where x32 shares its number."""
+    found: dict[int, Syscall] = {}
+    for abi in ("x32", "x86_64", "i386"):
+        found |= {slot_of(abi, number): call for number, call in by_number(abi).items()}
+    return found
+
+
+def _slot(call: Syscall, string_limit: int) -> Slot:
+    captures = captures_of(call, string_limit)
+    if call.name in _EXECS:
+        return Slot("exit_exec", "enter_exec")
+    if call.name in _FORKS:
+        return Slot("exit_fork", captures=captures)
+    if call.name in _ENDLESS or (call.abi == "i386" and call.name in ("sigreturn", "rt_sigreturn")):
+        return Slot("exit_plain", "enter_plain")
+    if call.name == "rt_sigreturn":
+        return Slot("exit_plain", "enter_sigreturn")
+    vectors = tuple(capture for capture in captures if capture.op in (IOVEC, MSGHDR))
+    if vectors:
+        return Slot("exit_vector", captures=vectors)
+    return Slot("exit_memory", captures=captures) if captures else Slot("exit_plain")
+
+
+def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot]:
+    """The slots to fill. For every call (None) also those that have no name, so that no number goes unseen."""
+    known = all_calls()
+    chosen = {slot: _slot(call, string_limit) for slot, call in known.items() if calls is None or call.name in calls}
+    if calls is None:
+        chosen |= {slot: Slot("exit_plain") for slot in range(events.SLOTS) if slot not in known}
+        unknown = Slot("exit_plain", "enter_plain")
+        chosen |= {events.SLOT_UNKNOWN: unknown, events.SLOT_I386 + events.SLOT_UNKNOWN: unknown}
+    return chosen
+
+
+def attachments(options: Options) -> dict[str, str]:
+    """Raw tracepoint → program, in the order to attach them: first what keeps the maps of descent."""
+    found = {"sched_process_fork": "on_fork", "sched_process_free": "on_free"} if options.target.descends else {}
+    found |= {"sched_process_exec": "on_task_exec", "sched_process_exit": "on_task_exit"}
+    if options.notices:
+        found["signal_deliver"] = "on_signal"
+    return found | {"sys_enter": "on_enter", "sys_exit": "on_exit"}
+
+
+def make(options: Options, kernel: Mapping[str, int], filters: Sequence[str]) -> Plan:
+    """The plan. ``kernel`` holds the offsets of ``kernel.btf.constants``, ``filters`` the target as ``-D`` constants.
+
+    Raises ``UsageError`` for a limit that is out of range.
+    """
+    if not 1 <= options.string_limit <= MAX_STRING:
+        raise UsageError(f"--string-limit {options.string_limit} is out of range", f"give 1 to {MAX_STRING} bytes")
+    size = options.ring_bytes
+    if not MIN_RING <= size <= MAX_RING or size & (size - 1):
+        raise UsageError(f"--ring {size} is no power of two from 64k to 1g", "the default is 16m")
+    constants = [f"{name}={value}" for name, value in kernel.items()]
+    constants += [f"RING_PAGES={size // _PAGE}", f"WATERMARK={size // 8}"]
+    constants += [f"STRING_LIMIT={options.string_limit}", *filters]
+    if options.durations:
+        constants.append("MEASURE_TIME")
+    slots = slots_for(options.calls, options.string_limit)
+    return Plan(options.target, tuple(constants), slots, attachments(options), size, all_calls())

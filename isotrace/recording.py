@@ -1,0 +1,141 @@
+"""What ``isotrace log`` does once its arguments are understood."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from isotrace import plan as planning
+from isotrace.backends.tracepoint import Tracepoints
+from isotrace.catalog.model import Syscall
+from isotrace.errors import IsotraceError
+from isotrace.interrupts import Interrupts
+from isotrace.kernel import btf
+from isotrace.launch import Command
+from isotrace.plan import Options, Plan
+from isotrace.session import Session
+from isotrace.sinks import Null, Sink
+from isotrace.sinks.output import Output
+from isotrace.target import Target, members, read_process
+
+_LOOK = 0.25  # seconds between two looks at whether a target is still there
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The options of the command line that are not the target."""
+
+    style: str
+    seconds: float | None
+    durations: bool
+    clock: bool
+    failed: bool
+    quiet: bool
+    strict: bool
+    string_limit: int
+    ring: int
+
+
+def run(
+    target: Target, calls: frozenset[str] | None, output: Output, command: Command | None, choices: Choices
+) -> int:
+    """Trace until the target, the time or the user's patience ends; returns the exit status. Raises ``IsotraceError``."""
+    options = Options(target, calls, choices.string_limit, choices.ring, choices.durations, not choices.quiet)
+    try:
+        plan = planning.make(options, btf.constants(), target.defines())
+        backend = Tracepoints(plan)
+        interrupts = Interrupts(command.send if command else None)
+        sink = make_sink(choices, output, plan.calls)
+        backend.open(command.pid if command else None)
+        if command:
+            command.start()
+    except BaseException:
+        if command:
+            command.abandon()
+        raise
+    ending = Ending(target, backend, interrupts, command, choices.seconds)
+    session = Session(plan, backend, sink, ending.reason, lambda: members(target, backend.pids()), choices.failed)
+    return _finish(session, ending, plan, choices)
+
+
+def _finish(session: Session, ending: Ending, plan: Plan, choices: Choices) -> int:
+    try:
+        reason = session.run()
+    finally:
+        session.backend.close()
+        tally = session.tally
+        if not choices.quiet or tally.lost or tally.counters.extras_lost or tally.counters.not_followed:
+            for line in tally.summary(plan.calls):
+                print(f"isotrace: {line}", file=sys.stderr)
+    if reason and not choices.quiet:
+        print(f"isotrace: {reason}", file=sys.stderr)
+    if choices.strict and tally.lost:
+        raise IsotraceError(f"{tally.lost} calls were lost and --strict asks for all", "give a larger --ring")
+    return ending.status
+
+
+def make_sink(choices: Choices, output: Output, calls: Mapping[int, Syscall]) -> Sink:
+    """The sink that --format names."""
+    if choices.style == "text":
+        from isotrace.sinks.text import Text
+
+        return Text(output, calls, durations=choices.durations, clock=choices.clock, colour=output.colour)
+    if choices.style == "json":
+        from isotrace.sinks.json import Json
+
+        return Json(output, calls)
+    if choices.style == "isolates":
+        from isotrace.sinks.isolates import Isolates
+
+        return Isolates(output, calls)
+    return Null()
+
+
+class Ending:
+    """Decides when a run is over; ``reason()`` is "" where nobody needs to be told."""
+
+    def __init__(
+        self, target: Target, backend: Tracepoints, interrupts: Interrupts, command: Command | None, seconds: float | None
+    ) -> None:
+        self._target, self._backend, self._interrupts, self._command = target, backend, interrupts, command
+        self._deadline = time.monotonic() + seconds if seconds else None
+        self._next_look = 0.0
+        self._told = False
+        self.status = 0
+
+    def reason(self) -> str | None:
+        """Why to stop now, or None."""
+        if self._interrupts.stopped.is_set():
+            return ""
+        now = time.monotonic()
+        if self._deadline and now >= self._deadline:
+            return ""
+        if self._command and (status := self._command.poll()) is not None:
+            return self._after_command(status, now)
+        if now < self._next_look or self._command:
+            return None
+        self._next_look = now + _LOOK
+        return self._target_ended()
+
+    def _after_command(self, status: int, now: float) -> str | None:
+        self.status = status
+        if now < self._next_look:
+            return None
+        if not self._backend.alive():
+            return ""
+        self._next_look = now + _LOOK
+        if not self._told and self._deadline is None:
+            print("isotrace: the command ended, descendants of it go on; Ctrl-C stops tracing them", file=sys.stderr)
+            self._told = True
+        return None
+
+    def _target_ended(self) -> str | None:
+        target = self._target
+        named = target.pid or target.ppid or target.tree
+        if named is None or read_process(named) is not None:
+            return None
+        if (target.follow or target.tree) and self._backend.alive():
+            return None
+        return f"process {named} ended"

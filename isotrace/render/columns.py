@@ -1,0 +1,274 @@
+"""Argument kinds to text, a column at a time.
+
+``column(call, index)`` builds, once for each argument of each call, the function that renders that argument for a
+group of records. Values repeat, so scalar kinds are looked up in a memo that computes what it has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from isotrace.catalog.alternatives import chooser
+from isotrace.catalog.model import Arg, Syscall
+from isotrace.decode import packed, scalars, signals, xlat
+from isotrace.decode.quote import quote
+from isotrace.decode.sockaddr import sockaddr
+from isotrace.decode.structs import STRUCTS, Struct
+from isotrace.events import CUT, FAULT, PART_CONTROL, PART_DATA, PART_IOV, PART_NAME, Blob
+from isotrace.render import messages
+from isotrace.render.rows import Column, Rows
+
+Render = Callable[[Rows], Column]
+Scalar = Callable[[int], str]
+
+#: What a column holds where the argument is not shown at all.
+OMITTED = "\0"
+
+_MEMO_LIMIT = 1 << 16
+_ELEMENTS = 32
+
+
+class Memo(dict[int, str]):
+    """Value → text, computed when first asked for; emptied when it grows past its limit."""
+
+    def __init__(self, compute: Scalar) -> None:
+        super().__init__()
+        self._compute = compute
+
+    def __missing__(self, value: int) -> str:
+        if len(self) >= _MEMO_LIMIT:
+            self.clear()
+        text = self[value] = self._compute(value)
+        return text
+
+
+SCALARS: dict[str, Scalar] = {
+    "int": lambda v: str(scalars.s32(v)),
+    "uint": lambda v: str(scalars.u32(v)),
+    "long": lambda v: str(scalars.s64(v)),
+    "ulong": str,
+    "size": str,
+    "off": lambda v: str(scalars.s64(v)),
+    "hex": scalars.hexa,
+    "ptr": scalars.ptr,
+    "fd": scalars.fd,
+    "dirfd": scalars.dirfd,
+    "pid": lambda v: str(scalars.s32(v)),
+    "uid": scalars.uid,
+    "gid": scalars.uid,
+    "uid16": scalars.uid16,
+    "gid16": scalars.uid16,
+    "mode": scalars.mode,
+    "dev": scalars.dev,
+    "signal": signals.signal,
+}
+
+
+_SETS: dict[str, Callable[[str, int], str]] = {"flags": xlat.flags, "enum": xlat.enum, "ipcmode": packed.ipcmode}
+
+
+def scalar(arg: Arg) -> Scalar | None:
+    """The renderer of a kind that needs nothing but one register, or None for the other kinds."""
+    if arg.kind in _SETS:
+        return partial(_SETS[arg.kind], arg.params[0])
+    return SCALARS.get(arg.kind) or packed.PACKED.get(arg.kind)
+
+
+def fault(address: int) -> str:
+    """An argument whose memory could not be read: told apart from an empty string and from NULL."""
+    return f"{address:#x}<fault>" if address else "NULL"
+
+
+def _register(index: int, render: Scalar) -> Render:
+    memo = Memo(render)
+    return lambda rows: [memo[value] for value in rows.arg(index)]
+
+
+def _pair(index: int, high: int, render: Scalar) -> Render:
+    def column(rows: Rows) -> Column:
+        low, upper = rows.arg(index), rows.arg(high)
+        return [render((a & 0xFFFFFFFF) | (b & 0xFFFFFFFF) << 32) for a, b in zip(low, upper, strict=True)]
+
+    return column
+
+
+def _memory(index: int, render: Callable[[Blob], str], ptr_on_error: bool = False) -> Render:
+    """Each record's capture through ``render``; the address where there is none or it could not be read."""
+
+    def column(rows: Rows) -> Column:
+        return [
+            render(blob)
+            if blob is not None and blob.state != FAULT
+            else fault(address)
+            if blob is not None or not (ptr_on_error and failed)
+            else scalars.ptr(address)
+            for blob, address, failed in zip(rows.memory(index), rows.arg(index), rows.failed, strict=True)
+        ]
+
+    return column
+
+
+def _string(blob: Blob) -> str:
+    data = blob.data
+    return quote(data[:-1] if data.endswith(b"\0") else data, blob.state == CUT)
+
+
+def _path(blob: Blob) -> str:
+    return quote(blob.data.partition(b"\0")[0])
+
+
+def _buffer(blob: Blob) -> str:
+    return quote(blob.data, blob.state == CUT)
+
+
+def _one(known: Struct, blob: Blob) -> str:
+    if len(blob.data) < known.size:
+        return f"<{len(blob.data)} of {known.size} bytes>"
+    return known.decode(blob.data[: known.size])
+
+
+def many(texts: Iterable[str], cut: bool) -> str:
+    """An array as strace shows it."""
+    return "[" + ", ".join([*texts, *(["..."] if cut else [])]) + "]"
+
+
+def _several(known: Struct, blob: Blob) -> str:
+    data, size = blob.data, known.size
+    count = min(len(data) // size, _ELEMENTS)
+    return many((known.decode(data[i * size : (i + 1) * size]) for i in range(count)), blob.state == CUT)
+
+
+def _address(blob: Blob) -> str:
+    return sockaddr(blob.data, len(blob.data))
+
+
+def _vector(index: int, on_success: bool) -> Render:
+    def column(rows: Rows) -> Column:
+        return [
+            scalars.ptr(address) if on_success and failed else messages.iovec(array, data, address)
+            for array, data, address, failed in zip(
+                rows.parts(index, PART_IOV), rows.parts(index, PART_DATA), rows.arg(index), rows.failed, strict=True
+            )
+        ]
+
+    return column
+
+
+def _message(index: int, on_success: bool) -> Render:
+    def column(rows: Rows) -> Column:
+        return [
+            scalars.ptr(address) if on_success and failed else messages.msghdr(*parts, address)
+            for *parts, address, failed in zip(
+                rows.parts(index),
+                rows.parts(index, PART_NAME),
+                rows.parts(index, PART_IOV),
+                rows.parts(index, PART_DATA),
+                rows.parts(index, PART_CONTROL),
+                rows.arg(index),
+                rows.failed,
+                strict=True,
+            )
+        ]
+
+    return column
+
+
+def _argv(index: int) -> Render:
+    def column(rows: Rows) -> Column:
+        found = zip(rows.parts(index), rows.arg(index), strict=True)
+        return [
+            many((fault(b.full) if b.state == FAULT else _string(b) for b in blobs), len(blobs) >= _ELEMENTS)
+            if address
+            else "NULL"
+            for blobs, address in found
+        ]
+
+    return column
+
+
+def _envp(index: int) -> Render:
+    def column(rows: Rows) -> Column:
+        return [
+            f"{address:#x} /* {blob.full} var{'s' if blob.full != 1 else ''} */" if blob else scalars.ptr(address)
+            for blob, address in zip(rows.memory(index), rows.arg(index), strict=True)
+        ]
+
+    return column
+
+
+def _alternative(call: Syscall, index: int, arg: Arg) -> Render:
+    """Groups the records once more, by what the argument is for each of them."""
+    which = chooser(call, arg)
+    renderers: dict[Arg, Render] = {}
+
+    def column(rows: Rows) -> Column:
+        groups: dict[Arg, list[int]] = {}
+        for position, registers in enumerate(rows.registers):
+            groups.setdefault(which.choose(registers), []).append(position)
+        found = [""] * len(rows)
+        for chosen, positions in groups.items():
+            if chosen not in renderers:
+                renderers[chosen] = column_of(call, index, chosen)
+            texts = renderers[chosen](rows.subset(positions) if len(groups) > 1 else rows)
+            for position, text in zip(positions, texts, strict=True):
+                found[position] = text
+        return found
+
+    return column
+
+
+_Make = Callable[[Syscall, int, Arg], Render]
+
+
+def _with_struct(render: Callable[[Struct, Blob], str], on_success: bool) -> _Make:
+    def make(call: Syscall, index: int, arg: Arg) -> Render:
+        known = STRUCTS.get(arg.params[0])
+        if known is None:
+            return _register(index, scalars.ptr)
+        return _memory(index, partial(render, known), on_success)
+
+    return make
+
+
+def _high(call: Syscall, name: str) -> int:
+    return [arg.name for arg in call.args].index(name)
+
+
+_KINDS: dict[str, _Make] = {
+    "none": lambda call, i, arg: lambda rows: [OMITTED] * len(rows),
+    "off64": lambda call, i, arg: _pair(i, _high(call, arg.params[0]), SCALARS["off"]),
+    "flags64": lambda call, i, arg: _pair(i, _high(call, arg.params[1]), partial(xlat.flags, arg.params[0])),
+    "path": lambda call, i, arg: _memory(i, _string),
+    "str": lambda call, i, arg: _memory(i, _string),
+    "outpath": lambda call, i, arg: _memory(i, _path, True),
+    "inbuf": lambda call, i, arg: _memory(i, _buffer),
+    "outbuf": lambda call, i, arg: _memory(i, _buffer, True),
+    "in": _with_struct(_one, False),
+    "inout": _with_struct(_one, False),
+    "out": _with_struct(_one, True),
+    "inarray": _with_struct(_several, False),
+    "inoutarray": _with_struct(_several, False),
+    "outarray": _with_struct(_several, True),
+    "sockaddr": lambda call, i, arg: _memory(i, _address),
+    "outsockaddr": lambda call, i, arg: _memory(i, _address, True),
+    "incpuset": lambda call, i, arg: _memory(i, messages.cpuset),
+    "outcpuset": lambda call, i, arg: _memory(i, messages.cpuset, True),
+    "iniov": lambda call, i, arg: _vector(i, False),
+    "outiov": lambda call, i, arg: _vector(i, True),
+    "inmsg": lambda call, i, arg: _message(i, False),
+    "outmsg": lambda call, i, arg: _message(i, True),
+    "inmmsg": lambda call, i, arg: _message(i, False),
+    "outmmsg": lambda call, i, arg: _message(i, True),
+    "argv": lambda call, i, arg: _argv(i),
+    "envp": lambda call, i, arg: _envp(i),
+    "alt": _alternative,
+}
+
+
+def column_of(call: Syscall, index: int, arg: Arg) -> Render:
+    """The renderer of ``arg``, which stands at position ``index`` of the call."""
+    render = scalar(arg)
+    if render is not None:
+        return _register(index, render)
+    return _KINDS[arg.kind](call, index, arg)

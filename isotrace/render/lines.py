@@ -1,0 +1,230 @@
+"""Records as lines: what the text sink prints and the JSON sink takes its values from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from isotrace import events
+from isotrace.catalog.alternatives import chooser, result_arg
+from isotrace.catalog.model import Arg, Syscall
+from isotrace.decode import scalars
+from isotrace.decode.errnos import result_text
+from isotrace.decode.signals import signal
+from isotrace.decode.structs import STRUCTS
+from isotrace.events import FAULT, Batch, Blob
+from isotrace.render.columns import OMITTED, Column, Memo, Render, column_of, scalar
+from isotrace.render.notes import NOTES
+from isotrace.render.rows import ExecArguments, Rows
+
+_EXECS = ("execve", "execveat")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One group of records of one call: ``call`` is None for a number that the catalogue does not know.
+
+    ``columns`` has a column of texts for each argument that is shown, ``results`` the text after the equals sign.
+    """
+
+    rows: Rows
+    name: list[str]
+    call: Syscall | None
+    args: list[Column]
+    results: Column
+
+    def texts(self) -> list[str]:
+        """``name(arg, arg, …)`` of each record."""
+        if not self.args:
+            return [f"{name}()" for name in self.name]
+        if len(self.args) == 1:
+            joined = [text if text != OMITTED else "" for text in self.args[0]]
+        else:
+            joined = [", ".join(row) for row in zip(*self.args, strict=True)]
+            if any(OMITTED in text for text in joined):
+                joined = [", ".join([t for t in row if t != OMITTED]) for row in zip(*self.args, strict=True)]
+        return [f"{name}({text})" for name, text in zip(self.name, joined, strict=True)]
+
+
+def _result(value: int) -> str:
+    return result_text(-value) if -4096 < value < 0 else str(value)
+
+
+def _plain_result(render: Callable[[int], str]) -> Memo:
+    return Memo(lambda value: result_text(-value) if -4096 < value < 0 else render(value))
+
+
+_HEX = ("hex", "ptr")
+
+
+class CallDecoder:
+    """Decodes records of one call; built once for each call that is met."""
+
+    def __init__(self, call: Syscall) -> None:
+        self.call = call
+        self._columns: list[Render] = [column_of(call, index, arg) for index, arg in enumerate(call.args)]
+        self._note = NOTES.get(call.name)
+        self._result_memo = _plain_result(self._scalar_result())
+        self._result_column = column_of(call, 0, result_arg(call)) if call.ret.startswith("alt(") else None
+
+    def _scalar_result(self) -> Callable[[int], str]:
+        if self.call.ret in _HEX:
+            return lambda value: scalars.hexa(value & 0xFFFFFFFFFFFFFFFF)
+        return str
+
+    def __call__(self, rows: Rows) -> Decoded:
+        args = [column(rows) for column in self._columns]
+        return Decoded(rows, [self.call.name] * len(rows), self.call, args, self._results(rows))
+
+    def _results(self, rows: Rows) -> Column:
+        if self.call.ret == "none" and self.call.name.startswith("exit"):
+            return ["?"] * len(rows)
+        memo = self._result_memo
+        texts = [memo[value] for value in rows.results]
+        if self._result_column:
+            texts = self._alternative_results(rows, texts)
+        return self._note(self.call, rows, texts) if self._note else texts
+
+    def _alternative_results(self, rows: Rows, texts: Column) -> Column:
+        """fcntl's result by its command: ``0x8002 (flags O_RDWR|O_LARGEFILE)``."""
+        which = chooser(self.call, result_arg(self.call))
+        found = []
+        for registers, value, text, failed in zip(rows.registers, rows.results, texts, rows.failed, strict=True):
+            arg = which.choose(registers)
+            found.append(text if failed else _named_result(arg, value, text))
+        return found
+
+
+def _named_result(arg: Arg, value: int, text: str) -> str:
+    if arg.kind not in ("flags", "enum", "signal"):
+        return text
+    render = scalar(arg)
+    if render is None or (arg.kind == "signal" and not value):
+        return text
+    if arg.kind == "flags":
+        return f"{value:#x} (flags {render(value)})" if value else "0"
+    return f"{value} ({render(value)})" if arg.kind == "signal" else f"{value:#x} ({render(value)})"
+
+
+def _unknown(rows: Rows) -> Decoded:
+    """Calls without a name: strace's ``syscall_0x1c8(0x1, …)``."""
+    width = [64 if abi != events.I386 else 32 for abi in rows.field("abi")]
+    numbers = [
+        number - (1 << 32) & 0xFFFFFFFFFFFFFFFF if number == 0xFFFFFFFF and bits == 64 else number
+        for number, bits in zip(rows.field("number"), width, strict=True)
+    ]
+    args = [[f"{value:#x}" if value else "0" for value in rows.arg(i)] for i in range(6)]
+    return Decoded(rows, [f"syscall_{number:#x}" for number in numbers], None, args, [_result(r) for r in rows.results])
+
+
+@dataclass
+class _Exec:
+    enter: tuple[tuple[int, ...], tuple[Blob, ...]] | None = None
+    file: Blob | None = None
+
+
+@dataclass
+class Decoder:
+    """Decodes batches in the order in which they came; keeps what an execve needs from one record to the next."""
+
+    calls: Mapping[int, Syscall]
+    _execs: dict[int, _Exec] = field(default_factory=dict)
+    _decoders: dict[int, CallDecoder] = field(default_factory=dict)
+
+    def decode(self, batch: Batch) -> Iterator[Decoded]:
+        """The calls of a batch, group by group."""
+        joined = self._join(batch)
+        kinds = batch.events["kind"]
+        wanted = (kinds == events.CALL) | (kinds == events.UNFINISHED)
+        index = np.flatnonzero(wanted)
+        slots = batch.events["slot"][index]
+        order = np.argsort(slots, kind="stable")
+        bounds = np.flatnonzero(np.diff(slots[order])) + 1
+        for group in np.split(order, bounds):
+            if len(group):
+                yield self._group(int(slots[group[0]]), Rows(batch, index[group].tolist(), joined))
+
+    def _group(self, slot: int, rows: Rows) -> Decoded:
+        decoder = self._decoders.get(slot)
+        if decoder is None:
+            call = self.calls.get(slot)
+            if call is None:
+                return _unknown(rows)
+            decoder = self._decoders[slot] = CallDecoder(call)
+        return decoder(rows)
+
+    # ---- execve: three records, one call -------------------------------------------------------------------------
+
+    def _join(self, batch: Batch) -> dict[int, ExecArguments]:
+        found: dict[int, ExecArguments] = {}
+        kinds, slots = batch.events["kind"], batch.events["slot"]
+        for index in np.flatnonzero(self._concerns_exec(kinds, slots)).tolist():
+            kind, registers = int(kinds[index]), batch.events["args"][index].tolist()
+            key, blobs = registers[5], tuple(batch.blobs(index))
+            if kind == events.EXEC_ENTER:
+                self._execs[key] = _Exec((tuple(registers), blobs))
+            elif kind == events.EXEC_NAME:
+                self._execs.setdefault(key, _Exec()).file = blobs[0] if blobs else None
+            elif (started := self._execs.pop(key, None)) and batch.events["result"][index] == 0:
+                call = self.calls[int(slots[index])]
+                found[index] = _joined(started, tuple(registers), blobs, call.name == "execveat")
+        return found
+
+    def _concerns_exec(self, kinds: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        extra = (kinds == events.EXEC_ENTER) | (kinds == events.EXEC_NAME)
+        return extra | ((kinds == events.CALL) & np.isin(slots, self._exec_slots))
+
+    @cached_property
+    def _exec_slots(self) -> list[int]:
+        return [slot for slot, call in self.calls.items() if call.name in _EXECS]
+
+
+def _joined(started: _Exec, registers: tuple[int, ...], after: tuple[Blob, ...], is_at: bool) -> ExecArguments:
+    """The arguments as they were given; a page that was not resident then is replaced by what the new program got."""
+    path_arg = 1 if is_at else 0
+    if started.enter is None:
+        file = started.file._replace(arg=path_arg) if started.file else None
+        return ExecArguments((1,) * 6, ((file,) if file else ()) + after)
+    before = started.enter[1]
+    path = [blob for blob in before if blob.arg == path_arg]
+    if path and path[0].state == FAULT and started.file:
+        path = [started.file._replace(arg=path_arg)]
+    old, new = ([b for b in blobs if b.arg == path_arg + 1] for blobs in (before, after))
+    argv = [_readable(blob, new, i) for i, blob in enumerate(old)] if old else new
+    rest = [blob for blob in before if blob.arg == path_arg + 2]
+    return ExecArguments(started.enter[0], (*path, *argv, *rest))
+
+
+def _readable(blob: Blob, others: list[Blob], index: int) -> Blob:
+    return others[index] if blob.state == FAULT and index < len(others) else blob
+
+
+def killed_or_exited(status: int) -> str:
+    """A thread's end from its wait status, as strace words it."""
+    number = status & 0x7F
+    if not number:
+        return f"+++ exited with {status >> 8 & 0xFF} +++"
+    return f"+++ killed by {signal(number)}{' (core dumped)' if status & 0x80 else ''} +++"
+
+
+def delivered(number: int, info: Blob | None) -> str:
+    """A signal that arrives, as strace words it."""
+    if info is None or info.state == FAULT:
+        return f"--- {signal(number)} ---"
+    siginfo = STRUCTS["siginfo"]
+    return f"--- {signal(number)} {siginfo.decode(info.data.ljust(siginfo.size, bytes(1)))} ---"
+
+
+def notices(batch: Batch) -> Iterator[tuple[int, str]]:
+    """(index, text) of the records that are no calls: exits and signals."""
+    kinds = batch.events["kind"]
+    for index in np.flatnonzero((kinds == events.TASK_EXIT) | (kinds == events.SIGNAL)).tolist():
+        result = int(batch.events["result"][index])
+        if kinds[index] == events.TASK_EXIT:
+            yield index, killed_or_exited(result)
+        else:
+            yield index, delivered(result, next(iter(batch.blobs(index)), None))
+

@@ -1,0 +1,90 @@
+"""A group of records of one system call, as the columns that decoders read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from isotrace.events import CUT, FAULT, PART_SELF, Batch, Blob
+
+Column = list[str]
+
+
+@dataclass(frozen=True)
+class ExecArguments:
+    """What an execve that succeeded was given, joined from up to three records: see bpf/trace.c."""
+
+    args: tuple[int, ...]
+    blobs: tuple[Blob, ...]
+
+
+class Rows:
+    """``len(index)`` records of ``batch``: each property is a list with an entry a record."""
+
+    def __init__(self, batch: Batch, index: Sequence[int], execs: dict[int, ExecArguments] | None = None) -> None:
+        self.batch = batch
+        self.index = index
+        self._execs = execs or {}
+        self._picked = batch.events[index]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def subset(self, chosen: Sequence[int]) -> Rows:
+        """The records at positions ``chosen`` of this group."""
+        return Rows(self.batch, [self.index[i] for i in chosen], self._execs)
+
+    def field(self, name: str) -> list[int]:
+        """A field of the event as Python numbers."""
+        found: list[int] = self._picked[name].tolist()
+        return found
+
+    @cached_property
+    def registers(self) -> list[list[int]]:
+        """The six argument registers of each record."""
+        found: list[list[int]] = self._picked["args"].tolist()
+        for position, i in enumerate(self.index):
+            if i in self._execs:
+                found[position] = list(self._execs[i].args)
+        return found
+
+    def arg(self, number: int) -> list[int]:
+        """Argument register ``number``."""
+        return [registers[number] for registers in self.registers]
+
+    @cached_property
+    def results(self) -> list[int]:
+        """What each call returned."""
+        return self.field("result")
+
+    @cached_property
+    def failed(self) -> list[bool]:
+        """Whether each call returned an error: -4095 to -1."""
+        return [-4096 < result < 0 for result in self.results]
+
+    @cached_property
+    def blobs(self) -> list[tuple[Blob, ...]]:
+        """The captures of each record."""
+        return [
+            self._execs[i].blobs if i in self._execs else tuple(self.batch.blobs(i)) for i in self.index
+        ]
+
+    def parts(self, arg: int, part: int = PART_SELF) -> list[list[Blob]]:
+        """The captures that are ``part`` of argument ``arg``."""
+        return [[blob for blob in blobs if blob[0] == arg and blob[1] == part] for blobs in self.blobs]
+
+    def memory(self, arg: int) -> list[Blob | None]:
+        """The one capture of argument ``arg``, or None where there is none."""
+        found: list[Blob | None] = []
+        for blobs in self.blobs:
+            for blob in blobs:
+                if blob[0] == arg and blob[1] == PART_SELF:
+                    found.append(blob)
+                    break
+            else:
+                found.append(None)
+        return found
+
+
+__all__ = ["CUT", "FAULT", "Column", "ExecArguments", "Rows"]

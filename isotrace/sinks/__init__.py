@@ -1,0 +1,27 @@
+"""Where records go. A sink takes batches as they come and is told when nothing more is waiting."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from isotrace.events import Batch
+
+
+class Sink(Protocol):
+    """A consumer of batches. ``write`` and ``flush`` raise ``IsotraceError`` when the output cannot be written."""
+
+    def write(self, batch: Batch) -> None:
+        """Take the records of a batch."""
+
+    def flush(self) -> None:
+        """Nothing more is waiting: show what there is."""
+
+
+class Null:
+    """Counts nothing, shows nothing: the session's own counts are all that is wanted."""
+
+    def write(self, batch: Batch) -> None:
+        """Drop the batch."""
+
+    def flush(self) -> None:
+        """Nothing to do."""

@@ -1,0 +1,95 @@
+"""strace's format, one line a call: ``PID COMM  openat(AT_FDCWD, "/etc/hosts", O_RDONLY|O_CLOEXEC) = 3``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from isotrace import events
+from isotrace.catalog.model import Syscall
+from isotrace.decode.quote import comm
+from isotrace.events import Batch
+from isotrace.render.lines import Decoded, Decoder, notices
+from isotrace.sinks.output import Output
+
+_ALIGN = 39  # strace's column 40 for the equals sign
+_DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
+
+
+class Text:
+    """Lines as strace prints them. ``durations`` adds ``<0.000012>``, ``clock`` the time of day before each line."""
+
+    def __init__(
+        self, output: Output, calls: Mapping[int, Syscall], *, durations: bool, clock: bool, colour: bool
+    ) -> None:
+        self._output = output
+        self._decoder = Decoder(calls)
+        self._durations, self._clock, self._colour = durations, clock, colour
+        self._prefixes: dict[tuple[int, bytes], str] = {}
+        self._epoch = time.time_ns() - time.monotonic_ns()
+
+    def write(self, batch: Batch) -> None:
+        """Write the lines of a batch in the order of its records."""
+        lines = [""] * len(batch)
+        for decoded in self._decoder.decode(batch):
+            for index, line in zip(decoded.rows.index, self._calls(decoded), strict=True):
+                lines[index] = line
+        for index, text in notices(batch):
+            lines[index] = self._paint(_NOTE, text)
+        self._output.write(self._assemble(batch, lines).encode("ascii", "backslashreplace"))
+
+    def flush(self) -> None:
+        """Every batch is written as it comes."""
+
+    def _calls(self, decoded: Decoded) -> list[str]:
+        texts = decoded.texts()
+        if decoded.rows.batch.events["kind"][decoded.rows.index[0]] == events.UNFINISHED:
+            return [f"{text[:-1]} <unfinished ...>" for text in texts]
+        if self._colour:
+            return self._coloured(decoded, texts)
+        if self._durations:
+            times = decoded.rows.field("duration")
+            return [
+                f"{text:<{_ALIGN}} = {result} {_seconds(spent)}"
+                for text, result, spent in zip(texts, decoded.results, times, strict=True)
+            ]
+        return [f"{text:<{_ALIGN}} = {result}" for text, result in zip(texts, decoded.results, strict=True)]
+
+    def _coloured(self, decoded: Decoded, texts: list[str]) -> list[str]:
+        times = decoded.rows.field("duration")
+        return [
+            f"{_NAME}{name}{_OFF}{text[len(name) :]:<{_ALIGN - len(name)}} = "
+            + (f"{_ERROR}{result}{_OFF}" if failed else result)
+            + (f" {_DIM}{_seconds(spent)}{_OFF}" if self._durations else "")
+            for name, text, result, failed, spent in zip(
+                decoded.name, texts, decoded.results, decoded.rows.failed, times, strict=True
+            )
+        ]
+
+    def _paint(self, colour: str, text: str) -> str:
+        return f"{colour}{text}{_OFF}" if self._colour else text
+
+    def _assemble(self, batch: Batch, lines: list[str]) -> str:
+        tids, comms = batch.events["tid"].tolist(), batch.events["comm"].tolist()
+        prefixes = self._prefixes
+        if len(prefixes) > 65536:
+            prefixes.clear()
+        found = []
+        for key, line in zip(zip(tids, comms, strict=True), lines, strict=True):
+            if line:
+                prefix = prefixes.get(key)
+                if prefix is None:
+                    prefix = prefixes[key] = self._paint(_DIM, f"{key[0]} {comm(key[1])}") + "  "
+                found.append(f"{prefix}{line}\n")
+        if self._clock:
+            kept = [i for i, line in enumerate(lines) if line]
+            found = [self._time(t) + line for t, line in zip(batch.events["time"][kept].tolist(), found, strict=True)]
+        return "".join(found)
+
+    def _time(self, monotonic: int) -> str:
+        seconds, rest = divmod(monotonic + self._epoch, 1_000_000_000)
+        return self._paint(_DIM, time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1000:06}") + " "
+
+
+def _seconds(nanoseconds: int) -> str:
+    return f"<{nanoseconds / 1e9:.6f}>" if nanoseconds else "<?>"

@@ -1,0 +1,190 @@
+"""Who is watched: the target as the user named it, as constants of the kernel filter, and as it is in /proc now."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from isotrace.errors import IsotraceError, KernelError, UsageError
+
+PROC = Path("/proc")
+_INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+
+
+@dataclass(frozen=True)
+class Target:
+    """Conditions on a task, all of which must hold; ``None`` asks nothing. ``follow`` adds descendants of what matches.
+
+    ``command`` is a program that isotrace starts itself and watches with all its descendants; ``tree`` is then its pid.
+    """
+
+    ppid: int | None = None
+    pid: int | None = None
+    tree: int | None = None
+    uid: int | None = None
+    comm: str | None = None
+    cgroup: str | None = None
+    follow: bool = False
+    command: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Refuse an empty target, a process that does not exist, a cgroup that is none. Raises ``IsotraceError``."""
+        conditions = (self.ppid, self.pid, self.tree, self.uid, self.comm, self.cgroup)
+        if all(condition is None for condition in conditions) and not self.command:
+            raise UsageError(
+                "nothing to trace was named", "give --ppid N, --pid N, --tree N, --uid, --comm, --cgroup or -- CMD"
+            )
+        if self.tree is not None and self.command:
+            raise UsageError("--tree and a command to start exclude each other", "leave one of them out")
+        for option, pid in (("--ppid", self.ppid), ("--pid", self.pid), ("--tree", self.tree)):
+            if pid is not None and not (PROC / str(pid)).exists():
+                raise IsotraceError(f"{option} {pid}: no such process", "ps -e lists the processes there are")
+        if not self.command and os.readlink("/proc/self/ns/pid") != _INITIAL_PID_NAMESPACE:
+            raise KernelError(
+                "isotrace runs in a pid namespace of its own: the kernel would understand other pids than yours",
+                "run it on the host, or start the program with: isotrace log -- CMD",
+            )
+
+    def defines(self) -> list[str]:
+        """The filter's constants (bpf/filter.h). Raises ``IsotraceError`` for a cgroup that cannot be read."""
+        found = [f"SELF={os.getpid()}"]
+        found += [f"FILTER_{name.upper()}={value}" for name, value in self._numbers() if value is not None]
+        if self.tree is not None or self.command:
+            found.append("FILTER_TREE")
+        if self.comm is not None:
+            raw = self.comm.encode()[:15].ljust(16, b"\0")
+            found += [f"FILTER_COMM_{half}={int.from_bytes(raw[8 * half :][:8], 'little')}ULL" for half in (0, 1)]
+        if self.cgroup is not None:
+            path, level = find_cgroup(self.cgroup)
+            found += [f"FILTER_CGROUP={path.stat().st_ino}ULL", f"FILTER_CGROUP_LEVEL={level}"]
+        if self.follow:
+            found.append("FOLLOW")
+        return found
+
+    def _numbers(self) -> tuple[tuple[str, int | None], ...]:
+        return (("ppid", self.ppid), ("pid", self.pid), ("uid", self.uid))
+
+    @property
+    def descends(self) -> bool:
+        """Whether the kernel keeps a map of processes for this target."""
+        return self.follow or self.tree is not None or bool(self.command)
+
+
+def parse_uid(text: str) -> int:
+    """A user id from a number or a login name. Raises ``UsageError``."""
+    if text.isdecimal() and int(text) < 1 << 32:
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise UsageError(f"no such user: {text!r}", "give a login name or a numeric user id") from None
+
+
+def cgroup_mount() -> Path:
+    """Where the unified hierarchy is mounted. Raises ``KernelError``."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _device, where, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(where)
+    raise KernelError("no cgroup2 file system is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
+
+
+def find_cgroup(name: str) -> tuple[Path, int]:
+    """The directory of a cgroup and its depth below the root; ``name`` is a path, absolute or below the mount."""
+    root = cgroup_mount()
+    for path in (Path(name), root / name.lstrip("/")):
+        if path.is_dir() and (path / "cgroup.controllers").exists():
+            path = path.resolve()
+            return path, len(path.relative_to(root.resolve()).parts)
+    raise IsotraceError(f"no such cgroup: {name!r}", f"give a directory below {root}")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A line of /proc/PID/stat: ``state`` is one letter, Z for a zombie."""
+
+    pid: int
+    ppid: int
+    comm: str
+    state: str
+
+
+def read_process(pid: int) -> Process | None:
+    """The process as it is now, or None when it is gone."""
+    try:
+        text = (PROC / str(pid) / "stat").read_bytes().decode(errors="replace")
+    except OSError:
+        return None
+    head, _, tail = text.rpartition(")")
+    fields = tail.split()
+    return Process(pid, int(fields[1]), head.partition("(")[2], fields[0])
+
+
+def processes() -> Iterator[Process]:
+    """Every process there is."""
+    for entry in os.scandir(PROC):
+        if entry.name.isdecimal() and (found := read_process(int(entry.name))):
+            yield found
+
+
+def descendants(roots: Iterable[int], parents: Iterable[tuple[int, int]]) -> set[int]:
+    """``roots`` and all that descend from them; ``parents`` are (child, parent) pairs."""
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for child, parent in parents:
+        children[parent].append(child)
+    found: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting += children[pid]
+    return found
+
+
+def matching(target: Target) -> set[int]:
+    """The processes that meet the target's own conditions now, apart from descent."""
+    return {process.pid for process in processes() if process.pid != os.getpid() and _meets(target, process)}
+
+
+def _meets(target: Target, process: Process) -> bool:
+    if target.pid is not None and process.pid != target.pid:
+        return False
+    if target.ppid is not None and process.ppid != target.ppid:
+        return False
+    if target.comm is not None and process.comm != target.comm:
+        return False
+    return _owned(target, process.pid) and _confined(target, process.pid)
+
+
+def _owned(target: Target, pid: int) -> bool:
+    if target.uid is None:
+        return True
+    try:
+        status = (PROC / str(pid) / "status").read_text(errors="replace")
+    except OSError:
+        return False
+    return int(status.split("\nUid:")[1].split()[0]) == target.uid
+
+
+def _confined(target: Target, pid: int) -> bool:
+    if target.cgroup is None:
+        return True
+    inside = "/" + str(find_cgroup(target.cgroup)[0].relative_to(cgroup_mount().resolve()))
+    try:
+        lines = (PROC / str(pid) / "cgroup").read_text().splitlines()
+    except OSError:
+        return False
+    own = next((line[3:] for line in lines if line.startswith("0::")), "")
+    return (own + "/").startswith(inside.rstrip(".").rstrip("/") + "/")
+
+
+def members(target: Target, descendants_known: set[int]) -> set[int]:
+    """The processes that are watched now: those that meet the conditions, and those that descend from such."""
+    if target.tree is not None or target.command:
+        return {pid for pid in descendants_known if (process := read_process(pid)) and _meets(target, process)}
+    return matching(target) | descendants_known

@@ -1,0 +1,108 @@
+"""Calls that threads are inside of right now, from /proc/PID/task/TID/syscall, as records like those of the ring.
+
+The kernel programs see a call when it returns; one that a process has been stuck in since before they were attached, or
+still is when they are detached, is found here. Memory that the call was given is read through /proc/PID/mem.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from isotrace import events
+from isotrace.captures import BYTES, POINTER, RESULT, STRING, Capture
+from isotrace.plan import Slot, slot_of
+from isotrace.ring import HEADER, ROW, batch_of
+from isotrace.target import PROC, read_process
+
+_BLOB = struct.Struct("<BBBxHxxQ")
+_ELF32 = 1  # EI_CLASS
+
+
+def batch(pids: Iterable[int], slots: Mapping[int, Slot]) -> events.Batch:
+    """The calls of ``slots`` that the threads of ``pids`` are blocked in, as records of kind UNFINISHED."""
+    rows, data = [], bytearray()
+    for pid in sorted(pids):
+        for record in _of_process(pid, slots):
+            rows.append(len(data) // ROW)
+            whole = bytes(HEADER) + record
+            data += whole.ljust(-(-len(whole) // ROW) * ROW, b"\0")
+    return batch_of(np.frombuffer(bytes(data), dtype=np.uint8), np.array(rows, dtype=np.int64))
+
+
+def _of_process(pid: int, slots: Mapping[int, Slot]) -> Iterator[bytes]:
+    process = read_process(pid)
+    if process is None:
+        return
+    try:
+        abi = _abi(pid)
+        tids = sorted(int(name) for name in os.listdir(PROC / str(pid) / "task"))
+        uid = _uid(pid)
+    except OSError:
+        return
+    for tid in tids:
+        found = _registers(PROC / str(pid) / "task" / str(tid))
+        if found is None:
+            continue
+        number, args = found
+        slot = slot_of(events.ABI_NAMES[abi], number)
+        if slot in slots:
+            blobs = list(_captures(pid, args, slots[slot].captures))
+            event = np.zeros(1, dtype=events.EVENT)
+            event["time"] = time.monotonic_ns()
+            event["pid"], event["tid"], event["ppid"], event["uid"] = pid, tid, process.ppid, uid
+            event["number"], event["slot"], event["abi"], event["args"] = number, slot, abi, args
+            event["kind"], event["blobs"], event["comm"] = events.UNFINISHED, len(blobs), process.comm.encode()
+            yield event.tobytes() + b"".join(blobs)
+
+
+def _abi(pid: int) -> int:
+    """What the program's file is built for: nothing in /proc tells the ABI of a single call."""
+    with open(PROC / str(pid) / "exe", "rb") as file:
+        head = file.read(5)
+    return events.I386 if head[4:] == bytes([_ELF32]) else events.X86_64
+
+
+def _uid(pid: int) -> int:
+    return int((PROC / str(pid) / "status").read_text(errors="replace").split("\nUid:")[1].split()[0])
+
+
+def _registers(task: Path) -> tuple[int, list[int]] | None:
+    try:
+        words = (task / "syscall").read_text().split()
+    except OSError:
+        return None
+    if len(words) != 9:  # "running", or "-1 sp pc" outside any call
+        return None
+    return int(words[0]), [int(word, 16) for word in words[1:7]]
+
+
+def _captures(pid: int, args: list[int], wanted: Iterable[Capture]) -> Iterator[bytes]:
+    for capture in wanted:
+        if capture.on_success or capture.length >= RESULT or capture.length >= POINTER or not args[capture.arg]:
+            continue
+        if capture.op == STRING:
+            data = _read(pid, args[capture.arg], capture.limit + 1)
+            text, nul, _ = data.partition(b"\0")
+            yield _blob(capture.arg, events.WHOLE if nul else events.CUT, 0, text + nul)
+        elif capture.op == BYTES:
+            full = capture.unit * (args[capture.length - 1] if capture.length else 1)
+            data = _read(pid, args[capture.arg], min(full, capture.limit))
+            yield _blob(capture.arg, events.CUT if full > len(data) else events.WHOLE, full, data)
+
+
+def _blob(arg: int, state: int, full: int, data: bytes) -> bytes:
+    return _BLOB.pack(arg, events.PART_SELF, state, len(data), full) + data.ljust((len(data) + 7) & ~7, b"\0")
+
+
+def _read(pid: int, address: int, size: int) -> bytes:
+    try:
+        with open(PROC / str(pid) / "mem", "rb", buffering=0) as memory:
+            return os.pread(memory.fileno(), size, address)
+    except (OSError, OverflowError):
+        return b""
