@@ -83,6 +83,7 @@ DEFINED = {
     "unsigned int len_hi",
     "sys_fanotify_mark@i386": "int fanotify_fd, unsigned int flags, u32 mask_lo, u32 mask_hi, int dfd, "
     "const char * pathname",
+    "sys_fanotify_mark": "int fanotify_fd, unsigned int flags, u64 mask, int dfd, const char * pathname",
     "sys_lookup_dcookie@i386": "u32 cookie_lo, u32 cookie_hi, char * buf, size_t len",
 }
 # Calls that have a number but no code any more (sys_ni_syscall): the arguments that strace prints, as they were.

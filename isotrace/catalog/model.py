@@ -4,7 +4,7 @@ A row of ``meanings.txt`` reads
 
     openat      dfd:dirfd  filename:path  flags:flags(open_mode_flags)  mode:mode  -> fd
 
-``NAME@ABI`` gives the row of one ABI where it differs (``mmap@i386``). Each argument is ``name:kind`` or
+``NAME@ABI,ABI`` gives the row of the ABIs where it differs (``mmap@i386``). Each argument is ``name:kind`` or
 ``name:kind(param,...)``. The kinds are:
 
     int uint long ulong size off hex ptr     a register as a number (off is signed; hex prints 0x…; ptr prints NULL or 0x…)
@@ -27,7 +27,7 @@ A row of ``meanings.txt`` reads
     inmmsg(LEN) outmmsg(LEN)                 LEN struct mmsghdr
     incpuset(LEN) outcpuset(LEN)             a CPU mask of LEN bytes
     argv envp                                NULL-terminated vectors of strings
-    alt(NAME)                                one of several kinds, chosen by the value of other arguments: the `alt` row NAME
+    alt(NAME)                                one of several kinds, chosen by the value of other arguments: row NAME of alternatives.txt
 
 LEN is the name of the argument that holds the length, `ret` for "as many as the call returned", a literal number, or
 `*NAME` for the 32-bit number that the pointer argument NAME points to when the call has returned.
@@ -48,9 +48,9 @@ Registers that pack more than one thing, each as strace prints it:
     futexbits        hex, or FUTEX_BITSET_MATCH_ANY
     futexwakeop      the packed operation of FUTEX_WAKE_OP
 
-An `alt` row lists cases, tried in order, and may go on over lines that begin with a space:
+A row of ``alternatives.txt`` lists the cases of one `alt`, tried in order, and may go on over lines that begin with a space:
 
-    alt fcntl cmd=F_GETLK,F_OFD_GETLK:inout(flock)  cmd=F_SETFL:flags(open_mode_flags)  *:hex
+    fcntl cmd=F_GETLK,F_OFD_GETLK:inout(flock)  cmd=F_SETFL:flags(open_mode_flags)  *:hex
 
 A case is TESTS:KIND. A test is `ARG=VALUES` (the argument equals one of them) or `ARG&VALUES` (it has any bit of one of
 them); `TEST+TEST` asks for both; `*` is always true and comes last. ARG may be `ARG/MASK` (only these bits) or `ARG>>N`.
@@ -73,6 +73,9 @@ KINDS: dict[str, int] = {
     **dict.fromkeys("iniov outiov inmmsg outmmsg incpuset outcpuset".split(), 1),
     **dict.fromkeys("flags64 inarray outarray inoutarray".split(), 2),
 }
+
+#: Set in every number of an x32 call.
+X32_BIT = 0x40000000
 
 #: The ABIs, as every function of the catalogue names them.
 ABIS = ("x86_64", "x32", "i386", "arm64")
