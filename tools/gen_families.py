@@ -3,10 +3,10 @@
 
     tools/gen_families.py "strace" "systemd-analyze" > isotrace/catalog/families.txt
 
-Both arguments are commands and may have several words (a newer strace run through its own dynamic loader, say). strace is
-asked with tools/probe_calls.c, which makes every call there is: what `strace -e trace=%CLASS` shows of it is the class.
-systemd's sets come from `systemd-analyze syscall-filter`; a set inside a set stays one word, to be resolved by the reader.
-Names of other architectures are dropped.
+Both arguments are commands and may have several words (a newer strace run through its own dynamic loader,
+say). strace is asked with tools/probe_calls.c, which makes every call there is: what `strace -e
+trace=%CLASS` shows of it is the class. systemd's sets come from `systemd-analyze syscall-filter`; a set
+inside a set stays one word, to be resolved by the reader. Names of other architectures are dropped.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAST_NUMBER = 511
-CLASSES = (
-    "%file %desc %process %network %net %signal %ipc %memory %creds %clock %pure "
-    "%stat %lstat %fstat %%stat %statfs %fstatfs %%statfs"
-).split()
+CLASSES = """
+    %file %desc %process %network %net %signal %ipc %memory %creds %clock %pure
+    %stat %lstat %fstat %%stat %statfs %fstatfs %%statfs
+"""
 
 
 def known_names() -> set[str]:
@@ -67,12 +67,15 @@ def main() -> None:
         sys.exit("usage: gen_families.py STRACE SYSTEMD_ANALYZE > families.txt")
     strace, analyze = shlex.split(sys.argv[1]), shlex.split(sys.argv[2])
     known = known_names()
-    versions = [subprocess.check_output([*command, flag], text=True) for command, flag in ((strace, "-V"), (analyze, "--version"))]
+    versions = [
+        subprocess.check_output([*command, flag], text=True)
+        for command, flag in ((strace, "-V"), (analyze, "--version"))
+    ]
     print("# Written by tools/gen_families.py from", " and ".join(text.splitlines()[0] for text in versions))
     with tempfile.TemporaryDirectory() as directory:
         probe = Path(directory) / "probe_calls"
         subprocess.run(["cc", "-O1", "-o", str(probe), str(ROOT / "tools/probe_calls.c")], check=True)
-        for name in CLASSES:
+        for name in CLASSES.split():
             write(name, sorted(strace_class(strace, probe, name) & known))
     for name, members in sorted(systemd_sets(analyze).items()):
         write(name, [word for word in members if word.startswith("@") or word in known])

@@ -6,10 +6,11 @@
     for deb in *.deb; do dpkg-deb -x "$deb" .; done
     tools/gen_syscalls.py headers > isotrace/catalog/numbers.tsv
 
-Numbers come from the UAPI headers (``asm/unistd_64.h``, ``unistd_x32.h``, ``unistd_32.h`` of x86 and ``asm/unistd_64.h`` of
-arm64). The kernel's own entry point of each number comes from ``asm/syscalls_64.h`` and ``asm/syscalls_32.h``, and that
-entry point's prototype from ``linux/syscalls.h`` and ``asm-generic/syscalls.h``; the few that these headers do not declare
-are in the tables below, as their SYSCALL_DEFINE in the kernel's source has them.
+Numbers come from the UAPI headers (``asm/unistd_64.h``, ``unistd_x32.h``, ``unistd_32.h`` of x86 and
+``asm/unistd_64.h`` of arm64). The kernel's own entry point of each number comes from ``asm/syscalls_64.h``
+and ``asm/syscalls_32.h``, and that entry point's prototype from ``linux/syscalls.h`` and
+``asm-generic/syscalls.h``; the few that these headers do not declare are in the tables below, as their
+SYSCALL_DEFINE in the kernel's source has them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ UNISTD = {
     "arm64": "aarch64-linux-gnu/asm/unistd_64.h",
 }
 
-# Entry points whose declaration is missing from the headers, or has no argument names, or is not the one that x86 uses.
+# Entry points whose declaration is missing from the headers, or has no argument names, or is not the one
+# that x86 uses.
 DEFINED = {
     "sys_arch_prctl": "int option, unsigned long arg2",
     "sys_iopl": "unsigned int level",
@@ -40,7 +42,8 @@ DEFINED = {
     "sys_sigreturn": "void",
     "sys_clone": "unsigned long clone_flags, unsigned long newsp, int * parent_tidptr, int * child_tidptr, "
     "unsigned long tls",
-    "sys_clone@i386": "unsigned long clone_flags, unsigned long newsp, int * parent_tidptr, unsigned long tls, "
+    "sys_clone@i386": "unsigned long clone_flags, unsigned long newsp, int * parent_tidptr, unsigned "
+    "long tls, "
     "int * child_tidptr",
     "sys_rt_sigaction": "int sig, const struct sigaction * act, struct sigaction * oact, size_t sigsetsize",
     "sys_sigaction": "int sig, const struct old_sigaction * act, struct old_sigaction * oact",
@@ -55,14 +58,18 @@ DEFINED = {
     "sys_getsockname": "int fd, struct sockaddr * usockaddr, int * usockaddr_len",
     "sys_getpeername": "int fd, struct sockaddr * usockaddr, int * usockaddr_len",
     "sys_sendto": "int fd, void * buff, size_t len, unsigned int flags, struct sockaddr * addr, int addr_len",
-    "sys_recvfrom": "int fd, void * ubuf, size_t size, unsigned int flags, struct sockaddr * addr, int * addr_len",
+    "sys_recvfrom": "int fd, void * ubuf, size_t size, unsigned int flags, struct sockaddr * addr, int "
+    "* addr_len",
     "sys_send": "int fd, void * buff, size_t len, unsigned int flags",
     "sys_recv": "int fd, void * ubuf, size_t size, unsigned int flags",
     "sys_listen": "int fd, int backlog",
     "sys_shutdown": "int fd, int how",
-    "sys_pselect6": "int n, fd_set * inp, fd_set * outp, fd_set * exp, struct __kernel_timespec * tsp, void * sig",
-    "sys_pselect6_time32": "int n, fd_set * inp, fd_set * outp, fd_set * exp, struct old_timespec32 * tsp, void * sig",
-    "sys_ppoll": "struct pollfd * ufds, unsigned int nfds, struct __kernel_timespec * tsp, const sigset_t * sigmask, "
+    "sys_pselect6": "int n, fd_set * inp, fd_set * outp, fd_set * exp, struct __kernel_timespec * tsp, "
+    "void * sig",
+    "sys_pselect6_time32": "int n, fd_set * inp, fd_set * outp, fd_set * exp, struct old_timespec32 * "
+    "tsp, void * sig",
+    "sys_ppoll": "struct pollfd * ufds, unsigned int nfds, struct __kernel_timespec * tsp, const "
+    "sigset_t * sigmask, "
     "size_t sigsetsize",
     "sys_ppoll_time32": "struct pollfd * ufds, unsigned int nfds, struct old_timespec32 * tsp, "
     "const sigset_t * sigmask, size_t sigsetsize",
@@ -79,14 +86,16 @@ DEFINED = {
     "sys_ia32_fadvise64_64": "int fd, u32 offset_low, u32 offset_high, u32 len_low, u32 len_high, int advice",
     "sys_ia32_sync_file_range": "int fd, unsigned int off_low, unsigned int off_hi, unsigned int n_low, "
     "unsigned int n_hi, int flags",
-    "sys_ia32_fallocate": "int fd, int mode, unsigned int offset_lo, unsigned int offset_hi, unsigned int len_lo, "
+    "sys_ia32_fallocate": "int fd, int mode, unsigned int offset_lo, unsigned int offset_hi, unsigned "
+    "int len_lo, "
     "unsigned int len_hi",
     "sys_fanotify_mark@i386": "int fanotify_fd, unsigned int flags, u32 mask_lo, u32 mask_hi, int dfd, "
     "const char * pathname",
     "sys_fanotify_mark": "int fanotify_fd, unsigned int flags, u64 mask, int dfd, const char * pathname",
     "sys_lookup_dcookie@i386": "u32 cookie_lo, u32 cookie_hi, char * buf, size_t len",
 }
-# Calls that have a number but no code any more (sys_ni_syscall): the arguments that strace prints, as they were.
+# Calls that have a number but no code any more (sys_ni_syscall): the arguments that strace prints, as they
+# were.
 RETIRED = {
     "_sysctl": "struct __sysctl_args * args",
     "create_module": "const char * name, size_t size",
@@ -126,18 +135,22 @@ def find(root: Path, tail: str) -> Path:
 
 def numbers(header: Path) -> dict[str, int]:
     """``{name: number}`` of a unistd header; x32 numbers come without the x32 bit."""
-    rows = re.findall(r"#define __NR_(\w+) \(?(?:__X32_SYSCALL_BIT \+ )?(\d+)\)?$", header.read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"#define __NR_(\w+) \(?(?:__X32_SYSCALL_BIT \+ )?(\d+)\)?$", header.read_text(), re.MULTILINE
+    )
     return {name: int(number) for name, number in rows if name != "syscalls"}
 
 
 def entry_points(header: Path) -> dict[int, str]:
-    """``{number: sys_NAME}`` of a generated syscall table; for i386 the native entry point, not the compat one."""
+    """``{number: sys_NAME}`` of a generated syscall table; for i386 the native entry point, not the compat
+    one."""
     rows = re.findall(r"__SYSCALL(?:_\w+)?\((\d+), (\w+)", header.read_text())
     return {int(number): symbol for number, symbol in rows}
 
 
 def prototypes(text: str) -> dict[str, str]:
-    """``{sys_NAME: "int dfd, const char * filename"}`` of every declaration in a header; the first one wins."""
+    """``{sys_NAME: "int dfd, const char * filename"}`` of every declaration in a header; the first one
+    wins."""
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
     found: dict[str, str] = {}
     for symbol, arguments in re.findall(r"asmlinkage long (sys_\w+)\(([^;]*)\);", text):
@@ -162,8 +175,15 @@ def prototype(name: str, symbol: str, abi: str, declared: dict[str, str]) -> str
 def rows(root: Path) -> list[tuple[str, ...]]:
     """Every call of every ABI as a row of COLUMNS, sorted by name."""
     table = {abi: numbers(find(root, tail)) for abi, tail in UNISTD.items()}
-    entries = {"x86_64": entry_points(find(root, "asm/syscalls_64.h")), "i386": entry_points(find(root, "asm/syscalls_32.h"))}
-    declared = prototypes("".join(find(root, h).read_text() for h in ("include/linux/syscalls.h", "include/asm-generic/syscalls.h")))
+    entries = {
+        "x86_64": entry_points(find(root, "asm/syscalls_64.h")),
+        "i386": entry_points(find(root, "asm/syscalls_32.h")),
+    }
+    declared = prototypes(
+        "".join(
+            find(root, h).read_text() for h in ("include/linux/syscalls.h", "include/asm-generic/syscalls.h")
+        )
+    )
     result = []
     for name in sorted(set().union(*table.values())):
         by_abi = {abi: table[abi].get(name) for abi in UNISTD}

@@ -1,7 +1,7 @@
-"""Arguments whose meaning depends on another argument: fcntl's third by its command, openat's mode by its flags.
+"""Arguments whose meaning depends on another one: fcntl's third on its command, openat's mode on its flags.
 
-``chooser(call, arg)`` turns the row of alternatives.txt into tests on register values. A renderer asks it per record; a
-planner walks its ``cases`` to see which memory may have to be read, and when.
+``chooser(call, arg)`` turns the row of alternatives.txt into tests on register values. A renderer asks it per
+record; a planner walks its ``cases`` to see which memory may have to be read, and when.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from pathlib import Path
 from isotrace.catalog.load import by_name, parse_kind
 from isotrace.catalog.model import ABIS, Arg, Syscall
 
-#: Finds the value of a constant: ``lookup("fcntlcmds", "F_GETLK") == 5``, or None when the set has no such name.
+#: Finds the value of a constant: ``lookup("fcntlcmds", "F_GETLK") == 5``, or None when the set lacks it.
 Lookup = Callable[[str, str], int | None]
 
 # Sets that a kind uses without naming them.
-_IMPLIED = {"cloneflags": ("clone_flags",), "quotacmd": ("quotacmds",), "socktype": ("socktypes", "sock_type_flags")}
+_IMPLIED = {
+    "cloneflags": ("clone_flags",),
+    "quotacmd": ("quotacmds",),
+    "socktype": ("socktypes", "sock_type_flags"),
+}
 _LOW = 0xFFFFFFFF
 
 
@@ -67,7 +71,8 @@ class Chooser:
 def chooser(call: Syscall, arg: Arg, lookup: Lookup | None = None) -> Chooser:
     """The chooser of ``arg``, an ``alt(NAME)`` argument of ``call``.
 
-    ``lookup`` defaults to the tables of isotrace.decode.xlat. A constant that it does not know is left out of its test.
+    ``lookup`` defaults to the tables of isotrace.decode.xlat. A constant that it does not know is left out
+    of its test.
     """
     return _chooser(call, arg, lookup or _xlat)
 
@@ -98,6 +103,11 @@ def constants() -> Iterator[tuple[str, tuple[str, ...]]]:
 def kinds(name: str) -> tuple[Arg, ...]:
     """The kinds that row ``name`` of alternatives.txt can choose from."""
     return tuple(parse_kind("", kind) for _, kind in _rows()[name])
+
+
+def conditions(name: str) -> tuple[str, ...]:
+    """The conditions of row ``name`` as they are written, beside ``kinds``."""
+    return tuple(condition for condition, _ in _rows()[name])
 
 
 @cache

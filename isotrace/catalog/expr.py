@@ -1,9 +1,9 @@
 """The ``--calls`` expression: ``openat,connect,%network,@file-system,!read``.
 
-Terms are read from left to right; each adds to the selection, or, with ``!`` in front, takes away from it. When the first
-one takes away, the selection starts from everything. A term is the exact name of a system call of any ABI, a family
-(``%class`` of strace, ``@set`` of systemd), a regular expression between slashes that is searched for in every name,
-``all`` or ``none``.
+Terms are read from left to right; each adds to the selection, or, with ``!`` in front, takes away from it.
+When the first one takes away, the selection starts from everything. A term is the exact name of a system
+call of any ABI, a family (``%class`` of strace, ``@set`` of systemd), a regular expression between slashes
+that is searched for in every name, ``all`` or ``none``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def parse(expr: str) -> frozenset[str]:
     """The names that ``expr`` selects, at least one. Raises ``UsageError``."""
     terms = [term.strip() for term in _split(expr)]
     if not all(terms):
-        raise UsageError(f"empty term in call expression {_show(expr)}", "write it like openat,%network,!read")
+        raise UsageError(
+            f"empty term in call expression {_show(expr)}", "write it like openat,%network,!read"
+        )
     chosen = set(names()) if terms[0].startswith("!") else set()
     for term in terms:
         if term.startswith("!"):
@@ -50,7 +52,7 @@ def select(term: str) -> frozenset[str]:
 
 
 def _split(expr: str) -> list[str]:
-    """At the commas, but not at those inside ``/…/``; a slash inside a regular expression is written ``\\/``."""
+    """At the commas, but not at those inside ``/…/``; a slash inside of it is written ``\\/``."""
     return re.findall(r"(?:^|,)(\s*!?\s*(?:/(?:\\.|[^/\\])*/?[^,]*|[^,]*))", expr, re.DOTALL)
 
 

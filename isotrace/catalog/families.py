@@ -1,6 +1,7 @@
 """Families of system calls: strace's classes (``%file``) and systemd's sets (``@file-system``).
 
-Membership is in families.txt, written by tools/gen_families.py from what strace and systemd themselves answer.
+Membership is in families.txt, which tools/gen_families.py writes from what strace and systemd themselves
+answer.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-#: strace takes these classes without the percent sign too (deprecated there); the other names are calls or nothing.
+#: strace takes these classes without the percent sign too (deprecated there).
 BARE = frozenset({"desc", "file", "ipc", "memory", "network", "process", "signal"})
 
 # strace decodes socketcall's inner call and then applies the class to that, so that %network does show it.
@@ -35,6 +36,7 @@ def memberships() -> dict[str, frozenset[str]]:
 def _read() -> dict[str, tuple[str, ...]]:
     members: dict[str, tuple[str, ...]] = {}
     text = (Path(__file__).parent / "families.txt").read_text(encoding="ascii")
+    family = ""
     for line in text.splitlines():
         if line[0] == " ":
             members[family] += tuple(line.split())

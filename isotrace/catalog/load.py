@@ -18,7 +18,9 @@ def by_name(abi: str) -> dict[str, Syscall]:
     rows, memberships = _meanings(), families.memberships()
     none: frozenset[str] = frozenset()
     return {
-        name: Syscall(name, abi, number, *(rows.get((name, abi)) or rows[name, ""]), memberships.get(name, none))
+        name: Syscall(
+            name, abi, number, *(rows.get((name, abi)) or rows[name, ""]), memberships.get(name, none)
+        )
         for name, number in numbers.items()
     }
 
@@ -36,7 +38,7 @@ def names() -> frozenset[str]:
 
 
 def prototype(name: str, abi: str = "x86_64") -> str:
-    """The kernel's C argument list: ``int dfd, const char * filename, …``. Raises ``KeyError`` for an unknown name."""
+    """The kernel's C argument list: ``int dfd, const char * filename, …``. Raises ``KeyError``."""
     general, i386 = _prototypes()[name]
     return i386 if abi == "i386" else general
 
