@@ -181,9 +181,11 @@ def _rows() -> dict[str, list[tuple[str, str]]]:
 
 @cache
 def _reversed_set(name: str) -> dict[str, int]:
+    """``{constant: value}``; strace writes ``NAME or NAME`` where two requests share a number."""
     from isotrace.decode.xlat import SETS
 
-    return {key: value for value, key in SETS[name].names.items()} if name in SETS else {}
+    names = SETS[name].names if name in SETS else {}
+    return {key: value for value, keys in names.items() for key in keys.split(" or ")}
 
 
 def _xlat(name: str, key: str) -> int | None:
