@@ -2,33 +2,93 @@
 
 A row of ``meanings.txt`` reads
 
-    openat      dfd:dirfd  filename:path  flags:flags(open_mode_flags)  mode:mode  -> fd
+    openat      dfd:dirfd  filename:path  flags:flags(open_mode_flags)  mode:alt(open_mode)  -> fd
 
-``NAME@ABI`` gives the row of one ABI where it differs (``mmap@i386``). Each argument is ``name:kind`` or
-``name:kind(param,...)``. The kinds are:
+``NAME@ABI,ABI`` gives the row of the ABIs where it differs (``mmap@i386``). Each argument is ``name:kind`` or
+``name:kind(param,...)``, with the kernel's own names. The kinds are:
 
-    int uint long ulong size off hex ptr     a register as a number (off is signed; hex prints 0x…; ptr prints NULL or 0x…)
-    fd dirfd pid uid gid mode dev signal     a register with the meaning that strace gives it
-    flags(SET) enum(SET)                     bits of, or one value of, the table SET; SET is strace's xlat name
-    path                                     NUL-terminated file name, always whole (up to 4096 bytes)
-    str                                      NUL-terminated string that is not a file name (cut at the string limit)
-    inbuf(LEN) outbuf(LEN)                   bytes given to, or filled by, the call; LEN names the argument that holds the
-                                             length, or is `ret` for "as many as the call returned"
-    in(STRUCT) out(STRUCT) inout(STRUCT)     pointer to one struct of the table decode.structs.STRUCTS; an `out` struct is
-                                             read only when the call succeeded
-    inarray(STRUCT,LEN) outarray(STRUCT,LEN) LEN structs (LEN as for inbuf, or a literal number)
-    sockaddr(LEN) outsockaddr(LENPTR)        a socket address; LENPTR names the value-result pointer argument
-    iniov(CNT) outiov(CNT)                   an iovec array of CNT elements (for outiov the bytes are bounded by the result)
-    inmsg outmsg                             a struct msghdr
-    argv envp                                NULL-terminated vectors of strings
-    alt(KIND1;KIND2;…)                       reserved for calls whose argument depends on another one: see SPECIAL rows
+    int uint long ulong size off hex ptr   a register as a number (off is signed; hex prints 0x…; ptr NULL
+                                           or 0x…)
+    fd dirfd pid uid gid mode dev signal   a register with the meaning that strace gives it
+    uid16 gid16                            the low 16 bits of a register (0xffff is -1)
+    none                                   not shown: a half of a pair, or a register that this command does
+                                           not use
+    off64(HIGH)                            the low half of a signed 64-bit number; argument HIGH has the
+                                           upper half
+    flags(SET) enum(SET)                   bits of, or one value of, the table SET; SET is strace's xlat name
+    flags64(SET,HIGH)                      bits of SET in a pair of registers, as for off64
+    path                                   NUL-terminated file name, always whole (up to 4096 bytes)
+    outpath(LEN)                           a file name filled by the call (readlink, getcwd): LEN bytes or
+                                           up to a NUL
+    str                                    NUL-terminated string, not a file name (cut at the string limit)
+    inbuf(LEN) outbuf(LEN)                 bytes given to, or filled by, the call
+    in(STRUCT) out(STRUCT) inout(STRUCT)   pointer to one struct of the table decode.structs.STRUCTS; an
+                                           `out` struct is read only when the call succeeded
+    inarray(STRUCT,LEN) outarray(STRUCT,LEN) inoutarray(STRUCT,LEN)
+                                           LEN structs
+    sockaddr(LEN) outsockaddr(LENPTR)      a socket address; LENPTR names the value-result pointer argument
+    iniov(CNT) outiov(CNT)                 an iovec array of CNT elements (outiov: bytes are bounded by the
+                                           result)
+    inmsg outmsg                           a struct msghdr
+    inmmsg(LEN) outmmsg(LEN)               LEN struct mmsghdr
+    incpuset(LEN) outcpuset(LEN)           a CPU mask of LEN bytes
+    argv envp                              NULL-terminated vectors of strings
+    alt(NAME)                              one of several kinds, chosen by other arguments: see below
 
-The result, after ``->``, is one of: int uint long hex ptr fd pid size off mode none (never returns), default int.
+LEN is the name of the argument that holds the length, `ret` for "as many as the call returned", a literal
+number, or `*NAME` for the 32-bit number that the pointer argument NAME points to when the call has
+returned.
+
+Registers that pack more than one thing, each as strace prints it:
+
+    modetype       mode with the file type in words: S_IFCHR|0666
+    socktype       a socket type (enum socktypes) with the bits of sock_type_flags: SOCK_STREAM|SOCK_CLOEXEC
+    cloneflags     clone_flags with the exit signal in the low byte: CLONE_VM|CLONE_VFORK|SIGCHLD
+    sigmask        a set of the first 32 signals: [INT TERM]
+    ipckey         IPC_PRIVATE or 0x…
+    ipcmode(SET)   bits of SET with an octal mode in the low nine bits: IPC_CREAT|0600
+    pgoff          an offset in pages of 4096 bytes, shown in bytes, in hex
+    mpolmode       a memory policy (enum policies) with the bits of mpol_modeflags
+    quotacmd       QCMD(Q_GETQUOTA, USRQUOTA): enum quotacmds above the low byte, enum quotatypes in it
+    ioprio         IOPRIO_PRIO_VALUE(class, data)
+    packetproto    a protocol number in network byte order: htons(ETH_P_ALL)
+    futexbits      hex, or FUTEX_BITSET_MATCH_ANY
+    futexwakeop    the packed operation of FUTEX_WAKE_OP
+
+A row of ``alternatives.txt`` lists the cases of one `alt`, tried in order, and may go on over lines that
+begin with a space:
+
+    fcntl cmd=F_GETLK,F_OFD_GETLK:inout(flock)  cmd=F_SETFL:flags(open_mode_flags)  *:hex
+
+A case is TESTS:KIND. A test is `ARG=VALUES` (the argument equals one of them) or `ARG&VALUES` (it has any
+bit of one of them); `TEST+TEST` asks for both; `*` is always true and comes last. ARG may be `ARG/MASK`
+(only these bits) or `ARG>>N`. Tests see the low 32 bits of a register. VALUES are numbers, or names of
+constants in the sets of ARG's own kind.
+
+The result, after ``->``, is one of: int uint long hex ptr fd pid size off mode none (never returns), or
+``alt(NAME)`` with kinds that may also be flags, enum and signal; default int.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+_KINDS = {
+    0: "int uint long ulong size off hex ptr fd dirfd pid uid gid mode dev signal uid16 gid16 none path str "
+    "inmsg outmsg argv envp modetype socktype cloneflags sigmask ipckey pgoff mpolmode quotacmd ioprio "
+    "packetproto futexbits futexwakeop",
+    1: "off64 flags enum ipcmode outpath inbuf outbuf in out inout sockaddr outsockaddr iniov outiov inmmsg "
+    "outmmsg incpuset outcpuset alt",
+    2: "flags64 inarray outarray inoutarray",
+}
+#: Every kind, with the number of its parameters.
+KINDS: dict[str, int] = {kind: count for count, words in _KINDS.items() for kind in words.split()}
+
+#: Set in every number of an x32 call.
+X32_BIT = 0x40000000
+
+#: The ABIs, as every function of the catalogue names them.
+ABIS = ("x86_64", "x32", "i386", "arm64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +104,8 @@ class Arg:
 class Syscall:
     """One system call of one ABI.
 
-    ``number`` is the ABI's own number, ``args`` at most six, ``families`` strace's ``%`` classes and systemd's ``@`` sets.
+    ``number`` is the ABI's own number (for x32 with X32_BIT), ``args`` at most six, ``families`` strace's
+    ``%`` classes and systemd's ``@`` sets.
     """
 
     name: str
