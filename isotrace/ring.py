@@ -55,7 +55,7 @@ def batch_of(data: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Batch:
     """The batch of the records that begin at ``rows`` of ``data`` (``(bytes,)`` uint8, a multiple of 32 long)."""
     table = data.reshape(-1, ROW)
     picked = table[rows[:, None] + np.arange(_EVENT_ROWS)]
-    events = picked.reshape(len(rows), -1)[:, HEADER:]
+    events = picked.reshape(len(rows), _EVENT_ROWS * ROW)[:, HEADER:]
     return Batch(np.ascontiguousarray(events).view(EVENT)[:, 0], rows * ROW + HEADER, data)
 
 

@@ -7,6 +7,7 @@ is all that the programs and BCC's own helpers need, and kernel offsets come as 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -173,7 +174,8 @@ def _say(answer: socket.socket, kind: str, message: str, hint: str) -> None:
 
 def _load(source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]) -> list[int]:
     # Until 5.11 (commit 80ee81e0403c) map memory counts against RLIMIT_MEMLOCK.
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     os.environ["BCC_KERNEL_SOURCE"] = str(SOURCES / "include")
     bcc = import_bcc()
     flags = [f"-D{constant}" for constant in constants]
