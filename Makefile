@@ -1,0 +1,56 @@
+# isotrace: `make help` lists the targets. Everything that a target needs it installs (Debian, Ubuntu; as root).
+SHELL := /bin/bash
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# What the program needs, and what the tests need beyond that.
+RUN_PACKAGES := python3 python3-venv python3-bpfcc
+TEST_PACKAGES := gcc libc6-dev libc6-dev-i386 strace curl libseccomp2 tmux procps
+
+.PHONY: help demo test check bench clean
+.DEFAULT_GOAL := help
+
+help:                    ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# $(call install,PACKAGES): those that are missing, with one update of the index
+define install
+	@missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null || { echo "install these first: $$missing" >&2; exit 1; }; \
+		echo "installing" $$missing; apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+$(BIN)/isotrace: pyproject.toml
+	$(call install,$(RUN_PACKAGES))
+	@$(PYTHON) -c 'import sys; sys.exit("isotrace needs Python 3.11 or newer: make PYTHON=/path/to/python3" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip -q install --upgrade pip
+	@$(BIN)/python -m pip -q install --editable .
+	@touch $@
+
+$(VENV)/dev: $(BIN)/isotrace
+	$(call install,$(TEST_PACKAGES))
+	@$(BIN)/python -m pip -q install --group dev
+	@touch $@
+
+demo: $(BIN)/isotrace    ## trace a real program, from a bare machine on
+	$(call install,$(RUN_PACKAGES))
+	$(BIN)/isotrace log -- ls -l /etc/hostname
+
+test: $(VENV)/dev check  ## all tests: pure ones, live ones on this kernel, kernels in QEMU
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev       ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/dev       ## isotrace beside its peers on this machine: docs/benchmarks.md says how to read it
+	$(BIN)/python -m bench
+
+clean:                   ## remove what make made here
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
