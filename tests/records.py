@@ -1,0 +1,58 @@
+"""Records made by hand, for tests that need no kernel."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from isotrace import events
+from isotrace.events import Batch, Blob
+from isotrace.ring import HEADER, ROW, batch_of
+
+
+def make(slot=0, args=(), result=0, kind=events.CALL, blobs=(), pid=1, comm=b"prog", **fields) -> bytes:
+    """One record as it lies in the ring."""
+    event = np.zeros(1, dtype=events.EVENT)
+    event["slot"], event["kind"], event["result"], event["blobs"] = slot, kind, result, len(blobs)
+    event["pid"] = event["tid"] = pid
+    event["comm"] = comm
+    event["args"][0, : len(args)] = np.array(args, dtype=np.uint64)
+    for name, value in fields.items():
+        event[name] = value
+    parts = [
+        struct.pack("<BBBxHxxQ", b.arg, b.part, b.state, len(b.data), b.full) + b.data.ljust(-(-len(b.data) // 8) * 8, b"\0")
+        for b in blobs
+    ]
+    whole = bytes(HEADER) + event.tobytes() + b"".join(parts)
+    return whole.ljust(-(-len(whole) // ROW) * ROW, b"\0")
+
+
+def batch(*records: bytes) -> Batch:
+    """A batch of such records."""
+    rows, data = [], b""
+    for record in records:
+        rows.append(len(data) // ROW)
+        data += record
+    return batch_of(np.frombuffer(data or bytes(ROW), dtype=np.uint8), np.array(rows, dtype=np.int64))
+
+
+def string(arg: int, data: bytes) -> Blob:
+    """A captured path or string."""
+    return Blob(arg, events.PART_SELF, events.WHOLE, 0, data + b"\0")
+
+
+class Collected:
+    """An output that keeps what is written to it."""
+
+    colour = False
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    @property
+    def lines(self) -> list[str]:
+        return self.data.decode("ascii").splitlines()

@@ -1,0 +1,179 @@
+"""Text, JSON and isolates lines from records, and that nothing hostile gets through."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from records import Collected, batch, make, string
+
+from isotrace import events, plan
+from isotrace.events import Blob
+from isotrace.sinks.isolates import Isolates
+from isotrace.sinks.json import Json
+from isotrace.sinks.text import Text
+
+CALLS = plan.all_calls()
+SLOTS = {(call.name, call.abi): slot for slot, call in CALLS.items()}
+
+
+def slot(name: str, abi: str = "x86_64") -> int:
+    return SLOTS[name, abi]
+
+
+AT_FDCWD = 2**64 - 100
+OPENAT = make(slot("openat"), (AT_FDCWD, 0x1000, 0o2000000), 3, blobs=[string(1, b"/etc/hosts")], pid=42)
+
+
+def text_of(*records, **options) -> list[str]:
+    output = Collected()
+    settings_ = {"durations": False, "clock": False, "colour": False} | options
+    Text(output, CALLS, **settings_).write(batch(*records))
+    return output.lines
+
+
+def test_openat_reads_as_in_strace():
+    assert text_of(OPENAT) == ['42 prog  openat(AT_FDCWD, "/etc/hosts", O_RDONLY|O_CLOEXEC) = 3']
+
+
+def test_an_error_has_name_and_text():
+    record = make(slot("close"), (99,), -9)
+    assert text_of(record) == ["1 prog  close(99)                               = -1 EBADF (Bad file descriptor)"]
+
+
+def test_a_fault_is_told_apart_from_empty_and_null():
+    path = slot("unlink")
+    fault = make(path, (0xDEAD,), -14, blobs=[Blob(0, events.PART_SELF, events.FAULT, 0xDEAD, b"")])
+    empty = make(path, (0x1000,), -2, blobs=[string(0, b"")])
+    null = make(path, (0,), -14)
+    shown = [line.split("unlink")[1].split(" ")[0] for line in text_of(fault, empty, null)]
+    assert shown == ["(0xdead<fault>)", '("")', "(NULL)"]
+
+
+def test_a_cut_buffer_is_marked():
+    blob = Blob(1, events.PART_SELF, events.CUT, 4096, b"abc")
+    assert 'write(1, "abc"..., 4096)' in text_of(make(slot("write"), (1, 0x1000, 4096), 4096, blobs=[blob]))[0]
+
+
+def test_lines_keep_the_order_of_the_records():
+    records = [make(slot(name), (i,), 0) for i, name in enumerate(["close", "getppid", "close", "getpid", "close"])]
+    assert [line.split("  ")[1].split("(")[0] for line in text_of(*records)] == [
+        "close", "getppid", "close", "getpid", "close",
+    ]  # fmt: skip
+
+
+def test_a_call_without_a_name_is_shown_by_number():
+    record = make(events.SLOT_UNKNOWN, (1, 0, 3), -38, number=9999)
+    assert "syscall_0x270f(0x1, 0, 0x3, 0, 0, 0)" in text_of(record)[0]
+
+
+def test_time_spent():
+    assert text_of(make(slot("close"), (3,), 0, duration=12000), durations=True)[0].endswith("= 0 <0.000012>")
+
+
+def test_ends_of_threads():
+    exited = make(kind=events.TASK_EXIT, result=3 << 8)
+    killed = make(kind=events.TASK_EXIT, result=9)
+    dumped = make(kind=events.TASK_EXIT, result=11 | 0x80)
+    assert [line.partition("  ")[2] for line in text_of(exited, killed, dumped)] == [
+        "+++ exited with 3 +++",
+        "+++ killed by SIGKILL +++",
+        "+++ killed by SIGSEGV (core dumped) +++",
+    ]
+
+
+def exec_records(path_state=events.WHOLE, task=0xFFFF8880):
+    argv = [Blob(1, events.PART_SELF, events.WHOLE, 0, word + b"\0") for word in (b"ls", b"-l")]
+    path = Blob(0, events.PART_SELF, path_state, 0x500 if path_state else 0, b"" if path_state else b"/bin/ls\0")
+    enter = make(
+        slot("execve"), (0x500, 0x600, 0x700, 0, 0, task), kind=events.EXEC_ENTER,
+        blobs=[path, *argv, Blob(2, events.PART_SELF, events.WHOLE, 7, b"")],
+    )  # fmt: skip
+    name = make(args=(0, 0, 0, 0, 0, task), kind=events.EXEC_NAME, blobs=[string(0, b"/bin/ls")])
+    done = make(slot("execve"), (0, 0, 0, 0, 0, task), 0, blobs=[Blob(1, events.PART_SELF, events.WHOLE, 0, b"ls\0")])
+    return enter, name, done
+
+
+@pytest.mark.parametrize("state", [events.WHOLE, events.FAULT])
+def test_an_execve_is_put_together_from_its_records(state):
+    assert text_of(*exec_records(state)) == [
+        '1 prog  execve("/bin/ls", ["ls", "-l"], 0x700 /* 7 vars */) = 0'
+    ]
+
+
+def test_two_execs_of_one_task_in_one_batch_keep_their_own_arguments():
+    first = exec_records()
+    second = [record.replace(b"/bin/ls", b"/bin/sh") for record in exec_records()]
+    shown = text_of(*first, *second)
+    assert ["/bin/ls" in shown[0], "/bin/sh" in shown[1], len(shown)] == [True, True, 2]
+
+
+def test_an_unfinished_call():
+    assert text_of(make(slot("pause"), kind=events.UNFINISHED)) == ["1 prog  pause( <unfinished ...>"]
+
+
+def json_of(*records) -> list[dict]:
+    output = Collected()
+    Json(output, CALLS).write(batch(*records))
+    return [json.loads(line) for line in output.lines]
+
+
+def test_json_has_raw_and_decoded_values():
+    (found,) = json_of(OPENAT)
+    assert found["call"] == "openat" and found["abi"] == "x86_64"
+    assert found["result"] == 3 and found["error"] is None and found["duration_ns"] is None
+    assert found["args"][1] == {"name": "filename", "raw": 0x1000, "value": '"/etc/hosts"'}
+    assert found["args"][2] == {"name": "flags", "raw": 0o2000000, "value": "O_RDONLY|O_CLOEXEC"}
+
+
+def test_json_of_an_error():
+    (found,) = json_of(make(slot("close"), (99,), -9))
+    assert (found["result"], found["error"]) == (-9, "EBADF")
+
+
+def test_json_of_exits():
+    assert json_of(make(kind=events.TASK_EXIT, result=0))[0]["type"] == "exit"
+
+
+def test_isolates_has_four_fields_whatever_the_name():
+    output = Collected()
+    Isolates(output, CALLS).write(batch(make(slot("close"), comm=b"a,b\x1b[2J", uid=7, pid=5)))
+    assert output.lines == ["ISOLATES:close,a\\054b\\33[2J,5,7"]
+
+
+BLOBS = st.builds(
+    Blob,
+    st.integers(0, 5),
+    st.integers(0, 4),
+    st.integers(0, 2),
+    st.integers(0, 2**64 - 1),
+    st.binary(max_size=300),
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.sampled_from(sorted([*CALLS, 1000, events.SLOT_UNKNOWN])),
+    st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 200), min_size=6, max_size=6),
+    st.integers(-(2**63), 2**63 - 1) | st.integers(-600, 600),
+    st.lists(BLOBS, max_size=8),
+    st.binary(max_size=16),
+    st.sampled_from([events.CALL, events.UNFINISHED, events.SIGNAL, events.TASK_EXIT, events.EXEC_ENTER, events.EXEC_NAME]),
+)
+def test_nothing_raises_and_no_control_character_gets_through(where, args, result, blobs, comm, kind):
+    records = batch(make(where, args, result, kind, blobs, comm=comm), make(where, args, 0, blobs=blobs, comm=comm))
+    for sink in (Text(out := Collected(), CALLS, durations=True, clock=True, colour=False), Json(out, CALLS), Isolates(out, CALLS)):
+        sink.write(records)
+    assert all(0x20 <= byte < 0x7F or byte == 0x0A for byte in out.data)
+
+
+@pytest.mark.parametrize("where", sorted(CALLS))
+def test_every_call_renders_with_captures_of_the_sizes_that_are_asked_for(where):
+    from isotrace.captures import captures_of
+
+    call = CALLS[where]
+    blobs = [Blob(c.arg, events.PART_SELF, events.WHOLE, c.unit, b"\x07" * min(c.unit, c.limit)) for c in captures_of(call, 256)]
+    (line,) = text_of(make(where, (5, 6, 7, 8, 9, 10), 0, blobs=blobs, abi={"i386": events.I386}.get(call.abi, 0)))
+    assert line.split("  ", 1)[1].startswith(call.name + "(")
