@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isotrace import plan as planning
+from isotrace.backends.loader import Loader
 from isotrace.backends.tracepoint import Tracepoints
 from isotrace.catalog.model import Syscall
 from isotrace.errors import IsotraceError
@@ -39,19 +40,25 @@ class Choices:
 
 
 def run(
-    target: Target, calls: frozenset[str] | None, output: Output, command: Command | None, choices: Choices
+    target: Target,
+    calls: frozenset[str] | None,
+    output: Output,
+    command: Command | None,
+    loader: Loader,
+    choices: Choices,
 ) -> int:
     """Trace until the target, the time or the user's patience ends; returns the exit status. Raises ``IsotraceError``."""
     options = Options(target, calls, choices.string_limit, choices.ring, choices.durations, not choices.quiet)
     try:
         plan = planning.make(options, btf.constants(), target.defines())
-        backend = Tracepoints(plan)
+        backend = Tracepoints(plan, loader)
         interrupts = Interrupts(command.send if command else None)
         sink = make_sink(choices, output, plan.calls)
         backend.open(command.pid if command else None)
         if command:
             command.start()
     except BaseException:
+        loader.close()
         if command:
             command.abandon()
         raise

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from isotrace.events import Batch
+if TYPE_CHECKING:  # numpy's import takes longer than what comes before it
+    from isotrace.events import Batch
 
 
 @dataclass(frozen=True)

@@ -100,35 +100,48 @@ def expand(name: str, seen: frozenset[str] = frozenset()) -> str:
     return "\n".join(lines)
 
 
-class Loading:
-    """A load that is under way in a child process; ``result()`` waits for it."""
+class Loader:
+    """A child process that imports BCC at once, then compiles what it is asked to."""
 
-    def __init__(self, source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]) -> None:
-        """Start compiling ``bpf/SOURCE`` with ``-D`` each of ``constants``."""
-        self._programs, self._maps = list(programs), list(maps)
+    def __init__(self) -> None:
+        """Fork the child. Do this before anything large is imported: it works while the parent goes on."""
+        self._wanted: list[str] = []
+        self._programs = 0
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the load
         self._pid = os.fork()
         if self._pid == 0:
             self._socket.close()
-            _child(theirs, self._messages.fileno(), source, constants, self._programs, self._maps)
+            _serve(theirs, self._messages.fileno())
         theirs.close()
+
+    def start(self, source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]) -> None:
+        """Compile ``bpf/SOURCE`` with ``-D`` each of ``constants``; ``result`` waits for it."""
+        self._wanted, self._programs = [*programs, *maps], len(programs)
+        request = {"source": source, "constants": [*constants], "programs": [*programs], "maps": [*maps]}
+        self._socket.sendall(json.dumps(request).encode())
+        self._socket.shutdown(socket.SHUT_WR)
 
     def result(self) -> Loaded:
         """The descriptors. Raises ``KernelError`` (no BCC, refused by the kernel) or ``IsotraceError``."""
-        wanted = len(self._programs) + len(self._maps)
         try:
-            head, fds, _flags, _address = socket.recv_fds(self._socket, 65536, wanted)
+            head, fds, _flags, _address = socket.recv_fds(self._socket, 65536, len(self._wanted))
         finally:
-            self._socket.close()
-            os.waitpid(self._pid, 0)
+            self.close()
         with self._messages as log:
             log.seek(0)
             said = log.read().decode(errors="replace")
-        if len(fds) != wanted:
+        if len(fds) != len(self._wanted):
             raise _explain(head, said)
-        names = dict(zip(self._programs + self._maps, fds, strict=True))
-        return Loaded({n: names[n] for n in self._programs}, {n: names[n] for n in self._maps})
+        found = list(zip(self._wanted, fds, strict=True))
+        return Loaded(dict(found[: self._programs]), dict(found[self._programs :]))
+
+    def close(self) -> None:
+        """End the child; without a request it ends by itself."""
+        if self._pid:
+            self._socket.close()
+            os.waitpid(self._pid, 0)
+            self._pid = 0
 
 
 def _explain(head: bytes, said: str) -> IsotraceError:
@@ -144,40 +157,38 @@ def _explain(head: bytes, said: str) -> IsotraceError:
     return KernelError(f"cannot load the BPF programs: {lines[0]}", lines[-1] if len(lines) > 1 else "")
 
 
-def _child(
-    answer: socket.socket,
-    log: int,
-    source: str,
-    constants: Sequence[str],
-    programs: Sequence[str],
-    maps: Sequence[str],
-) -> NoReturn:
-    """Compile, load, send the descriptors; never returns into the parent's code."""
+def _serve(answer: socket.socket, log: int) -> NoReturn:
+    """The child: import, read the request, compile, load, send the descriptors; never returns."""
     status = 1
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        fds = _load(source, constants, programs, maps)
-        socket.send_fds(answer, [b"{}"], fds)
+        bcc = import_bcc()
+        with answer.makefile("rb") as questions:
+            request = questions.read()
+        if request:
+            socket.send_fds(answer, [b"{}"], _load(bcc, **json.loads(request)))
         status = 0
     except KernelError as error:
         _say(answer, "import", error.message, error.hint)
-    except BaseException as error:  # noqa: BLE001 - whatever happened is the parent's to report
+    except BaseException as error:  # whatever happened is the parent's to report
         _say(answer, "load", str(error), "")
     finally:
         os._exit(status)
 
 
 def _say(answer: socket.socket, kind: str, message: str, hint: str) -> None:
-    answer.send(json.dumps({"kind": kind, "message": message, "hint": hint}).encode())
+    with contextlib.suppress(OSError):
+        answer.send(json.dumps({"kind": kind, "message": message, "hint": hint}).encode())
 
 
-def _load(source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]) -> list[int]:
+def _load(
+    bcc: Any, source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]
+) -> list[int]:
     # Until 5.11 (commit 80ee81e0403c) map memory counts against RLIMIT_MEMLOCK.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     os.environ["BCC_KERNEL_SOURCE"] = str(SOURCES / "include")
-    bcc = import_bcc()
     flags = [f"-D{constant}" for constant in constants]
     module = bcc.BPF(text=expand(source).encode(), cflags=[*flags, "-Wno-unused-function"])
     fds = [module.load_func(name.encode(), bcc.BPF.RAW_TRACEPOINT).fd for name in programs]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from isotrace import captures, target
 from isotrace.backends import Counters
-from isotrace.backends.loader import Loaded, Loading
+from isotrace.backends.loader import Loaded, Loader
 from isotrace.errors import KernelError
 from isotrace.events import Batch
 from isotrace.kernel import bpf
@@ -27,10 +27,11 @@ def _u32(value: int) -> bytes:
 class Tracepoints:
     """The programs of bpf/trace.c, attached. Everything in the kernel goes when this process does."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, loader: Loader) -> None:
         """Start compiling for ``plan``; ``open`` waits for the result."""
         self._plan = plan
-        self._loading = Loading("trace.c", plan.constants, plan.programs, plan.maps)
+        self._loader = loader
+        loader.start("trace.c", plan.constants, plan.programs, plan.maps)
         self._loaded = Loaded({}, {})
         self._links: list[int] = []
         self._ring: Ring | None = None
@@ -41,7 +42,7 @@ class Tracepoints:
 
         ``command_pid`` is a child that has yet to call execve: it is watched from then on.
         """
-        self._loaded = self._loading.result()
+        self._loaded = self._loader.result()
         self._fill_slots()
         self._ring = Ring(os.dup(self._loaded.maps["events"]), self._plan.ring_bytes)
         self._poll.register(self._ring.fd, select.POLLIN)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from isotrace import units
+from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.launch import Command
 from isotrace.sinks.output import Output
@@ -89,7 +90,8 @@ def log(
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
     output = Output(choices["output"])
     started = Command(command) if command else None
-    # Only now what takes time to import: the child is forked small and waits for its execve.
+    loader = Loader()
+    # Only now what takes time to import: both children are forked small and have their work to do.
     from isotrace.recording import Choices, run
 
-    return run(target, calls, output, started, Choices(**{k: choices[k] for k in Choices.__dataclass_fields__}))
+    return run(target, calls, output, started, loader, Choices(**{k: choices[k] for k in Choices.__dataclass_fields__}))

@@ -32,7 +32,8 @@ def iovec(array: list[Blob], data: list[Blob], address: int) -> str:
     """An iovec array: ``array`` its one capture, ``data`` those of its elements, in order."""
     if (missing := _missing(array, address)) is not None:
         return missing
-    pairs = list(_IOVEC.iter_unpack(array[0].data))
+    whole = len(array[0].data) // _IOVEC.size * _IOVEC.size
+    pairs = list(_IOVEC.iter_unpack(array[0].data[:whole]))
     # A NULL base has no capture of its own.
     waiting = iter(data)
     texts = [_element(base, size, next(waiting, None) if base else None) for base, size in pairs]
@@ -47,6 +48,8 @@ def msghdr(
     """A ``struct msghdr``, and the first one of an array of ``struct mmsghdr``."""
     if (missing := _missing(own, address)) is not None:
         return missing
+    if len(own[0].data) < _MSGHDR.size:
+        return f"{address:#x}"
     name_at, name_size, iov_at, iov_count, control_at, control_size, flags = _MSGHDR.unpack(own[0].data)
     readable = name and name[0].state != FAULT and name_size
     shown = sockaddr(name[0].data, len(name[0].data)) if readable else scalars.ptr(name_at)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from isotrace.events import Batch
+if TYPE_CHECKING:  # output.py is wanted before numpy is
+    from isotrace.events import Batch
 
 
 class Sink(Protocol):
