@@ -40,7 +40,15 @@ def test_results(number: int, text: str) -> None:
 
 
 def test_signals() -> None:
-    assert [signal(n) for n in (0, 1, 31, 32, 33, 64, 65)] == ["0", "SIGHUP", "SIGSYS", "SIGRTMIN", "SIGRT_1", "SIGRT_32", "65"]
+    assert [signal(n) for n in (0, 1, 31, 32, 33, 64, 65)] == [
+        "0",
+        "SIGHUP",
+        "SIGSYS",
+        "SIGRTMIN",
+        "SIGRT_1",
+        "SIGRT_32",
+        "65",
+    ]
     assert sigset(0x4002) == "[INT TERM]"
     assert sigset(~0x40100 & 2**64 - 1) == "~[KILL STOP]"
     assert sigset(0) == "[]"
@@ -52,7 +60,16 @@ def test_quote() -> None:
     assert quote(b"ab", cut=True) == '"ab"...'
 
 
-@pytest.mark.parametrize(("raw", "text"), [(b"bash\0\0", "bash"), (b"kworker/0:1", "kworker/0:1"), (b"a b", '"a b"'), (b"x\x1b[31m", '"x\\33[31m"'), (b"", '""')])
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"bash\0\0", "bash"),
+        (b"kworker/0:1", "kworker/0:1"),
+        (b"a b", '"a b"'),
+        (b"x\x1b[31m", '"x\\33[31m"'),
+        (b"", '""'),
+    ],
+)
 def test_comm(raw: bytes, text: str) -> None:
     assert comm(raw) == text
 
@@ -105,7 +122,11 @@ def test_control_messages() -> None:
 
 
 def test_interface_names_come_from_the_caller() -> None:
-    data = struct.pack("<HHI", 10, 0, 0) + bytes.fromhex("fe80000000000000 0000000000000001") + struct.pack("<I", 1)
+    data = (
+        struct.pack("<HHI", 10, 0, 0)
+        + bytes.fromhex("fe80000000000000 0000000000000001")
+        + struct.pack("<I", 1)
+    )
     shown = sockaddr(data, len(data), ifname=lambda index: f'if_nametoindex("if{index}")')
     assert shown.endswith('sin6_scope_id=if_nametoindex("if1")}')
 
@@ -144,14 +165,20 @@ def test_primitives_behind_pointers() -> None:
 
 def test_capabilities() -> None:
     data = struct.pack("<6I", 1, 0x200000, 0, 0, 0, 0x100)
-    assert STRUCTS["cap_data"].decode(data) == "{effective=1<<CAP_CHOWN, permitted=1<<CAP_SYS_ADMIN, inheritable=1<<CAP_CHECKPOINT_RESTORE}"
+    assert (
+        STRUCTS["cap_data"].decode(data)
+        == "{effective=1<<CAP_CHOWN, permitted=1<<CAP_SYS_ADMIN, inheritable=1<<CAP_CHECKPOINT_RESTORE}"
+    )
 
 
 def test_import_is_quick() -> None:
     """The tables must not be felt in ``isotrace --help``: well under 15 ms on a quiet machine, so 60 here."""
     code = "import dataclasses, functools, time; t = time.perf_counter(); import isotrace.decode.xlat; print(time.perf_counter() - t)"
     root = Path(__file__).parent.parent
-    runs = [subprocess.run([sys.executable, "-c", code], cwd=root, text=True, capture_output=True, check=True) for _ in range(3)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], cwd=root, text=True, capture_output=True, check=True)
+        for _ in range(3)
+    ]
     assert min(float(run.stdout) for run in runs) < 0.06
 
 

@@ -1,4 +1,6 @@
-"""What strace 6.1 printed for chosen registers and bytes (tools/record_decode_golden.py) is what the decoders print."""
+"""What strace 6.1 printed for chosen registers and bytes (tools/record_decode_golden.py) is what the
+decoders print.
+"""
 
 from __future__ import annotations
 

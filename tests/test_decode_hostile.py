@@ -1,4 +1,6 @@
-"""Whatever a traced process wrote: no decoder raises, and none lets a control or a non-ASCII character through."""
+"""Whatever a traced process wrote: no decoder raises, and none lets a control or a non-ASCII character
+through.
+"""
 
 from __future__ import annotations
 
@@ -80,8 +82,19 @@ def test_names(data: bytes) -> None:
 
 @given(REGISTER)
 def test_scalars(value: int) -> None:
-    functions = (scalars.fd, scalars.dirfd, scalars.uid, scalars.uid16, scalars.mode, scalars.modetype, scalars.dev, scalars.ptr)
-    assert all(safe(function(value)) for function in (*functions, signals.signal, signals.sigset, wait_status))
+    functions = (
+        scalars.fd,
+        scalars.dirfd,
+        scalars.uid,
+        scalars.uid16,
+        scalars.mode,
+        scalars.modetype,
+        scalars.dev,
+        scalars.ptr,
+    )
+    assert all(
+        safe(function(value)) for function in (*functions, signals.signal, signals.sigset, wait_status)
+    )
     assert -(2**31) <= scalars.s32(value) < 2**31
     assert scalars.s64(value) % 2**64 == value
 

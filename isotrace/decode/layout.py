@@ -1,7 +1,10 @@
-"""Structs as rows: a layout is a line of ``field:code[:renderer[:argument]]`` words, and becomes a size and a decoder.
+"""Structs as rows: a layout is a line of ``field:code[:renderer[:argument]]`` words, and becomes a size and
+a decoder.
 
-``code`` is a struct-module code (little-endian, no implicit padding), with a count for an array: ``loads:3Q``. ``-:4x`` is padding.
-A ``?`` before the field leaves it out when it is zero; ``...`` is strace's mark for fields that it abbreviates.
+``code`` is a struct-module code (little-endian, no implicit padding), with a count for an array:
+``loads:3Q``. ``-:4x`` is padding.
+A ``?`` before the field leaves it out when it is zero; ``...`` is strace's mark for fields that it
+abbreviates.
 """
 
 from __future__ import annotations
@@ -121,7 +124,9 @@ def layout(spec: str) -> Struct:
             if field.render is None:
                 shown.append("...")
                 continue
-            value = values[field.first] if field.count == 1 else values[field.first : field.first + field.count]
+            value = (
+                values[field.first] if field.count == 1 else values[field.first : field.first + field.count]
+            )
             if value or not field.optional:
                 shown.append(f"{field.name}={field.render(value)}")
         return f"{{{', '.join(shown)}}}"
@@ -141,7 +146,9 @@ def value(code: str, *words: str, indirect: bool = True) -> Struct:
 
 
 def add(rows: str) -> None:
-    """Add one struct to STRUCTS for each line ``name = spec`` of ``rows``; a line that starts with a blank continues the one above."""
+    """Add one struct to STRUCTS for each line ``name = spec`` of ``rows``; a line that starts with a blank
+    continues the one above.
+    """
     for line in re.sub(r"\n\s+", " ", rows.strip()).splitlines():
         name, _, spec = line.partition(" = ")
         STRUCTS[name] = layout(spec)

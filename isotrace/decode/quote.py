@@ -1,4 +1,6 @@
-"""Strings as strace quotes them. What a traced process wrote is hostile: nothing here lets a control or non-ASCII character through."""
+"""Strings as strace quotes them. What a traced process wrote is hostile: nothing here lets a control or
+non-ASCII character through.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +15,36 @@ _BEFORE_DIGIT = re.compile(rb"[^ -~\t-\r](?=[0-7])", re.DOTALL)
 
 
 def escape(data: bytes) -> str:
-    """``data`` with everything but plain ASCII escaped; an octal escape has three digits only where a digit follows."""
+    """``data`` with everything but plain ASCII escaped; an octal escape has three digits only where a digit
+    follows.
+    """
     if _PLAIN.fullmatch(data):
         return data.decode("ascii")
     if not _BEFORE_DIGIT.search(data):
         return "".join([_SHORT[c] for c in data])
     following = [*data[1:], 0]
-    return "".join([(_LONG if 0x30 <= n <= 0x37 else _SHORT)[c] for c, n in zip(data, following, strict=True)])
+    return "".join(
+        [(_LONG if 0x30 <= n <= 0x37 else _SHORT)[c] for c, n in zip(data, following, strict=True)]
+    )
 
 
 def quote(data: bytes, cut: bool = False) -> str:
-    """``data`` in double quotes; ``cut`` says that there was more of it, which strace shows by ``...`` after the quotes."""
+    """``data`` in double quotes; ``cut`` says that there was more of it, which strace shows by ``...``
+    after the quotes.
+    """
     return f'"{escape(data)}"...' if cut else f'"{escape(data)}"'
 
 
 def cstring(data: bytes) -> str:
-    """The NUL-terminated string in the fixed field ``data``, quoted; a field without a NUL is shown as cut."""
+    """The NUL-terminated string in the fixed field ``data``, quoted; without a NUL it is shown as cut."""
     text, nul, _ = data.partition(b"\0")
     return quote(text, cut=not nul)
 
 
 def comm(data: bytes) -> str:
-    """A process name: as it is when it is one plain word, else quoted (spaces and brackets would confuse a reader of the line)."""
+    """A process name: as it is when it is one plain word, else quoted (spaces and brackets would confuse a
+    reader of the line).
+    """
     name = data.partition(b"\0")[0]
     return name.decode("ascii") if _COMM.fullmatch(name) else quote(name)
 

@@ -6,10 +6,39 @@ from functools import lru_cache
 
 from .scalars import s32
 
-_NAMES = (
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ "
-    "VTALRM PROF WINCH IO PWR SYS"
-).split()
+_NAMES = [
+    "HUP",
+    "INT",
+    "QUIT",
+    "ILL",
+    "TRAP",
+    "ABRT",
+    "BUS",
+    "FPE",
+    "KILL",
+    "USR1",
+    "SEGV",
+    "USR2",
+    "PIPE",
+    "ALRM",
+    "TERM",
+    "STKFLT",
+    "CHLD",
+    "CONT",
+    "STOP",
+    "TSTP",
+    "TTIN",
+    "TTOU",
+    "URG",
+    "XCPU",
+    "XFSZ",
+    "VTALRM",
+    "PROF",
+    "WINCH",
+    "IO",
+    "PWR",
+    "SYS",
+]
 _SHORT = [*_NAMES, "RTMIN", *(f"RT_{n}" for n in range(1, 33))]
 
 
@@ -21,7 +50,9 @@ def signal(value: int) -> str:
 
 @lru_cache(4096)
 def sigset(mask: int, bits: int = 64) -> str:
-    """A signal mask of ``bits`` bits: ``[INT TERM]``, or what is missing from it, ``~[KILL STOP]``, when two thirds are set."""
+    """A signal mask of ``bits`` bits: ``[INT TERM]``, or what is missing from it, ``~[KILL STOP]``, when
+    two thirds are set.
+    """
     mask &= (1 << bits) - 1
     sign = ""
     if mask.bit_count() >= bits * 2 // 3:

@@ -37,7 +37,9 @@ def _inet6(data: bytes, ifname: Callable[[int], str]) -> str:
     if len(data) <= 24:
         return text
     scope = int.from_bytes(data[24:28].ljust(4, b"\0"), "little")
-    local = (address[0] == 0xFE and address[1] & 0xC0 == 0x80) or (address[0] == 0xFF and address[1] & 0x0F == 2)
+    local = (address[0] == 0xFE and address[1] & 0xC0 == 0x80) or (
+        address[0] == 0xFF and address[1] & 0x0F == 2
+    )
     return f"{text}, sin6_scope_id={ifname(scope) if local else scope}"
 
 
@@ -51,7 +53,8 @@ def _packet(data: bytes, ifname: Callable[[int], str]) -> str:
     (protocol,) = struct.unpack_from(">H", data, 2)
     index, hardware, kind, length = struct.unpack_from("<iHBB", data, 4)
     text = f"sll_protocol=htons({enum('ethernet_protocols', protocol)}), sll_ifindex={ifname(index)}, "
-    text += f"sll_hatype={enum('arp_hardware_types', hardware)}, sll_pkttype={enum('af_packet_types', kind)}, sll_halen={length}"
+    text += f"sll_hatype={enum('arp_hardware_types', hardware)}, "
+    text += f"sll_pkttype={enum('af_packet_types', kind)}, sll_halen={length}"
     if not length:
         return text
     shown = [padded(byte, 2) for byte in data[12 : 12 + length]]
@@ -64,19 +67,26 @@ def _vsock(data: bytes, ifname: Callable[[int], str]) -> str:
     reserved, port, cid, flag = struct.unpack_from("<HIIB", data, 2)
     before = f"svm_reserved1={reserved:#x}, " if reserved else ""
     text = f"{before}svm_cid={enum('vsock_cids', cid)}, svm_port={enum('vsock_ports', port)}"
-    return f"{text}, svm_flags={flags('vsock_flags', flag)}" + ("" if not any(data[15:16]) else f", svm_zero={hexbytes(data[15:16])}")
+    return f"{text}, svm_flags={flags('vsock_flags', flag)}" + (
+        "" if not any(data[15:16]) else f", svm_zero={hexbytes(data[15:16])}"
+    )
 
 
 def _alg_flags(value: int) -> str:
     """strace shows these flags both as a number and by name."""
     text = flags("alg_sockaddr_flags", value)
-    return f"{value:#x} /* {text} */" if any(value & bit for bit, _ in SETS["alg_sockaddr_flags"].pairs) else text
+    return (
+        f"{value:#x} /* {text} */"
+        if any(value & bit for bit, _ in SETS["alg_sockaddr_flags"].pairs)
+        else text
+    )
 
 
 def _alg(data: bytes, ifname: Callable[[int], str]) -> str:
     feat, mask = struct.unpack_from("<II", data, 16)
     kind, name = data[2:16].partition(b"\0")[0], data[24:88].partition(b"\0")[0]
-    return f"salg_type={quote(kind)}, salg_feat={_alg_flags(feat)}, salg_mask={_alg_flags(mask)}, salg_name={quote(name)}"
+    text = f"salg_type={quote(kind)}, salg_feat={_alg_flags(feat)}, "
+    return f"{text}salg_mask={_alg_flags(mask)}, salg_name={quote(name)}"
 
 
 _FAMILIES: dict[int, tuple[Callable[[bytes, Callable[[int], str]], str], int]] = {
@@ -91,10 +101,13 @@ _FAMILIES: dict[int, tuple[Callable[[bytes, Callable[[int], str]], str], int]] =
 
 
 def sockaddr(data: bytes, length: int, ifname: Callable[[int], str] = _number) -> str:
-    """A socket address whose length the caller or the kernel gave as ``length`` and of which ``data`` was captured.
+    """A socket address whose length the caller or the kernel gave as ``length`` and of which ``data`` was
+    captured.
 
-    ``ifname`` prints an interface index (strace looks the name up: ``if_nametoindex("lo")``); by default it is a number.
-    A ``length`` below 2, or fewer bytes captured than that, has no family: the caller prints the pointer instead; here it is ``{}``.
+    ``ifname`` prints an interface index (strace looks the name up: ``if_nametoindex("lo")``); by default it
+    is a number.
+    A ``length`` below 2, or fewer bytes captured than that, has no family: the caller prints the pointer
+    instead; here it is ``{}``.
     """
     data = data[: max(0, min(length, _MAX_LENGTH))]
     if len(data) < 2:
@@ -127,7 +140,8 @@ def _cmsg_data(level: int, kind: int, body: bytes) -> str:
         return f"[{body[0]:#x}]"
     if level == 0 and kind == 8 and len(body) >= 12:
         spec, address = (socket.inet_ntop(socket.AF_INET, body[n : n + 4]) for n in (4, 8))
-        return f'{{ipi_ifindex={s32(int.from_bytes(body[:4], "little"))}, ipi_spec_dst=inet_addr("{spec}"), ipi_addr=inet_addr("{address}")}}'
+        index = s32(int.from_bytes(body[:4], "little"))
+        return f'{{ipi_ifindex={index}, ipi_spec_dst=inet_addr("{spec}"), ipi_addr=inet_addr("{address}")}}'
     return quote(body)
 
 

@@ -10,7 +10,9 @@ from .scalars import dev, hexa, modetype, octal
 
 
 def _stat(size: int, mode: tuple[int, str], rdev: tuple[int, str], length: tuple[int, str]) -> Struct:
-    """A struct stat: strace shows the type and mode and then the device of a device, the size of anything else."""
+    """A struct stat: strace shows the type and mode and then the device of a device, the size of anything
+    else.
+    """
 
     def read(data: bytes, where: tuple[int, str]) -> int:
         number: int = struct.unpack_from(where[1], data, where[0])[0]
@@ -27,7 +29,10 @@ def _stat(size: int, mode: tuple[int, str], rdev: tuple[int, str], length: tuple
 
 def _statx(data: bytes) -> str:
     mask, attributes = struct.unpack_from("<I4xQ", data)
-    shown = [f"stx_mask={xlat.flags('statx_masks', mask)}", f"stx_attributes={xlat.flags('statx_attrs', attributes)}"]
+    shown = [
+        f"stx_mask={xlat.flags('statx_masks', mask)}",
+        f"stx_attributes={xlat.flags('statx_attrs', attributes)}",
+    ]
     if mask & 3:
         shown.append(f"stx_mode={modetype(struct.unpack_from('<H', data, 28)[0])}")
     if mask & 0x200:
@@ -41,7 +46,10 @@ def _statfs(code: str) -> Struct:
 
     def decode(data: bytes) -> str:
         kind, *sizes, low, high, length, fragment, flag = packed.unpack(data)
-        shown = [f"f_type={xlat.enum('fsmagic', kind)}", *(f"{n}={v}" for n, v in zip(names, sizes, strict=True))]
+        shown = [
+            f"f_type={xlat.enum('fsmagic', kind)}",
+            *(f"{n}={v}" for n, v in zip(names, sizes, strict=True)),
+        ]
         shown.append(f"f_fsid={{val=[{hexa(low)}, {hexa(high)}]}}")
         shown += [f"f_namelen={length}", f"f_frsize={fragment}"]
         if flag & 0x20:
@@ -57,10 +65,12 @@ def _pollfd(data: bytes) -> str:
 
 
 def poll_result(data: bytes, n: int, limit: int = 32) -> str:
-    """What strace adds to poll's result ``n``: ``([{fd=3, revents=POLLIN}])`` from the array of pollfd in ``data``, or ``(Timeout)``."""
+    """What strace adds to poll's result ``n``: ``([{fd=3, revents=POLLIN}])`` from the array of pollfd in
+    ``data``, or ``(Timeout)``.
+    """
     if not n:
         return "(Timeout)"
-    shown = []
+    shown: list[str] = []
     for fd, _, revents in struct.iter_unpack("<iHH", data[: len(data) & ~7]):
         if revents and len(shown) >= limit:
             shown.append("...")
@@ -108,7 +118,9 @@ def _count(data: bytes, length_at: int) -> int:
 
 
 def count_dirents64(data: bytes) -> int:
-    """How many struct linux_dirent64 the bytes that getdents64 returned hold; strace prints them as ``/* 3 entries */``."""
+    """How many struct linux_dirent64 the bytes that getdents64 returned hold; strace prints them as ``/* 3
+    entries */``.
+    """
     return _count(data, 16)
 
 
@@ -131,7 +143,9 @@ STRUCTS |= {
     "fdset": Struct(128, _fdset),
     "file_handle": Struct(136, _file_handle),
 }
-STRUCTS["epoll_data"] = Struct(8, lambda data: f"{{u32={int.from_bytes(data[:4], 'little')}, u64={int.from_bytes(data, 'little')}}}")
+STRUCTS["epoll_data"] = Struct(
+    8, lambda data: f"{{u32={int.from_bytes(data[:4], 'little')}, u64={int.from_bytes(data, 'little')}}}"
+)
 add("""
 epoll_event = events:I:flags:epollevents data:8s:struct:epoll_data
 flock = l_type:H:enum:lockfcmds l_whence:H:enum:whence_codes -:4x l_start:q l_len:q -:8x
@@ -142,7 +156,8 @@ flock32_pid = l_type:H:enum:lockfcmds l_whence:H:enum:whence_codes l_start:i l_l
 flock64_pid = l_type:H:enum:lockfcmds l_whence:H:enum:whence_codes l_start:q l_len:q l_pid:i
 f_owner_ex = type:I:enum:f_owner_types pid:i
 ustat = f_tfree:I -:4x f_tinode:Q -:16x
-mount_attr = attr_set:Q:flags:mount_attr_attr attr_clr:Q:flags:mount_attr_attr propagation:Q:enum:mount_attr_propagation userns_fd:Q
+mount_attr = attr_set:Q:flags:mount_attr_attr attr_clr:Q:flags:mount_attr_attr
+    propagation:Q:enum:mount_attr_propagation userns_fd:Q
 file_attr = fa_xflags:Q:flags:file_attr_xflags fa_extsize:I fa_nextents:I fa_projid:I fa_cowextsize:I
 file_clone_range = src_fd:q src_offset:Q src_length:Q dest_offset:Q
 fstrim_range = start:Q:x len:Q:x minlen:Q:x
@@ -151,12 +166,15 @@ cachestat_range = off:Q len:Q
 mnt_id_req = size:I mnt_ns_fd:I mnt_id:Q:x param:Q:x ?mnt_ns_id:Q:x
 ns_id_req = size:I ?spare:I ns_id:Q:x ns_type:I:flags:setns_types ?spare2:I user_ns_id:Q:x
 xattr_args = value:Q:p size:I flags:I:flags:xattrflags
-dqblk = dqb_bhardlimit:Q dqb_bsoftlimit:Q dqb_curspace:Q dqb_ihardlimit:Q dqb_isoftlimit:Q dqb_curinodes:Q ... -:24x
-nextdqblk = dqb_bhardlimit:Q dqb_bsoftlimit:Q dqb_curspace:Q dqb_ihardlimit:Q dqb_isoftlimit:Q dqb_curinodes:Q -:20x dqb_id:I ...
+dqblk = dqb_bhardlimit:Q dqb_bsoftlimit:Q dqb_curspace:Q dqb_ihardlimit:Q dqb_isoftlimit:Q dqb_curinodes:Q
+    ... -:24x
+nextdqblk = dqb_bhardlimit:Q dqb_bsoftlimit:Q dqb_curspace:Q dqb_ihardlimit:Q dqb_isoftlimit:Q
+    dqb_curinodes:Q -:20x dqb_id:I ...
 dqinfo = dqi_bgrace:Q dqi_igrace:Q dqi_flags:I:flags:if_dqinfo_flags dqi_valid:I:flags:if_dqinfo_valid
 iovec = iov_base:Q:p iov_len:Q
 iovec32 = iov_base:I:p iov_len:I
 io_event = data:Q:x obj:Q:p res:q res2:q
-iocb = aio_data:Q:x ?aio_key:I -:4x aio_lio_opcode:H:enum:aio_cmds ?aio_reqprio:h aio_fildes:i:fd aio_buf:Q:p aio_nbytes:Q aio_offset:q -:8x
+iocb = aio_data:Q:x ?aio_key:I -:4x aio_lio_opcode:H:enum:aio_cmds ?aio_reqprio:h aio_fildes:i:fd
+    aio_buf:Q:p aio_nbytes:Q aio_offset:q -:8x
     ?aio_flags:I:flags:aio_iocb_flags ?aio_resfd:I
 """)

@@ -20,17 +20,31 @@ def _ip_mreq(data: bytes) -> str:
 
 def _ipv6_mreq(data: bytes) -> str:
     address = socket.inet_ntop(socket.AF_INET6, data[:16])
-    return f'{{inet_pton(AF_INET6, "{address}", &ipv6mr_multiaddr), ipv6mr_interface={int.from_bytes(data[16:], "little")}}}'
+    index = int.from_bytes(data[16:], "little")
+    return f'{{inet_pton(AF_INET6, "{address}", &ipv6mr_multiaddr), ipv6mr_interface={index}}}'
+
+
+_TCP_INFO = ["rto", "ato", "snd_mss", "rcv_mss", "unacked", "sacked", "lost", "retrans", "fackets", "last_data_sent", "last_ack_sent", "last_data_recv", "last_ack_recv", "pmtu", "rcv_ssthresh", "rtt", "rttvar", "snd_ssthresh", "snd_cwnd", "advmss", "reordering", "rcv_rtt", "rcv_space", "total_retrans"]
 
 
 def _tcp_info(data: bytes) -> str:
-    words = ("rto", "ato", "snd_mss", "rcv_mss", "unacked", "sacked", "lost", "retrans", "fackets", "last_data_sent", "last_ack_sent")
-    words += ("last_data_recv", "last_ack_recv", "pmtu", "rcv_ssthresh", "rtt", "rttvar", "snd_ssthresh", "snd_cwnd", "advmss", "reordering")
-    words += ("rcv_rtt", "rcv_space", "total_retrans")
     state = enum("tcp_states", data[0])
-    shown = [f"tcpi_state={state}", f"tcpi_ca_state={data[1]}", f"tcpi_retransmits={data[2]}", f"tcpi_probes={data[3]}"]
-    shown += [f"tcpi_backoff={data[4]}", f"tcpi_options={data[5]}", f"tcpi_snd_wscale={data[6] & 15}", f"tcpi_rcv_wscale={data[6] >> 4}"]
-    shown += [f"tcpi_{name}={int.from_bytes(data[at : at + 4], 'little')}" for name, at in zip(words, range(8, 104, 4), strict=True)]
+    shown = [
+        f"tcpi_state={state}",
+        f"tcpi_ca_state={data[1]}",
+        f"tcpi_retransmits={data[2]}",
+        f"tcpi_probes={data[3]}",
+    ]
+    shown += [
+        f"tcpi_backoff={data[4]}",
+        f"tcpi_options={data[5]}",
+        f"tcpi_snd_wscale={data[6] & 15}",
+        f"tcpi_rcv_wscale={data[6] >> 4}",
+    ]
+    shown += [
+        f"tcpi_{name}={int.from_bytes(data[at : at + 4], 'little')}"
+        for name, at in zip(_TCP_INFO, range(8, 104, 4), strict=True)
+    ]
     return f"{{{', '.join(shown)}}}"
 
 

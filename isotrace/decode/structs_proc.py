@@ -1,4 +1,6 @@
-"""Processes: limits, scheduling, capabilities, clone, identity, keys to kernel objects; single values behind pointers."""
+"""Processes: limits, scheduling, capabilities, clone, identity, keys to kernel objects; single values
+behind pointers.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ sel_arg = n:I inp:I:p outp:I:p exp:I:p tvp:I:p
 lsm_ctx = id:Q:enum:lsm_ids flags:Q:x len:Q ctx_len:Q ...
 seccomp_notif_sizes = seccomp_notif:H seccomp_notif_resp:H seccomp_data:H
 sock_fprog = len:H -:6x filter:Q:p
-landlock_ruleset_attr = handled_access_fs:Q:flags:landlock_ruleset_access_fs ?handled_access_net:Q:flags:landlock_ruleset_access_net
+landlock_ruleset_attr = handled_access_fs:Q:flags:landlock_ruleset_access_fs
+    ?handled_access_net:Q:flags:landlock_ruleset_access_net
     ?scoped:Q:flags:landlock_scope
 landlock_path_beneath_attr = allowed_access:Q:flags:landlock_ruleset_access_fs parent_fd:i:fd
 landlock_net_port_attr = allowed_access:Q:flags:landlock_ruleset_access_net port:Q
@@ -37,7 +40,9 @@ landlock_net_port_attr = allowed_access:Q:flags:landlock_ruleset_access_net port
 
 def _clone_args(data: bytes) -> str:
     """What clone3 is given: strace leaves out the pointers that the flags do not use."""
-    flag, pidfd, child, parent, exit_signal, stack, size, tls, ids, id_count, cgroup = struct.unpack("<11Q", data)
+    flag, pidfd, child, parent, exit_signal, stack, size, tls, ids, id_count, cgroup = struct.unpack(
+        "<11Q", data
+    )
     shown = [f"flags={xlat.bits('clone3_flags', flag)}"]
     if flag & 0x1000:
         shown.append(f"pidfd={ptr(pidfd)}")
@@ -57,10 +62,12 @@ def _clone_args(data: bytes) -> str:
 
 
 _SCHED = layout(
-    "size:I sched_policy:I:sched sched_flags:Q:flags:sched_flags sched_nice:i sched_priority:I sched_runtime:Q sched_deadline:Q sched_period:Q"
+    "size:I sched_policy:I:sched sched_flags:Q:flags:sched_flags sched_nice:i sched_priority:I "
+    "sched_runtime:Q sched_deadline:Q sched_period:Q"
 )
 _SCHED_CLAMPED = layout(
-    "size:I sched_policy:I:sched sched_flags:Q:flags:sched_flags sched_nice:i sched_priority:I sched_runtime:Q sched_deadline:Q sched_period:Q "
+    "size:I sched_policy:I:sched sched_flags:Q:flags:sched_flags sched_nice:i sched_priority:I "
+    "sched_runtime:Q sched_deadline:Q sched_period:Q "
     "sched_util_min:I sched_util_max:I"
 )
 
@@ -93,8 +100,18 @@ def _cap_data(data: bytes) -> str:
 
 def _user_desc(data: bytes) -> str:
     number, base, limit, bits = struct.unpack("<IIII", data)
-    names = (("seg_32bit", 0, 1), ("contents", 1, 3), ("read_exec_only", 3, 1), ("limit_in_pages", 4, 1), ("seg_not_present", 5, 1))
-    shown = [f"entry_number={number if number != 0xFFFFFFFF else -1}", f"base_addr={padded(base, 8)}", f"limit={padded(limit, 8)}"]
+    names = (
+        ("seg_32bit", 0, 1),
+        ("contents", 1, 3),
+        ("read_exec_only", 3, 1),
+        ("limit_in_pages", 4, 1),
+        ("seg_not_present", 5, 1),
+    )
+    shown = [
+        f"entry_number={number if number != 0xFFFFFFFF else -1}",
+        f"base_addr={padded(base, 8)}",
+        f"limit={padded(limit, 8)}",
+    ]
     shown += [f"{name}={bits >> at & mask}" for name, at, mask in (*names, ("useable", 6, 1), ("lm", 7, 1))]
     return f"{{{', '.join(shown)}}}"
 

@@ -19,7 +19,8 @@ def _sigaction(code: str, order: tuple[int, int, int, int], bits: int) -> Struct
     def decode(data: bytes) -> str:
         values = packed.unpack(data)
         handler, flag, restorer, mask = (values[n] for n in order)
-        text = f"{{sa_handler={handler_text(handler)}, sa_mask={sigset(mask, bits)}, sa_flags={xlat.flags('sigact_flags', flag)}"
+        text = f"{{sa_handler={handler_text(handler)}, sa_mask={sigset(mask, bits)}, "
+        text += f"sa_flags={xlat.flags('sigact_flags', flag)}"
         return f"{text}, sa_restorer={ptr(restorer)}}}" if flag & 0x04000000 else f"{text}}}"
 
     return Struct(packed.size, decode)
@@ -40,7 +41,14 @@ class _Abi:
         return int.from_bytes(data[at : at + self.word], "little")
 
 
-_CODES = {4: "sigill_codes", 5: "sigtrap_codes", 7: "sigbus_codes", 8: "sigfpe_codes", 11: "sigsegv_codes", 17: "sigchld_codes"}
+_CODES = {
+    4: "sigill_codes",
+    5: "sigtrap_codes",
+    7: "sigbus_codes",
+    8: "sigfpe_codes",
+    11: "sigsegv_codes",
+    17: "sigchld_codes",
+}
 _CODES |= {27: "sigprof_codes", 29: "sigpoll_codes", 31: "sigsys_codes"}
 
 
@@ -69,7 +77,11 @@ def _band(abi: _Abi, data: bytes) -> list[str]:
 
 def _from_user(abi: _Abi, data: bytes, code: int) -> list[str]:
     if code == -2:
-        return [f"si_timerid={hexa(abi.int32(data, 0) & 0xFFFFFFFF)}", f"si_overrun={abi.int32(data, 4)}", *_value(abi, data, 8)]
+        return [
+            f"si_timerid={hexa(abi.int32(data, 0) & 0xFFFFFFFF)}",
+            f"si_overrun={abi.int32(data, 4)}",
+            *_value(abi, data, 8),
+        ]
     if code == -5:
         return _band(abi, data)
     source = _source(abi, data)
@@ -96,7 +108,11 @@ def _fault(abi: _Abi, data: bytes, number: int, code: int) -> list[str]:
 
 def _syscall(abi: _Abi, data: bytes) -> list[str]:
     arch = xlat.enum("audit_arch", abi.int32(data, abi.word + 4))
-    return [f"si_call_addr={ptr(abi.long(data, 0))}", f"si_syscall={abi.int32(data, abi.word)}", f"si_arch={arch}"]
+    return [
+        f"si_call_addr={ptr(abi.long(data, 0))}",
+        f"si_syscall={abi.int32(data, abi.word)}",
+        f"si_arch={arch}",
+    ]
 
 
 def _details(abi: _Abi, data: bytes, number: int, code: int) -> list[str]:

@@ -21,12 +21,18 @@ tms = tms_utime:Q:ticks tms_stime:Q:ticks tms_cutime:Q:ticks tms_cstime:Q:ticks
 tms32 = tms_utime:I:ticks tms_stime:I:ticks tms_cutime:I:ticks tms_cstime:I:ticks
 rusage = ru_utime:16s:struct:timeval ru_stime:16s:struct:timeval ... -:112x
 rusage32 = ru_utime:8s:struct:timeval32 ru_stime:8s:struct:timeval32 ... -:56x
-timex = modes:I:flags:adjtimex_modes -:4x offset:q freq:q maxerror:q esterror:q status:I:flags:adjtimex_status -:4x constant:q precision:q
-    tolerance:q time:16s:struct:timeval tick:q ppsfreq:q jitter:q shift:i -:4x stabil:q jitcnt:q calcnt:q errcnt:q stbcnt:q tai:i -:44x
-timex32 = modes:I:flags:adjtimex_modes offset:i freq:i maxerror:i esterror:i status:I:flags:adjtimex_status constant:i precision:i
-    tolerance:i time:8s:struct:timeval32 tick:i ppsfreq:i jitter:i shift:i stabil:i jitcnt:i calcnt:i errcnt:i stbcnt:i tai:i -:44x
-sysinfo = uptime:Q loads:3Q totalram:Q freeram:Q sharedram:Q bufferram:Q totalswap:Q freeswap:Q procs:H -:6x totalhigh:Q freehigh:Q mem_unit:I -:4x
-sysinfo32 = uptime:I loads:3I totalram:I freeram:I sharedram:I bufferram:I totalswap:I freeswap:I procs:H -:2x totalhigh:I freehigh:I mem_unit:I -:8x
+timex = modes:I:flags:adjtimex_modes -:4x offset:q freq:q maxerror:q esterror:q
+    status:I:flags:adjtimex_status -:4x constant:q precision:q
+    tolerance:q time:16s:struct:timeval tick:q ppsfreq:q jitter:q shift:i -:4x stabil:q jitcnt:q calcnt:q
+    errcnt:q stbcnt:q tai:i -:44x
+timex32 = modes:I:flags:adjtimex_modes offset:i freq:i maxerror:i esterror:i status:I:flags:adjtimex_status
+    constant:i precision:i
+    tolerance:i time:8s:struct:timeval32 tick:i ppsfreq:i jitter:i shift:i stabil:i jitcnt:i calcnt:i
+    errcnt:i stbcnt:i tai:i -:44x
+sysinfo = uptime:Q loads:3Q totalram:Q freeram:Q sharedram:Q bufferram:Q totalswap:Q freeswap:Q procs:H -:6x
+    totalhigh:Q freehigh:Q mem_unit:I -:4x
+sysinfo32 = uptime:I loads:3I totalram:I freeram:I sharedram:I bufferram:I totalswap:I freeswap:I procs:H
+    -:2x totalhigh:I freehigh:I mem_unit:I -:8x
 rtc_time = tm_sec:i tm_min:i tm_hour:i tm_mday:i tm_mon:i tm_year:i ... -:12x
 """)
 
@@ -34,7 +40,9 @@ _UTIME = {0x3FFFFFFF: "UTIME_NOW", 0x3FFFFFFE: "UTIME_OMIT"}
 
 
 def date(seconds: int, fraction: int = 0, digits: int = 9) -> str:
-    """The comment strace adds to a time: `` /* 2024-05-01T12:00:00.000000001+0000 */`` (local time); none for the epoch itself."""
+    """The comment strace adds to a time: `` /* 2024-05-01T12:00:00.000000001+0000 */`` (local time); none
+    for the epoch itself.
+    """
     if (not seconds and not fraction) or not 0 <= fraction < 10**digits:
         return ""
     try:

@@ -34,15 +34,17 @@ def _cflag(value: int) -> str:
     parts = [xlat.enum("baud_options", value & _SPEED)]
     if value & _INPUT_SPEED:
         parts.append(f"{xlat.enum('baud_options', (value & _INPUT_SPEED) >> 16)}<<IBSHIFT")
-    parts += [xlat.enum("term_cflags_csize", value & _SIZE), _left("term_cflags", value & ~(_SPEED | _INPUT_SPEED | _SIZE))]
+    parts += [
+        xlat.enum("term_cflags_csize", value & _SIZE),
+        _left("term_cflags", value & ~(_SPEED | _INPUT_SPEED | _SIZE)),
+    ]
     return "|".join(parts)
 
 
 def _termios(data: bytes) -> str:
     iflag, oflag, cflag, lflag = struct.unpack_from("<IIII", data)
-    return (
-        f"{{c_iflag={_left('term_iflags', iflag)}, c_oflag={_oflag(oflag)}, c_cflag={_cflag(cflag)}, c_lflag={_left('term_lflags', lflag)}, ...}}"
-    )
+    text = f"c_iflag={_left('term_iflags', iflag)}, c_oflag={_oflag(oflag)}, "
+    return f"{{{text}c_cflag={_cflag(cflag)}, c_lflag={_left('term_lflags', lflag)}, ...}}"
 
 
 STRUCTS |= {"termios": Struct(36, _termios), "termios2": Struct(44, _termios)}

@@ -13,9 +13,11 @@ from .xlat_data import DATA
 
 @dataclass(frozen=True, slots=True)
 class XlatSet:
-    """One table: its ``kind`` (flags or enum), the comment strace gives an unnamed value, its width and its constants in order.
+    """One table: its ``kind`` (flags or enum), the comment strace gives an unnamed value, its width and its
+    constants in order.
 
-    Where ``base`` names an enumeration, the bits of ``base_mask`` are one value of it (open's access mode, a socket's type).
+    Where ``base`` names an enumeration, the bits of ``base_mask`` are one value of it (open's access mode,
+    a socket's type).
     """
 
     name: str
@@ -44,8 +46,10 @@ class _Sets(Mapping[str, XlatSet]):
         found = self._made.get(name)
         if found is None:
             kind, default, bits, base, base_mask, decimal, pairs = DATA[name]
-            names = {value: text for value, text in reversed(pairs)}
-            found = self._made[name] = XlatSet(name, kind, default, bits, base, base_mask, decimal, pairs, names)
+            names = dict(reversed(pairs))
+            found = self._made[name] = XlatSet(
+                name, kind, default, bits, base, base_mask, decimal, pairs, names
+            )
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -69,7 +73,9 @@ def _enum(table: XlatSet, value: int) -> str:
 
 
 def _bits(table: XlatSet, value: int) -> str:
-    """Flags without an enumerated part: names in the table's order, then what is left; zero by its name or as 0."""
+    """Flags without an enumerated part: names in the table's order, then what is left; zero by its name or
+    as 0.
+    """
     if not value:
         return table.names.get(0, "0")
     left, found = value, []
@@ -205,7 +211,9 @@ def enum(set_name: str, value: int) -> str:
 
 @lru_cache(65536)
 def bits(set_name: str, value: int) -> str:
-    """Like flags(), but without what the set's own system call adds (clone's exit signal): for fields of structs."""
+    """Like flags(), but without what the set's own system call adds (clone's exit signal): for fields of
+    structs.
+    """
     table = SETS[set_name]
     return _bits(table, value & table.mask)
 
