@@ -173,7 +173,8 @@ def test_capabilities() -> None:
 
 def test_import_is_quick() -> None:
     """The tables must not be felt in ``isotrace --help``: well under 15 ms on a quiet machine, so 60 here."""
-    code = "import dataclasses, functools, time; t = time.perf_counter(); import isotrace.decode.xlat; print(time.perf_counter() - t)"
+    code = "import dataclasses, functools, time; t = time.perf_counter(); import isotrace.decode.xlat; "
+    code += "print(time.perf_counter() - t)"
     root = Path(__file__).parent.parent
     runs = [
         subprocess.run([sys.executable, "-c", code], cwd=root, text=True, capture_output=True, check=True)

@@ -36,6 +36,17 @@ class XlatSet:
         return (1 << self.bits) - 1
 
 
+def _parse(name: str, text: str) -> XlatSet:
+    """One set from its text in xlat_data.py."""
+    head, *lines = text.splitlines()
+    kind, default, bits, base, mask, base_of_numbers = head.split()
+    rows = [line.split(" ", 1) for line in lines]
+    pairs = tuple([(int(number, 16), constant) for number, constant in rows])
+    default, base = ("" if word == "-" else word for word in (default, base))
+    decimal = base_of_numbers == "dec"
+    return XlatSet(name, kind, default, int(bits), base, int(mask, 16), decimal, pairs, dict(reversed(pairs)))
+
+
 class _Sets(Mapping[str, XlatSet]):
     """Every set by name; a set is made when it is first asked for."""
 
@@ -45,11 +56,7 @@ class _Sets(Mapping[str, XlatSet]):
     def __getitem__(self, name: str) -> XlatSet:
         found = self._made.get(name)
         if found is None:
-            kind, default, bits, base, base_mask, decimal, pairs = DATA[name]
-            names = dict(reversed(pairs))
-            found = self._made[name] = XlatSet(
-                name, kind, default, bits, base, base_mask, decimal, pairs, names
-            )
+            found = self._made[name] = _parse(name, DATA[name])
         return found
 
     def __iter__(self) -> Iterator[str]:
