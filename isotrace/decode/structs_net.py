@@ -25,7 +25,8 @@ def _ipv6_mreq(data: bytes) -> str:
 
 
 _TCP_INFO = """
-rto ato snd_mss rcv_mss unacked sacked lost retrans fackets last_data_sent last_ack_sent last_data_recv last_ack_recv
+rto ato snd_mss rcv_mss unacked sacked lost retrans fackets
+last_data_sent last_ack_sent last_data_recv last_ack_recv
 pmtu
 rcv_ssthresh rtt rttvar snd_ssthresh snd_cwnd advmss reordering rcv_rtt rcv_space total_retrans
 """.split()  # noqa: SIM905
