@@ -1,0 +1,154 @@
+"""Structs as rows: a layout is a line of ``field:code[:renderer[:argument]]`` words, and becomes a size and
+a decoder.
+
+``code`` is a struct-module code (little-endian, no implicit padding), with a count for an array:
+``loads:3Q``. ``-:4x`` is padding.
+A ``?`` before the field leaves it out when it is zero; ``...`` is strace's mark for fields that it
+abbreviates.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import quote, scalars, signals, xlat
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """How many bytes to capture, and what turns exactly that many into text."""
+
+    size: int
+    decode: Callable[[bytes], str]
+
+
+Render = Callable[[Any], str]
+STRUCTS: dict[str, Struct] = {}
+"""Every struct by the name that the catalogue uses; the structs_* modules fill it."""
+
+
+def _rlimit(infinity: int, name: str) -> Render:
+    def render(value: int) -> str:
+        if value == infinity:
+            return name
+        return f"{value // 1024}*1024" if value > 1024 and value % 1024 == 0 else str(value)
+
+    return render
+
+
+def _ticks(value: int) -> str:
+    """A clock_t: ticks of 1/100 s, which strace adds in seconds."""
+    return f"{value} /* {value / 100:.2f} s */" if value > 0 else str(value)
+
+
+_RENDER: dict[str, Render] = {
+    "x": scalars.hexa,
+    "p": scalars.ptr,
+    "fd": scalars.fd,
+    "id": scalars.uid,
+    "id16": scalars.uid16,
+    "dev": scalars.dev,
+    "octal": scalars.octal,
+    "mode": scalars.modetype,
+    "signal": signals.signal,
+    "sigset": signals.sigset,
+    "sigset32": lambda value: signals.sigset(value, 32),
+    "cstring": quote.cstring,
+    "quote": quote.quote,
+    "hex": quote.hexbytes,
+    "ticks": _ticks,
+    "rlim64": _rlimit(0xFFFFFFFFFFFFFFFF, "RLIM64_INFINITY"),
+    "rlim32": _rlimit(0xFFFFFFFF, "RLIM_INFINITY"),
+    "handler": lambda value: xlat.SETS["sa_handler_values"].names.get(value) or scalars.ptr(value),
+    "xarray": lambda values: f"[{', '.join([scalars.hexa(value) for value in values])}]",
+    "array": lambda values: f"[{', '.join(map(str, values))}]",
+    "val": lambda values: f"{{val=[{', '.join([scalars.hexa(value) for value in values])}]}}",
+    "sched": lambda value: xlat.enum("schedulers", value),
+}
+
+
+def renderer(words: list[str], code: str) -> Render:
+    """The function that a word's ``renderer[:argument]`` names."""
+    if not words:
+        return quote.quote if code.endswith("s") else str
+    if words[0] == "flags":
+        return lambda value: xlat.bits(words[1], value)
+    if words[0] == "open":
+        return lambda value: xlat.flags(words[1], value)
+    if words[0] == "enum":
+        return lambda value: xlat.enum(words[1], value)
+    if words[0] == "struct":
+        return STRUCTS[words[1]].decode
+    return _RENDER[words[0]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+    render: Render | None
+    first: int
+    count: int
+    optional: bool
+
+
+def _fields(spec: str) -> tuple[list[_Field], struct.Struct]:
+    fields, codes, at = [], "<", 0
+    for word in spec.split():
+        if word == "...":
+            fields.append(_Field("...", None, 0, 0, False))
+            continue
+        name, code, *rest = word.split(":")
+        codes += code
+        if code.endswith("x"):
+            continue
+        number = int(re.sub(r"\D", "", code) or 1)
+        count = 1 if code.endswith("s") else number
+        if name != "-":
+            rest = rest or (["array"] if count > 1 else [])
+            fields.append(_Field(name.lstrip("?"), renderer(rest, code), at, count, name[0] == "?"))
+        at += count
+    return fields, struct.Struct(codes)
+
+
+def layout(spec: str) -> Struct:
+    """The struct that ``spec`` lays out (see the module docstring)."""
+    fields, packed = _fields(spec)
+
+    def decode(data: bytes) -> str:
+        values, shown = packed.unpack(data), []
+        for field in fields:
+            if field.render is None:
+                shown.append("...")
+                continue
+            value = (
+                values[field.first] if field.count == 1 else values[field.first : field.first + field.count]
+            )
+            if value or not field.optional:
+                shown.append(f"{field.name}={field.render(value)}")
+        return f"{{{', '.join(shown)}}}"
+
+    return Struct(packed.size, decode)
+
+
+def value(code: str, *words: str, indirect: bool = True) -> Struct:
+    """A single value behind a pointer: ``[42]``, or as it is when not ``indirect``."""
+    packed, render = struct.Struct(f"<{code}"), renderer(list(words), code)
+
+    def decode(data: bytes) -> str:
+        text = render(packed.unpack(data)[0])
+        return f"[{text}]" if indirect else text
+
+    return Struct(packed.size, decode)
+
+
+def add(rows: str) -> None:
+    """Add one struct to STRUCTS for each line ``name = spec`` of ``rows``; a line that starts with a blank
+    continues the one above.
+    """
+    for line in re.sub(r"\n\s+", " ", rows.strip()).splitlines():
+        name, _, spec = line.partition(" = ")
+        STRUCTS[name] = layout(spec)

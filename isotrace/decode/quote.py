@@ -1,0 +1,54 @@
+"""Strings as strace quotes them. What a traced process wrote is hostile: nothing here lets a control or
+non-ASCII character through.
+"""
+
+from __future__ import annotations
+
+import re
+
+_PLAIN = re.compile(rb"[ !#-\[\]-~]*")
+_COMM = re.compile(rb"[!#-'*-;=?-Z^-~]+")
+_NAMED = {0x22: '\\"', 0x5C: "\\\\", 0x09: "\\t", 0x0A: "\\n", 0x0B: "\\v", 0x0C: "\\f", 0x0D: "\\r"}
+_SHORT = [_NAMED.get(c) or (chr(c) if 0x20 <= c < 0x7F else f"\\{c:o}") for c in range(256)]
+_LONG = [text if _NAMED.get(c) or 0x20 <= c < 0x7F else f"\\{c:03o}" for c, text in enumerate(_SHORT)]
+_BEFORE_DIGIT = re.compile(rb"[^ -~\t-\r](?=[0-7])", re.DOTALL)
+
+
+def escape(data: bytes) -> str:
+    """``data`` with everything but plain ASCII escaped; an octal escape has three digits only where a digit
+    follows.
+    """
+    if _PLAIN.fullmatch(data):
+        return data.decode("ascii")
+    if not _BEFORE_DIGIT.search(data):
+        return "".join([_SHORT[c] for c in data])
+    following = [*data[1:], 0]
+    return "".join(
+        [(_LONG if 0x30 <= n <= 0x37 else _SHORT)[c] for c, n in zip(data, following, strict=True)]
+    )
+
+
+def quote(data: bytes, cut: bool = False) -> str:
+    """``data`` in double quotes; ``cut`` says that there was more of it, which strace shows by ``...``
+    after the quotes.
+    """
+    return f'"{escape(data)}"...' if cut else f'"{escape(data)}"'
+
+
+def cstring(data: bytes) -> str:
+    """The NUL-terminated string in the fixed field ``data``, quoted; without a NUL it is shown as cut."""
+    text, nul, _ = data.partition(b"\0")
+    return quote(text, cut=not nul)
+
+
+def comm(data: bytes) -> str:
+    """A process name: as it is when it is one plain word, else quoted (spaces and brackets would confuse a
+    reader of the line).
+    """
+    name = data.partition(b"\0")[0]
+    return name.decode("ascii") if _COMM.fullmatch(name) else quote(name)
+
+
+def hexbytes(data: bytes) -> str:
+    """``data`` as a quoted string of ``\\x`` escapes."""
+    return '"' + "".join([f"\\x{c:02x}" for c in data]) + '"'

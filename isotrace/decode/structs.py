@@ -1,0 +1,31 @@
+"""Every struct by the name that the catalogue uses: how many bytes to capture, and what turns them into
+strace's text.
+"""
+
+from __future__ import annotations
+
+from . import (
+    structs_fs,
+    structs_ipc,
+    structs_kernel,
+    structs_net,
+    structs_proc,
+    structs_signal,
+    structs_time,
+    structs_tty,
+)
+from .layout import STRUCTS, Struct
+from .structs_fs import count_dirents, count_dirents64, fdset, poll_result
+from .structs_signal import wait_status
+
+__all__ = ["STRUCTS", "Struct", "count_dirents", "count_dirents64", "fdset", "poll_result", "wait_status"]
+_THEMES = (
+    structs_fs,
+    structs_ipc,
+    structs_kernel,
+    structs_net,
+    structs_proc,
+    structs_signal,
+    structs_time,
+    structs_tty,
+)

@@ -1,0 +1,72 @@
+"""Sockets' options and network interfaces."""
+
+from __future__ import annotations
+
+import socket
+
+from .layout import STRUCTS, Struct, add
+from .quote import cstring
+from .scalars import s32
+from .xlat import enum
+
+
+def _inet(data: bytes) -> str:
+    return f'inet_addr("{socket.inet_ntop(socket.AF_INET, data)}")'
+
+
+def _ip_mreq(data: bytes) -> str:
+    return f"{{imr_multiaddr={_inet(data[:4])}, imr_interface={_inet(data[4:])}}}"
+
+
+def _ipv6_mreq(data: bytes) -> str:
+    address = socket.inet_ntop(socket.AF_INET6, data[:16])
+    index = int.from_bytes(data[16:], "little")
+    return f'{{inet_pton(AF_INET6, "{address}", &ipv6mr_multiaddr), ipv6mr_interface={index}}}'
+
+
+_TCP_INFO = """
+rto ato snd_mss rcv_mss unacked sacked lost retrans fackets
+last_data_sent last_ack_sent last_data_recv last_ack_recv
+pmtu
+rcv_ssthresh rtt rttvar snd_ssthresh snd_cwnd advmss reordering rcv_rtt rcv_space total_retrans
+""".split()  # noqa: SIM905
+
+
+def _tcp_info(data: bytes) -> str:
+    state = enum("tcp_states", data[0])
+    shown = [
+        f"tcpi_state={state}",
+        f"tcpi_ca_state={data[1]}",
+        f"tcpi_retransmits={data[2]}",
+        f"tcpi_probes={data[3]}",
+    ]
+    shown += [
+        f"tcpi_backoff={data[4]}",
+        f"tcpi_options={data[5]}",
+        f"tcpi_snd_wscale={data[6] & 15}",
+        f"tcpi_rcv_wscale={data[6] >> 4}",
+    ]
+    shown += [
+        f"tcpi_{name}={int.from_bytes(data[at : at + 4], 'little')}"
+        for name, at in zip(_TCP_INFO, range(8, 104, 4), strict=True)
+    ]
+    return f"{{{', '.join(shown)}}}"
+
+
+def _ifreq(data: bytes) -> str:
+    """The name and the value as a number: what the value is depends on the request."""
+    return f"{{ifr_name={cstring(data[:16])}, ifr_ifindex={s32(int.from_bytes(data[16:20], 'little'))}}}"
+
+
+STRUCTS |= {
+    "ip_mreq": Struct(8, _ip_mreq),
+    "ipv6_mreq": Struct(20, _ipv6_mreq),
+    "tcp_info": Struct(104, _tcp_info),
+    "ifreq": Struct(40, _ifreq),
+}
+add("""
+linger = l_onoff:i l_linger:i
+ifconf = ifc_len:i -:4x ifc_buf:Q:p
+tpacket_req = tp_block_size:I tp_block_nr:I tp_frame_size:I tp_frame_nr:I
+tpacket_stats = tp_packets:I tp_drops:I
+""")

@@ -1,0 +1,53 @@
+"""Terminals."""
+
+from __future__ import annotations
+
+import struct
+
+from . import xlat
+from .layout import STRUCTS, Struct, add
+
+_DELAYS = (
+    ("term_oflags_nldly", 0o400),
+    ("term_oflags_crdly", 0o3000),
+    ("term_oflags_tabdly", 0o14000),
+    ("term_oflags_bsdly", 0o20000),
+    ("term_oflags_vtdly", 0o40000),
+    ("term_oflags_ffdly", 0o100000),
+)
+_SPEED, _INPUT_SPEED, _SIZE = 0o10017, 0o10017 << 16, 0o60
+
+
+def _left(set_name: str, value: int) -> str:
+    return xlat.flags(set_name, value) if value else ""
+
+
+def _oflag(value: int) -> str:
+    parts = []
+    for set_name, mask in _DELAYS:
+        parts += [xlat.enum(set_name, value & mask)]
+        value &= ~mask
+    return "|".join([*parts, _left("term_oflags", value)])
+
+
+def _cflag(value: int) -> str:
+    parts = [xlat.enum("baud_options", value & _SPEED)]
+    if value & _INPUT_SPEED:
+        parts.append(f"{xlat.enum('baud_options', (value & _INPUT_SPEED) >> 16)}<<IBSHIFT")
+    parts += [
+        xlat.enum("term_cflags_csize", value & _SIZE),
+        _left("term_cflags", value & ~(_SPEED | _INPUT_SPEED | _SIZE)),
+    ]
+    return "|".join(parts)
+
+
+def _termios(data: bytes) -> str:
+    iflag, oflag, cflag, lflag = struct.unpack_from("<IIII", data)
+    text = f"c_iflag={_left('term_iflags', iflag)}, c_oflag={_oflag(oflag)}, "
+    return f"{{{text}c_cflag={_cflag(cflag)}, c_lflag={_left('term_lflags', lflag)}, ...}}"
+
+
+STRUCTS |= {"termios": Struct(36, _termios), "termios2": Struct(44, _termios)}
+add("""
+winsize = ws_row:H ws_col:H ws_xpixel:H ws_ypixel:H
+""")
