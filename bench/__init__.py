@@ -1,0 +1,1 @@
+"""Measurements of isotrace beside strace, side by side in one run: ``make bench``."""
