@@ -36,7 +36,11 @@ def per_call(program: Path) -> list[Row]:
         ("getppid, bare, ns", _median(times["bare"]), ""),
         ("added by isotrace, full record, ns", f"{ours - bare:.0f}", _median(times["isotrace"]) + " in all"),
         ("added by strace -f -o /dev/null, ns", f"{theirs - bare:.0f}", _median(times["strace"]) + " in all"),
-        ("strace adds this many times more", f"{(theirs - bare) / (ours - bare):.0f}", "asked for: at least 40"),
+        (
+            "strace adds this many times more",
+            f"{(theirs - bare) / (ours - bare):.0f}",
+            "asked for: at least 40",
+        ),
     ]
 
 
@@ -53,7 +57,11 @@ def no_loss(program: Path) -> list[Row]:
         ("5,000,000 calls, --format none: lost", str(lost), f"{calls} calls, {delivered} delivered"),
         ("tracer's CPU per million calls, none", f"{none.cpu / calls * 1e6:.2f} s", ""),
         ("resident memory, none", _memory(none), "asked for: under 150 MB"),
-        ("5,000,000 calls, --format json: lost", str(json.counts[2]), "a loop faster than any writer; the count is exact"),
+        (
+            "5,000,000 calls, --format json: lost",
+            str(json.counts[2]),
+            "a loop faster than any writer; the count is exact",
+        ),
         ("resident memory, json", _memory(json), ""),
     ]
 
@@ -62,7 +70,13 @@ def text_speed(program: Path) -> list[Row]:
     """Lines of text a second of the tracer's CPU, for open, fstat, read, close, getppid in turn."""
     one = run([*ISOTRACE, "--ring", "512m", "-o", "/dev/null", "--", program, "mixed", "60000"])
     _calls, delivered, lost = one.counts
-    return [("text, lines per second of one core", f"{delivered / one.cpu:.0f}", f"{delivered} lines, {lost} lost; start-up included")]
+    return [
+        (
+            "text, lines per second of one core",
+            f"{delivered / one.cpu:.0f}",
+            f"{delivered} lines, {lost} lost; start-up included",
+        )
+    ]
 
 
 def start_up() -> list[Row]:
@@ -78,13 +92,22 @@ def start_up() -> list[Row]:
 
 
 def _machine() -> str:
-    strace = subprocess.run(["strace", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    strace = subprocess.run(
+        ["strace", "--version"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()[0]
     return f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {strace}"
 
 
 def report(rows: Sequence[Row]) -> str:
     """The page as Markdown."""
-    lines = ["# Benchmarks", "", "Written by `make bench`; the machine is shared, so read ratios, not nanoseconds.", "", _machine(), ""]
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`; the machine is shared, so read ratios, not nanoseconds.",
+        "",
+        _machine(),
+        "",
+    ]
     lines += ["| what | figure | |", "|---|---:|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines) + "\n"
 

@@ -38,4 +38,4 @@ class _Verbs(click.Group):
 @click.group(cls=_Verbs, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="isotrace")
 def cli() -> None:
-    """Log the system calls of a family of running processes: decoded as strace would, without stopping or slowing them much."""
+    """Log the system calls of a family of running processes: decoded as strace would, without stopping them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -33,10 +34,8 @@ class Interrupts:
     def _handle(self, info: signal.struct_siginfo) -> None:
         number = info.si_signo
         if self._forward and info.si_code != _FROM_KERNEL:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 self._forward(number)
-            except ProcessLookupError:
-                pass
         if number not in _ENDING:
             return
         self._count += 1

@@ -25,7 +25,7 @@ def find(command: Sequence[str]) -> str:
     path = shutil.which(command[0])
     if path:
         return path
-    if os.path.sep in command[0] and os.path.exists(command[0]):  # noqa: PTH110
+    if os.path.sep in command[0] and os.path.exists(command[0]):
         raise NotStarted(command[0], "not an executable file", 126)
     raise NotStarted(command[0], "no such command", 127)
 
@@ -101,7 +101,7 @@ def _become(path: str, command: Sequence[str], start: int, failure: int) -> NoRe
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _drop_privileges()
         if os.read(start, 1):
-            os.execv(path, command)
+            os.execv(path, list(command))
     except OSError as error:
         os.write(failure, (error.strerror or "unknown error").encode())
     finally:

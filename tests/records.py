@@ -21,7 +21,8 @@ def make(slot=0, args=(), result=0, kind=events.CALL, blobs=(), pid=1, comm=b"pr
     for name, value in fields.items():
         event[name] = value
     parts = [
-        struct.pack("<BBBxHxxQ", b.arg, b.part, b.state, len(b.data), b.full) + b.data.ljust(-(-len(b.data) // 8) * 8, b"\0")
+        struct.pack("<BBBxHxxQ", b.arg, b.part, b.state, len(b.data), b.full)
+        + b.data.ljust(-(-len(b.data) // 8) * 8, b"\0")
         for b in blobs
     ]
     whole = bytes(HEADER) + event.tobytes() + b"".join(parts)

@@ -42,8 +42,13 @@ def compiled(tmp_path_factory):
                 f'printf("{name}.{member} %zu %zu\\n", offsetof(struct {name}, {member}), '
                 f"sizeof(((struct {name} *)0)->{member}));"
             )
-    lines += [f'printf("{name} %d\\n", (int){name});' for name in re.findall(r"\b([A-Z]+_[A-Z_0-9]+) = ", HEADER)]
-    lines += [f'printf("{name} %d\\n", (int)({name}));' for name in ("SLOTS", "SLOT_I386", "SLOT_UNKNOWN", "CAPTURES")]
+    lines += [
+        f'printf("{name} %d\\n", (int){name});' for name in re.findall(r"\b([A-Z]+_[A-Z_0-9]+) = ", HEADER)
+    ]
+    lines += [
+        f'printf("{name} %d\\n", (int)({name}));'
+        for name in ("SLOTS", "SLOT_I386", "SLOT_UNKNOWN", "CAPTURES")
+    ]
     lines.append('printf("captures %zu\\n", sizeof(struct captures));')
     where = tmp_path_factory.mktemp("layout")
     (where / "layout.c").write_text(PROGRAM % "\n".join(lines))
@@ -67,7 +72,16 @@ def test_constants_agree(compiled):
         assert compiled[f"BLOB_{name}"] == (getattr(events, name),)
     for name in ("X86_64", "X32", "I386"):
         assert compiled[f"ABI_{name}"] == (getattr(events, name),)
-    for name in ("PART_SELF", "PART_IOV", "PART_DATA", "PART_NAME", "PART_CONTROL", "SLOTS", "SLOT_I386", "SLOT_UNKNOWN"):
+    for name in (
+        "PART_SELF",
+        "PART_IOV",
+        "PART_DATA",
+        "PART_NAME",
+        "PART_CONTROL",
+        "SLOTS",
+        "SLOT_I386",
+        "SLOT_UNKNOWN",
+    ):
         assert compiled[name] == (getattr(events, name),)
     for name in ("STRING", "BYTES", "IOVEC", "MSGHDR"):
         assert compiled[f"OP_{name}"] == (getattr(captures, name),)

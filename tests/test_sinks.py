@@ -40,7 +40,9 @@ def test_openat_reads_as_in_strace():
 
 def test_an_error_has_name_and_text():
     record = make(slot("close"), (99,), -9)
-    assert text_of(record) == ["1 prog  close(99)                               = -1 EBADF (Bad file descriptor)"]
+    assert text_of(record) == [
+        "1 prog  close(99)                               = -1 EBADF (Bad file descriptor)"
+    ]
 
 
 def test_a_fault_is_told_apart_from_empty_and_null():
@@ -54,11 +56,15 @@ def test_a_fault_is_told_apart_from_empty_and_null():
 
 def test_a_cut_buffer_is_marked():
     blob = Blob(1, events.PART_SELF, events.CUT, 4096, b"abc")
-    assert 'write(1, "abc"..., 4096)' in text_of(make(slot("write"), (1, 0x1000, 4096), 4096, blobs=[blob]))[0]
+    assert (
+        'write(1, "abc"..., 4096)' in text_of(make(slot("write"), (1, 0x1000, 4096), 4096, blobs=[blob]))[0]
+    )
 
 
 def test_lines_keep_the_order_of_the_records():
-    records = [make(slot(name), (i,), 0) for i, name in enumerate(["close", "getppid", "close", "getpid", "close"])]
+    records = [
+        make(slot(name), (i,), 0) for i, name in enumerate(["close", "getppid", "close", "getpid", "close"])
+    ]
     assert [line.split("  ")[1].split("(")[0] for line in text_of(*records)] == [
         "close", "getppid", "close", "getpid", "close",
     ]  # fmt: skip
@@ -86,13 +92,17 @@ def test_ends_of_threads():
 
 def exec_records(path_state=events.WHOLE, task=0xFFFF8880):
     argv = [Blob(1, events.PART_SELF, events.WHOLE, 0, word + b"\0") for word in (b"ls", b"-l")]
-    path = Blob(0, events.PART_SELF, path_state, 0x500 if path_state else 0, b"" if path_state else b"/bin/ls\0")
+    path = Blob(
+        0, events.PART_SELF, path_state, 0x500 if path_state else 0, b"" if path_state else b"/bin/ls\0"
+    )
     enter = make(
         slot("execve"), (0x500, 0x600, 0x700, 0, 0, task), kind=events.EXEC_ENTER,
         blobs=[path, *argv, Blob(2, events.PART_SELF, events.WHOLE, 7, b"")],
     )  # fmt: skip
     name = make(args=(0, 0, 0, 0, 0, task), kind=events.EXEC_NAME, blobs=[string(0, b"/bin/ls")])
-    done = make(slot("execve"), (0, 0, 0, 0, 0, task), 0, blobs=[Blob(1, events.PART_SELF, events.WHOLE, 0, b"ls\0")])
+    done = make(
+        slot("execve"), (0, 0, 0, 0, 0, task), 0, blobs=[Blob(1, events.PART_SELF, events.WHOLE, 0, b"ls\0")]
+    )
     return enter, name, done
 
 
@@ -160,11 +170,19 @@ BLOBS = st.builds(
     st.integers(-(2**63), 2**63 - 1) | st.integers(-600, 600),
     st.lists(BLOBS, max_size=8),
     st.binary(max_size=16),
-    st.sampled_from([events.CALL, events.UNFINISHED, events.SIGNAL, events.TASK_EXIT, events.EXEC_ENTER, events.EXEC_NAME]),
+    st.sampled_from(
+        [events.CALL, events.UNFINISHED, events.SIGNAL, events.TASK_EXIT, events.EXEC_ENTER, events.EXEC_NAME]
+    ),
 )
 def test_nothing_raises_and_no_control_character_gets_through(where, args, result, blobs, comm, kind):
-    records = batch(make(where, args, result, kind, blobs, comm=comm), make(where, args, 0, blobs=blobs, comm=comm))
-    for sink in (Text(out := Collected(), CALLS, durations=True, clock=True, colour=False), Json(out, CALLS), Isolates(out, CALLS)):
+    records = batch(
+        make(where, args, result, kind, blobs, comm=comm), make(where, args, 0, blobs=blobs, comm=comm)
+    )
+    for sink in (
+        Text(out := Collected(), CALLS, durations=True, clock=True, colour=False),
+        Json(out, CALLS),
+        Isolates(out, CALLS),
+    ):
         sink.write(records)
     assert all(0x20 <= byte < 0x7F or byte == 0x0A for byte in out.data)
 
@@ -174,6 +192,11 @@ def test_every_call_renders_with_captures_of_the_sizes_that_are_asked_for(where)
     from isotrace.captures import captures_of
 
     call = CALLS[where]
-    blobs = [Blob(c.arg, events.PART_SELF, events.WHOLE, c.unit, b"\x07" * min(c.unit, c.limit)) for c in captures_of(call, 256)]
-    (line,) = text_of(make(where, (5, 6, 7, 8, 9, 10), 0, blobs=blobs, abi={"i386": events.I386}.get(call.abi, 0)))
+    blobs = [
+        Blob(c.arg, events.PART_SELF, events.WHOLE, c.unit, b"\x07" * min(c.unit, c.limit))
+        for c in captures_of(call, 256)
+    ]
+    (line,) = text_of(
+        make(where, (5, 6, 7, 8, 9, 10), 0, blobs=blobs, abi={"i386": events.I386}.get(call.abi, 0))
+    )
     assert line.split("  ", 1)[1].startswith(call.name + "(")

@@ -8,7 +8,7 @@ file is
 ``TABLE <tab> NAME <tab> hex of the bytes, or the register <tab> what strace printed for that argument``.
 """
 
-# ruff: noqa: E501, C408
+# ruff: noqa: C408
 from __future__ import annotations
 
 import ctypes

@@ -36,7 +36,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 """
 
 
-class _Parsed(click.ParamType):
+class _Parsed(click.ParamType[float]):
     """A value that a function of isotrace.units parses; its errors are shown as they are."""
 
     def __init__(self, name: str, parse: Callable[[str], float | int]) -> None:

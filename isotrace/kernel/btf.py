@@ -56,7 +56,7 @@ class Btf:
         for index in range(count):
             name, _type, bits = struct.unpack_from("<III", self._types, at + 12 + 12 * index)
             if name == wanted:
-                return (bits & 0xFFFFFF) // 8
+                return int(bits & 0xFFFFFF) // 8
         raise KeyError(f"{struct_name}.{member}")
 
     def has_function(self, name: str) -> bool:

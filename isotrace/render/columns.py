@@ -158,8 +158,8 @@ def _vector(index: int, on_success: bool) -> Render:
 def _message(index: int, on_success: bool) -> Render:
     def column(rows: Rows) -> Column:
         return [
-            scalars.ptr(address) if on_success and failed else messages.msghdr(*parts, address)
-            for *parts, address, failed in zip(
+            scalars.ptr(address) if on_success and failed else messages.msghdr(own, name, array, data, control, address)
+            for own, name, array, data, control, address, failed in zip(
                 rows.parts(index),
                 rows.parts(index, PART_NAME),
                 rows.parts(index, PART_IOV),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from isotrace import events
 from isotrace.catalog.alternatives import chooser, result_arg
@@ -16,9 +17,9 @@ from isotrace.decode.errnos import result_text
 from isotrace.decode.signals import signal
 from isotrace.decode.structs import STRUCTS
 from isotrace.events import FAULT, Batch, Blob
-from isotrace.render.columns import OMITTED, Column, Memo, Render, column_of, scalar
+from isotrace.render.columns import OMITTED, Memo, Render, column_of, scalar
 from isotrace.render.notes import NOTES
-from isotrace.render.rows import ExecArguments, Rows
+from isotrace.render.rows import Column, ExecArguments, Rows
 
 _EXECS = ("execve", "execveat")
 
@@ -173,9 +174,10 @@ class Decoder:
                 found[index] = _joined(started, tuple(registers), blobs, call.name == "execveat")
         return found
 
-    def _concerns_exec(self, kinds: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        extra = (kinds == events.EXEC_ENTER) | (kinds == events.EXEC_NAME)
-        return extra | ((kinds == events.CALL) & np.isin(slots, self._exec_slots))
+    def _concerns_exec(self, kinds: npt.NDArray[np.uint8], slots: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
+        calls = (kinds == events.CALL) & np.isin(slots, self._exec_slots)
+        found: npt.NDArray[np.bool_] = calls | (kinds == events.EXEC_ENTER) | (kinds == events.EXEC_NAME)
+        return found
 
     @cached_property
     def _exec_slots(self) -> list[int]:
