@@ -12,6 +12,7 @@ from pathlib import Path
 from isotrace.errors import IsotraceError, KernelError, UsageError
 
 PROC = Path("/proc")
+_COMM_LENGTH = 15  # TASK_COMM_LEN less the NUL
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 
@@ -38,15 +39,20 @@ class Target:
             raise UsageError(
                 "nothing to trace was named", "give --ppid N, --pid N, --tree N, --uid, --comm, --cgroup or -- CMD"
             )
+        if self.comm is not None and len(self.comm.encode()) > _COMM_LENGTH:
+            raise UsageError(
+                f"--comm {self.comm!r} is longer than a process name can be",
+                f"the kernel keeps {_COMM_LENGTH} bytes: {self.comm.encode()[:_COMM_LENGTH].decode(errors='replace')!r}",
+            )
         if self.tree is not None and self.command:
             raise UsageError("--tree and a command to start exclude each other", "leave one of them out")
         for option, pid in (("--ppid", self.ppid), ("--pid", self.pid), ("--tree", self.tree)):
             if pid is not None and not (PROC / str(pid)).exists():
                 raise IsotraceError(f"{option} {pid}: no such process", "ps -e lists the processes there are")
-        if not self.command and os.readlink("/proc/self/ns/pid") != _INITIAL_PID_NAMESPACE:
+        if os.readlink("/proc/self/ns/pid") != _INITIAL_PID_NAMESPACE:
             raise KernelError(
                 "isotrace runs in a pid namespace of its own: the kernel would understand other pids than yours",
-                "run it on the host, or start the program with: isotrace log -- CMD",
+                "run it on the host, or in a container that shares the host's pids (docker run --pid=host)",
             )
 
     def defines(self) -> list[str]:

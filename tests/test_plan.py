@@ -1,0 +1,127 @@
+"""From options to what is loaded: slots, captures, constants."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isotrace import captures, events, plan
+from isotrace.captures import BYTES, IOVEC, RESULT, STRING, captures_of
+from isotrace.catalog import by_name
+from isotrace.errors import UsageError
+from isotrace.plan import Options, Slot, make, slot_of, slots_for
+from isotrace.target import Target, descendants
+
+X86 = by_name("x86_64")
+I386 = by_name("i386")
+
+
+def planned(**options):
+    return make(Options(Target(pid=1), **options), {"OFF_TGID": 12}, ["FILTER_PID=1"])
+
+
+def test_every_number_has_a_slot_when_every_call_is_asked_for():
+    assert set(slots_for(None, 256)) == set(range(events.SLOTS))
+
+
+def test_only_the_chosen_calls_have_slots():
+    slots = slots_for(frozenset({"openat"}), 256)
+    assert set(slots) == {slot_of("x86_64", X86["openat"].number), slot_of("i386", I386["openat"].number)}
+
+
+def test_a_32_bit_number_has_a_slot_of_its_own():
+    assert slot_of("i386", 5) == events.SLOT_I386 + 5
+    assert plan.all_calls()[slot_of("i386", 5)].name == "open"
+    assert plan.all_calls()[slot_of("x86_64", 5)].name == "fstat"
+
+
+@pytest.mark.parametrize(("abi", "number"), [("x86_64", 9999), ("x86_64", -1), ("i386", 4000)])
+def test_numbers_out_of_range_share_the_unknown_slot(abi, number):
+    assert slot_of(abi, number) % events.SLOT_I386 == events.SLOT_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("name", "exit_program", "enter_program"),
+    [
+        ("getppid", "exit_plain", None),
+        ("openat", "exit_memory", None),
+        ("writev", "exit_vector", None),
+        ("recvmsg", "exit_vector", None),
+        ("clone3", "exit_fork", None),
+        ("execve", "exit_exec", "enter_exec"),
+        ("exit_group", "exit_plain", "enter_plain"),
+        ("rt_sigreturn", "exit_plain", "enter_sigreturn"),
+    ],
+)
+def test_the_program_that_serves_a_call(name, exit_program, enter_program):
+    slot = slots_for(None, 256)[X86[name].number]
+    assert (slot.exit, slot.enter) == (exit_program, enter_program)
+
+
+def test_a_plan_names_every_program_and_map_it_uses():
+    made = planned()
+    assert {"on_enter", "on_exit", *plan.EXIT_PROGRAMS, *plan.ENTER_PROGRAMS} <= set(made.programs)
+    assert len(set(made.programs)) == len(made.programs)
+    assert "tree" not in made.maps
+
+
+def test_descent_is_attached_first():
+    made = make(Options(Target(tree=5)), {}, [])
+    assert list(made.attach)[:2] == ["sched_process_fork", "sched_process_free"]
+    assert {"tree", "born", "seeding"} <= set(made.maps)
+
+
+def test_constants_carry_target_offsets_and_sizes():
+    made = planned(ring_bytes=1 << 20, durations=True)
+    assert {"OFF_TGID=12", "FILTER_PID=1", "RING_PAGES=256", "MEASURE_TIME"} <= set(made.constants)
+
+
+@pytest.mark.parametrize("bad", [{"ring_bytes": 100}, {"ring_bytes": 3 << 20}, {"ring_bytes": 1 << 31}, {"string_limit": 0}])
+def test_sizes_out_of_range_are_refused(bad):
+    with pytest.raises(UsageError) as error:
+        planned(**bad)
+    assert error.value.hint
+
+
+def test_paths_are_whole_and_buffers_are_limited():
+    path = captures_of(X86["openat"], 32)[0]
+    assert (path.op, path.arg, path.limit) == (STRING, 1, 4095)
+    (written,) = captures_of(X86["write"], 32)
+    assert (written.op, written.length, written.on_success, written.limit) == (BYTES, 3, False, 32)
+    (read,) = captures_of(X86["read"], 32)
+    assert (read.length, read.on_success) == (RESULT, True)
+
+
+def test_an_address_that_is_returned_takes_its_length_from_memory():
+    accept = next(c for c in captures_of(X86["accept4"], 32) if c.arg == 1)
+    assert (accept.length, accept.on_success) == (captures.POINTER + 2, True)
+
+
+def test_alternatives_capture_what_any_of_them_needs():
+    assert [c.arg for c in captures_of(X86["fcntl"], 32)] == [2]
+
+
+@given(st.sampled_from(sorted(plan.all_calls())), st.integers(1, 4096))
+def test_captures_fit_the_map_for_every_call(slot, limit):
+    found = captures_of(plan.all_calls()[slot], limit)
+    assert len(found) <= captures.CAPTURES
+    assert len(captures.pack(found)) == captures.CAPTURES * 8
+    assert all(c.limit <= captures.STRING_MAX and c.unit < 1 << 16 for c in found)
+    assert sum(c.limit + 24 for c in found if c.op != IOVEC) < 28672
+
+
+def test_slots_compare_by_value():
+    assert Slot("exit_plain") == Slot("exit_plain", None, ())
+
+
+def test_descendants_are_found_through_every_generation():
+    parents = [(2, 1), (3, 2), (4, 3), (9, 8), (1, 0)]
+    assert descendants([1], parents) == {1, 2, 3, 4}
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), max_size=60))
+def test_descendants_end_on_any_graph(parents):
+    found = descendants([1], parents)
+    assert 1 in found
+    assert all(child in found for child, parent in parents if parent in found)
