@@ -1,0 +1,46 @@
+"""Loading when something is missing: one line and what would help, from the child process."""
+
+from __future__ import annotations
+
+import pytest
+
+from isotrace.backends import loader
+from isotrace.errors import KernelError
+
+
+def test_without_bcc_the_package_is_named(monkeypatch):
+    monkeypatch.setattr(loader, "_SYSTEM_PACKAGES", ())
+    child = loader.Loader()
+    child.start("trace.c", [], ["on_exit"], [])
+    with pytest.raises(KernelError) as error:
+        child.result()
+    assert "BCC" in error.value.message
+    assert "install" in error.value.hint and error.value.status == 3
+
+
+def test_the_bcc_of_pypi_is_passed_over(monkeypatch, tmp_path):
+    (tmp_path / "bcc.py").write_text("lattice = 'body-centred cubic'\n")
+    monkeypatch.setattr(loader, "_SYSTEM_PACKAGES", (str(tmp_path),))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(KernelError):
+        loader.import_bcc()
+
+
+def test_a_child_that_is_not_needed_goes_away(monkeypatch):
+    monkeypatch.setattr(loader, "_SYSTEM_PACKAGES", ())
+    child = loader.Loader()
+    child.close()
+    child.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("bpf: Failed to load program: Operation not permitted", "does not let"), ("unknown opcode 8d", "cannot load")],
+)
+def test_what_the_kernel_refused_is_told_in_a_line(said, expected):
+    error = loader._explain(b'{"kind": "load", "message": "Failed", "hint": ""}', said)
+    assert expected in error.message and "\n" not in error.message
+
+
+def test_a_compiler_that_died_is_told():
+    assert "without an answer" in loader._explain(b"", "").message
