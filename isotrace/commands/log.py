@@ -9,6 +9,7 @@ import click
 
 from isotrace import units
 from isotrace.catalog import expr
+from isotrace.kernel.features import require_log
 from isotrace.launch import Command
 from isotrace.sinks.output import Output
 from isotrace.target import Target, parse_uid
@@ -87,6 +88,7 @@ def log(
     target = Target(ppid, pid, tree, uid, comm, cgroup, follow, command)
     target.check()
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
+    require_log()
     output = Output(choices["output"])
     started = Command(command) if command else None
     # Only now what takes time to import: the child is forked small and waits for its execve.
