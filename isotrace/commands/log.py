@@ -10,6 +10,7 @@ import click
 from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
+from isotrace.kernel.features import require_log
 from isotrace.launch import Command
 from isotrace.sinks.output import Output
 from isotrace.target import Target, parse_uid
@@ -88,6 +89,7 @@ def log(
     target = Target(ppid, pid, tree, uid, comm, cgroup, follow, command)
     target.check()
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
+    require_log()
     output = Output(choices["output"])
     started = Command(command) if command else None
     loader = Loader()

@@ -16,6 +16,7 @@ _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _OBJ_GET_INFO, _RAW_TRACEPOINT_OPEN = 15, 17
 
+_INFO_JITED_LENGTH = 16  # offsetof(struct bpf_prog_info, jited_prog_len)
 _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -82,17 +83,26 @@ def map_keys(fd: int, key_size: int) -> list[bytes]:
         current = ctypes.create_string_buffer(following.raw, key_size)
 
 
-def prog_load(kind: int, instructions: bytes, *, attach_type: int = 0, attach_btf_id: int = 0) -> int:
+def prog_load(
+    kind: int,
+    instructions: bytes,
+    *,
+    attach_type: int = 0,
+    attach_btf_id: int = 0,
+    log: ctypes.Array[ctypes.c_char] | None = None,
+) -> int:
     """Load raw ``instructions`` as a program of type ``kind`` under the GPL and return its descriptor.
 
-    The descriptor is the caller's to close. Used for probes: a verifier's refusal is an ``OSError``.
+    The descriptor is the caller's to close. Used for probes: a verifier's refusal is an ``OSError``, and its
+    words are in ``log``, a buffer of 128 bytes or more.
     """
     code = ctypes.create_string_buffer(instructions, len(instructions))
     licence = ctypes.create_string_buffer(b"GPL")
+    level, size, address = (1, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
     head = struct.pack(
         "=IIQQIIQII16sIIIIQIIQII",
         *(kind, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(licence)),
-        *(0, 0, 0, 0, 0, b"isotrace_probe", 0, attach_type, 0, 0, 0, 0, 0, 0, 0, attach_btf_id),
+        *(level, size, address, 0, 0, b"isotrace_probe", 0, attach_type, 0, 0, 0, 0, 0, 0, 0, attach_btf_id),
     )
     return _bpf(_PROG_LOAD, ctypes.create_string_buffer(head.ljust(144, b"\0"), 144))
 
@@ -108,11 +118,19 @@ def recursion_misses(prog_fd: int) -> int:
 
     ``bpf_prog_info.recursion_misses`` exists since 5.12 (commit 9ed9e9ba2337); older kernels report 0.
     """
+    return int(struct.unpack_from("=Q", _info(prog_fd), _INFO_RECURSION_MISSES)[0])
+
+
+def jited_length(prog_fd: int) -> int:
+    """Bytes of machine code that the program was compiled to; 0 where the kernel interprets it."""
+    return int(struct.unpack_from("=I", _info(prog_fd), _INFO_JITED_LENGTH)[0])
+
+
+def _info(prog_fd: int) -> bytes:
+    """``struct bpf_prog_info``, as much of it as the kernel knows."""
     info = ctypes.create_string_buffer(256)
     _bpf(_OBJ_GET_INFO, _attr("IIQ", prog_fd, len(info), ctypes.addressof(info)))
-    return int(struct.unpack_from("=Q", info.raw, _INFO_RECURSION_MISSES)[0])
-
-
+    return info.raw
 
 
 @cache

@@ -1,0 +1,55 @@
+"""What a probe answers: yes, no, or that it could not tell; and why."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["yes", "no", "unknown"]
+
+_TRANSIENT = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.EBUSY})
+_FORBIDDEN = frozenset({errno.EPERM, errno.EACCES})
+
+_AS_ROOT = "run as root: sudo isotrace doctor"
+_POLICY = "lift the policy that forbids it: a seccomp filter, a security module or a vendor's restriction"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verdict and its evidence; ``remedy`` where this evidence asks for another than the usual one."""
+
+    verdict: Verdict
+    why: str
+    remedy: str = ""
+
+
+def yes(why: str) -> Answer:
+    """It is there: proved."""
+    return Answer("yes", why)
+
+
+def no(why: str) -> Answer:
+    """It is not there: proved."""
+    return Answer("no", why)
+
+
+def unknown(why: str) -> Answer:
+    """Could not tell."""
+    return Answer("unknown", why)
+
+
+def refusal(attempt: str, code: int, privileged: bool, said: str = "") -> Answer:
+    """What it means that ``attempt`` failed with errno ``code``; ``said`` is the verifier's reason.
+
+    A shortage says nothing of the kernel, nor does EPERM to someone without privileges.
+    """
+    name = errno.errorcode.get(code, str(code))
+    why = f"{attempt}: {name}" + (f" ({said})" if said else "")
+    if code in _TRANSIENT:
+        return unknown(why)
+    if code in _FORBIDDEN:
+        if not privileged:
+            return Answer("unknown", f"{why}, not privileged", _AS_ROOT)
+        return Answer("no", f"{why} although privileged", "" if said else _POLICY)
+    return no(why)

@@ -1,0 +1,197 @@
+"""`isotrace doctor` on the running kernel, compared with what is known of it from elsewhere."""
+
+import gzip
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from isotrace.kernel import features, probe_bpf
+from isotrace.kernel.answer import no, yes
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs privileges: not root")
+
+# Where the option is off, the feature cannot be there.
+NEEDS_CONFIG = {
+    **{"bpf_syscall": "BPF_SYSCALL", "btf": "DEBUG_INFO_BTF", "cgroup2": "CGROUPS", "jit": "BPF_JIT"},
+    **{"error_injection": "FUNCTION_ERROR_INJECTION", "fmod_ret_security": "FUNCTION_TRACER"},
+    **{"fmod_ret_syscall": "FUNCTION_ERROR_INJECTION", "ftrace": "FUNCTION_TRACER", "ia32": "IA32_EMULATION"},
+    **{
+        "ftrace_syscalls": "FTRACE_SYSCALLS",
+        "io_uring": "IO_URING",
+        "kprobe": "KPROBES",
+        "modules": "MODULES",
+    },
+    **{"landlock": "SECURITY_LANDLOCK", "lsm_bpf": "BPF_LSM", "override": "BPF_KPROBE_OVERRIDE"},
+    **{"raw_tracepoint": "BPF_EVENTS", "seccomp": "SECCOMP_FILTER", "signal": "BPF_EVENTS"},
+    **{"unsigned_modules": "MODULES", "x32": "X86_X32_ABI"},
+}
+# Where it is on, these can only be there.
+SURE = {"bpf_syscall", "btf", "ftrace_syscalls", "kprobe", "override", "raw_tracepoint", "seccomp", "signal"}
+
+UNINITIALISED = b"\x95\0\0\0\0\0\0\0"  # exit without a value in r0
+NO_SUCH_HELPER = 9999
+
+
+def config():
+    """The options of this kernel that are y or m; None when its configuration is not to be found."""
+    for path in (Path("/proc/config.gz"), Path("/boot", f"config-{os.uname().release}")):
+        if path.exists():
+            raw = path.read_bytes()
+            text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+            return set(re.findall(r"^CONFIG_(\w+)=[ym]$", text, re.MULTILINE))
+    return None
+
+
+def contradictions(found, options):
+    """The features whose verdict the configuration denies."""
+    wrong = {}
+    for name, option in NEEDS_CONFIG.items():
+        impossible = "no" if option in options else "yes"
+        if found[name] == impossible and (impossible == "yes" or name in SURE):
+            wrong[name] = f"{found[name]}, but CONFIG_{option} is {'on' if option in options else 'off'}"
+    return wrong
+
+
+def isotrace(*args, before=""):
+    """Run it in a process of its own: status, output, errors. ``before`` is done after all imports."""
+    code = (
+        "import os, sys\nimport isotrace.__main__ as main, isotrace.commands.doctor, isotrace.commands.log\n"
+        f"{before}\nsys.argv[:] = ['isotrace', *{list(args)!r}]\nmain.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+AS_NOBODY = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
+
+
+@pytest.fixture(scope="module")
+def found():
+    status, output, errors = isotrace("doctor", "--json")
+    assert (status, errors) == (0, "")
+    return {row["name"]: row["verdict"] for row in json.loads(output)["features"]}
+
+
+def test_the_kernels_configuration_says_the_same(found):
+    options = config()
+    if options is None:
+        pytest.skip("needs btf: the kernel's configuration is not to be found")
+    assert contradictions(found, options) == {}
+
+
+def test_the_comparison_finds_a_lie(found):
+    """The check above is worth something: answers turned round contradict the configuration."""
+    turned = {name: {"yes": "no", "no": "yes"}.get(verdict, verdict) for name, verdict in found.items()}
+    options = config() or {"BPF_SYSCALL", "DEBUG_INFO_BTF", "BPF_EVENTS"}
+    assert {"bpf_syscall", "btf", "raw_tracepoint"} <= contradictions(turned, options).keys()
+
+
+def test_a_known_kernel_has_what_is_known_of_it(found):
+    """In a guest of tests/vm the matrix says what there is; elsewhere little is certain."""
+    known = os.environ.get("ISOTRACE_VM_FEATURES")
+    expected = set(known.split(",")) if known else {"bpf_syscall", "btf"}
+    vocabulary = expected
+    matrix = Path(__file__).parents[1] / "vm" / "kernels.toml"
+    if known:
+        import tomllib
+
+        vocabulary = tomllib.loads(matrix.read_text())["features"].keys() & found.keys()
+    assert {name: found[name] for name in vocabulary} == {
+        name: "yes" if name in expected else "no" for name in vocabulary
+    }
+
+
+def test_the_command_says_that_log_can_run():
+    began = time.monotonic()
+    status, output, errors = isotrace("doctor")
+    assert (status, errors) == (0, "")
+    assert "log: can run" in output.splitlines()
+    limit = 60 if "ISOTRACE_VM_KERNEL" in os.environ else 5
+    assert time.monotonic() - began < limit
+
+
+def test_a_user_without_privileges_gets_reasons():
+    status, output, errors = isotrace("doctor", "--json", before=AS_NOBODY)
+    read = json.loads(output)
+    assert (status, errors) == (3, "")
+    assert read["log"]["why"].startswith("privileges: uid 65534 without CAP_SYS_ADMIN")
+    rows = {row["name"]: row for row in read["features"]}
+    for name in ("raw_tracepoint", "ringbuf", "lsm_bpf", "override", "signal"):
+        assert rows[name]["verdict"] in ("no", "unknown") and rows[name]["why"]
+    assert "root" in rows["ringbuf"]["remedy"]
+
+
+def test_a_user_without_privileges_cannot_log():
+    status, output, errors = isotrace("log", "--pid", str(os.getpid()), before=AS_NOBODY)
+    assert (status, output) == (3, "")
+    first, hint = errors.splitlines()
+    assert first.startswith("isotrace: isotrace log needs root: uid 65534")
+    assert "hint: sudo isotrace log" in hint
+
+
+def test_require_log_is_content_and_quick():
+    features.require_log()
+    began = time.monotonic()
+    features.require_log()
+    limit = 0.5 if "ISOTRACE_VM_KERNEL" in os.environ else 0.05
+    assert time.monotonic() - began < limit
+
+
+def test_nothing_is_left_behind(monkeypatch):
+    """No descriptor stays open, hence no program loaded or attached; the memory limit is as before."""
+    monkeypatch.setattr(features, "_kept", {})
+
+    def state():
+        return sorted(Path("/proc/self/fd").iterdir()), resource.getrlimit(resource.RLIMIT_MEMLOCK)
+
+    before = state()
+    features.report()
+    assert state() == before
+
+
+# ---- probes that are given something that cannot work may not say yes --------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["raw_tracepoint", "raw_tracepoint_loads", "jit", "lsm_bpf", "fmod_ret_security"]
+)
+def test_an_invalid_program_is_no_yes(monkeypatch, name):
+    monkeypatch.setattr(probe_bpf, "RETURN_0", UNINITIALISED)
+    assert getattr(probe_bpf, name)().verdict != "yes"
+
+
+@pytest.mark.parametrize(
+    ("name", "helper"),
+    [
+        ("probe_read_user", "_PROBE_READ_USER_STR"),
+        ("probe_read_kernel", "_PROBE_READ_KERNEL"),
+        ("tail_call", "_TAIL_CALL"),
+    ],
+)
+def test_a_helper_that_does_not_exist_is_a_no(monkeypatch, name, helper):
+    assert getattr(probe_bpf, name)().verdict == "yes"
+    monkeypatch.setattr(probe_bpf, helper, NO_SUCH_HELPER)
+    answer = getattr(probe_bpf, name)()
+    assert answer.verdict == "no"
+    assert str(NO_SUCH_HELPER) in answer.why
+
+
+def test_a_function_that_does_not_exist_is_a_no():
+    answer = probe_bpf._loads_for("no_such_function", "a program for", probe_bpf._LSM, probe_bpf._LSM_MAC)
+    assert answer == no("no_such_function is not in the kernel's BTF")
+
+
+def test_an_lsm_that_is_not_active_is_a_no(monkeypatch):
+    """A program loads and attaches then, too, and is never called."""
+    monkeypatch.setattr(probe_bpf, "_loads_for", lambda *_: yes("it loads"))
+    monkeypatch.setattr(probe_bpf.probe_system, "active_lsms", lambda: ["capability", "landlock"])
+    assert probe_bpf.lsm_bpf().verdict == "no"
+    monkeypatch.setattr(probe_bpf.probe_system, "active_lsms", lambda: None)
+    assert probe_bpf.lsm_bpf().verdict == "unknown"

@@ -1,0 +1,303 @@
+"""The verdicts of `isotrace doctor`: logic, shape and wording, with faked probes. No root needed."""
+
+import errno
+import json
+import os
+import signal
+import struct
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from click.testing import CliRunner
+
+from isotrace.commands import doctor as command
+from isotrace.errors import KernelError
+from isotrace.kernel import features, throwaway
+from isotrace.kernel.answer import no, refusal, unknown, yes
+from isotrace.kernel.btf import KIND_FUNC, KIND_STRUCT, Btf
+from isotrace.kernel.features import LogVerdict
+from isotrace.kernel.probes import PROBES
+
+# Tests elsewhere skip with "needs NAME: why": these names may grow in number, but none may go.
+_STABLE = """
+bcc bpf_syscall btf cgroup2 error_injection fmod_ret_security fmod_ret_syscall ftrace
+ftrace_syscalls ia32 io_uring jit kprobe landlock lsm_bpf module_headers modules override
+pid_namespace privileges probe_read_kernel probe_read_user raw_tracepoint ringbuf seccomp signal
+syscall_table tail_call unlocked unsigned_modules x32
+"""
+STABLE = frozenset(_STABLE.split())
+
+
+@pytest.fixture(autouse=True)
+def forget(monkeypatch):
+    """Every test starts with no answer kept."""
+    monkeypatch.setattr(features, "_kept", {})
+
+
+def fake(monkeypatch, **answers):
+    """Probes that answer as told, and yes where nothing is told."""
+    there = yes("it is")
+    rows = [replace(probe, probe=partial(answers.get, probe.name, there)) for probe in PROBES]
+    monkeypatch.setattr(features, "PROBES", tuple(rows))
+
+
+def verdict():
+    return features.log_verdict({feature.name: feature for feature in features.report()})
+
+
+def doctor(*args):
+    """Output and status; --json and tables are what a pipe gets."""
+    result = CliRunner().invoke(command.doctor, args, standalone_mode=False, catch_exceptions=False)
+    return result.output, result.return_value
+
+
+# ---- the table -------------------------------------------------------------------------------------------
+
+
+def test_names_are_unique_and_stable():
+    names = [probe.name for probe in PROBES]
+    assert len(names) == len(set(names))
+    assert STABLE.issubset(names)
+
+
+def test_every_row_says_what_for_and_what_would_change_it():
+    assert all(probe.what and probe.remedy and probe.needed_for for probe in PROBES)
+    assert all("log" in probe.needed_for for probe in PROBES if probe.required)
+
+
+# ---- verdicts --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "privileged", "expected"),
+    [
+        (errno.EINVAL, True, "no"),
+        (errno.ENOSYS, False, "no"),
+        (errno.EPERM, True, "no"),
+        (errno.EPERM, False, "unknown"),
+        (errno.EACCES, False, "unknown"),
+        (errno.ENOMEM, True, "unknown"),
+        (errno.EMFILE, True, "unknown"),
+    ],
+)
+def test_what_an_errno_means(code, privileged, expected):
+    answer = refusal("a map", code, privileged)
+    assert answer.verdict == expected
+    assert answer.why.startswith(f"a map: {errno.errorcode[code]}")
+
+
+def test_who_is_not_privileged_is_told_to_be_root():
+    assert "root" in refusal("a map", errno.EPERM, False).remedy
+
+
+def test_the_verifiers_reason_is_passed_on():
+    assert refusal("a map", errno.EINVAL, True, "unknown func x#1").why == "a map: EINVAL (unknown func x#1)"
+
+
+def test_only_conclusive_answers_are_kept(monkeypatch):
+    answers = iter([unknown("busy"), no("gone"), yes("back")])
+    row = replace(PROBES[0], probe=lambda: next(answers))
+    monkeypatch.setattr(features, "PROBES", (row,))
+    assert [features.check(row.name).verdict for _ in range(3)] == ["unknown", "no", "no"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "why"),
+    [
+        (OSError(errno.EIO, "I/O error"), "unknown", "I/O error"),
+        (KeyError("riscv64"), "unknown", "riscv64"),
+        (KernelError("this kernel carries no BTF"), "no", "this kernel carries no BTF"),
+    ],
+)
+def test_a_probe_that_raises_is_an_answer(monkeypatch, error, expected, why):
+    def raises():
+        raise error
+
+    monkeypatch.setattr(features, "PROBES", (replace(PROBES[0], probe=raises),))
+    feature = features.check(PROBES[0].name)
+    assert feature.verdict == expected
+    assert why in feature.why
+
+
+def test_a_remedy_is_for_what_is_not_yes(monkeypatch):
+    fake(monkeypatch, ringbuf=no("EINVAL"))
+    assert features.check("ringbuf").remedy == "Linux 5.8 or later"
+    assert features.check("btf").remedy == ""
+
+
+@pytest.mark.parametrize("name", [probe.name for probe in PROBES if probe.required])
+@pytest.mark.parametrize("answer", [no("it is not"), unknown("it hides")])
+def test_log_cannot_run_without_a_requirement(monkeypatch, name, answer):
+    fake(monkeypatch, **{name: answer})
+    found = verdict()
+    assert not found.ok
+    assert name in found.why and answer.why in found.why and found.hint
+
+
+def test_log_can_run_without_everything_else(monkeypatch):
+    fake(monkeypatch, **{probe.name: no("it is not") for probe in PROBES if not probe.required})
+    assert verdict().ok
+
+
+def test_the_first_missing_requirement_is_the_reason(monkeypatch):
+    fake(monkeypatch, privileges=no("uid 1000"), bpf_syscall=unknown("EPERM"), bcc=no("not installed"))
+    assert verdict().why == "privileges: uid 1000"
+
+
+# ---- require_log -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", range(len(features._AT_A_GLANCE)))
+def test_require_log_names_what_is_missing(monkeypatch, index):
+    rows = [replace(row, probe=lambda: yes("it is")) for row in features._AT_A_GLANCE]
+    rows[index] = replace(rows[index], probe=lambda: no("EINVAL"))
+    monkeypatch.setattr(features, "_AT_A_GLANCE", tuple(rows))
+    with pytest.raises(KernelError) as caught:
+        features.require_log()
+    assert caught.value.message == f"{rows[index].message}: EINVAL"
+    assert caught.value.hint and "\n" not in caught.value.message + caught.value.hint
+
+
+def test_require_log_checks_nothing_that_doctor_does_not():
+    assert {row.name for row in features._AT_A_GLANCE} <= {probe.name for probe in PROBES if probe.required}
+
+
+# ---- what is printed -------------------------------------------------------------------------------------
+
+
+def test_json_is_one_object_with_stable_keys(monkeypatch):
+    fake(monkeypatch, lsm_bpf=unknown("securityfs is not mounted"))
+    output, status = doctor("--json")
+    read = json.loads(output)
+    assert status == 0
+    assert read.keys() == {"kernel", "log", "features"}
+    assert read["kernel"]["release"] == os.uname().release
+    assert read["log"] == {"ok": True, "why": "every requirement is met", "hint": ""}
+    assert {frozenset(row) for row in read["features"]} == {
+        frozenset({"name", "verdict", "why", "remedy", "needed_for", "what"})
+    }
+    row = next(row for row in read["features"] if row["name"] == "lsm_bpf")
+    assert (row["verdict"], row["why"], row["needed_for"]) == (
+        "unknown",
+        "securityfs is not mounted",
+        ["refuse"],
+    )
+
+
+def test_the_table_in_a_pipe_is_grouped_and_aligned(monkeypatch):
+    fake(monkeypatch, override=no("EINVAL"))
+    lines = doctor()[0].splitlines()
+    header = next(line for line in lines if line.startswith("FEATURE"))
+    column = header.index("VERDICT")
+    rows = {line.split()[0]: line for line in lines if line[column:].startswith(("yes", "no", "unknown"))}
+    assert STABLE.issubset(rows)
+    assert rows["override"][column:].startswith("no ")
+    assert [line for line in lines if line.endswith(":")] == ["to log:", "to refuse:", "fallback module:"]
+    assert lines.index("to refuse:") < lines.index(rows["lsm_bpf"]) < lines.index("fallback module:")
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "last"),
+    [
+        ({}, 0, "log: can run"),
+        (
+            {"btf": no("no BTF")},
+            3,
+            "log: cannot run: btf: no BTF; hint: CONFIG_DEBUG_INFO_BTF=y",
+        ),
+        ({"ringbuf": unknown("ENOMEM")}, 3, "log: cannot run: cannot tell about ringbuf: ENOMEM"),
+    ],
+)
+def test_the_closing_sentence_and_the_exit_status(monkeypatch, answers, status, last):
+    fake(monkeypatch, **answers)
+    output, returned = doctor()
+    assert returned == status
+    assert any(line.startswith(last) for line in output.splitlines())
+
+
+def test_what_the_release_lacks_is_said_and_nothing_else():
+    can = LogVerdict(True, "")
+    assert command.closing(can, []) == ["log: can run"]
+    assert "isotrace top, the kernel module" in command.closing(can, ["isotrace top", "the kernel module"])[1]
+
+
+def test_a_verb_that_exists_is_not_called_missing(monkeypatch):
+    monkeypatch.setattr("isotrace.cli._VERBS", ("log", "doctor", "top"))
+    assert "isotrace block" in command._missing()
+    assert "isotrace top" not in command._missing()
+
+
+def test_help_has_the_exit_status_and_examples():
+    output, _ = doctor("--help")
+    assert "3 when it cannot" in output
+    assert "isotrace doctor --json" in output
+
+
+# ---- the tools of the probes -----------------------------------------------------------------------------
+
+
+def test_a_throw_away_child_tells_how_it_ended():
+    assert throwaway.run(lambda: b"said") == throwaway.Ended(b"said", 0)
+    crash = throwaway.run(lambda: os.kill(os.getpid(), signal.SIGSEGV) or b"")
+    assert (crash.said, crash.describe()) == (b"", "SIGSEGV")
+
+
+def test_a_throw_away_child_that_raises_prints_nothing(capfd):
+    def raises():
+        raise RuntimeError("inside")
+
+    assert throwaway.run(raises).describe() == "status 1"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs x86_64: the code is x86's")
+def test_machine_code_runs_in_the_child():
+    code = b"\xb8\x2a\x00\x00\x00\xc3"  # mov eax, 42; ret
+    assert throwaway.run(lambda: str(throwaway.execute(code)).encode()).said == b"42"
+
+
+def made_btf(*types):
+    """A BTF blob of ``(name, kind, vlen, words)``."""
+    strings, body = b"\0", b""
+    for name, kind, vlen, words in types:
+        at = len(strings) if name else 0
+        strings += name.encode() + b"\0" if name else b""
+        body += struct.pack(f"<III{words}I", at, kind << 24 | vlen, 0, *range(words))
+    head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(body), len(body), len(strings))
+    return Btf(head + body + strings)
+
+
+def test_types_are_numbered_from_1_whatever_lies_between():
+    kinds = [
+        *((1, 0, 1), (2, 0, 0), (3, 0, 3), (5, 2, 6), (6, 3, 6), (7, 0, 0), (8, 0, 0), (13, 2, 4)),
+        *((14, 0, 1), (15, 2, 6), (16, 0, 0), (17, 0, 1), (18, 0, 0), (19, 2, 6)),
+    ]
+    between = [("", kind, vlen, words) for kind, vlen, words in kinds]
+    read = made_btf(("first", 12, 1, 0), *between, ("task", 4, 2, 6), ("last", 12, 1, 0))
+    assert read.type_id("first", KIND_FUNC) == 1
+    assert read.type_id("task", KIND_STRUCT) == len(between) + 2
+    assert read.type_id("last", KIND_FUNC) == len(between) + 3
+
+
+def test_a_function_is_not_found_as_a_struct():
+    read = made_btf(("open", 12, 1, 0))
+    for name, kind in (("open", KIND_STRUCT), ("close", KIND_FUNC)):
+        with pytest.raises(KeyError):
+            read.type_id(name, kind)
+
+
+def test_what_looks_like_a_type_inside_another_is_passed_over():
+    """The members of a struct hold words that read as a function record of the wanted name."""
+    strings = b"\0wanted\0"
+    decoy = struct.pack("<III", 1, KIND_FUNC << 24, 0)
+    body = (
+        struct.pack("<III", 0, KIND_STRUCT << 24 | 1, 12) + decoy + struct.pack("<III", 1, KIND_FUNC << 24, 0)
+    )
+    head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(body), len(body), len(strings))
+    assert Btf(head + body + strings).type_id("wanted", KIND_FUNC) == 2
+
+
+def test_an_unknown_kind_is_an_error_and_no_wrong_number():
+    with pytest.raises(ValueError, match="kind"):
+        made_btf(("new", 25, 0, 0), ("open", 12, 1, 0)).type_id("open", KIND_FUNC)
