@@ -5,8 +5,11 @@ import json
 import os
 import signal
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -255,6 +258,17 @@ def test_help_has_the_exit_status_and_examples():
     output, _ = doctor("--help")
     assert "3 when it cannot" in output
     assert "isotrace doctor --json" in output
+
+
+def test_a_full_disk_is_a_line_and_a_hint():
+    command = [sys.executable, "-m", "isotrace", "doctor"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "isotrace: no space left on device",
+        "  hint: make room for the output, or send it elsewhere",
+    ]
 
 
 # ---- the tools of the probes -----------------------------------------------------------------------------

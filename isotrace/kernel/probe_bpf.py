@@ -193,7 +193,8 @@ def jit() -> Answer:
         finally:
             os.close(program)
     except OSError as error:
-        return unknown(_refused("loading a program", error).why)
+        refused = _refused("loading a program", error)
+        return Answer("unknown", refused.why, refused.remedy)
     return (
         yes(f"a program of 2 instructions became {length} bytes")
         if length
