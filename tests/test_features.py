@@ -5,8 +5,11 @@ import json
 import os
 import signal
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +17,7 @@ from click.testing import CliRunner
 from isotrace.commands import doctor as command
 from isotrace.errors import KernelError
 from isotrace.kernel import features, throwaway
-from isotrace.kernel.answer import no, refusal, unknown, yes
+from isotrace.kernel.answer import no, refusal, unknown, verifier_reason, yes
 from isotrace.kernel.btf import KIND_FUNC, KIND_STRUCT, Btf
 from isotrace.kernel.features import LogVerdict
 from isotrace.kernel.probes import PROBES
@@ -93,6 +96,29 @@ def test_who_is_not_privileged_is_told_to_be_root():
 
 def test_the_verifiers_reason_is_passed_on():
     assert refusal("a map", errno.EINVAL, True, "unknown func x#1").why == "a map: EINVAL (unknown func x#1)"
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("", ""),
+        (
+            "0: R1=ctx() R10=fp0\n0: (b7) r2 = 0      ; R2_w=0\n1: (85) call bpf_override_return#58\n"
+            "unknown func bpf_override_return#58\n"
+            "processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0\n",
+            "unknown func bpf_override_return#58",
+        ),
+        (
+            "0: R1=ctx() R10=fp0\n0: (95) exit\nR0 !read_ok\n\n"
+            "Verification failed: Register Type Safety: Unreadable register\n\nReason:\n  R0 is not set.\n\n"
+            "Suggestion:\n  Initialize R0.\n\nprocessed 1 insns (limit 1000000)\n",
+            "R0 !read_ok",
+        ),
+        ("__x64_sys_openat() is not modifiable\nprocessed 0 insns\n", "__x64_sys_openat() is not modifiable"),
+    ],
+)
+def test_the_verifiers_reason_is_one_line_of_its_log(log, reason):
+    assert verifier_reason(log) == reason
 
 
 def test_only_conclusive_answers_are_kept(monkeypatch):
@@ -232,6 +258,17 @@ def test_help_has_the_exit_status_and_examples():
     output, _ = doctor("--help")
     assert "3 when it cannot" in output
     assert "isotrace doctor --json" in output
+
+
+def test_a_full_disk_is_a_line_and_a_hint():
+    command = [sys.executable, "-m", "isotrace", "doctor"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "isotrace: no space left on device",
+        "  hint: make room for the output, or send it elsewhere",
+    ]
 
 
 # ---- the tools of the probes -----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
+from pathlib import Path
 
 import click
 import orjson
@@ -20,7 +20,7 @@ _HEADER = ("FEATURE", "VERDICT", "FOR", "WHY", "WHAT WOULD CHANGE IT")
 
 # What uses the features under "to refuse" and "fallback module": a verb of the command line, or a module.
 _VERBS = ("block", "top")
-_MODULE = "isotrace.backends.lkm"
+_MODULE = Path(__file__).parents[1] / "backends" / "lkm.py"
 
 _EPILOG = f"""\b
 Exit status: 0 when `isotrace log` can run, {KernelError.status} when it cannot.
@@ -87,7 +87,7 @@ def _missing() -> list[str]:
     from isotrace.cli import cli
 
     verbs = cli.list_commands(click.Context(cli))
-    module = [] if find_spec(_MODULE) else ["the kernel module"]
+    module = [] if _MODULE.exists() else ["the kernel module"]
     return [f"isotrace {verb}" for verb in _VERBS if verb not in verbs] + module
 
 

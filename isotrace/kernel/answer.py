@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,3 +54,13 @@ def refusal(attempt: str, code: int, privileged: bool, said: str = "") -> Answer
             return Answer("unknown", f"{why}, not privileged", _AS_ROOT)
         return Answer("no", f"{why} although privileged", "" if said else _POLICY)
     return no(why)
+
+
+def verifier_reason(log: str) -> str:
+    """The line of the verifier's log that says why: the last that is no instruction, state or statistic.
+
+    Linux 7.x explains itself at length after it, from "Verification failed:" on.
+    """
+    lines = log.partition("\nVerification failed:")[0].splitlines()
+    words = [line for line in lines if re.match(r"(?!processed )[A-Za-z_]", line)]
+    return words[-1] if words else ""

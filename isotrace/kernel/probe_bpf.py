@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isotrace.kernel import bpf, btf, probe_system
-from isotrace.kernel.answer import Answer, no, refusal, unknown, yes
+from isotrace.kernel.answer import Answer, no, refusal, unknown, verifier_reason, yes
 
 # enum bpf_map_type, bpf_prog_type and bpf_attach_type
 _ARRAY, _PROG_ARRAY, _RINGBUF = 2, 3, 27
@@ -85,13 +85,11 @@ def _refused(attempt: str, error: OSError, said: str = "") -> Answer:
 
 
 def _verifier_words(kind: int, program: bytes, attach_type: int, btf_id: int) -> str:
-    """The verifier's reason: the last line of its log that is not a statistic or an instruction."""
+    """The verifier's reason for refusing, asked for by loading once more with a log."""
     log = ctypes.create_string_buffer(_LOG_BYTES)
     with contextlib.suppress(OSError):
         os.close(bpf.prog_load(kind, program, attach_type=attach_type, attach_btf_id=btf_id, log=log))
-    lines = log.value.decode(errors="replace").splitlines()
-    words = [line for line in lines if line and not line[0].isdigit() and not line.startswith("processed ")]
-    return words[-1] if words else ""
+    return verifier_reason(log.value.decode(errors="replace"))
 
 
 def loads(what: str, kind: int, program: bytes, attach_type: int = 0, btf_id: int = 0) -> Answer:
@@ -195,7 +193,8 @@ def jit() -> Answer:
         finally:
             os.close(program)
     except OSError as error:
-        return unknown(_refused("loading a program", error).why)
+        refused = _refused("loading a program", error)
+        return Answer("unknown", refused.why, refused.remedy)
     return (
         yes(f"a program of 2 instructions became {length} bytes")
         if length

@@ -125,14 +125,16 @@ def _import_bcc() -> bytes:
         return f"yes version {getattr(loader.import_bcc(), '__version__', 'unknown')}".encode()
     except (KernelError, OSError) as error:
         return f"no {error}".encode()
+    except Exception as error:
+        return f"unknown {type(error).__name__}: {error}".encode()
 
 
 def bcc() -> Answer:
     """Import it, in a child: LLVM stays out of this process."""
     child = throwaway.run(_import_bcc)
     verdict, _, why = child.said.decode(errors="replace").partition(" ")
-    if child.status == 0 and verdict in ("yes", "no"):
-        return yes(why) if verdict == "yes" else no(why)
+    if child.status == 0:
+        return {"yes": yes, "no": no, "unknown": unknown}[verdict](" ".join(why.split()))
     return unknown(f"the child that imports it ended with {child.describe()}")
 
 
