@@ -27,6 +27,7 @@ class Kernel:
     image: str = ""
     source: str = ""
     fragment: Path | None = None
+    library_suites: tuple[str, ...] = ()
     append: str = ""
     quick: bool = False
 
@@ -57,8 +58,9 @@ def _kernel(row: dict[str, Any], vocabulary: dict[str, str], base: Path) -> Kern
     for pattern in ("release", "image", "source"):
         re.compile(row.get(pattern, ""))
     fragment = base / row["fragment"] if "fragment" in row else None
-    lists = {"suites": tuple(row["suites"]), "features": frozenset(row["features"]), "fragment": fragment}
-    return Kernel(**{**row, **lists})
+    suites, libraries = tuple(row["suites"]), tuple(row.get("library_suites", ()))
+    made = {"suites": suites, "library_suites": libraries, "fragment": fragment}
+    return Kernel(**{**row, **made, "features": frozenset(row["features"])})
 
 
 def select(matrix: Matrix, wanted: Sequence[str]) -> list[Kernel]:

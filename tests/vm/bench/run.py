@@ -16,6 +16,7 @@ from .archive import Say
 from .boot import LINK, Limits, boot
 from .build import artefacts
 from .errors import UnavailableError, from_oserror
+from .headers import headers
 from .link import Link
 from .matrix import ROOT, VM, Kernel
 from .stage import each, explain
@@ -54,13 +55,24 @@ class Row:
     unavailable: bool = False
 
 
-def run(kernel: Kernel, say: Say, command: Sequence[str] = (), limits: Limits | None = None) -> Row:
-    """Boot ``kernel``, run ``command`` in it (by default the tests), and say how it went. Raises nothing of
-    the bench."""
+def run(
+    kernel: Kernel,
+    say: Say,
+    command: Sequence[str] = (),
+    limits: Limits | None = None,
+    with_headers: bool = False,
+) -> Row:
+    """Boot ``kernel``, run ``command`` in it (by default the tests), and say how it went.
+
+    ``with_headers`` puts the headers to build modules with in the guest's /lib/modules, where packages for
+    that kernel exist. Raises nothing of the bench: what goes wrong is the row's problem.
+    """
     start = time.monotonic()
     try:
         ready = artefacts(kernel, say)
-        return _run(kernel, ready, say, command or pytest_command(TESTS), limits)
+        build = headers(kernel, say) if with_headers and kernel.image else None
+        script = job(kernel, command or pytest_command(TESTS), build)
+        return _run(kernel, ready, say, script, limits)
     except (IsotraceError, OSError) as caught:
         error = from_oserror(caught) if isinstance(caught, OSError) else caught
     problem = explain(error)
@@ -70,14 +82,14 @@ def run(kernel: Kernel, say: Say, command: Sequence[str] = (), limits: Limits | 
     return Row(kernel.name, seconds=seconds, problem=problem, tested=False, unavailable=unavailable)
 
 
-def _run(kernel: Kernel, ready: Artefacts, say: Say, command: Sequence[str], limits: Limits | None) -> Row:
+def _run(kernel: Kernel, ready: Artefacts, say: Say, script: str, limits: Limits | None) -> Row:
     link = Link(Narrator(say))
     say("boot")
-    result = boot(ready, job(kernel, command), link, kernel.append, limits)
+    result = boot(ready, script, link, kernel.append, limits)
     verdict = judge(result.console, link, result.ending)
     passed, failed, skipped = (link.count(outcome) for outcome in ("passed", "failed", "skipped"))
     row = Row(kernel.name, link.release, passed, failed, skipped, result.seconds, verdict.problem)
-    if not link.tests:
+    if link.output and not link.tests:
         say("\n".join(f"  output| {line}" for line in _output(link)))
     if verdict.problem:
         _explain_failure(link, verdict.problem, verdict.tail, say)
@@ -132,11 +144,16 @@ def environment(kernel: Kernel) -> dict[str, str]:
     }
 
 
-def job(kernel: Kernel, command: Sequence[str]) -> str:
-    """The guest's job: ``command`` in the checkout, under the agent that reports on it."""
+def job(kernel: Kernel, command: Sequence[str], build: Path | None = None) -> str:
+    """The guest's job: ``command`` in the checkout, under the agent that reports on it.
+
+    ``build`` becomes the kernel's /lib/modules/RELEASE/build.
+    """
+    link = 'directory=/lib/modules/$(uname -r) && mkdir -p "$directory" && ln -sfn {} "$directory/build"\n'
     variables = [f"{name}={value}" for name, value in environment(kernel).items()]
     agent = [sys.executable, "-S", str(VM / "guest.py"), LINK]
-    return f"cd {shlex.quote(str(ROOT))} && {shlex.join(['env', *variables, *agent, *command])}\n"
+    start = f"cd {shlex.quote(str(ROOT))} && {shlex.join(['env', *variables, *agent, *command])}\n"
+    return (link.format(shlex.quote(str(build))) if build else "") + start
 
 
 def shell_job(kernel: Kernel) -> str:
