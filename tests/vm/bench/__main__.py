@@ -69,8 +69,8 @@ def _shell(kernel: Kernel) -> int:
 
 def _all(kernels: Sequence[Kernel], command: Sequence[str], jobs: int, headers: bool) -> list[Row]:
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        submit = partial(pool.submit, run, command=command, with_headers=headers)
-        futures = [submit(kernel, sayer(kernel.name)) for kernel in kernels]
+        work = partial(run, command=command, with_headers=headers)
+        futures = [pool.submit(work, kernel, sayer(kernel.name)) for kernel in kernels]
         try:
             return [future.result() for future in futures]
         except KeyboardInterrupt:

@@ -34,7 +34,7 @@ TOOLS = {
 }  # fmt: skip
 HEADERS = {"/usr/include/gelf.h": "libelf-dev", "/usr/include/openssl/opensslv.h": "libssl-dev"}
 ROOM = 6 << 30  # bytes that source and objects take
-#: Makes a build of the same source the same.
+#: Keeps the names of people and machines out of the kernel.
 STAMP = {
     "KBUILD_BUILD_TIMESTAMP": "2026-01-01",
     "KBUILD_BUILD_USER": "isotrace",

@@ -4,12 +4,11 @@ for."""
 from __future__ import annotations
 
 import ctypes
-import gzip
-import io
 import lzma
 import struct
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +123,7 @@ def decompress(data: bytes) -> bytes:
     if data.startswith(XZ):
         return lzma.LZMADecompressor().decompress(data)
     if data.startswith(GZIP):
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-            return stream.read()
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data)
     if data.startswith(ZSTD):
         return unzstd(data)
     if data.startswith(LZ4_LEGACY):

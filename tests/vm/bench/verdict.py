@@ -17,7 +17,7 @@ SIGNS = (
     ("oops", r"\bOops\b.*:|kernel BUG at|\bBUG: (unable|kernel NULL)|general protection fault|double fault:"),
     ("bug", r"\bBUG: |UBSAN: |KASAN: |KFENCE: "),
     ("hung task", r"INFO: task .* blocked for more than"),
-    ("warning splat", r"WARNING: (CPU: |.* at |.*lock)|\[ cut here \]|suspicious RCU usage"),
+    ("warning splat", r"WARNING: (CPU: |.* at |.*lock)|suspicious RCU usage"),
     ("init failure", r"isotrace-init: "),
 )
 #: Bits of /proc/sys/kernel/tainted that mean trouble. Modules from elsewhere (O, E) and the like are none.
