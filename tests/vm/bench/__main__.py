@@ -12,7 +12,7 @@ from typing import Any
 
 from isotrace.errors import IsotraceError
 
-from .boot import shell
+from .boot import INTERRUPTED, shell
 from .build import artefacts
 from .errors import from_oserror
 from .matrix import Kernel, load, select
@@ -74,6 +74,7 @@ def _all(kernels: Sequence[Kernel], command: Sequence[str], jobs: int, headers: 
         try:
             return [future.result() for future in futures]
         except KeyboardInterrupt:
+            INTERRUPTED.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

@@ -8,6 +8,7 @@ import selectors
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -39,13 +40,17 @@ CMDLINE = (
     "mitigations=off tsc=reliable no_timer_check nokaslr nopti audit=0"
 )
 
+#: Set when the user has had enough: guests that run in threads end within a second.
+INTERRUPTED = threading.Event()
+
 
 @dataclass(frozen=True)
 class Limits:
-    """In seconds: until the guest is up, without a word from it, and all in all."""
+    """In seconds: until the guest is up, without a sign of life, without a test or output, and all in all."""
 
     boot: float = 180
     silence: float = 120
+    stuck: float = 600
     total: float = 2400
 
 
@@ -95,21 +100,31 @@ def _follow(qemu: subprocess.Popen[bytes], link: Link, limits: Limits) -> Ending
     assert qemu.stdout
     selector = selectors.DefaultSelector()
     selector.register(qemu.stdout, selectors.EVENT_READ)
-    start = heard = time.monotonic()
-    while True:
+    start = heard = told = time.monotonic()
+    while not INTERRUPTED.is_set():
         if selector.select(1.0):
             data = os.read(qemu.stdout.fileno(), 65536)
             if not data:
                 return Ending.STOPPED
+            news = link.news
             link.feed(data)
             heard = time.monotonic()
+            told = heard if link.news > news else told
         now = time.monotonic()
-        if link.up is None and now - start > limits.boot:
-            return Ending.NO_BOOT
-        if link.up is not None and now - heard > limits.silence:
-            return Ending.SILENT
-        if now - start > limits.total:
-            return Ending.OVERTIME
+        if ending := _overdue(link.up is not None, now - start, now - heard, now - told, limits):
+            return ending
+    return Ending.INTERRUPTED
+
+
+def _overdue(up: bool, total: float, silent: float, stuck: float, limits: Limits) -> Ending | None:
+    """The limit that is passed, if one is; all in seconds."""
+    checks = (
+        (not up and total > limits.boot, Ending.NO_BOOT),
+        (up and silent > limits.silence, Ending.SILENT),
+        (up and stuck > limits.stuck, Ending.STUCK),
+        (total > limits.total, Ending.OVERTIME),
+    )
+    return next((ending for passed, ending in checks if passed), None)
 
 
 def shell(kernel: Artefacts, job: str, append: str = "") -> int:

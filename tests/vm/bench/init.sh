@@ -37,6 +37,7 @@ $B mount -t securityfs securityfs /new/sys/kernel/security
 $B mount -t bpf bpf /new/sys/fs/bpf
 $B mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
 $B ifconfig lo up
+$B hostname localhost
 
 # A tmpfs for temporary files: file handles do not work on an overlay, and /tmp may hold the checkout.
 $B mkdir -p /new/run/isotrace/tmp

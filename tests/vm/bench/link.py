@@ -13,7 +13,10 @@ WORSE = ("passed", "skipped", "failed")
 
 @dataclass
 class Link:
-    """A guest's messages, taken in as bytes arrive. ``hear`` is called for each."""
+    """A guest's messages, taken in as bytes arrive. ``hear`` is called for each.
+
+    ``heard`` counts them, ``news`` only those that are more than a sign of life.
+    """
 
     hear: Callable[[dict[str, Any]], None] = lambda message: None
     up: float | None = None
@@ -26,6 +29,7 @@ class Link:
     output: str = ""
     damage: str = ""
     heard: int = 0
+    news: int = 0
     _rest: bytes = b""
 
     def feed(self, data: bytes) -> None:
@@ -48,6 +52,7 @@ class Link:
         self.hear(message)
 
     def _take(self, message: dict[str, Any]) -> None:
+        self.news += "alive" not in message
         for name in ("up", "release", "exit", "tainted"):
             if name in message:
                 setattr(self, name, message[name])

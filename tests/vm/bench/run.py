@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Row:
     skipped: int = 0
     seconds: float = 0
     problem: str = ""
+    hint: str = ""
     tested: bool = True
     unavailable: bool = False
 
@@ -75,11 +76,10 @@ def run(
         return _run(kernel, ready, say, script, limits)
     except (IsotraceError, OSError) as caught:
         error = from_oserror(caught) if isinstance(caught, OSError) else caught
-    problem = explain(error)
-    say(f"not tested: {problem}")
-    unavailable = isinstance(error, UnavailableError)
+    say(f"not tested: {explain(error)}")
     seconds = time.monotonic() - start
-    return Row(kernel.name, seconds=seconds, problem=problem, tested=False, unavailable=unavailable)
+    row = Row(kernel.name, seconds=seconds, problem=error.message, hint=error.hint, tested=False)
+    return replace(row, unavailable=isinstance(error, UnavailableError))
 
 
 def _run(kernel: Kernel, ready: Artefacts, say: Say, script: str, limits: Limits | None) -> Row:

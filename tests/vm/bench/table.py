@@ -36,7 +36,9 @@ def summary(rows: Sequence[Row], untouched: Sequence[str] = ()) -> str:
     """Which kernels were tested and which were not; ``untouched`` are those that nobody asked for."""
     tested = [f"{row.name} ({row.release or '?'})" for row in rows if row.tested]
     lines = [f"Kernels tested: {', '.join(tested) or 'none'}."]
-    lines += [f"NOT TESTED: {row.name}: {row.problem}." for row in rows if not row.tested]
+    for row in rows:
+        if not row.tested:
+            lines.append(f"NOT TESTED: {row.name}: {row.problem}{f' ({row.hint})' if row.hint else ''}.")
     lines += [f"NOT TESTED: {', '.join(untouched)}: not asked for."] if untouched else []
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Which packages this host lacks for the bench, for ``make vm`` to install: ``python -m tests.vm.bench.tools [K...]``.
+"""Which packages this host lacks for the bench: ``python -m tests.vm.bench.tools [K...]``, for ``make vm``.
 
 What a build needs is asked for only where a chosen kernel has to be built.
 """

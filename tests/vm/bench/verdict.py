@@ -31,7 +31,9 @@ class Ending(enum.Enum):
     STOPPED = "the machine stopped"
     NO_BOOT = "hang at boot: the guest did not come up in time"
     SILENT = "hang: the guest fell silent"
+    STUCK = "hang: the guest lives, but neither a test nor any output came for too long"
     OVERTIME = "hang: the guest was not done in time"
+    INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)

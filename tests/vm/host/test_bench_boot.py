@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -126,8 +127,19 @@ def test_a_guest_that_falls_silent_is_ended(said: list[str]) -> None:
 
 def test_a_guest_that_is_not_done_in_time_is_ended(said: list[str]) -> None:
     kernel = cached_kernel("6.1-override", "6.1")
-    row = run.run(kernel, said.append, ["sleep", "600"], Limits(total=20))
+    row = run.run(
+        kernel, said.append, ["sh", "-c", "while sleep 1; do date; done"], Limits(total=16, stuck=12)
+    )
     assert row.problem == "hang: the guest was not done in time"
+
+
+def test_a_test_that_hangs_in_a_guest_is_named(said: list[str], tmp_path: Path) -> None:
+    kernel = cached_kernel("6.1-override", "6.1")
+    test = tmp_path / "test_hang.py"
+    test.write_text("import time\ndef test_hang(): time.sleep(600)\n")
+    row = run.run(kernel, said.append, run.pytest_command([test]), Limits(stuck=12))
+    assert row.problem.startswith("hang: the guest lives")
+    assert row.problem.endswith("test_hang.py::test_hang")
 
 
 def test_a_guest_that_hangs_at_boot_is_ended(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +162,8 @@ def test_without_qemu_it_says_what_to_install(said: list[str], monkeypatch: pyte
     monkeypatch.setattr(boot, "QEMU", "no-such-qemu")
     row = run.run(kernel, said.append, ["true"])
     assert (row.tested, row.unavailable) == (False, True)
-    assert row.problem == "QEMU is missing (apt-get install qemu-system-x86)"
+    assert (row.problem, row.hint) == ("QEMU is missing", "apt-get install qemu-system-x86")
+    assert said[-1] == "not tested: QEMU is missing (apt-get install qemu-system-x86)"
 
 
 def test_a_wrong_kernel_name_is_one_line(tmp_path: Path) -> None:
@@ -158,3 +171,22 @@ def test_a_wrong_kernel_name_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 2
     assert done.stderr == "vm: no kernel is called '4.19' (there are 5.10, 6.1, 6.12, 7.x, 6.1-override)\n"
+
+
+def allow_interrupt() -> None:
+    """A process that was started in the background of a shell ignores SIGINT, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_an_interrupt_ends_the_guests_at_once(said: list[str]) -> None:
+    kernel = cached_kernel("6.1-override", "6.1")
+    command = [sys.executable, "-m", "tests.vm.bench", kernel.name, "--command", "sleep 600"]
+    bench_process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=allow_interrupt
+    )
+    assert bench_process.stdout
+    assert any(" up after " in line for line in bench_process.stdout)
+    bench_process.send_signal(signal.SIGINT)
+    rest, _ = bench_process.communicate(timeout=20)
+    assert bench_process.returncode == 130
+    assert f"[{kernel.name}] FAILED: interrupted" in rest and "Traceback" not in rest
