@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -89,7 +90,8 @@ def log(
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
     output = Output(choices["output"])
     started = Command(command) if command else None
-    # Only now what takes time to import: the child is forked small and waits for its execve.
+    # Only now what takes time to import: the child is forked small, waits for its execve and keeps the user's environment.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's pool of threads would only cost memory
     from isotrace.recording import Choices, run
 
     return run(target, calls, output, started, Choices(**{k: choices[k] for k in Choices.__dataclass_fields__}))
