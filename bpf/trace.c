@@ -678,7 +678,8 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	struct who who;
 	long got;
 
-	if (!is_watched(&who))
+	/* No siginfo: not a signal, but the end of a thread whose group exits or is killed (SEND_SIG_NOINFO in get_signal). */
+	if (!ctx->args[1] || !is_watched(&who))
 		return 0;
 	scratch = note(&who, KIND_SIGNAL, (s32)ctx->args[0]);
 	if (!scratch)
