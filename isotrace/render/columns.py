@@ -12,9 +12,9 @@ from functools import partial
 from isotrace.catalog.alternatives import chooser
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode import packed, scalars, signals, xlat
-from isotrace.decode.quote import quote
+from isotrace.decode.quote import hexbytes, quote
 from isotrace.decode.sockaddr import sockaddr
-from isotrace.decode.structs import STRUCTS, Struct
+from isotrace.decode.structs import STRUCTS, Struct, count_dirents, count_dirents64
 from isotrace.events import CUT, FAULT, PART_CONTROL, PART_DATA, PART_IOV, PART_NAME, Blob
 from isotrace.render import messages
 from isotrace.render.rows import Column, Rows
@@ -139,6 +139,36 @@ def _several(known: Struct, blob: Blob) -> str:
     return many((known.decode(data[i * size : (i + 1) * size]) for i in range(count)), blob.state == CUT)
 
 
+def _hex(blob: Blob) -> str:
+    return hexbytes(blob.data) + ("..." if blob.state == CUT else "")
+
+
+def _directory(index: int, count: Callable[[bytes], int]) -> Render:
+    """getdents: the address, and how many entries the buffer holds."""
+
+    def text(blob: Blob | None, address: int) -> str:
+        if blob is None or blob.state == FAULT:
+            return scalars.ptr(address)
+        entries, least = count(blob.data), "at least " if blob.state == CUT else ""
+        return f"{address:#x} /* {least}{entries} {'entry' if entries == 1 else 'entries'} */"
+
+    return lambda rows: list(map(text, rows.memory(index), rows.arg(index)))
+
+
+_INTERRUPTED = (-4, -516)  # EINTR, ERESTART_RESTARTBLOCK
+
+
+def _remaining(index: int, known: Struct) -> Render:
+    """What is left of a sleep: the kernel writes it only when the sleep is cut short."""
+
+    def text(blob: Blob | None, address: int, result: int) -> str:
+        if blob is None or blob.state == FAULT or result not in _INTERRUPTED:
+            return scalars.ptr(address)
+        return known.decode(blob.data)
+
+    return lambda rows: list(map(text, rows.memory(index), rows.arg(index), rows.results))
+
+
 def _address(blob: Blob) -> str:
     return sockaddr(blob.data, len(blob.data))
 
@@ -244,6 +274,10 @@ _KINDS: dict[str, _Make] = {
     "outpath": lambda call, i, arg: _memory(i, _path, True),
     "inbuf": lambda call, i, arg: _memory(i, _buffer),
     "outbuf": lambda call, i, arg: _memory(i, _buffer, True),
+    "outhex": lambda call, i, arg: _memory(i, _hex, True),
+    "outdirents64": lambda call, i, arg: _directory(i, count_dirents64),
+    "outdirents": lambda call, i, arg: _directory(i, partial(count_dirents, word=4 if call.abi == "i386" else 8)),
+    "outrem": lambda call, i, arg: _remaining(i, STRUCTS[arg.params[0]]),
     "in": _with_struct(_one, False),
     "inout": _with_struct(_one, False),
     "out": _with_struct(_one, True),

@@ -13,7 +13,7 @@ from isotrace.catalog.alternatives import chooser, result_arg
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode import scalars
 from isotrace.decode.errnos import result_text
-from isotrace.decode.signals import signal
+from isotrace.decode.signals import signal, sigset
 from isotrace.decode.structs import STRUCTS
 from isotrace.events import FAULT, Batch, Blob
 from isotrace.render.columns import OMITTED, Column, Memo, Render, column_of, scalar
@@ -21,6 +21,17 @@ from isotrace.render.notes import NOTES
 from isotrace.render.rows import ExecArguments, Rows
 
 _EXECS = ("execve", "execveat")
+
+#: Calls whose arguments strace shows in an order of its own and by name.
+LABELS: dict[str, dict[str, str]] = {
+    "clone": {
+        "newsp": "child_stack=",
+        "clone_flags": "flags=",
+        "parent_tidptr": "parent_tid=",
+        "tls": "tls=",
+        "child_tidptr": "child_tidptr=",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -38,15 +49,26 @@ class Decoded:
 
     def texts(self) -> list[str]:
         """``name(arg, arg, …)`` of each record."""
-        if not self.args:
+        columns = self._labelled() if self.call and self.call.name in LABELS else self.args
+        if not columns:
             return [f"{name}()" for name in self.name]
-        if len(self.args) == 1:
-            joined = [text if text != OMITTED else "" for text in self.args[0]]
+        if len(columns) == 1:
+            joined = [text if text != OMITTED else "" for text in columns[0]]
         else:
-            joined = [", ".join(row) for row in zip(*self.args, strict=True)]
+            joined = [", ".join(row) for row in zip(*columns, strict=True)]
             if any(OMITTED in text for text in joined):
-                joined = [", ".join([t for t in row if t != OMITTED]) for row in zip(*self.args, strict=True)]
+                joined = [", ".join([t for t in row if t != OMITTED]) for row in zip(*columns, strict=True)]
         return [f"{name}({text})" for name, text in zip(self.name, joined, strict=True)]
+
+
+    def _labelled(self) -> list[Column]:
+        """The columns in strace's order, each text behind its label."""
+        assert self.call is not None
+        columns = dict(zip([arg.name for arg in self.call.args], self.args, strict=False))
+        return [
+            [text if text == OMITTED else label + text for text in columns[name]]
+            for name, label in LABELS[self.call.name].items()
+        ]
 
 
 def _result(value: int) -> str:
@@ -58,6 +80,15 @@ def _plain_result(render: Callable[[int], str]) -> Memo:
 
 
 _HEX = ("hex", "ptr")
+_RETURNS = ("sigreturn", "rt_sigreturn")
+
+
+def _restored_mask(rows: Rows) -> Column:
+    """A return from a signal handler has no arguments: strace shows the mask in the frame that it restores."""
+    return [
+        OMITTED if blob is None or blob.state == FAULT else f"{{mask={sigset(int.from_bytes(blob.data, 'little'))}}}"
+        for blob in rows.memory(0)
+    ]
 
 
 class CallDecoder:
@@ -77,6 +108,8 @@ class CallDecoder:
 
     def __call__(self, rows: Rows) -> Decoded:
         args = [column(rows) for column in self._columns]
+        if self.call.name in _RETURNS:
+            args = [_restored_mask(rows)]
         return Decoded(rows, [self.call.name] * len(rows), self.call, args, self._results(rows))
 
     def _results(self, rows: Rows) -> Column:
