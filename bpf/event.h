@@ -69,6 +69,7 @@ enum capture_op {
 	OP_BYTES = 2,		/* `unit` bytes × the length found by `length` */
 	OP_IOVEC = 3,		/* an array of iovec and its buffers */
 	OP_MSGHDR = 4,		/* a msghdr, its name, its iovec and its control data */
+	OP_MESSAGES = 5,	/* the same for `length` mmsghdr: each one's blobs begin with PART_SELF */
 };
 
 enum capture_length {

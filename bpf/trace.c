@@ -17,11 +17,16 @@
 #define MEMORY 28672		/* bytes of captures that a record can hold */
 #define STRING_MAX 4096
 #define IOVECS 8
+#define MESSAGES 4
 #define ARGUMENTS 32
 #define VARIABLES 256
 #define SIGINFO 48		/* bytes of struct kernel_siginfo: all of its fields, none of its padding */
 #define UCONTEXT_AX 144
 #define UCONTEXT_MASK 296
+#define RT_FRAME32_AX 204	/* from sp at i386's rt_sigreturn: 4 below it struct rt_sigframe_ia32 begins */
+#define RT_FRAME32_MASK 248
+#define FRAME32_AX 44		/* from sp at i386's sigreturn, where its struct sigcontext_32 lies */
+#define FRAME32_MASK 80
 #define ENOSYS 38
 
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
@@ -229,16 +234,49 @@ static __always_inline u64 length_of(struct event *event, u8 how)
 
 struct user_iovec { u64 base, size; };
 struct user_msghdr { u64 name; u32 name_size, pad; u64 iov, iov_count, control, control_size; u32 flags, pad2; };
+struct compat_iovec { u32 base, size; };
+struct compat_msghdr { u32 name, name_size, iov, iov_count, control, control_size, flags; };
+
+static __always_inline long read_iovec(struct user_iovec *iov, u64 address, u32 index, int compat)
+{
+	struct compat_iovec narrow = {};
+	long error;
+
+	if (!compat)
+		return read_user(iov, sizeof(*iov), (void *)(address + index * sizeof(*iov)));
+	error = read_user(&narrow, sizeof(narrow), (void *)(address + index * sizeof(narrow)));
+	iov->base = narrow.base;
+	iov->size = narrow.size;
+	return error;
+}
+
+static __always_inline long read_msghdr(struct user_msghdr *msg, u64 address, int compat)
+{
+	struct compat_msghdr narrow = {};
+	long error;
+
+	if (!compat)
+		return read_user(msg, sizeof(*msg), (void *)address);
+	error = read_user(&narrow, sizeof(narrow), (void *)address);
+	msg->name = narrow.name;
+	msg->name_size = narrow.name_size;
+	msg->iov = narrow.iov;
+	msg->iov_count = narrow.iov_count;
+	msg->control = narrow.control;
+	msg->control_size = narrow.control_size;
+	return error;
+}
 
 /* The array, then what its first elements point to: `total` bytes in all. */
-static __always_inline void capture_iovec(struct scratch *scratch, u8 arg, u64 address, u64 count, u64 total, u32 limit)
+static __always_inline void capture_iovec(struct scratch *scratch, u8 arg, u64 address, u64 count, u64 total, u32 limit, int compat)
 {
+	u32 size = compat ? sizeof(struct compat_iovec) : sizeof(struct user_iovec);
 	struct user_iovec iov;
 
-	capture_bytes(scratch, arg, PART_IOV, address, count * sizeof(iov), IOVECS * sizeof(iov));
+	capture_bytes(scratch, arg, PART_IOV, address, count * size, IOVECS * size);
 	_Pragma("nounroll")
 	for (u32 i = 0; i < IOVECS; i++) {
-		if (i >= count || read_user(&iov, sizeof(iov), (void *)(address + i * sizeof(iov))))
+		if (i >= count || read_iovec(&iov, address, i, compat))
 			break;
 		if (iov.size > total)
 			iov.size = total;
@@ -247,16 +285,17 @@ static __always_inline void capture_iovec(struct scratch *scratch, u8 arg, u64 a
 	}
 }
 
-static __always_inline void capture_msghdr(struct scratch *scratch, u8 arg, u64 address, u64 total, u32 limit)
+/* `size` is that of a msghdr, or of the mmsghdr that begins with one. */
+static __always_inline void capture_msghdr(struct scratch *scratch, u8 arg, u64 address, u32 size, u64 total, u32 limit, int compat)
 {
 	struct user_msghdr msg;
 
-	capture_bytes(scratch, arg, PART_SELF, address, sizeof(msg), sizeof(msg));
-	if (read_user(&msg, sizeof(msg), (void *)address))
+	capture_bytes(scratch, arg, PART_SELF, address, size, size);
+	if (read_msghdr(&msg, address, compat))
 		return;
 	capture_bytes(scratch, arg, PART_NAME, msg.name, msg.name_size, 128);
 	capture_bytes(scratch, arg, PART_CONTROL, msg.control, msg.control_size, 256);
-	capture_iovec(scratch, arg, msg.iov, msg.iov_count, total, limit);
+	capture_iovec(scratch, arg, msg.iov, msg.iov_count, total, limit, compat);
 }
 
 /* ---- programs reached by tail call ----------------------------------------------------------------------------- */
@@ -364,8 +403,7 @@ int exit_fork(struct bpf_raw_tracepoint_args *ctx)
 	return memory_record(ctx);
 }
 
-/* readv, writev, sendmsg, recvmsg and their kin. */
-int exit_vector(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int vector_record(struct bpf_raw_tracepoint_args *ctx, int compat)
 {
 	struct scratch *scratch = returned(ctx);
 	struct captures *plan;
@@ -384,14 +422,70 @@ int exit_vector(struct bpf_raw_tracepoint_args *ctx)
 	one = &plan->list[0];
 	address = event->args[one->arg & 7];
 	total = one->on_success ? length_of(event, LEN_RESULT) : ~0ULL;
-	if (event->abi != ABI_I386 && !(one->on_success && failed(event))) {
+	if (!(one->on_success && failed(event))) {
 		if (one->op == OP_IOVEC)
-			capture_iovec(scratch, one->arg, address, length_of(event, one->length), total, one->limit);
+			capture_iovec(scratch, one->arg, address, length_of(event, one->length), total, one->limit, compat);
 		else
-			capture_msghdr(scratch, one->arg, address, total, one->limit);
+			capture_msghdr(scratch, one->arg, address, compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr),
+				       total, one->limit, compat);
 	}
 	finish(scratch);
 	return 0;
+}
+
+/* readv, writev, sendmsg, recvmsg and their kin. */
+int exit_vector(struct bpf_raw_tracepoint_args *ctx)
+{
+	return vector_record(ctx, 0);
+}
+
+int exit_vector32(struct bpf_raw_tracepoint_args *ctx)
+{
+	return vector_record(ctx, 1);
+}
+
+/* sendmmsg and recvmmsg: the first messages. A mmsghdr is a msghdr and the bytes that were sent or received. */
+static __always_inline int messages_record(struct bpf_raw_tracepoint_args *ctx, int compat)
+{
+	u32 header = compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr);
+	u32 size = compat ? header + 4 : header + 8, total, slot;
+	struct scratch *scratch = returned(ctx);
+	struct captures *plan;
+	struct capture *one;
+	struct event *event;
+	u64 address, count;
+
+	if (!scratch)
+		return 0;
+	event = &scratch->event;
+	slot = event->slot;
+	plan = captures.lookup(&slot);
+	if (!plan)
+		return 0;
+	one = &plan->list[0];
+	address = event->args[one->arg & 7];
+	count = one->on_success && failed(event) ? 0 : length_of(event, one->length);
+	_Pragma("nounroll")
+	for (u32 i = 0; i < MESSAGES; i++, address += size) {
+		if (i >= count)
+			break;
+		total = ~0U;
+		if (one->on_success)
+			read_user(&total, sizeof(total), (void *)(address + header));
+		capture_msghdr(scratch, one->arg, address, size, total, one->limit, compat);
+	}
+	finish(scratch);
+	return 0;
+}
+
+int exit_messages(struct bpf_raw_tracepoint_args *ctx)
+{
+	return messages_record(ctx, 0);
+}
+
+int exit_messages32(struct bpf_raw_tracepoint_args *ctx)
+{
+	return messages_record(ctx, 1);
 }
 
 /* ---- execve ------------------------------------------------------------------------------------------------------
@@ -513,8 +607,8 @@ int enter_plain(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* The result of rt_sigreturn is the register that it restores: both lie in the frame at sp (struct ucontext). */
-int enter_sigreturn(struct bpf_raw_tracepoint_args *ctx)
+/* The result of a sigreturn is the register that it restores: that and the mask lie in the frame at sp. */
+static __always_inline int sigreturn_record(struct bpf_raw_tracepoint_args *ctx, u32 result_at, u32 mask_at, u32 width)
 {
 	struct scratch *scratch = get_scratch();
 	u64 frame = 0, result = 0;
@@ -523,11 +617,26 @@ int enter_sigreturn(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	complete(&scratch->event, ctx->args[0], 0);
 	read_kernel(&frame, sizeof(frame), (void *)(ctx->args[0] + offsetof(struct registers, sp)));
-	read_user(&result, sizeof(result), (void *)(frame + UCONTEXT_AX));
-	scratch->event.result = result;
-	capture_bytes(scratch, 0, PART_SELF, frame + UCONTEXT_MASK, 8, 8);
+	read_user(&result, width, (void *)(frame + result_at));
+	scratch->event.result = width == 4 ? (s32)result : result;
+	capture_bytes(scratch, 0, PART_SELF, frame + mask_at, width, width);
 	finish(scratch);
 	return 0;
+}
+
+int enter_sigreturn(struct bpf_raw_tracepoint_args *ctx)
+{
+	return sigreturn_record(ctx, UCONTEXT_AX, UCONTEXT_MASK, 8);
+}
+
+int enter_rt_sigreturn32(struct bpf_raw_tracepoint_args *ctx)
+{
+	return sigreturn_record(ctx, RT_FRAME32_AX, RT_FRAME32_MASK, 4);
+}
+
+int enter_sigreturn32(struct bpf_raw_tracepoint_args *ctx)
+{
+	return sigreturn_record(ctx, FRAME32_AX, FRAME32_MASK, 4);
 }
 
 /* ---- attached programs -------------------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@ from isotrace.decode import packed, scalars, signals, xlat
 from isotrace.decode.quote import hexbytes, quote
 from isotrace.decode.sockaddr import sockaddr
 from isotrace.decode.structs import STRUCTS, Struct, count_dirents, count_dirents64
-from isotrace.events import CUT, FAULT, PART_CONTROL, PART_DATA, PART_IOV, PART_NAME, Blob
+from isotrace.events import CUT, FAULT, PART_DATA, PART_IOV, Blob
 from isotrace.render import messages
 from isotrace.render.rows import Column, Rows
 
@@ -169,14 +169,26 @@ def _remaining(index: int, known: Struct) -> Render:
     return lambda rows: list(map(text, rows.memory(index), rows.arg(index), rows.results))
 
 
-def _address(blob: Blob) -> str:
-    return sockaddr(blob.data, len(blob.data))
+def _address(index: int, on_success: bool) -> Render:
+    """A socket address; one that is too short to say its family is only a pointer."""
+    whole = _memory(index, lambda blob: sockaddr(blob.data, len(blob.data)) if len(blob.data) >= 2 else "", on_success)
+
+    def column(rows: Rows) -> Column:
+        return [text or scalars.ptr(address) for text, address in zip(whole(rows), rows.arg(index), strict=True)]
+
+    return column
 
 
-def _vector(index: int, on_success: bool) -> Render:
+def _width(call: Syscall) -> messages.Width:
+    return messages.NARROW if call.abi == "i386" else messages.WIDE
+
+
+def _vector(call: Syscall, index: int, on_success: bool) -> Render:
+    width = _width(call)
+
     def column(rows: Rows) -> Column:
         return [
-            scalars.ptr(address) if on_success and failed else messages.iovec(array, data, address)
+            scalars.ptr(address) if on_success and failed else messages.iovec(array, data, address, width)
             for array, data, address, failed in zip(
                 rows.parts(index, PART_IOV), rows.parts(index, PART_DATA), rows.arg(index), rows.failed, strict=True
             )
@@ -185,20 +197,26 @@ def _vector(index: int, on_success: bool) -> Render:
     return column
 
 
-def _message(index: int, on_success: bool) -> Render:
+def _message(call: Syscall, index: int, on_success: bool) -> Render:
+    width = _width(call)
+
     def column(rows: Rows) -> Column:
         return [
-            scalars.ptr(address) if on_success and failed else messages.msghdr(*parts, address)
-            for *parts, address, failed in zip(
-                rows.parts(index),
-                rows.parts(index, PART_NAME),
-                rows.parts(index, PART_IOV),
-                rows.parts(index, PART_DATA),
-                rows.parts(index, PART_CONTROL),
-                rows.arg(index),
-                rows.failed,
-                strict=True,
-            )
+            scalars.ptr(address) if on_success and failed else messages.msghdr(blobs, address, width)
+            for blobs, address, failed in zip(rows.of(index), rows.arg(index), rows.failed, strict=True)
+        ]
+
+    return column
+
+
+def _messages(call: Syscall, index: int, arg: Arg) -> Render:
+    width, length = _width(call), arg.params[0]
+
+    def column(rows: Rows) -> Column:
+        counts = rows.results if length == "ret" else rows.arg(_position(call, length))
+        return [
+            scalars.ptr(address) if length == "ret" and count <= 0 else messages.mmsghdrs(blobs, address, count, width)
+            for blobs, address, count in zip(rows.of(index), rows.arg(index), counts, strict=True)
         ]
 
     return column
@@ -261,14 +279,14 @@ def _with_struct(render: Callable[[Struct, Blob], str], on_success: bool) -> _Ma
     return make
 
 
-def _high(call: Syscall, name: str) -> int:
+def _position(call: Syscall, name: str) -> int:
     return [arg.name for arg in call.args].index(name)
 
 
 _KINDS: dict[str, _Make] = {
     "none": lambda call, i, arg: lambda rows: [OMITTED] * len(rows),
-    "off64": lambda call, i, arg: _pair(i, _high(call, arg.params[0]), SCALARS["off"]),
-    "flags64": lambda call, i, arg: _pair(i, _high(call, arg.params[1]), partial(xlat.flags, arg.params[0])),
+    "off64": lambda call, i, arg: _pair(i, _position(call, arg.params[0]), SCALARS["off"]),
+    "flags64": lambda call, i, arg: _pair(i, _position(call, arg.params[1]), partial(xlat.flags, arg.params[0])),
     "path": lambda call, i, arg: _memory(i, _string),
     "str": lambda call, i, arg: _memory(i, _string),
     "outpath": lambda call, i, arg: _memory(i, _path, True),
@@ -284,16 +302,16 @@ _KINDS: dict[str, _Make] = {
     "inarray": _with_struct(_several, False),
     "inoutarray": _with_struct(_several, False),
     "outarray": _with_struct(_several, True),
-    "sockaddr": lambda call, i, arg: _memory(i, _address),
-    "outsockaddr": lambda call, i, arg: _memory(i, _address, True),
+    "sockaddr": lambda call, i, arg: _address(i, False),
+    "outsockaddr": lambda call, i, arg: _address(i, True),
     "incpuset": lambda call, i, arg: _memory(i, messages.cpuset),
     "outcpuset": lambda call, i, arg: _memory(i, messages.cpuset, True),
-    "iniov": lambda call, i, arg: _vector(i, False),
-    "outiov": lambda call, i, arg: _vector(i, True),
-    "inmsg": lambda call, i, arg: _message(i, False),
-    "outmsg": lambda call, i, arg: _message(i, True),
-    "inmmsg": lambda call, i, arg: _message(i, False),
-    "outmmsg": lambda call, i, arg: _message(i, True),
+    "iniov": lambda call, i, arg: _vector(call, i, False),
+    "outiov": lambda call, i, arg: _vector(call, i, True),
+    "inmsg": lambda call, i, arg: _message(call, i, False),
+    "outmsg": lambda call, i, arg: _message(call, i, True),
+    "inmmsg": _messages,
+    "outmmsg": _messages,
     "argv": lambda call, i, arg: _argv(i),
     "envp": lambda call, i, arg: _envp(i),
     "alt": _alternative,
