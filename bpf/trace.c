@@ -495,15 +495,17 @@ int exit_messages32(struct bpf_raw_tracepoint_args *ctx)
  * exit the arguments as they lie on the new program's stack. args[5] is the task's address in all three, which joins them: the tid may change.
  */
 
-static __always_inline void capture_argv(struct scratch *scratch, u8 arg, u64 address)
+static __always_inline void capture_argv(struct scratch *scratch, u8 arg, u64 address, u32 width)
 {
-	u32 width = scratch->event.abi == ABI_I386 ? 4 : 8;
-
 	_Pragma("nounroll")
-	for (u32 i = 0; i < ARGUMENTS; i++) {
+	for (u32 i = 0; address && i < ARGUMENTS; i++) {
 		u64 pointer = 0;
 
-		if (read_user(&pointer, width, (void *)(address + i * width)) || !pointer)
+		if (read_user(&pointer, width, (void *)(address + i * width))) {
+			capture_bytes(scratch, arg, PART_IOV, address + i * width, width, width);
+			break;
+		}
+		if (!pointer)
 			break;
 		capture_string(scratch, arg, pointer, STRING_LIMIT);
 	}
@@ -544,7 +546,7 @@ static __always_inline void capture_exec(struct scratch *scratch)
 	u32 at = path_arg(event) & 1;
 
 	capture_string(scratch, at, event->args[at], STRING_MAX - 1);
-	capture_argv(scratch, at + 1, event->args[at + 1]);
+	capture_argv(scratch, at + 1, event->args[at + 1], event->abi == ABI_I386 ? 4 : 8);
 	count_envp(scratch, at + 2, event->args[at + 2]);
 }
 
@@ -552,6 +554,7 @@ int exit_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct scratch *scratch = returned(ctx);
 	struct event *event;
+	u32 width;
 	u64 sp = 0;
 
 	if (!scratch)
@@ -562,7 +565,8 @@ int exit_exec(struct bpf_raw_tracepoint_args *ctx)
 		capture_exec(scratch);
 	} else {
 		read_kernel(&sp, sizeof(sp), (void *)(ctx->args[0] + offsetof(struct registers, sp)));
-		capture_argv(scratch, (path_arg(event) & 1) + 1, sp + (event->abi == ABI_I386 ? 4 : 8));
+		width = abi_of(event->args[5], 0) == ABI_I386 ? 4 : 8;
+		capture_argv(scratch, (path_arg(event) & 1) + 1, sp + width, width);
 	}
 	finish(scratch);
 	return 0;
@@ -641,6 +645,45 @@ int enter_sigreturn32(struct bpf_raw_tracepoint_args *ctx)
 
 /* ---- attached programs -------------------------------------------------------------------------------------------- */
 
+static __always_inline int is_exec(u8 abi, s64 number)
+{
+	if (abi == ABI_I386)
+		return number == 11 || number == 358;
+	return number == 59 || number == 322 || number == (520 | X32_BIT) || number == (545 | X32_BIT);
+}
+
+/*
+ * When execve or execveat has succeeded, the registers say execve of the new program's ABI, whatever was called (set_personality_64bit and
+ * set_personality_ia32 in arch/x86/kernel/process_64.c): on_enter leaves here what it was.
+ */
+struct exec_call {
+	u32 number;
+	u32 abi;
+};
+BPF_HASH(executing, u64, struct exec_call, 16384);
+
+static __always_inline void remember_exec(u64 task, u8 abi, s64 number)
+{
+	struct exec_call call = { number, abi };
+
+	if (is_exec(abi, number))
+		executing.update(&task, &call);
+}
+
+static __always_inline void recall_exec(u64 task, u8 *abi, s64 *number)
+{
+	struct exec_call *call;
+
+	if (!is_exec(*abi, *number))
+		return;
+	call = executing.lookup(&task);
+	if (!call)
+		return;
+	*number = call->number;
+	*abi = call->abi;
+	executing.delete(&task);
+}
+
 int on_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct scratch *scratch;
@@ -655,6 +698,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	abi = abi_of(who.task, number);
 	if ((s32)number == -1)
 		return 0;
+	recall_exec(who.task, &abi, &number);
 	slot = slot_of(abi, number);
 	scratch = get_scratch();
 	if (!scratch)
@@ -662,13 +706,6 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	begin(&scratch->event, &who, abi, number, slot);
 	exits.call(ctx, slot);
 	return 0;
-}
-
-static __always_inline int is_exec(u8 abi, s64 number)
-{
-	if (abi == ABI_I386)
-		return number == 11 || number == 358;
-	return number == 59 || number == 322 || number == (520 | X32_BIT) || number == (545 | X32_BIT);
 }
 
 /* A command that isotrace started becomes visible with its execve. */
@@ -715,6 +752,7 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 
 	started.update(&tid, &now);
 #endif
+	remember_exec(who.task, abi, number);
 	slot = slot_of(abi, number);
 	scratch = get_scratch();
 	if (!scratch || ((slot & SLOT_UNKNOWN) == SLOT_UNKNOWN && number != -1))
@@ -746,17 +784,19 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct blob *blob;
 	struct who who;
 	long got;
+	u64 file;
 
 	if (!is_watched(&who))
 		return 0;
-	scratch = note(&who, KIND_EXEC_NAME, 0);
+	file = read_u64(ctx->args[2] + OFF_BPRM_FILENAME);
+	scratch = note(&who, KIND_EXEC_NAME, file != read_u64(ctx->args[2] + OFF_BPRM_INTERP));
 	if (!scratch)
 		return 0;
 	scratch->event.args[5] = who.task;
 	blob = new_blob(scratch, 0, PART_SELF, 0);
 	if (!blob)
 		return 0;
-	got = read_kernel_string(blob + 1, STRING_MAX, (void *)read_u64(ctx->args[2] + OFF_BPRM_FILENAME));
+	got = read_kernel_string(blob + 1, STRING_MAX, (void *)file);
 	close_blob(&scratch->event, blob, got);
 	send_extra(scratch, TALLY_EXTRAS_LOST);
 	return 0;

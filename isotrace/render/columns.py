@@ -223,16 +223,21 @@ def _messages(call: Syscall, index: int, arg: Arg) -> Render:
 
 
 def _argv(index: int) -> Render:
-    def column(rows: Rows) -> Column:
-        found = zip(rows.parts(index), rows.arg(index), strict=True)
-        return [
-            many((fault(b.full) if b.state == FAULT else _string(b) for b in blobs), len(blobs) >= _ELEMENTS)
-            if address
-            else "NULL"
-            for blobs, address in found
-        ]
+    return lambda rows: list(map(_arguments, rows.of(index), rows.arg(index)))
 
-    return column
+
+def _arguments(blobs: list[Blob], address: int) -> str:
+    if not address:
+        return "NULL"
+    if blobs and blobs[0].part == PART_IOV:
+        return fault(address)
+    return many((_argument(blob) for blob in blobs), len(blobs) >= _ELEMENTS)
+
+
+def _argument(blob: Blob) -> str:
+    if blob.part == PART_IOV:
+        return "<fault>"
+    return fault(blob.full) if blob.state == FAULT else _string(blob)
 
 
 def _envp(index: int) -> Render:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,12 +15,13 @@ from isotrace.decode import scalars
 from isotrace.decode.errnos import result_text
 from isotrace.decode.signals import signal, sigset
 from isotrace.decode.structs import STRUCTS
-from isotrace.events import FAULT, Batch, Blob
+from isotrace.events import FAULT, PART_IOV, Batch, Blob
 from isotrace.render.columns import OMITTED, Column, Memo, Render, column_of, scalar
 from isotrace.render.notes import NOTES
 from isotrace.render.rows import ExecArguments, Rows
 
 _EXECS = ("execve", "execveat")
+ARGUMENTS = 32  # as many of an argv are copied
 
 #: Calls whose arguments strace shows in an order of its own and by name.
 LABELS: dict[str, dict[str, str]] = {
@@ -157,6 +158,7 @@ def _unknown(rows: Rows) -> Decoded:
 class _Exec:
     enter: tuple[tuple[int, ...], tuple[Blob, ...]] | None = None
     file: Blob | None = None
+    script: bool = False
 
 
 @dataclass
@@ -200,7 +202,9 @@ class Decoder:
             if kind == events.EXEC_ENTER:
                 self._execs[key] = _Exec((tuple(registers), blobs))
             elif kind == events.EXEC_NAME:
-                self._execs.setdefault(key, _Exec()).file = blobs[0] if blobs else None
+                started = self._execs.setdefault(key, _Exec())
+                started.file = blobs[0] if blobs else None
+                started.script = bool(batch.events["result"][index])
             elif (started := self._execs.pop(key, None)) and batch.events["result"][index] == 0:
                 call = self.calls[int(slots[index])]
                 found[index] = _joined(started, tuple(registers), blobs, call.name == "execveat")
@@ -225,14 +229,28 @@ def _joined(started: _Exec, registers: tuple[int, ...], after: tuple[Blob, ...],
     path = [blob for blob in before if blob.arg == path_arg]
     if path and path[0].state == FAULT and started.file:
         path = [started.file._replace(arg=path_arg)]
-    old, new = ([b for b in blobs if b.arg == path_arg + 1] for blobs in (before, after))
-    argv = [_readable(blob, new, i) for i, blob in enumerate(old)] if old else new
+    argv = _argv([b for b in before if b.arg == path_arg + 1], after, started.script)
     rest = [blob for blob in before if blob.arg == path_arg + 2]
     return ExecArguments(started.enter[0], (*path, *argv, *rest))
 
 
-def _readable(blob: Blob, others: list[Blob], index: int) -> Blob:
-    return others[index] if blob.state == FAULT and index < len(others) else blob
+def _argv(old: list[Blob], new: tuple[Blob, ...], script: bool) -> list[Blob]:
+    """The arguments as they were given: ``old``, with what could not be read then from ``new``, the program's own.
+
+    A script's interpreter gets more: its own name, an option perhaps, and the script's path for the first argument.
+    """
+    whole = not any(blob.part == PART_IOV for blob in old)
+    if script and (not whole or len(new) >= ARGUMENTS):
+        return old
+    if not whole:
+        old = old[:-1]
+        return old + list(new[len(old) :])
+    shift = len(new) - len(old) if script else 0
+    return [_readable(blob, new, i + shift, i > 0 or not script) for i, blob in enumerate(old)]
+
+
+def _readable(blob: Blob, others: Sequence[Blob], index: int, same: bool) -> Blob:
+    return others[index] if blob.state == FAULT and same and index < len(others) else blob
 
 
 def killed_or_exited(status: int) -> str:

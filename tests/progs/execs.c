@@ -38,7 +38,10 @@ static void untouched(void)
 
 static void script(void)
 {
-	char *argv[] = { "script", "argument", NULL };
+	static char name[] = "script";
+	char *argv[] = { name, (char *)far_away + 9, NULL };
+
+	name[0] = 's';
 
 	execve("./script", argv, environment);
 }
@@ -81,6 +84,7 @@ static void failures(void)
 	for (int i = 0; i < 40; i++)
 		many[i] = "m";
 	EXPECT(execve("./missing", none, NULL), "execve(\"./missing\", [], NULL)");
+	EXPECT(execve("./missing", (char **)0x10, NULL), "execve(\"./missing\", 0x10<fault>, NULL)");
 	EXPECT(execve("", none, none), "execve(\"\", [], %p /* 0 vars */)", none);
 	EXPECT(execve((char *)0x10, none, none), "execve(0x10<fault>, [], %p /* 0 vars */)", none);
 	EXPECT(execve("./target", argv, environment), "execve(\"./target\", [\"x\", \"\\33[31m\", 0x10<fault>], %p /* 2 vars */)", environment);
@@ -109,7 +113,7 @@ int main(int argc, char **argv)
 	child(untouched);
 	say("execve(\"./target\", [\"first\", \"second\"], %p /* 2 vars */) = 0\n", environment);
 	child(script);
-	say("execve(\"./script\", [\"script\", \"argument\"], %p /* 2 vars */) = 0\n", environment);
+	say("execve(\"./script\", [\"script\", \"first\"], %p /* 2 vars */) = 0\n", environment);
 	child(at_directory);
 	say("execveat(AT_FDCWD, \"./target\", [\"at\"], %p /* 2 vars */, 0) = 0\n", environment);
 	child(by_descriptor);
