@@ -23,8 +23,9 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "tasks": (),
     "signals": (),
     "native32": ("-m32",),
+    "signals-m32": ("-m32",),
 }
-ENDS = ("exit_group", "kill", "rt_sigprocmask", "rt_sigpending", "rt_sigsuspend", "rt_sigreturn", "sigreturn")
+SIGNALS = ("", "kill", "rt_sigpending", "rt_sigsuspend", "rt_sigreturn", "sigreturn", "exit_group")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Traced:
         return [line for line in self.lines[marks[0] + 1 : marks[1]] if line.tid != self.lines[0].tid]
 
     def check(self, name: str, *only: str) -> None:
-        """Compare with what the program wrote down; with ``only``, the lines of these calls."""
+        """Compare with what the program wrote down; with ``only``, the lines of these calls ("" for those of none)."""
         found = [line.call for line in self.between_marks(name) if not only or line.name in only]
         expected = (self.directory / f"{name}.expected").read_text().splitlines()
         assert found == expected, "\n".join(difflib.unified_diff(expected, found, "expected", "isotrace", lineterm="", n=0))
@@ -53,7 +54,7 @@ def traced(compiled: Compile, tmp_path_factory: pytest.TempPathFactory) -> Trace
     script = []
     for name, flags in PROGRAMS.items():
         try:
-            script.append(f"{compiled(name, *flags)} {name}.expected")
+            script.append(f"{compiled(name.partition('-')[0], *flags)} {name}.expected")
         except pytest.skip.Exception:
             if not flags:
                 raise
@@ -77,6 +78,17 @@ def test_calls_of_threads_are_their_own(traced: Traced) -> None:
     assert len(told) == 4
     assert told == {tid: str(1000000 + tid) for tid in told}
     assert [line.tid for line in lines if line.name == "gettid"] == [int(line.result) for line in lines if line.name == "gettid"]
+
+
+def test_signals_and_ends(traced: Traced) -> None:
+    traced.check("signals", *SIGNALS)
+
+
+def test_signals_of_a_32_bit_program(traced: Traced, compiled: Compile) -> None:
+    compiled("signals", "-m32")
+    if not (traced.directory / "signals-m32.expected").exists():
+        pytest.skip("needs ia32: this kernel runs no 32-bit programs")
+    traced.check("signals-m32", *SIGNALS)
 
 
 @pytest.mark.parametrize("name", ["files", "buffers", "sockets", "numbers"])
