@@ -16,7 +16,7 @@
 enum event_kind {
 	KIND_CALL = 0,		/* a call that returned, or never will (exit, exit_group) */
 	KIND_EXEC_ENTER = 1,	/* path and argv of an execve(at) before it ran: see trace.c */
-	KIND_EXEC_NAME = 2,	/* the file that was executed, from linux_binprm */
+	KIND_EXEC_NAME = 2,	/* the file that was executed, from linux_binprm; `result` is 1 if another runs it (a script) */
 	KIND_TASK_EXIT = 3,	/* a thread ended; `result` is its wait status */
 	KIND_SIGNAL = 4,	/* a signal is delivered; `result` is its number, the first blob its siginfo */
 	KIND_UNFINISHED = 5,	/* made in user space from /proc: a call that a thread is inside of */
@@ -46,7 +46,7 @@ struct event {
 enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2 };
 
 /* What a blob is of its argument: the thing pointed to, or a part that this points to in turn. */
-enum blob_part { PART_SELF = 0, PART_IOV = 1, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4 };
+enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4 };
 
 struct blob {
 	u8 arg;
@@ -69,6 +69,7 @@ enum capture_op {
 	OP_BYTES = 2,		/* `unit` bytes × the length found by `length` */
 	OP_IOVEC = 3,		/* an array of iovec and its buffers */
 	OP_MSGHDR = 4,		/* a msghdr, its name, its iovec and its control data */
+	OP_MESSAGES = 5,	/* the same for `length` mmsghdr: each one's blobs begin with PART_SELF */
 };
 
 enum capture_length {

@@ -17,11 +17,16 @@
 #define MEMORY 28672		/* bytes of captures that a record can hold */
 #define STRING_MAX 4096
 #define IOVECS 8
+#define MESSAGES 4
 #define ARGUMENTS 32
 #define VARIABLES 256
 #define SIGINFO 48		/* bytes of struct kernel_siginfo: all of its fields, none of its padding */
 #define UCONTEXT_AX 144
 #define UCONTEXT_MASK 296
+#define RT_FRAME32_AX 204	/* from sp at i386's rt_sigreturn: 4 below it struct rt_sigframe_ia32 begins */
+#define RT_FRAME32_MASK 248
+#define FRAME32_AX 44		/* from sp at i386's sigreturn, where its struct sigcontext_32 lies */
+#define FRAME32_MASK 80
 #define ENOSYS 38
 
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
@@ -229,16 +234,49 @@ static __always_inline u64 length_of(struct event *event, u8 how)
 
 struct user_iovec { u64 base, size; };
 struct user_msghdr { u64 name; u32 name_size, pad; u64 iov, iov_count, control, control_size; u32 flags, pad2; };
+struct compat_iovec { u32 base, size; };
+struct compat_msghdr { u32 name, name_size, iov, iov_count, control, control_size, flags; };
+
+static __always_inline long read_iovec(struct user_iovec *iov, u64 address, u32 index, int compat)
+{
+	struct compat_iovec narrow = {};
+	long error;
+
+	if (!compat)
+		return read_user(iov, sizeof(*iov), (void *)(address + index * sizeof(*iov)));
+	error = read_user(&narrow, sizeof(narrow), (void *)(address + index * sizeof(narrow)));
+	iov->base = narrow.base;
+	iov->size = narrow.size;
+	return error;
+}
+
+static __always_inline long read_msghdr(struct user_msghdr *msg, u64 address, int compat)
+{
+	struct compat_msghdr narrow = {};
+	long error;
+
+	if (!compat)
+		return read_user(msg, sizeof(*msg), (void *)address);
+	error = read_user(&narrow, sizeof(narrow), (void *)address);
+	msg->name = narrow.name;
+	msg->name_size = narrow.name_size;
+	msg->iov = narrow.iov;
+	msg->iov_count = narrow.iov_count;
+	msg->control = narrow.control;
+	msg->control_size = narrow.control_size;
+	return error;
+}
 
 /* The array, then what its first elements point to: `total` bytes in all. */
-static __always_inline void capture_iovec(struct scratch *scratch, u8 arg, u64 address, u64 count, u64 total, u32 limit)
+static __always_inline void capture_iovec(struct scratch *scratch, u8 arg, u64 address, u64 count, u64 total, u32 limit, int compat)
 {
+	u32 size = compat ? sizeof(struct compat_iovec) : sizeof(struct user_iovec);
 	struct user_iovec iov;
 
-	capture_bytes(scratch, arg, PART_IOV, address, count * sizeof(iov), IOVECS * sizeof(iov));
+	capture_bytes(scratch, arg, PART_IOV, address, count * size, IOVECS * size);
 	_Pragma("nounroll")
 	for (u32 i = 0; i < IOVECS; i++) {
-		if (i >= count || read_user(&iov, sizeof(iov), (void *)(address + i * sizeof(iov))))
+		if (i >= count || read_iovec(&iov, address, i, compat))
 			break;
 		if (iov.size > total)
 			iov.size = total;
@@ -247,16 +285,17 @@ static __always_inline void capture_iovec(struct scratch *scratch, u8 arg, u64 a
 	}
 }
 
-static __always_inline void capture_msghdr(struct scratch *scratch, u8 arg, u64 address, u64 total, u32 limit)
+/* `size` is that of a msghdr, or of the mmsghdr that begins with one. */
+static __always_inline void capture_msghdr(struct scratch *scratch, u8 arg, u64 address, u32 size, u64 total, u32 limit, int compat)
 {
 	struct user_msghdr msg;
 
-	capture_bytes(scratch, arg, PART_SELF, address, sizeof(msg), sizeof(msg));
-	if (read_user(&msg, sizeof(msg), (void *)address))
+	capture_bytes(scratch, arg, PART_SELF, address, size, size);
+	if (read_msghdr(&msg, address, compat))
 		return;
 	capture_bytes(scratch, arg, PART_NAME, msg.name, msg.name_size, 128);
 	capture_bytes(scratch, arg, PART_CONTROL, msg.control, msg.control_size, 256);
-	capture_iovec(scratch, arg, msg.iov, msg.iov_count, total, limit);
+	capture_iovec(scratch, arg, msg.iov, msg.iov_count, total, limit, compat);
 }
 
 /* ---- programs reached by tail call ----------------------------------------------------------------------------- */
@@ -364,8 +403,7 @@ int exit_fork(struct bpf_raw_tracepoint_args *ctx)
 	return memory_record(ctx);
 }
 
-/* readv, writev, sendmsg, recvmsg and their kin. */
-int exit_vector(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int vector_record(struct bpf_raw_tracepoint_args *ctx, int compat)
 {
 	struct scratch *scratch = returned(ctx);
 	struct captures *plan;
@@ -384,14 +422,70 @@ int exit_vector(struct bpf_raw_tracepoint_args *ctx)
 	one = &plan->list[0];
 	address = event->args[one->arg & 7];
 	total = one->on_success ? length_of(event, LEN_RESULT) : ~0ULL;
-	if (event->abi != ABI_I386 && !(one->on_success && failed(event))) {
+	if (!(one->on_success && failed(event))) {
 		if (one->op == OP_IOVEC)
-			capture_iovec(scratch, one->arg, address, length_of(event, one->length), total, one->limit);
+			capture_iovec(scratch, one->arg, address, length_of(event, one->length), total, one->limit, compat);
 		else
-			capture_msghdr(scratch, one->arg, address, total, one->limit);
+			capture_msghdr(scratch, one->arg, address, compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr),
+				       total, one->limit, compat);
 	}
 	finish(scratch);
 	return 0;
+}
+
+/* readv, writev, sendmsg, recvmsg and their kin. */
+int exit_vector(struct bpf_raw_tracepoint_args *ctx)
+{
+	return vector_record(ctx, 0);
+}
+
+int exit_vector32(struct bpf_raw_tracepoint_args *ctx)
+{
+	return vector_record(ctx, 1);
+}
+
+/* sendmmsg and recvmmsg: the first messages. A mmsghdr is a msghdr and the bytes that were sent or received. */
+static __always_inline int messages_record(struct bpf_raw_tracepoint_args *ctx, int compat)
+{
+	u32 header = compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr);
+	u32 size = compat ? header + 4 : header + 8, total, slot;
+	struct scratch *scratch = returned(ctx);
+	struct captures *plan;
+	struct capture *one;
+	struct event *event;
+	u64 address, count;
+
+	if (!scratch)
+		return 0;
+	event = &scratch->event;
+	slot = event->slot;
+	plan = captures.lookup(&slot);
+	if (!plan)
+		return 0;
+	one = &plan->list[0];
+	address = event->args[one->arg & 7];
+	count = one->on_success && failed(event) ? 0 : length_of(event, one->length);
+	_Pragma("nounroll")
+	for (u32 i = 0; i < MESSAGES; i++, address += size) {
+		if (i >= count)
+			break;
+		total = ~0U;
+		if (one->on_success)
+			read_user(&total, sizeof(total), (void *)(address + header));
+		capture_msghdr(scratch, one->arg, address, size, total, one->limit, compat);
+	}
+	finish(scratch);
+	return 0;
+}
+
+int exit_messages(struct bpf_raw_tracepoint_args *ctx)
+{
+	return messages_record(ctx, 0);
+}
+
+int exit_messages32(struct bpf_raw_tracepoint_args *ctx)
+{
+	return messages_record(ctx, 1);
 }
 
 /* ---- execve ------------------------------------------------------------------------------------------------------
@@ -401,15 +495,17 @@ int exit_vector(struct bpf_raw_tracepoint_args *ctx)
  * exit the arguments as they lie on the new program's stack. args[5] is the task's address in all three, which joins them: the tid may change.
  */
 
-static __always_inline void capture_argv(struct scratch *scratch, u8 arg, u64 address)
+static __always_inline void capture_argv(struct scratch *scratch, u8 arg, u64 address, u32 width)
 {
-	u32 width = scratch->event.abi == ABI_I386 ? 4 : 8;
-
 	_Pragma("nounroll")
-	for (u32 i = 0; i < ARGUMENTS; i++) {
+	for (u32 i = 0; address && i < ARGUMENTS; i++) {
 		u64 pointer = 0;
 
-		if (read_user(&pointer, width, (void *)(address + i * width)) || !pointer)
+		if (read_user(&pointer, width, (void *)(address + i * width))) {
+			capture_bytes(scratch, arg, PART_IOV, address + i * width, width, width);
+			break;
+		}
+		if (!pointer)
 			break;
 		capture_string(scratch, arg, pointer, STRING_LIMIT);
 	}
@@ -450,7 +546,7 @@ static __always_inline void capture_exec(struct scratch *scratch)
 	u32 at = path_arg(event) & 1;
 
 	capture_string(scratch, at, event->args[at], STRING_MAX - 1);
-	capture_argv(scratch, at + 1, event->args[at + 1]);
+	capture_argv(scratch, at + 1, event->args[at + 1], event->abi == ABI_I386 ? 4 : 8);
 	count_envp(scratch, at + 2, event->args[at + 2]);
 }
 
@@ -458,6 +554,7 @@ int exit_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct scratch *scratch = returned(ctx);
 	struct event *event;
+	u32 width;
 	u64 sp = 0;
 
 	if (!scratch)
@@ -468,7 +565,8 @@ int exit_exec(struct bpf_raw_tracepoint_args *ctx)
 		capture_exec(scratch);
 	} else {
 		read_kernel(&sp, sizeof(sp), (void *)(ctx->args[0] + offsetof(struct registers, sp)));
-		capture_argv(scratch, (path_arg(event) & 1) + 1, sp + (event->abi == ABI_I386 ? 4 : 8));
+		width = abi_of(event->args[5], 0) == ABI_I386 ? 4 : 8;
+		capture_argv(scratch, (path_arg(event) & 1) + 1, sp + width, width);
 	}
 	finish(scratch);
 	return 0;
@@ -513,8 +611,8 @@ int enter_plain(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* The result of rt_sigreturn is the register that it restores: both lie in the frame at sp (struct ucontext). */
-int enter_sigreturn(struct bpf_raw_tracepoint_args *ctx)
+/* The result of a sigreturn is the register that it restores: that and the mask lie in the frame at sp. */
+static __always_inline int sigreturn_record(struct bpf_raw_tracepoint_args *ctx, u32 result_at, u32 mask_at, u32 width)
 {
 	struct scratch *scratch = get_scratch();
 	u64 frame = 0, result = 0;
@@ -523,14 +621,68 @@ int enter_sigreturn(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	complete(&scratch->event, ctx->args[0], 0);
 	read_kernel(&frame, sizeof(frame), (void *)(ctx->args[0] + offsetof(struct registers, sp)));
-	read_user(&result, sizeof(result), (void *)(frame + UCONTEXT_AX));
-	scratch->event.result = result;
-	capture_bytes(scratch, 0, PART_SELF, frame + UCONTEXT_MASK, 8, 8);
+	read_user(&result, width, (void *)(frame + result_at));
+	scratch->event.result = width == 4 ? (s32)result : result;
+	capture_bytes(scratch, 0, PART_SELF, frame + mask_at, width, width);
 	finish(scratch);
 	return 0;
 }
 
+int enter_sigreturn(struct bpf_raw_tracepoint_args *ctx)
+{
+	return sigreturn_record(ctx, UCONTEXT_AX, UCONTEXT_MASK, 8);
+}
+
+int enter_rt_sigreturn32(struct bpf_raw_tracepoint_args *ctx)
+{
+	return sigreturn_record(ctx, RT_FRAME32_AX, RT_FRAME32_MASK, 4);
+}
+
+int enter_sigreturn32(struct bpf_raw_tracepoint_args *ctx)
+{
+	return sigreturn_record(ctx, FRAME32_AX, FRAME32_MASK, 4);
+}
+
 /* ---- attached programs -------------------------------------------------------------------------------------------- */
+
+static __always_inline int is_exec(u8 abi, s64 number)
+{
+	if (abi == ABI_I386)
+		return number == 11 || number == 358;
+	return number == 59 || number == 322 || number == (520 | X32_BIT) || number == (545 | X32_BIT);
+}
+
+/*
+ * When execve or execveat has succeeded, the registers say execve of the new program's ABI, whatever was called (set_personality_64bit and
+ * set_personality_ia32 in arch/x86/kernel/process_64.c): on_enter leaves here what it was.
+ */
+struct exec_call {
+	u32 number;
+	u32 abi;
+};
+BPF_HASH(executing, u64, struct exec_call, 16384);
+
+static __always_inline void remember_exec(u64 task, u8 abi, s64 number)
+{
+	struct exec_call call = { number, abi };
+
+	if (is_exec(abi, number))
+		executing.update(&task, &call);
+}
+
+static __always_inline void recall_exec(u64 task, u8 *abi, s64 *number)
+{
+	struct exec_call *call;
+
+	if (!is_exec(*abi, *number))
+		return;
+	call = executing.lookup(&task);
+	if (!call)
+		return;
+	*number = call->number;
+	*abi = call->abi;
+	executing.delete(&task);
+}
 
 int on_exit(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -546,6 +698,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	abi = abi_of(who.task, number);
 	if ((s32)number == -1)
 		return 0;
+	recall_exec(who.task, &abi, &number);
 	slot = slot_of(abi, number);
 	scratch = get_scratch();
 	if (!scratch)
@@ -553,13 +706,6 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	begin(&scratch->event, &who, abi, number, slot);
 	exits.call(ctx, slot);
 	return 0;
-}
-
-static __always_inline int is_exec(u8 abi, s64 number)
-{
-	if (abi == ABI_I386)
-		return number == 11 || number == 358;
-	return number == 59 || number == 322 || number == (520 | X32_BIT) || number == (545 | X32_BIT);
 }
 
 /* A command that isotrace started becomes visible with its execve. */
@@ -606,6 +752,7 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 
 	started.update(&tid, &now);
 #endif
+	remember_exec(who.task, abi, number);
 	slot = slot_of(abi, number);
 	scratch = get_scratch();
 	if (!scratch || ((slot & SLOT_UNKNOWN) == SLOT_UNKNOWN && number != -1))
@@ -637,17 +784,19 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct blob *blob;
 	struct who who;
 	long got;
+	u64 file;
 
 	if (!is_watched(&who))
 		return 0;
-	scratch = note(&who, KIND_EXEC_NAME, 0);
+	file = read_u64(ctx->args[2] + OFF_BPRM_FILENAME);
+	scratch = note(&who, KIND_EXEC_NAME, file != read_u64(ctx->args[2] + OFF_BPRM_INTERP));
 	if (!scratch)
 		return 0;
 	scratch->event.args[5] = who.task;
 	blob = new_blob(scratch, 0, PART_SELF, 0);
 	if (!blob)
 		return 0;
-	got = read_kernel_string(blob + 1, STRING_MAX, (void *)read_u64(ctx->args[2] + OFF_BPRM_FILENAME));
+	got = read_kernel_string(blob + 1, STRING_MAX, (void *)file);
 	close_blob(&scratch->event, blob, got);
 	send_extra(scratch, TALLY_EXTRAS_LOST);
 	return 0;
@@ -678,7 +827,8 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	struct who who;
 	long got;
 
-	if (!is_watched(&who))
+	/* No siginfo: not a signal, but the end of a thread whose group exits or is killed (SEND_SIG_NOINFO in get_signal). */
+	if (!ctx->args[1] || !is_watched(&who))
 		return 0;
 	scratch = note(&who, KIND_SIGNAL, (s32)ctx->args[0]);
 	if (!scratch)

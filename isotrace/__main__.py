@@ -7,9 +7,6 @@ import os
 import sys
 from typing import NoReturn
 
-# One thread does all the arithmetic there is; a pool of them would only cost memory and forks.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 import click
 
 from isotrace.cli import cli

@@ -11,7 +11,7 @@ from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode.structs import STRUCTS
 
 CAPTURES = 5
-NONE, STRING, BYTES, IOVEC, MSGHDR = range(5)
+NONE, STRING, BYTES, IOVEC, MSGHDR, MESSAGES = range(6)
 ONE, RESULT, POINTER = 0, 8, 17
 STRING_MAX = 4096
 
@@ -93,6 +93,10 @@ _KINDS: dict[str, _Make] = {
     "outpath": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, STRING_MAX, True),
     "inbuf": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, limit, False),
     "outbuf": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, limit, True),
+    "outhex": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, limit, True),
+    "outdirents": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, STRING_MAX, True),
+    "outdirents64": lambda call, i, arg, limit: _bytes(call, i, arg.params[0], 1, STRING_MAX, True),
+    "outrem": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "in": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "inout": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "out": lambda call, i, arg, limit: _struct(i, arg.params[0], True),
@@ -107,8 +111,8 @@ _KINDS: dict[str, _Make] = {
     "outiov": lambda call, i, arg, limit: Capture(IOVEC, i, _length(call, arg.params[0])[0], True, 1, limit),
     "inmsg": lambda call, i, arg, limit: Capture(MSGHDR, i, ONE, False, 1, limit),
     "outmsg": lambda call, i, arg, limit: Capture(MSGHDR, i, ONE, True, 1, limit),
-    "inmmsg": lambda call, i, arg, limit: Capture(MSGHDR, i, ONE, False, 1, limit),
-    "outmmsg": lambda call, i, arg, limit: Capture(MSGHDR, i, ONE, True, 1, limit),
+    "inmmsg": lambda call, i, arg, limit: Capture(MESSAGES, i, _length(call, arg.params[0])[0], False, 1, limit),
+    "outmmsg": lambda call, i, arg, limit: Capture(MESSAGES, i, _length(call, arg.params[0])[0], True, 1, limit),
     "alt": lambda call, i, arg, limit: _alternative(call, i, arg, limit),
 }
 

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isotrace import events
-from isotrace.captures import IOVEC, MSGHDR, Capture, captures_of
+from isotrace.captures import IOVEC, MESSAGES, MSGHDR, Capture, captures_of
 from isotrace.catalog import by_number
 from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.errors import UsageError
 from isotrace.target import Target
 
 #: What tail-called program serves a slot at sys_exit, and at sys_enter.
-EXIT_PROGRAMS = ("exit_plain", "exit_memory", "exit_fork", "exit_vector", "exit_exec")
-ENTER_PROGRAMS = ("enter_exec", "enter_plain", "enter_sigreturn")
+EXIT_PROGRAMS = (
+    *("exit_plain", "exit_memory", "exit_fork", "exit_exec"),
+    *("exit_vector", "exit_vector32", "exit_messages", "exit_messages32"),
+)
+ENTER_PROGRAMS = ("enter_exec", "enter_plain", "enter_sigreturn", "enter_sigreturn32", "enter_rt_sigreturn32")
 
 MIN_RING, DEFAULT_RING, MAX_RING = 1 << 16, 1 << 24, 1 << 30
 MAX_STRING = 4096
@@ -98,13 +101,14 @@ def _slot(call: Syscall, string_limit: int) -> Slot:
         return Slot("exit_exec", "enter_exec")
     if call.name in _FORKS:
         return Slot("exit_fork", captures=captures)
-    if call.name in _ENDLESS or (call.abi == "i386" and call.name in ("sigreturn", "rt_sigreturn")):
+    if call.name in _ENDLESS:
         return Slot("exit_plain", "enter_plain")
-    if call.name == "rt_sigreturn":
-        return Slot("exit_plain", "enter_sigreturn")
-    vectors = tuple(capture for capture in captures if capture.op in (IOVEC, MSGHDR))
-    if vectors:
-        return Slot("exit_vector", captures=vectors)
+    width = "32" if call.abi == "i386" else ""
+    if call.name in ("sigreturn", "rt_sigreturn"):
+        return Slot("exit_plain", f"enter_{call.name}32" if width else "enter_sigreturn")
+    for program, ops in (("exit_vector", (IOVEC, MSGHDR)), ("exit_messages", (MESSAGES,))):
+        if vectors := tuple(capture for capture in captures if capture.op in ops):
+            return Slot(program + width, captures=vectors)
     return Slot("exit_memory", captures=captures) if captures else Slot("exit_plain")
 
 

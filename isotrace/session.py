@@ -89,7 +89,8 @@ class Session:
     def run(self) -> str:
         """Deliver until ``ended``; returns its reason. The sink's errors pass through, with the backend detached."""
         try:
-            self._show_unfinished()
+            if not self.plan.target.command:
+                self._show_unfinished()
             while (reason := self.ended()) is None:
                 self._deliver()
                 self.backend.wait(_TICK)

@@ -22,6 +22,9 @@ A row of ``meanings.txt`` reads
                                            up to a NUL
     str                                    NUL-terminated string, not a file name (cut at the string limit)
     inbuf(LEN) outbuf(LEN)                 bytes given to, or filled by, the call
+    outhex(LEN)                            bytes filled by the call that are no text, each as \\x…
+    outdirents(LEN) outdirents64(LEN)      directory entries of getdents and getdents64: their number is shown
+    outrem(STRUCT)                         the time that was left, filled only when the call was interrupted
     in(STRUCT) out(STRUCT) inout(STRUCT)   pointer to one struct of the table decode.structs.STRUCTS; an
                                            `out` struct is read only when the call succeeded
     inarray(STRUCT,LEN) outarray(STRUCT,LEN) inoutarray(STRUCT,LEN)
@@ -53,6 +56,7 @@ Registers that pack more than one thing, each as strace prints it:
     ioprio         IOPRIO_PRIO_VALUE(class, data)
     packetproto    a protocol number in network byte order: htons(ETH_P_ALL)
     futexbits      hex, or FUTEX_BITSET_MATCH_ANY
+    openbits       open's flags without an access mode (pipe2, dup3)
     futexwakeop    the packed operation of FUTEX_WAKE_OP
 
 A row of ``alternatives.txt`` lists the cases of one `alt`, tried in order, and may go on over lines that
@@ -76,9 +80,9 @@ from dataclasses import dataclass
 _KINDS = {
     0: "int uint long ulong size off hex ptr fd dirfd pid uid gid mode dev signal uid16 gid16 none path str "
     "inmsg outmsg argv envp modetype socktype cloneflags sigmask ipckey pgoff mpolmode quotacmd ioprio "
-    "packetproto futexbits futexwakeop",
-    1: "off64 flags enum ipcmode outpath inbuf outbuf in out inout sockaddr outsockaddr iniov outiov inmmsg "
-    "outmmsg incpuset outcpuset alt",
+    "packetproto futexbits futexwakeop openbits",
+    1: "off64 flags enum ipcmode outpath inbuf outbuf outhex outdirents outdirents64 in out inout outrem "
+    "sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
     2: "flags64 inarray outarray inoutarray",
 }
 #: Every kind, with the number of its parameters.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -94,6 +95,7 @@ def log(
     started = Command(command) if command else None
     loader = Loader()
     # Only now what takes time to import: both children are forked small and have their work to do.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's pool of threads would only cost memory
     from isotrace.recording import Choices, run
 
     return run(target, calls, output, started, loader, Choices(**{k: choices[k] for k in Choices.__dataclass_fields__}))

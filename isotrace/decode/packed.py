@@ -84,4 +84,5 @@ PACKED: dict[str, Callable[[int], str]] = {
     "packetproto": packetproto,
     "futexbits": futexbits,
     "futexwakeop": futexwakeop,
+    "openbits": lambda value: xlat.bits("open_mode_flags", value),
 }

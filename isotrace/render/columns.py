@@ -12,10 +12,10 @@ from functools import partial
 from isotrace.catalog.alternatives import chooser
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode import packed, scalars, signals, xlat
-from isotrace.decode.quote import quote
+from isotrace.decode.quote import hexbytes, quote
 from isotrace.decode.sockaddr import sockaddr
-from isotrace.decode.structs import STRUCTS, Struct
-from isotrace.events import CUT, FAULT, PART_CONTROL, PART_DATA, PART_IOV, PART_NAME, Blob
+from isotrace.decode.structs import STRUCTS, Struct, count_dirents, count_dirents64
+from isotrace.events import CUT, FAULT, PART_DATA, PART_IOV, Blob
 from isotrace.render import messages
 from isotrace.render.rows import Column, Rows
 
@@ -139,14 +139,56 @@ def _several(known: Struct, blob: Blob) -> str:
     return many((known.decode(data[i * size : (i + 1) * size]) for i in range(count)), blob.state == CUT)
 
 
-def _address(blob: Blob) -> str:
-    return sockaddr(blob.data, len(blob.data))
+def _hex(blob: Blob) -> str:
+    return hexbytes(blob.data) + ("..." if blob.state == CUT else "")
 
 
-def _vector(index: int, on_success: bool) -> Render:
+def _directory(index: int, count: Callable[[bytes], int]) -> Render:
+    """getdents: the address, and how many entries the buffer holds."""
+
+    def text(blob: Blob | None, address: int) -> str:
+        if blob is None or blob.state == FAULT:
+            return scalars.ptr(address)
+        entries, least = count(blob.data), "at least " if blob.state == CUT else ""
+        return f"{address:#x} /* {least}{entries} {'entry' if entries == 1 else 'entries'} */"
+
+    return lambda rows: list(map(text, rows.memory(index), rows.arg(index)))
+
+
+_INTERRUPTED = (-4, -516)  # EINTR, ERESTART_RESTARTBLOCK
+
+
+def _remaining(index: int, known: Struct) -> Render:
+    """What is left of a sleep: the kernel writes it only when the sleep is cut short."""
+
+    def text(blob: Blob | None, address: int, result: int) -> str:
+        if blob is None or blob.state == FAULT or result not in _INTERRUPTED:
+            return scalars.ptr(address)
+        return known.decode(blob.data)
+
+    return lambda rows: list(map(text, rows.memory(index), rows.arg(index), rows.results))
+
+
+def _address(index: int, on_success: bool) -> Render:
+    """A socket address; one that is too short to say its family is only a pointer."""
+    whole = _memory(index, lambda blob: sockaddr(blob.data, len(blob.data)) if len(blob.data) >= 2 else "", on_success)
+
+    def column(rows: Rows) -> Column:
+        return [text or scalars.ptr(address) for text, address in zip(whole(rows), rows.arg(index), strict=True)]
+
+    return column
+
+
+def _width(call: Syscall) -> messages.Width:
+    return messages.NARROW if call.abi == "i386" else messages.WIDE
+
+
+def _vector(call: Syscall, index: int, on_success: bool) -> Render:
+    width = _width(call)
+
     def column(rows: Rows) -> Column:
         return [
-            scalars.ptr(address) if on_success and failed else messages.iovec(array, data, address)
+            scalars.ptr(address) if on_success and failed else messages.iovec(array, data, address, width)
             for array, data, address, failed in zip(
                 rows.parts(index, PART_IOV), rows.parts(index, PART_DATA), rows.arg(index), rows.failed, strict=True
             )
@@ -155,36 +197,47 @@ def _vector(index: int, on_success: bool) -> Render:
     return column
 
 
-def _message(index: int, on_success: bool) -> Render:
+def _message(call: Syscall, index: int, on_success: bool) -> Render:
+    width = _width(call)
+
     def column(rows: Rows) -> Column:
         return [
-            scalars.ptr(address) if on_success and failed else messages.msghdr(own, name, array, data, control, address)
-            for own, name, array, data, control, address, failed in zip(
-                rows.parts(index),
-                rows.parts(index, PART_NAME),
-                rows.parts(index, PART_IOV),
-                rows.parts(index, PART_DATA),
-                rows.parts(index, PART_CONTROL),
-                rows.arg(index),
-                rows.failed,
-                strict=True,
-            )
+            scalars.ptr(address) if on_success and failed else messages.msghdr(blobs, address, width)
+            for blobs, address, failed in zip(rows.of(index), rows.arg(index), rows.failed, strict=True)
+        ]
+
+    return column
+
+
+def _messages(call: Syscall, index: int, arg: Arg) -> Render:
+    width, length = _width(call), arg.params[0]
+
+    def column(rows: Rows) -> Column:
+        counts = rows.results if length == "ret" else rows.arg(_position(call, length))
+        return [
+            scalars.ptr(address) if length == "ret" and count <= 0 else messages.mmsghdrs(blobs, address, count, width)
+            for blobs, address, count in zip(rows.of(index), rows.arg(index), counts, strict=True)
         ]
 
     return column
 
 
 def _argv(index: int) -> Render:
-    def column(rows: Rows) -> Column:
-        found = zip(rows.parts(index), rows.arg(index), strict=True)
-        return [
-            many((fault(b.full) if b.state == FAULT else _string(b) for b in blobs), len(blobs) >= _ELEMENTS)
-            if address
-            else "NULL"
-            for blobs, address in found
-        ]
+    return lambda rows: list(map(_arguments, rows.of(index), rows.arg(index)))
 
-    return column
+
+def _arguments(blobs: list[Blob], address: int) -> str:
+    if not address:
+        return "NULL"
+    if blobs and blobs[0].part == PART_IOV:
+        return fault(address)
+    return many((_argument(blob) for blob in blobs), len(blobs) >= _ELEMENTS)
+
+
+def _argument(blob: Blob) -> str:
+    if blob.part == PART_IOV:
+        return "<fault>"
+    return fault(blob.full) if blob.state == FAULT else _string(blob)
 
 
 def _envp(index: int) -> Render:
@@ -231,35 +284,39 @@ def _with_struct(render: Callable[[Struct, Blob], str], on_success: bool) -> _Ma
     return make
 
 
-def _high(call: Syscall, name: str) -> int:
+def _position(call: Syscall, name: str) -> int:
     return [arg.name for arg in call.args].index(name)
 
 
 _KINDS: dict[str, _Make] = {
     "none": lambda call, i, arg: lambda rows: [OMITTED] * len(rows),
-    "off64": lambda call, i, arg: _pair(i, _high(call, arg.params[0]), SCALARS["off"]),
-    "flags64": lambda call, i, arg: _pair(i, _high(call, arg.params[1]), partial(xlat.flags, arg.params[0])),
+    "off64": lambda call, i, arg: _pair(i, _position(call, arg.params[0]), SCALARS["off"]),
+    "flags64": lambda call, i, arg: _pair(i, _position(call, arg.params[1]), partial(xlat.flags, arg.params[0])),
     "path": lambda call, i, arg: _memory(i, _string),
     "str": lambda call, i, arg: _memory(i, _string),
     "outpath": lambda call, i, arg: _memory(i, _path, True),
     "inbuf": lambda call, i, arg: _memory(i, _buffer),
     "outbuf": lambda call, i, arg: _memory(i, _buffer, True),
+    "outhex": lambda call, i, arg: _memory(i, _hex, True),
+    "outdirents64": lambda call, i, arg: _directory(i, count_dirents64),
+    "outdirents": lambda call, i, arg: _directory(i, partial(count_dirents, word=4 if call.abi == "i386" else 8)),
+    "outrem": lambda call, i, arg: _remaining(i, STRUCTS[arg.params[0]]),
     "in": _with_struct(_one, False),
     "inout": _with_struct(_one, False),
     "out": _with_struct(_one, True),
     "inarray": _with_struct(_several, False),
     "inoutarray": _with_struct(_several, False),
     "outarray": _with_struct(_several, True),
-    "sockaddr": lambda call, i, arg: _memory(i, _address),
-    "outsockaddr": lambda call, i, arg: _memory(i, _address, True),
+    "sockaddr": lambda call, i, arg: _address(i, False),
+    "outsockaddr": lambda call, i, arg: _address(i, True),
     "incpuset": lambda call, i, arg: _memory(i, messages.cpuset),
     "outcpuset": lambda call, i, arg: _memory(i, messages.cpuset, True),
-    "iniov": lambda call, i, arg: _vector(i, False),
-    "outiov": lambda call, i, arg: _vector(i, True),
-    "inmsg": lambda call, i, arg: _message(i, False),
-    "outmsg": lambda call, i, arg: _message(i, True),
-    "inmmsg": lambda call, i, arg: _message(i, False),
-    "outmmsg": lambda call, i, arg: _message(i, True),
+    "iniov": lambda call, i, arg: _vector(call, i, False),
+    "outiov": lambda call, i, arg: _vector(call, i, True),
+    "inmsg": lambda call, i, arg: _message(call, i, False),
+    "outmsg": lambda call, i, arg: _message(call, i, True),
+    "inmmsg": _messages,
+    "outmmsg": _messages,
     "argv": lambda call, i, arg: _argv(i),
     "envp": lambda call, i, arg: _envp(i),
     "alt": _alternative,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,14 +14,26 @@ from isotrace.catalog.alternatives import chooser, result_arg
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode import scalars
 from isotrace.decode.errnos import result_text
-from isotrace.decode.signals import signal
+from isotrace.decode.signals import signal, sigset
 from isotrace.decode.structs import STRUCTS
-from isotrace.events import FAULT, Batch, Blob
+from isotrace.events import FAULT, PART_IOV, Batch, Blob
 from isotrace.render.columns import OMITTED, Memo, Render, column_of, scalar
 from isotrace.render.notes import NOTES
 from isotrace.render.rows import Column, ExecArguments, Rows
 
 _EXECS = ("execve", "execveat")
+ARGUMENTS = 32  # as many of an argv are copied
+
+#: Calls whose arguments strace shows in an order of its own and by name.
+LABELS: dict[str, dict[str, str]] = {
+    "clone": {
+        "newsp": "child_stack=",
+        "clone_flags": "flags=",
+        "parent_tidptr": "parent_tid=",
+        "tls": "tls=",
+        "child_tidptr": "child_tidptr=",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -39,15 +51,26 @@ class Decoded:
 
     def texts(self) -> list[str]:
         """``name(arg, arg, …)`` of each record."""
-        if not self.args:
+        columns = self._labelled() if self.call and self.call.name in LABELS else self.args
+        if not columns:
             return [f"{name}()" for name in self.name]
-        if len(self.args) == 1:
-            joined = [text if text != OMITTED else "" for text in self.args[0]]
+        if len(columns) == 1:
+            joined = [text if text != OMITTED else "" for text in columns[0]]
         else:
-            joined = [", ".join(row) for row in zip(*self.args, strict=True)]
+            joined = [", ".join(row) for row in zip(*columns, strict=True)]
             if any(OMITTED in text for text in joined):
-                joined = [", ".join([t for t in row if t != OMITTED]) for row in zip(*self.args, strict=True)]
+                joined = [", ".join([t for t in row if t != OMITTED]) for row in zip(*columns, strict=True)]
         return [f"{name}({text})" for name, text in zip(self.name, joined, strict=True)]
+
+
+    def _labelled(self) -> list[Column]:
+        """The columns in strace's order, each text behind its label."""
+        assert self.call is not None
+        columns = dict(zip([arg.name for arg in self.call.args], self.args, strict=False))
+        return [
+            [text if text == OMITTED else label + text for text in columns[name]]
+            for name, label in LABELS[self.call.name].items()
+        ]
 
 
 def _result(value: int) -> str:
@@ -59,6 +82,15 @@ def _plain_result(render: Callable[[int], str]) -> Memo:
 
 
 _HEX = ("hex", "ptr")
+_RETURNS = ("sigreturn", "rt_sigreturn")
+
+
+def _restored_mask(rows: Rows) -> Column:
+    """A return from a signal handler has no arguments: strace shows the mask in the frame that it restores."""
+    return [
+        OMITTED if blob is None or blob.state == FAULT else f"{{mask={sigset(int.from_bytes(blob.data, 'little'))}}}"
+        for blob in rows.memory(0)
+    ]
 
 
 class CallDecoder:
@@ -78,6 +110,8 @@ class CallDecoder:
 
     def __call__(self, rows: Rows) -> Decoded:
         args = [column(rows) for column in self._columns]
+        if self.call.name in _RETURNS:
+            args = [_restored_mask(rows)]
         return Decoded(rows, [self.call.name] * len(rows), self.call, args, self._results(rows))
 
     def _results(self, rows: Rows) -> Column:
@@ -125,6 +159,7 @@ def _unknown(rows: Rows) -> Decoded:
 class _Exec:
     enter: tuple[tuple[int, ...], tuple[Blob, ...]] | None = None
     file: Blob | None = None
+    script: bool = False
 
 
 @dataclass
@@ -168,7 +203,9 @@ class Decoder:
             if kind == events.EXEC_ENTER:
                 self._execs[key] = _Exec((tuple(registers), blobs))
             elif kind == events.EXEC_NAME:
-                self._execs.setdefault(key, _Exec()).file = blobs[0] if blobs else None
+                named = self._execs.setdefault(key, _Exec())
+                named.file = blobs[0] if blobs else None
+                named.script = bool(batch.events["result"][index])
             elif (started := self._execs.pop(key, None)) and batch.events["result"][index] == 0:
                 call = self.calls[int(slots[index])]
                 found[index] = _joined(started, tuple(registers), blobs, call.name == "execveat")
@@ -194,14 +231,28 @@ def _joined(started: _Exec, registers: tuple[int, ...], after: tuple[Blob, ...],
     path = [blob for blob in before if blob.arg == path_arg]
     if path and path[0].state == FAULT and started.file:
         path = [started.file._replace(arg=path_arg)]
-    old, new = ([b for b in blobs if b.arg == path_arg + 1] for blobs in (before, after))
-    argv = [_readable(blob, new, i) for i, blob in enumerate(old)] if old else new
+    argv = _argv([b for b in before if b.arg == path_arg + 1], after, started.script)
     rest = [blob for blob in before if blob.arg == path_arg + 2]
     return ExecArguments(started.enter[0], (*path, *argv, *rest))
 
 
-def _readable(blob: Blob, others: list[Blob], index: int) -> Blob:
-    return others[index] if blob.state == FAULT and index < len(others) else blob
+def _argv(old: list[Blob], new: tuple[Blob, ...], script: bool) -> list[Blob]:
+    """The arguments as they were given: ``old``, with what could not be read then from ``new``, the program's own.
+
+    A script's interpreter gets more: its own name, an option perhaps, and the script's path for the first argument.
+    """
+    whole = not any(blob.part == PART_IOV for blob in old)
+    if script and (not whole or len(new) >= ARGUMENTS):
+        return old
+    if not whole:
+        old = old[:-1]
+        return old + list(new[len(old) :])
+    shift = len(new) - len(old) if script else 0
+    return [_readable(blob, new, i + shift, i > 0 or not script) for i, blob in enumerate(old)]
+
+
+def _readable(blob: Blob, others: Sequence[Blob], index: int, same: bool) -> Blob:
+    return others[index] if blob.state == FAULT and same and index < len(others) else blob
 
 
 def killed_or_exited(status: int) -> str:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from isotrace.decode import scalars, xlat
 from isotrace.decode.quote import quote
 from isotrace.decode.sockaddr import cmsgs, sockaddr
-from isotrace.events import CUT, FAULT, Blob
+from isotrace.events import CUT, FAULT, PART_CONTROL, PART_DATA, PART_IOV, PART_NAME, PART_SELF, Blob
 
-_IOVEC = struct.Struct("<QQ")
-_MSGHDR = struct.Struct("<QIxxxxQQQQIxxxx")
+@dataclass(frozen=True)
+class Width:
+    """The layouts of a caller's word size, ``word`` bytes."""
+
+    word: int
+    iovec: struct.Struct
+    msghdr: struct.Struct
+
+
+WIDE = Width(8, struct.Struct("<QQ"), struct.Struct("<QIxxxxQQQQIxxxx"))
+NARROW = Width(4, struct.Struct("<II"), struct.Struct("<IIIIIII"))
 
 
 def _missing(blobs: list[Blob], address: int) -> str | None:
@@ -28,12 +39,11 @@ def _element(base: int, size: int, data: Blob | None) -> str:
     return f"{{iov_base={text}, iov_len={size}}}"
 
 
-def iovec(array: list[Blob], data: list[Blob], address: int) -> str:
+def iovec(array: list[Blob], data: list[Blob], address: int, width: Width = WIDE) -> str:
     """An iovec array: ``array`` its one capture, ``data`` those of its elements, in order."""
     if (missing := _missing(array, address)) is not None:
         return missing
-    whole = len(array[0].data) // _IOVEC.size * _IOVEC.size
-    pairs = list(_IOVEC.iter_unpack(array[0].data[:whole]))
+    pairs = list(width.iovec.iter_unpack(array[0].data))
     # A NULL base has no capture of its own.
     waiting = iter(data)
     texts = [_element(base, size, next(waiting, None) if base else None) for base, size in pairs]
@@ -42,26 +52,46 @@ def iovec(array: list[Blob], data: list[Blob], address: int) -> str:
     return "[" + ", ".join(texts) + "]"
 
 
-def msghdr(
-    own: list[Blob], name: list[Blob], array: list[Blob], data: list[Blob], control: list[Blob], address: int
-) -> str:
-    """A ``struct msghdr``, and the first one of an array of ``struct mmsghdr``."""
+def _part(blobs: Sequence[Blob], part: int) -> list[Blob]:
+    return [blob for blob in blobs if blob.part == part]
+
+
+def msghdr(blobs: Sequence[Blob], address: int, width: Width = WIDE) -> str:
+    """A ``struct msghdr`` from the captures of its argument."""
+    own, name, control = (_part(blobs, part) for part in (PART_SELF, PART_NAME, PART_CONTROL))
     if (missing := _missing(own, address)) is not None:
         return missing
-    if len(own[0].data) < _MSGHDR.size:
-        return f"{address:#x}"
-    name_at, name_size, iov_at, iov_count, control_at, control_size, flags = _MSGHDR.unpack(own[0].data)
+    head = width.msghdr.unpack_from(own[0].data)
+    name_at, name_size, iov_at, iov_count, control_at, control_size, flags = head
     readable = name and name[0].state != FAULT and name_size
     shown = sockaddr(name[0].data, len(name[0].data)) if readable else scalars.ptr(name_at)
     fields = [f"msg_name={shown}", f"msg_namelen={name_size}"]
-    fields += [f"msg_iov={iovec(array, data, iov_at)}", f"msg_iovlen={iov_count}"]
+    array = iovec(_part(blobs, PART_IOV), _part(blobs, PART_DATA), iov_at, width)
+    fields += [f"msg_iov={array}", f"msg_iovlen={iov_count}"]
     if control_size and control and control[0].state != FAULT:
-        fields.append(f"msg_control={cmsgs(control[0].data)}")
+        fields.append(f"msg_control={cmsgs(control[0].data, width.word)}")
     elif control_at and control_size:
         fields.append(f"msg_control={control_at:#x}")
     fields.append(f"msg_controllen={control_size}")
     fields.append(f"msg_flags={xlat.flags('msg_flags', flags)}")
     return "{" + ", ".join(fields) + "}"
+
+
+def mmsghdrs(blobs: Sequence[Blob], address: int, count: int, width: Width = WIDE) -> str:
+    """``count`` ``struct mmsghdr``, of which the first few were copied: each one's captures begin with itself."""
+    starts = [i for i, blob in enumerate(blobs) if blob.part == PART_SELF]
+    if not starts or blobs[0].state == FAULT:
+        return _missing(list(blobs), address) or "[]"
+    texts = []
+    for start, end in zip(starts, [*starts[1:], len(blobs)], strict=True):
+        one = blobs[start:end]
+        if one[0].state == FAULT:
+            texts.append("...")
+            break
+        (length,) = struct.unpack_from("<I", one[0].data, width.msghdr.size)
+        texts.append(f"{{msg_hdr={msghdr(one, address, width)}, msg_len={length}}}")
+    more = ["..."] if count > len(starts) else []
+    return "[" + ", ".join([*texts, *more]) + "]"
 
 
 def cpuset(blob: Blob) -> str:

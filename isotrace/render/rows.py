@@ -74,6 +74,10 @@ class Rows:
         """The captures that are ``part`` of argument ``arg``."""
         return [[blob for blob in blobs if blob[0] == arg and blob[1] == part] for blobs in self.blobs]
 
+    def of(self, arg: int) -> list[list[Blob]]:
+        """All captures of argument ``arg``, in the order in which they were made."""
+        return [[blob for blob in blobs if blob[0] == arg] for blobs in self.blobs]
+
     def memory(self, arg: int) -> list[Blob | None]:
         """The one capture of argument ``arg``, or None where there is none."""
         found: list[Blob | None] = []

@@ -1,0 +1,55 @@
+"""What every live test needs: root, BPF on this kernel, a C compiler for tests/progs. A skip says what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tracer
+
+Compile = Callable[..., Path]
+
+
+def _missing() -> str | None:
+    if os.geteuid() != 0:
+        return "needs root: isotrace loads BPF programs"
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        return "needs btf: this kernel has no /sys/kernel/btf/vmlinux"
+    return None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def kernel() -> None:
+    """Skip where isotrace cannot run at all."""
+    if reason := _missing():
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
+    """``compiled("name", "-m32")``: the program tests/progs/name.c, built once a session."""
+    directory = tmp_path_factory.mktemp("progs")
+    directory.chmod(0o755)
+    directory.parent.chmod(0o755)
+
+    def build(name: str, *flags: str) -> Path:
+        target = directory / "".join([name, *flags])
+        if not target.exists():
+            _compile(tracer.PROGS / f"{name}.c", target, flags)
+        return target
+
+    return build
+
+
+def _compile(source: Path, target: Path, flags: tuple[str, ...]) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc: the test's program is C")
+    command = ["gcc", "-O1", "-Wall", "-pthread", *flags, "-o", target, source]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and set(flags) & {"-m32", "-static"}:
+        pytest.skip(f"needs gcc: no libraries for {' '.join(flags)}")
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,165 @@
+"""Real programs, once under ``strace -f`` and once under isotrace: the same calls, arguments and results."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tracer
+
+pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace: nothing to compare with")
+
+_UNFINISHED = re.compile(r"(?P<pid>\d+) +(?P<text>.*) ?<unfinished \.\.\.>$")
+_RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. \w+ resumed>(?P<text>.*)")
+_WHOLE = re.compile(r"(?P<pid>\d+) +(?P<text>.*)")
+
+
+def _strace(command: list[str], directory: Path) -> list[tuple[int, str]]:
+    """(tid, text) of each line, halves of interrupted lines joined."""
+    output = directory.parent / "strace"
+    line = ["strace", "-f", "-s", "32", "-o", output, "--", *command]
+    subprocess.run(line, cwd=directory, env=tracer.environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=tracer.PATIENCE)
+    waiting: dict[str, str] = {}
+    found = []
+    for raw in output.read_text().splitlines():
+        if match := _UNFINISHED.fullmatch(raw):
+            waiting[match["pid"]] = match["text"].rstrip(" ")
+        elif match := _RESUMED.fullmatch(raw):
+            head = waiting.pop(match["pid"])
+            found.append((int(match["pid"]), head + (" " if head.endswith(",") else "") + match["text"].lstrip(" ")))
+        elif match := _WHOLE.fullmatch(raw):
+            found.append((int(match["pid"]), match["text"]))
+    return found
+
+
+def _isotrace(command: list[str], directory: Path) -> list[tuple[int, str]]:
+    run = tracer.log("--string-limit", 32, "--", *command, cwd=directory)
+    assert run.counts[2] == 0, run.err
+    return [(line.tid, line.text) for line in run.lines]
+
+
+# ---- what cannot be equal ------------------------------------------------------------------------------------------
+
+#: (pattern, replacement): values that differ from one run of the same program to the next.
+VOLATILE = [
+    (r"\s+= ", " = "),
+    (r"\b0x[0-9a-f]{6,16}\b", "ADDRESS"),  # where things were loaded
+    (r"\btimeout=\d+|\btv_n?u?sec=\d+|si_[us]time=\d+( /\* [\d.]+ s \*/)?", "TIME"),
+    (r'^getrandom\("[^"]*"', "getrandom(RANDOM"),
+    (r"/tmp/cc\w{6}", "/tmp/RANDOM"),  # gcc's temporary files
+    (r"^(getppid\(\)) = \d+", r"\1 = PARENT"),  # strace, or isotrace
+    (r"htons\((3[2-9]|[45]\d|6[0-5])\d{3}\)", "EPHEMERAL"),
+    (r"\[\d+ => (\d+)\]\) =", r"[\1]) ="),  # a length at entry: isotrace looks when the call returns
+    (r"/\* (at least )?\d+ entries \*/, (\d+)\) = (\d{5}|4[1-9]\d\d|[5-9]\d{3})", r"MANY, \2) = \3"),  # 4096 bytes are copied
+    (r"^(sysinfo)\(.*\)", r"\1(NOW)"),
+    (r"f_(bfree|bavail|ffree)=\d+", "FREE"),
+    (r'^(read\(\d+, )"[0-9a-f]{8,12}-[0-9a-f]{8,12} [^"]*"\.\.\.(, \d+\) = )\d+', r"\1MAPS\2SIZE"),  # /proc/self/maps
+]
+
+#: Pattern → why lines that match are compared in neither trace: what a tracer of the other kind sees, or nobody twice.
+RESIDUE = {
+    r"--- SIG(CHLD|WINCH|URG|CONT) ": "ignored signals stop a ptraced process; the kernel delivers them to nobody",
+    r"--- SIG(HUP|INT|PIPE|ALRM|TERM|USR1|USR2) ": "a deadly signal ends the group before it is delivered; only ptrace "
+    "stops there. The line +++ killed by SIG… +++ says it in both",
+    r"(poll|ppoll|select|pselect6|epoll_wait|futex|restart_syscall|sched_yield|clock_nanosleep)\(": "timing decides how often",
+    r"(wait4|rt_sigreturn|rt_sigsuspend)\(": "timing decides whether a child has ended before its parent waits",
+}
+_VOLATILE = [(re.compile(pattern), replacement) for pattern, replacement in VOLATILE]
+_RESIDUE = re.compile("|".join(RESIDUE))
+
+
+def _normalise(lines: list[tuple[int, str]]) -> Counter[str]:
+    pids = {tid for tid, _ in lines}
+    return Counter(_plain(text, pids) for _, text in lines if not _RESIDUE.match(text))
+
+
+def _plain(text: str, pids: set[int]) -> str:
+    for pattern, replacement in _VOLATILE:
+        text = pattern.sub(replacement, text)
+    return re.sub(r"\b\d{3,}\b", lambda m: "PID" if int(m[0]) in pids else m[0], text)
+
+
+# ---- the programs --------------------------------------------------------------------------------------------------
+
+PROGRAMS = {
+    "ls": ["ls", "-l", "sub"],
+    "cat": ["cat", "sub/a.txt", "missing"],
+    "tar": ["tar", "cf", "out.tar", "sub"],
+    "python3": ["/usr/bin/python3", "-c", "import os, json; print(os.listdir('sub'), os.getcwd(), json.dumps([1]))"],
+    "sh": ["sh", "-c", "echo a | cat | wc -c; (exit 3); echo $?; ls missing; cat < sub/a.txt > copy; rm copy; kill -TERM $$"],
+    "find": ["find", ".", "-name", "*.txt", "-newer", "hello.c"],
+    "grep": ["grep", "-r", "needle", "."],
+    "gcc": ["gcc", "-c", "hello.c", "-o", "hello.o"],
+    "git": ["git", "status"],
+    "curl": ["curl", "-sS", "-o", "page", "http://127.0.0.1:{port}/a.txt"],
+}
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A web server in this process, on the loopback interface."""
+    directory = tmp_path_factory.mktemp("site")
+    (directory / "a.txt").write_text("a page\n")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.0"
+
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(directory))
+
+        def log_message(self, *_):
+            pass
+
+        def date_time_string(self, timestamp=None):
+            return "Thu, 01 Jan 1970 00:00:00 GMT"
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def _populate(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    (directory / "sub").mkdir(parents=True)
+    (directory / "hello.c").write_text("int main(void) { return 0; }\n")
+    (directory / "sub" / "a.txt").write_text("needle here\n" * 3)
+    (directory / "sub" / "b.txt").write_text("hay\n")
+    (directory / "sub" / "link").symlink_to("a.txt")
+    for path in (directory / "hello.c", *(directory / "sub").iterdir()):
+        os.utime(path, (1_700_000_000, 1_700_000_000), follow_symlinks=False)
+
+
+def _commit(directory: Path) -> None:
+    when = {"GIT_AUTHOR_DATE": "1700000000 +0000", "GIT_COMMITTER_DATE": "1700000000 +0000"}
+    for line in ("init -q", "add .", "-c user.name=a -c user.email=b commit -qm x"):
+        subprocess.run(["git", *line.split()], cwd=directory, env=tracer.environment(**when), check=True)
+    os.utime(directory / ".git" / "index", (1_700_000_100, 1_700_000_100))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_real_program_looks_as_under_strace(name: str, tmp_path: Path, port: int) -> None:
+    command = [word.format(port=port) if "{port}" in word else word for word in PROGRAMS[name]]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {name}: not installed")
+    found = []
+    for trace in (_strace, _isotrace):
+        _populate(tmp_path / "w")
+        if name == "git":
+            _commit(tmp_path / "w")
+        found.append(_normalise(trace(command, tmp_path / "w")))
+    strace, isotrace = found
+    assert sum(strace.values()) > 30, "strace itself saw the program"
+    differences = [f"strace {n}x {line}" for line, n in (strace - isotrace).items()]
+    differences += [f"isotrace {n}x {line}" for line, n in (isotrace - strace).items()]
+    assert not differences, "\n".join(differences)
