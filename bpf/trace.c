@@ -40,6 +40,22 @@ BPF_ARRAY(captures, struct captures, SLOTS);
 BPF_HASH(started, u32, u64, 131072);
 #endif
 
+/*
+ * What sys_enter and sys_exit hand over. With PERF_TRACEPOINTS the programs are attached to the trace events raw_syscalls:sys_enter and sys_exit,
+ * which run with preemption disabled also where raw tracepoints do not; the registers are found through the task (helper since 5.15).
+ */
+#if defined(PERF_TRACEPOINTS)
+struct call_context { u64 common; s64 number; s64 result; };
+#define REGISTERS(ctx) ((u64)bpf_task_pt_regs((void *)bpf_get_current_task_btf()))
+#define NUMBER(ctx) ((ctx)->number)
+#define RESULT(ctx) ((ctx)->result)
+#else
+#define call_context bpf_raw_tracepoint_args
+#define REGISTERS(ctx) ((ctx)->args[0])
+#define NUMBER(ctx) ((ctx)->args[1])
+#define RESULT(ctx) ((ctx)->args[1])
+#endif
+
 struct registers {
 	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
 };
@@ -51,13 +67,16 @@ struct scratch {
 	char slack[STRING_MAX - sizeof(struct event) - sizeof(u64)];
 	u32 sent;		/* bytes since the reader was last woken */
 };
-BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
+/*
+ * Each attached program has a record of its own, shared with those that it tail-calls: where tracepoints can be preempted, another program may run
+ * on this CPU meanwhile, but never the same one.
+ */
+enum owner { AT_EXIT, AT_ENTER, AT_TASK_EXEC, AT_TASK_EXIT, AT_SIGNAL, OWNERS };
+BPF_PERCPU_ARRAY(scratches, struct scratch, OWNERS);
 
-static __always_inline struct scratch *get_scratch(void)
+static __always_inline struct scratch *get_scratch(u32 owner)
 {
-	u32 zero = 0;
-
-	return scratches.lookup(&zero);
+	return scratches.lookup(&owner);
 }
 
 static __always_inline u8 abi_of(u64 task, s64 number)
@@ -335,19 +354,19 @@ static __always_inline int failed(struct event *event)
 }
 
 /* The record of the call that ends here, without captures; NULL never happens, but the verifier cannot know. */
-static __always_inline struct scratch *returned(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline struct scratch *returned(struct call_context *ctx)
 {
-	struct scratch *scratch = get_scratch();
+	struct scratch *scratch = get_scratch(AT_EXIT);
 
 	if (scratch) {
-		complete(&scratch->event, ctx->args[0], ctx->args[1]);
+		complete(&scratch->event, REGISTERS(ctx), RESULT(ctx));
 		set_duration(&scratch->event);
 	}
 	return scratch;
 }
 
 /* Registers only. */
-int exit_plain(struct bpf_raw_tracepoint_args *ctx)
+int exit_plain(struct call_context *ctx)
 {
 	struct scratch *scratch = returned(ctx);
 
@@ -356,7 +375,7 @@ int exit_plain(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-static __always_inline int memory_record(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int memory_record(struct call_context *ctx)
 {
 	struct scratch *scratch = returned(ctx);
 	struct captures *plan;
@@ -390,20 +409,20 @@ static __always_inline int memory_record(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /* Strings, buffers, structs and socket addresses, as `captures` says for the slot. */
-int exit_memory(struct bpf_raw_tracepoint_args *ctx)
+int exit_memory(struct call_context *ctx)
 {
 	return memory_record(ctx);
 }
 
 /* fork, vfork, clone, clone3: the new task returns as well, with 0, from a call that it did not make. */
-int exit_fork(struct bpf_raw_tracepoint_args *ctx)
+int exit_fork(struct call_context *ctx)
 {
-	if (ctx->args[1] == 0)
+	if (RESULT(ctx) == 0)
 		return 0;
 	return memory_record(ctx);
 }
 
-static __always_inline int vector_record(struct bpf_raw_tracepoint_args *ctx, int compat)
+static __always_inline int vector_record(struct call_context *ctx, int compat)
 {
 	struct scratch *scratch = returned(ctx);
 	struct captures *plan;
@@ -434,18 +453,18 @@ static __always_inline int vector_record(struct bpf_raw_tracepoint_args *ctx, in
 }
 
 /* readv, writev, sendmsg, recvmsg and their kin. */
-int exit_vector(struct bpf_raw_tracepoint_args *ctx)
+int exit_vector(struct call_context *ctx)
 {
 	return vector_record(ctx, 0);
 }
 
-int exit_vector32(struct bpf_raw_tracepoint_args *ctx)
+int exit_vector32(struct call_context *ctx)
 {
 	return vector_record(ctx, 1);
 }
 
 /* sendmmsg and recvmmsg: the first messages. A mmsghdr is a msghdr and the bytes that were sent or received. */
-static __always_inline int messages_record(struct bpf_raw_tracepoint_args *ctx, int compat)
+static __always_inline int messages_record(struct call_context *ctx, int compat)
 {
 	u32 header = compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr);
 	u32 size = compat ? header + 4 : header + 8, total, slot;
@@ -478,12 +497,12 @@ static __always_inline int messages_record(struct bpf_raw_tracepoint_args *ctx, 
 	return 0;
 }
 
-int exit_messages(struct bpf_raw_tracepoint_args *ctx)
+int exit_messages(struct call_context *ctx)
 {
 	return messages_record(ctx, 0);
 }
 
-int exit_messages32(struct bpf_raw_tracepoint_args *ctx)
+int exit_messages32(struct call_context *ctx)
 {
 	return messages_record(ctx, 1);
 }
@@ -550,7 +569,7 @@ static __always_inline void capture_exec(struct scratch *scratch)
 	count_envp(scratch, at + 2, event->args[at + 2]);
 }
 
-int exit_exec(struct bpf_raw_tracepoint_args *ctx)
+int exit_exec(struct call_context *ctx)
 {
 	struct scratch *scratch = returned(ctx);
 	struct event *event;
@@ -564,7 +583,7 @@ int exit_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (failed(event)) {
 		capture_exec(scratch);
 	} else {
-		read_kernel(&sp, sizeof(sp), (void *)(ctx->args[0] + offsetof(struct registers, sp)));
+		read_kernel(&sp, sizeof(sp), (void *)(REGISTERS(ctx) + offsetof(struct registers, sp)));
 		width = abi_of(event->args[5], 0) == ABI_I386 ? 4 : 8;
 		capture_argv(scratch, (path_arg(event) & 1) + 1, sp + width, width);
 	}
@@ -583,13 +602,13 @@ static __always_inline void send_extra(struct scratch *scratch, u32 which)
 		(*value)++;
 }
 
-int enter_exec(struct bpf_raw_tracepoint_args *ctx)
+int enter_exec(struct call_context *ctx)
 {
-	struct scratch *scratch = get_scratch();
+	struct scratch *scratch = get_scratch(AT_ENTER);
 
 	if (!scratch)
 		return 0;
-	complete(&scratch->event, ctx->args[0], 0);
+	complete(&scratch->event, REGISTERS(ctx), 0);
 	scratch->event.kind = KIND_EXEC_ENTER;
 	scratch->event.args[5] = bpf_get_current_task();
 	capture_exec(scratch);
@@ -600,27 +619,27 @@ int enter_exec(struct bpf_raw_tracepoint_args *ctx)
 /* ---- calls that are recorded at enter -------------------------------------------------------------------------------- */
 
 /* exit and exit_group never return; call number -1 is indistinguishable at exit from a finished rt_sigreturn. */
-int enter_plain(struct bpf_raw_tracepoint_args *ctx)
+int enter_plain(struct call_context *ctx)
 {
-	struct scratch *scratch = get_scratch();
+	struct scratch *scratch = get_scratch(AT_ENTER);
 
 	if (!scratch)
 		return 0;
-	complete(&scratch->event, ctx->args[0], scratch->event.number == (u32)-1 ? -ENOSYS : 0);
+	complete(&scratch->event, REGISTERS(ctx), scratch->event.number == (u32)-1 ? -ENOSYS : 0);
 	finish(scratch);
 	return 0;
 }
 
 /* The result of a sigreturn is the register that it restores: that and the mask lie in the frame at sp. */
-static __always_inline int sigreturn_record(struct bpf_raw_tracepoint_args *ctx, u32 result_at, u32 mask_at, u32 width)
+static __always_inline int sigreturn_record(struct call_context *ctx, u32 result_at, u32 mask_at, u32 width)
 {
-	struct scratch *scratch = get_scratch();
+	struct scratch *scratch = get_scratch(AT_ENTER);
 	u64 frame = 0, result = 0;
 
 	if (!scratch)
 		return 0;
-	complete(&scratch->event, ctx->args[0], 0);
-	read_kernel(&frame, sizeof(frame), (void *)(ctx->args[0] + offsetof(struct registers, sp)));
+	complete(&scratch->event, REGISTERS(ctx), 0);
+	read_kernel(&frame, sizeof(frame), (void *)(REGISTERS(ctx) + offsetof(struct registers, sp)));
 	read_user(&result, width, (void *)(frame + result_at));
 	scratch->event.result = width == 4 ? (s32)result : result;
 	capture_bytes(scratch, 0, PART_SELF, frame + mask_at, width, width);
@@ -628,17 +647,17 @@ static __always_inline int sigreturn_record(struct bpf_raw_tracepoint_args *ctx,
 	return 0;
 }
 
-int enter_sigreturn(struct bpf_raw_tracepoint_args *ctx)
+int enter_sigreturn(struct call_context *ctx)
 {
 	return sigreturn_record(ctx, UCONTEXT_AX, UCONTEXT_MASK, 8);
 }
 
-int enter_rt_sigreturn32(struct bpf_raw_tracepoint_args *ctx)
+int enter_rt_sigreturn32(struct call_context *ctx)
 {
 	return sigreturn_record(ctx, RT_FRAME32_AX, RT_FRAME32_MASK, 4);
 }
 
-int enter_sigreturn32(struct bpf_raw_tracepoint_args *ctx)
+int enter_sigreturn32(struct call_context *ctx)
 {
 	return sigreturn_record(ctx, FRAME32_AX, FRAME32_MASK, 4);
 }
@@ -684,7 +703,7 @@ static __always_inline void recall_exec(u64 task, u8 *abi, s64 *number)
 	executing.delete(&task);
 }
 
-int on_exit(struct bpf_raw_tracepoint_args *ctx)
+int on_exit(struct call_context *ctx)
 {
 	struct scratch *scratch;
 	struct who who;
@@ -694,13 +713,13 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!is_watched(&who))
 		return 0;
-	number = read_u64(ctx->args[0] + offsetof(struct registers, orig_ax));
+	number = read_u64(REGISTERS(ctx) + offsetof(struct registers, orig_ax));
 	abi = abi_of(who.task, number);
 	if ((s32)number == -1)
 		return 0;
 	recall_exec(who.task, &abi, &number);
 	slot = slot_of(abi, number);
-	scratch = get_scratch();
+	scratch = get_scratch(AT_EXIT);
 	if (!scratch)
 		return 0;
 	begin(&scratch->event, &who, abi, number, slot);
@@ -730,11 +749,11 @@ static __always_inline int maybe_special(s64 number)
 	return number & X32_BIT ? 1 : 0;
 }
 
-int on_enter(struct bpf_raw_tracepoint_args *ctx)
+int on_enter(struct call_context *ctx)
 {
 	struct scratch *scratch;
 	struct who who;
-	s64 number = (s32)ctx->args[1];
+	s64 number = (s32)NUMBER(ctx);
 	u32 slot;
 	u8 abi;
 
@@ -754,7 +773,7 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 #endif
 	remember_exec(who.task, abi, number);
 	slot = slot_of(abi, number);
-	scratch = get_scratch();
+	scratch = get_scratch(AT_ENTER);
 	if (!scratch || ((slot & SLOT_UNKNOWN) == SLOT_UNKNOWN && number != -1))
 		return 0;
 	begin(&scratch->event, &who, abi, number, slot);
@@ -763,9 +782,9 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /* A record about the current task that is not a call. */
-static __always_inline struct scratch *note(struct who *who, u8 kind, s64 result)
+static __always_inline struct scratch *note(u32 owner, struct who *who, u8 kind, s64 result)
 {
-	struct scratch *scratch = get_scratch();
+	struct scratch *scratch = get_scratch(owner);
 	struct event *event;
 
 	if (!scratch)
@@ -789,7 +808,7 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (!is_watched(&who))
 		return 0;
 	file = read_u64(ctx->args[2] + OFF_BPRM_FILENAME);
-	scratch = note(&who, KIND_EXEC_NAME, file != read_u64(ctx->args[2] + OFF_BPRM_INTERP));
+	scratch = note(AT_TASK_EXEC, &who, KIND_EXEC_NAME, file != read_u64(ctx->args[2] + OFF_BPRM_INTERP));
 	if (!scratch)
 		return 0;
 	scratch->event.args[5] = who.task;
@@ -809,7 +828,7 @@ int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!is_watched(&who))
 		return 0;
-	scratch = note(&who, KIND_TASK_EXIT, read_u32(who.task + OFF_EXIT_CODE));
+	scratch = note(AT_TASK_EXIT, &who, KIND_TASK_EXIT, read_u32(who.task + OFF_EXIT_CODE));
 	if (scratch)
 		send_extra(scratch, TALLY_EXTRAS_LOST);
 #if defined(MEASURE_TIME)
@@ -830,7 +849,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	/* No siginfo: not a signal, but the end of a thread whose group exits or is killed (SEND_SIG_NOINFO in get_signal). */
 	if (!ctx->args[1] || !is_watched(&who))
 		return 0;
-	scratch = note(&who, KIND_SIGNAL, (s32)ctx->args[0]);
+	scratch = note(AT_SIGNAL, &who, KIND_SIGNAL, (s32)ctx->args[0]);
 	if (!scratch)
 		return 0;
 	blob = new_blob(scratch, 0, PART_SELF, SIGINFO);
@@ -864,9 +883,9 @@ static __always_inline void remember_birth(u32 parent, u32 child)
 		not_followed(born.update(&child, &parent));
 }
 
-int on_fork(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int follow(u64 task)
 {
-	u32 child = read_u32(ctx->args[1] + OFF_TGID);
+	u32 child = read_u32(task + OFF_TGID);
 	u32 active = MEMBER_ACTIVE;
 	struct who who;
 	int watched = is_watched(&who);
@@ -883,6 +902,17 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 #endif
 	remember_birth(who.pid, child);
 	return 0;
+}
+
+int on_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	return follow(ctx->args[1]);
+}
+
+/* A kprobe on wake_up_new_task(): called by the parent before the child runs, where tracepoints can be preempted. */
+int on_new_task(struct registers *ctx)
+{
+	return follow(ctx->di);
 }
 
 /* A thread group leaves the maps when its leader is freed: after every thread of it has ended. */

@@ -41,6 +41,32 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What the kernel is.
+
+    ``offsets`` of structure members by constant name (kernel.btf.constants); whether a program on a raw tracepoint can be
+    preempted (kernel.preemption); whether perf offers kprobes.
+    """
+
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    preemptible: bool = False
+    kprobes: bool = False
+
+
+#: How a program is attached → its type, as an attribute of bcc.BPF.
+TYPES = {"raw_tracepoint": "RAW_TRACEPOINT", "trace_event": "TRACEPOINT", "kprobe": "KPROBE"}
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """``program`` runs at ``where``; ``how`` is a key of TYPES."""
+
+    how: str
+    where: str
+    program: str
+
+
+@dataclass(frozen=True)
 class Slot:
     """What one call slot holds: programs for sys_exit and sys_enter, and what to copy."""
 
@@ -56,16 +82,17 @@ class Plan:
     target: Target
     constants: tuple[str, ...]
     slots: Mapping[int, Slot]
-    attach: Mapping[str, str]
+    attach: tuple[Attachment, ...]
     ring_bytes: int
     calls: Mapping[int, Syscall] = field(default_factory=dict)
 
     @property
-    def programs(self) -> tuple[str, ...]:
-        """Every program to load: those attached to tracepoints and those that slots name."""
+    def programs(self) -> dict[str, str]:
+        """Every program to load, with its type: those to attach, and those that slots name, which are of on_exit's type."""
+        found = {attachment.program: TYPES[attachment.how] for attachment in self.attach}
         named = {slot.exit for slot in self.slots.values()}
         named |= {slot.enter for slot in self.slots.values() if slot.enter}
-        return (*self.attach.values(), *sorted(named))
+        return found | dict.fromkeys(sorted(named), found["on_exit"])
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -123,17 +150,30 @@ def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot
     return chosen
 
 
-def attachments(options: Options) -> dict[str, str]:
-    """Raw tracepoint → program, in the order to attach them: first what keeps the maps of descent."""
-    found = {"sched_process_fork": "on_fork", "sched_process_free": "on_free"} if options.target.descends else {}
-    found |= {"sched_process_exec": "on_task_exec", "sched_process_exit": "on_task_exit"}
+def _descent(facts: Facts) -> tuple[Attachment, ...]:
+    """What keeps the maps of descent. A birth must not be missed: a kprobe is not preempted where a tracepoint is."""
+    leave = Attachment("raw_tracepoint", "sched_process_free", "on_free")
+    if facts.preemptible and facts.kprobes:
+        return (Attachment("kprobe", "wake_up_new_task", "on_new_task"), leave)
+    return (Attachment("raw_tracepoint", "sched_process_fork", "on_fork"), leave)
+
+
+def attachments(options: Options, facts: Facts) -> tuple[Attachment, ...]:
+    """What is attached, in order: first what keeps the maps of descent."""
+    found = [*_descent(facts)] if options.target.descends else []
+    found += [
+        Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
+        Attachment("raw_tracepoint", "sched_process_exit", "on_task_exit"),
+    ]
     if options.notices:
-        found["signal_deliver"] = "on_signal"
-    return found | {"sys_enter": "on_enter", "sys_exit": "on_exit"}
+        found.append(Attachment("raw_tracepoint", "signal_deliver", "on_signal"))
+    how, prefix = ("trace_event", "raw_syscalls/") if facts.preemptible else ("raw_tracepoint", "")
+    found += [Attachment(how, f"{prefix}sys_{side}", f"on_{side}") for side in ("enter", "exit")]
+    return tuple(found)
 
 
-def make(options: Options, kernel: Mapping[str, int], filters: Sequence[str]) -> Plan:
-    """The plan. ``kernel`` holds the offsets of ``kernel.btf.constants``, ``filters`` the target as ``-D`` constants.
+def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
+    """The plan. ``filters`` is the target as ``-D`` constants.
 
     Raises ``UsageError`` for a limit that is out of range.
     """
@@ -142,10 +182,12 @@ def make(options: Options, kernel: Mapping[str, int], filters: Sequence[str]) ->
     size = options.ring_bytes
     if not MIN_RING <= size <= MAX_RING or size & (size - 1):
         raise UsageError(f"--ring {size} is no power of two from 64k to 1g", "the default is 16m")
-    constants = [f"{name}={value}" for name, value in kernel.items()]
+    constants = [f"{name}={value}" for name, value in facts.offsets.items()]
     constants += [f"RING_PAGES={size // _PAGE}", f"WATERMARK={size // 8}"]
     constants += [f"STRING_LIMIT={options.string_limit}", *filters]
     if options.durations:
         constants.append("MEASURE_TIME")
+    if facts.preemptible:
+        constants.append("PERF_TRACEPOINTS")
     slots = slots_for(options.calls, options.string_limit)
-    return Plan(options.target, tuple(constants), slots, attachments(options), size, all_calls())
+    return Plan(options.target, tuple(constants), slots, attachments(options, facts), size, all_calls())

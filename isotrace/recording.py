@@ -13,9 +13,9 @@ from isotrace.backends.tracepoint import Tracepoints
 from isotrace.catalog.model import Syscall
 from isotrace.errors import IsotraceError
 from isotrace.interrupts import Interrupts
-from isotrace.kernel import btf
+from isotrace.kernel import btf, perf, preemption
 from isotrace.launch import Command
-from isotrace.plan import Options, Plan
+from isotrace.plan import Facts, Options, Plan
 from isotrace.session import Session
 from isotrace.sinks import Null, Sink
 from isotrace.sinks.output import Output
@@ -50,7 +50,7 @@ def run(
     """Trace until the target, the time or the user's patience ends; returns the exit status. Raises ``IsotraceError``."""
     options = Options(target, calls, choices.string_limit, choices.ring, choices.durations, not choices.quiet)
     try:
-        plan = planning.make(options, btf.constants(), target.defines())
+        plan = planning.make(options, facts(), target.defines())
         backend = Tracepoints(plan, loader)
         interrupts = Interrupts(command.send if command else None)
         sink = make_sink(choices, output, plan.calls)
@@ -65,6 +65,11 @@ def run(
     ending = Ending(target, backend, interrupts, command, choices.seconds)
     session = Session(plan, backend, sink, ending.reason, lambda: members(target, backend.pids()), choices.failed)
     return _finish(session, ending, plan, choices)
+
+
+def facts() -> Facts:
+    """What this kernel is. Raises ``KernelError``."""
+    return Facts(btf.constants(), preemption.tracepoints_preemptible(), perf.has_kprobes())
 
 
 def _finish(session: Session, ending: Ending, plan: Plan, choices: Choices) -> int:

@@ -11,7 +11,7 @@ from isotrace.errors import KernelError
 def test_without_bcc_the_package_is_named(monkeypatch):
     monkeypatch.setattr(loader, "_SYSTEM_PACKAGES", ())
     child = loader.Loader()
-    child.start("trace.c", [], ["on_exit"], [])
+    child.start("trace.c", [], {"on_exit": "RAW_TRACEPOINT"}, [])
     with pytest.raises(KernelError) as error:
         child.result()
     assert "BCC" in error.value.message

@@ -10,7 +10,7 @@ from isotrace import captures, events, plan
 from isotrace.captures import BYTES, IOVEC, RESULT, STRING, captures_of
 from isotrace.catalog import by_name
 from isotrace.errors import UsageError
-from isotrace.plan import Options, Slot, make, slot_of, slots_for
+from isotrace.plan import Facts, Options, Slot, make, slot_of, slots_for
 from isotrace.target import Target, descendants
 
 X86 = by_name("x86_64")
@@ -18,7 +18,7 @@ I386 = by_name("i386")
 
 
 def planned(**options):
-    return make(Options(Target(pid=1), **options), {"OFF_TGID": 12}, ["FILTER_PID=1"])
+    return make(Options(Target(pid=1), **options), Facts({"OFF_TGID": 12}), ["FILTER_PID=1"])
 
 
 def test_every_number_has_a_slot_when_every_call_is_asked_for():
@@ -62,14 +62,22 @@ def test_the_program_that_serves_a_call(name, exit_program, enter_program):
 def test_a_plan_names_every_program_and_map_it_uses():
     made = planned()
     assert {"on_enter", "on_exit", *plan.EXIT_PROGRAMS, *plan.ENTER_PROGRAMS} <= set(made.programs)
-    assert len(set(made.programs)) == len(made.programs)
+    assert set(made.programs.values()) == {"RAW_TRACEPOINT"}
     assert "tree" not in made.maps
 
 
 def test_descent_is_attached_first():
-    made = make(Options(Target(tree=5)), {}, [])
-    assert list(made.attach)[:2] == ["sched_process_fork", "sched_process_free"]
+    made = make(Options(Target(tree=5)), Facts(), [])
+    assert [a.where for a in made.attach][:2] == ["sched_process_fork", "sched_process_free"]
     assert {"tree", "born", "seeding"} <= set(made.maps)
+
+
+def test_where_tracepoints_can_be_preempted_perf_events_are_used():
+    made = make(Options(Target(tree=5)), Facts(preemptible=True, kprobes=True), [])
+    how = {attachment.program: attachment.how for attachment in made.attach}
+    assert (how["on_exit"], how["on_enter"], how["on_new_task"]) == ("trace_event", "trace_event", "kprobe")
+    assert made.programs["exit_plain"] == made.programs["on_exit"] == "TRACEPOINT"
+    assert "PERF_TRACEPOINTS" in made.constants
 
 
 def test_constants_carry_target_offsets_and_sizes():

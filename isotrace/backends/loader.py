@@ -115,10 +115,13 @@ class Loader:
             _serve(theirs, self._messages.fileno())
         theirs.close()
 
-    def start(self, source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]) -> None:
-        """Compile ``bpf/SOURCE`` with ``-D`` each of ``constants``; ``result`` waits for it."""
+    def start(self, source: str, constants: Sequence[str], programs: Mapping[str, str], maps: Sequence[str]) -> None:
+        """Compile ``bpf/SOURCE`` with ``-D`` each of ``constants``; ``result`` waits for it.
+
+        ``programs`` are functions of the source with their types, as ``bcc.BPF`` names them: RAW_TRACEPOINT, KPROBE, …
+        """
         self._wanted, self._programs = [*programs, *maps], len(programs)
-        request = {"source": source, "constants": [*constants], "programs": [*programs], "maps": [*maps]}
+        request = {"source": source, "constants": [*constants], "programs": dict(programs), "maps": [*maps]}
         self._socket.sendall(json.dumps(request).encode())
         self._socket.shutdown(socket.SHUT_WR)
 
@@ -183,7 +186,7 @@ def _say(answer: socket.socket, kind: str, message: str, hint: str) -> None:
 
 
 def _load(
-    bcc: Any, source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]
+    bcc: Any, source: str, constants: Sequence[str], programs: Mapping[str, str], maps: Sequence[str]
 ) -> list[int]:
     # Until 5.11 (commit 80ee81e0403c) map memory counts against RLIMIT_MEMLOCK.
     with contextlib.suppress(ValueError, OSError):
@@ -191,5 +194,5 @@ def _load(
     os.environ["BCC_KERNEL_SOURCE"] = str(SOURCES / "include")
     flags = [f"-D{constant}" for constant in constants]
     module = bcc.BPF(text=expand(source).encode(), cflags=[*flags, "-Wno-unused-function"])
-    fds = [module.load_func(name.encode(), bcc.BPF.RAW_TRACEPOINT).fd for name in programs]
+    fds = [module.load_func(name.encode(), getattr(bcc.BPF, kind)).fd for name, kind in programs.items()]
     return fds + [bcc.lib.bpf_table_fd(module.module, name.encode()) for name in maps]

@@ -12,12 +12,19 @@ from isotrace.backends import Counters
 from isotrace.backends.loader import Loaded, Loader
 from isotrace.errors import KernelError
 from isotrace.events import Batch
-from isotrace.kernel import bpf
+from isotrace.kernel import bpf, perf
 from isotrace.plan import Plan
 from isotrace.ring import Ring
 
 _MEMBER_ARMED, _MEMBER_ACTIVE = 1, 2  # bpf/filter.h
 _TALLY_NOT_FOLLOWED, _TALLY_EXTRAS_LOST = 0, 1  # bpf/event.h
+
+
+_ATTACH = {
+    "raw_tracepoint": bpf.raw_tracepoint_open,
+    "trace_event": perf.attach_trace_event,
+    "kprobe": perf.attach_kprobe,
+}
 
 
 def _u32(value: int) -> bytes:
@@ -65,13 +72,13 @@ class Tracepoints:
     def _attach(self) -> None:
         if "seeding" in self._loaded.maps:
             bpf.map_update(self._loaded.maps["seeding"], _u32(0), _u32(1))
-        for tracepoint, program in self._plan.attach.items():
+        for attachment in self._plan.attach:
+            program = self._loaded.programs[attachment.program]
             try:
-                self._links.append(bpf.raw_tracepoint_open(tracepoint, self._loaded.programs[program]))
+                self._links.append(_ATTACH[attachment.how](attachment.where, program))
             except OSError as error:
-                raise KernelError(
-                    f"cannot attach to the tracepoint {tracepoint}: {error.strerror}", "see: isotrace doctor"
-                ) from None
+                what = f"{attachment.how.replace('_', ' ')} {attachment.where}"
+                raise KernelError(f"cannot attach to the {what}: {error.strerror}", "see: isotrace doctor") from None
 
     # ---- descent: attached first, then filled from /proc until a round finds nothing new --------------------------
 
@@ -137,17 +144,22 @@ class Tracepoints:
         raw = bpf.map_lookup(self._loaded.maps[name], _u32(index), 8 * bpf.possible_cpus())
         return sum(struct.unpack(f"={bpf.possible_cpus()}Q", raw)) if raw else 0
 
+    def _missed(self, program: str) -> int:
+        """How often the kernel passed the program over: see kernel/preemption.py."""
+        fd = self._loaded.programs.get(program)
+        return bpf.recursion_misses(fd) if fd is not None else 0
+
     def counters(self) -> Counters:
         """The counts over all CPUs."""
         if not self._loaded.maps:
             return Counters()
-        attached = [self._loaded.programs[name] for name in ("on_exit", "on_enter")]
+        births = sum(self._missed(name) for name in ("on_fork", "on_new_task"))
         return Counters(
             seen={slot: total for slot in self._plan.slots if (total := self._sum("seen", slot))},
             lost={slot: total for slot in self._plan.slots if (total := self._sum("lost", slot))},
             extras_lost=self._sum("tally", _TALLY_EXTRAS_LOST),
-            not_followed=self._sum("tally", _TALLY_NOT_FOLLOWED),
-            missed=sum(bpf.recursion_misses(fd) for fd in attached),
+            not_followed=self._sum("tally", _TALLY_NOT_FOLLOWED) + births,
+            missed=self._missed("on_exit") + self._missed("on_enter"),
         )
 
     def close(self) -> None:

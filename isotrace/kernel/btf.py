@@ -18,7 +18,7 @@ from isotrace.errors import KernelError
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
-KIND_STRUCT, KIND_FUNC = 4, 12
+KIND_STRUCT, KIND_FUNC, KIND_VAR = 4, 12, 14
 
 # What follows the three words of a type, by kind: (words, words for each of vlen).
 _TRAILERS = {

@@ -1,0 +1,86 @@
+"""Attaching BPF programs through perf events: trace events and kprobes.
+
+What a perf event runs is run with preemption disabled, also where raw tracepoints are not (kernel/preemption.py). Closing
+the descriptor detaches. Every function raises ``OSError``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+_SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+_SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
+_FSCONFIG_CMD_CREATE = 6
+_TYPE_TRACEPOINT = 2
+_IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
+_FLAG_FD_CLOEXEC = 8
+_KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
+_TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def _open(kind: int, config: int, config1: int, program: int) -> int:
+    """An event on all tasks that runs ``program``. Size 112 is PERF_ATTR_SIZE_VER5: any kernel with BPF knows it."""
+    head = struct.pack("=IIQQQQQIIQQ", kind, 112, config, 1, 0, 0, 0, 0, 0, config1, 0)
+    attr = ctypes.create_string_buffer(head.ljust(112, b"\0"), 112)
+    number = _SYS_PERF_EVENT_OPEN[os.uname().machine]
+    fd = _checked(_libc.syscall(number, attr, -1, 0, -1, _FLAG_FD_CLOEXEC))
+    try:
+        fcntl.ioctl(fd, _IOC_SET_BPF, program)
+        fcntl.ioctl(fd, _IOC_ENABLE, 0)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _tracefs() -> tuple[int, bool]:
+    """A descriptor of tracefs' root; where it is not mounted, of a mount that no path leads to."""
+    for path in _TRACEFS:
+        if (path / "events").is_dir():
+            return os.open(path, os.O_PATH | os.O_CLOEXEC), True
+    context = _checked(_libc.syscall(_SYS_FSOPEN, b"tracefs", 1))
+    try:
+        _checked(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0))
+        return _checked(_libc.syscall(_SYS_FSMOUNT, context, 1, 0)), False
+    finally:
+        os.close(context)
+
+
+def trace_event_id(name: str) -> int:
+    """The number of a trace event such as ``raw_syscalls/sys_exit``."""
+    root, _mounted = _tracefs()
+    try:
+        fd = os.open(f"events/{name}/id", os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)
+        with os.fdopen(fd) as file:
+            return int(file.read())
+    finally:
+        os.close(root)
+
+
+def attach_trace_event(name: str, program: int) -> int:
+    """Run ``program`` (of type TRACEPOINT) at the event ``name``."""
+    return _open(_TYPE_TRACEPOINT, trace_event_id(name), 0, program)
+
+
+def has_kprobes() -> bool:
+    """Whether perf offers kprobes."""
+    return _KPROBE_TYPE.exists()
+
+
+def attach_kprobe(function: str, program: int) -> int:
+    """Run ``program`` (of type KPROBE) where the kernel function ``function`` begins."""
+    name = ctypes.create_string_buffer(function.encode())
+    return _open(int(_KPROBE_TYPE.read_text()), 0, ctypes.addressof(name), program)
