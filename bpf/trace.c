@@ -14,7 +14,7 @@
 
 #define TS_COMPAT 0x0002
 #define X32_BIT 0x40000000
-#define MEMORY 28672		/* bytes of captures that a record can hold */
+#define MEMORY 28416		/* bytes of captures that a record can hold */
 #define STRING_MAX 4096
 #define IOVECS 8
 #define MESSAGES 4
@@ -60,12 +60,23 @@ struct registers {
 	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
 };
 
+struct user_iovec { u64 base, size; };
+struct user_msghdr { u64 name; u32 name_size, pad; u64 iov, iov_count, control, control_size; u32 flags, pad2; };
+struct compat_iovec { u32 base, size; };
+struct compat_msghdr { u32 name, name_size, iov, iov_count, control, control_size, flags; };
+
 /* One record under construction. The slack at the end lets a bounded copy start anywhere below MEMORY. */
 struct scratch {
 	struct event event;
 	char memory[MEMORY];
 	char slack[STRING_MAX - sizeof(struct event) - sizeof(u64)];
 	u32 sent;		/* bytes since the reader was last woken */
+	/* What loops work on. On the stack the verifier would follow every value that it can have, through every turn. */
+	struct user_iovec iov;
+	struct compat_iovec iov32;
+	struct user_msghdr msg;
+	struct compat_msghdr msg32;
+	u64 total, iov_at, iov_count, msg_at, msg_count;
 };
 /*
  * Each attached program has a record of its own, shared with those that it tail-calls: where tracepoints can be preempted, another program may run
@@ -251,70 +262,68 @@ static __always_inline u64 length_of(struct event *event, u8 how)
 	return value;
 }
 
-struct user_iovec { u64 base, size; };
-struct user_msghdr { u64 name; u32 name_size, pad; u64 iov, iov_count, control, control_size; u32 flags, pad2; };
-struct compat_iovec { u32 base, size; };
-struct compat_msghdr { u32 name, name_size, iov, iov_count, control, control_size, flags; };
-
-static __always_inline long read_iovec(struct user_iovec *iov, u64 address, u32 index, int compat)
+static __always_inline long read_iovec(struct scratch *scratch, u64 address, u32 index, int compat)
 {
-	struct compat_iovec narrow = {};
+	struct compat_iovec *narrow = &scratch->iov32;
+	struct user_iovec *iov = &scratch->iov;
 	long error;
 
 	if (!compat)
 		return read_user(iov, sizeof(*iov), (void *)(address + index * sizeof(*iov)));
-	error = read_user(&narrow, sizeof(narrow), (void *)(address + index * sizeof(narrow)));
-	iov->base = narrow.base;
-	iov->size = narrow.size;
+	error = read_user(narrow, sizeof(*narrow), (void *)(address + index * sizeof(*narrow)));
+	iov->base = narrow->base;
+	iov->size = narrow->size;
 	return error;
 }
 
-static __always_inline long read_msghdr(struct user_msghdr *msg, u64 address, int compat)
+static __always_inline long read_msghdr(struct scratch *scratch, u64 address, int compat)
 {
-	struct compat_msghdr narrow = {};
+	struct compat_msghdr *narrow = &scratch->msg32;
+	struct user_msghdr *msg = &scratch->msg;
 	long error;
 
 	if (!compat)
 		return read_user(msg, sizeof(*msg), (void *)address);
-	error = read_user(&narrow, sizeof(narrow), (void *)address);
-	msg->name = narrow.name;
-	msg->name_size = narrow.name_size;
-	msg->iov = narrow.iov;
-	msg->iov_count = narrow.iov_count;
-	msg->control = narrow.control;
-	msg->control_size = narrow.control_size;
+	error = read_user(narrow, sizeof(*narrow), (void *)address);
+	msg->name = narrow->name;
+	msg->name_size = narrow->name_size;
+	msg->iov = narrow->iov;
+	msg->iov_count = narrow->iov_count;
+	msg->control = narrow->control;
+	msg->control_size = narrow->control_size;
 	return error;
 }
 
-/* The array, then what its first elements point to: `total` bytes in all. */
-static __always_inline void capture_iovec(struct scratch *scratch, u8 arg, u64 address, u64 count, u64 total, u32 limit, int compat)
+/* The array, then what its first elements point to: scratch->total bytes in all. */
+static __always_inline void capture_iovec(struct scratch *scratch, u8 arg, u64 address, u64 count, u32 limit, int compat)
 {
 	u32 size = compat ? sizeof(struct compat_iovec) : sizeof(struct user_iovec);
-	struct user_iovec iov;
 
 	capture_bytes(scratch, arg, PART_IOV, address, count * size, IOVECS * size);
+	scratch->iov_at = address;
+	scratch->iov_count = count;
 	_Pragma("nounroll")
 	for (u32 i = 0; i < IOVECS; i++) {
-		if (i >= count || read_iovec(&iov, address, i, compat))
+		if (i >= scratch->iov_count || read_iovec(scratch, scratch->iov_at, i, compat))
 			break;
-		if (iov.size > total)
-			iov.size = total;
-		capture_bytes(scratch, arg, PART_DATA, iov.base, iov.size, limit);
-		total -= iov.size;
+		if (scratch->iov.size > scratch->total)
+			scratch->iov.size = scratch->total;
+		capture_bytes(scratch, arg, PART_DATA, scratch->iov.base, scratch->iov.size, limit);
+		scratch->total -= scratch->iov.size;
 	}
 }
 
 /* `size` is that of a msghdr, or of the mmsghdr that begins with one. */
-static __always_inline void capture_msghdr(struct scratch *scratch, u8 arg, u64 address, u32 size, u64 total, u32 limit, int compat)
+static __always_inline void capture_msghdr(struct scratch *scratch, u8 arg, u64 address, u32 size, u32 limit, int compat)
 {
-	struct user_msghdr msg;
+	struct user_msghdr *msg = &scratch->msg;
 
 	capture_bytes(scratch, arg, PART_SELF, address, size, size);
-	if (read_msghdr(&msg, address, compat))
+	if (read_msghdr(scratch, address, compat))
 		return;
-	capture_bytes(scratch, arg, PART_NAME, msg.name, msg.name_size, 128);
-	capture_bytes(scratch, arg, PART_CONTROL, msg.control, msg.control_size, 256);
-	capture_iovec(scratch, arg, msg.iov, msg.iov_count, total, limit, compat);
+	capture_bytes(scratch, arg, PART_NAME, msg->name, msg->name_size, 128);
+	capture_bytes(scratch, arg, PART_CONTROL, msg->control, msg->control_size, 256);
+	capture_iovec(scratch, arg, msg->iov, msg->iov_count, limit, compat);
 }
 
 /* ---- programs reached by tail call ----------------------------------------------------------------------------- */
@@ -428,7 +437,7 @@ static __always_inline int vector_record(struct call_context *ctx, int compat)
 	struct captures *plan;
 	struct capture *one;
 	struct event *event;
-	u64 address, total;
+	u64 address;
 	u32 slot;
 
 	if (!scratch)
@@ -440,13 +449,13 @@ static __always_inline int vector_record(struct call_context *ctx, int compat)
 		return 0;
 	one = &plan->list[0];
 	address = event->args[one->arg & 7];
-	total = one->on_success ? length_of(event, LEN_RESULT) : ~0ULL;
+	scratch->total = one->on_success ? length_of(event, LEN_RESULT) : ~0ULL;
 	if (!(one->on_success && failed(event))) {
 		if (one->op == OP_IOVEC)
-			capture_iovec(scratch, one->arg, address, length_of(event, one->length), total, one->limit, compat);
+			capture_iovec(scratch, one->arg, address, length_of(event, one->length), one->limit, compat);
 		else
 			capture_msghdr(scratch, one->arg, address, compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr),
-				       total, one->limit, compat);
+				       one->limit, compat);
 	}
 	finish(scratch);
 	return 0;
@@ -467,12 +476,11 @@ int exit_vector32(struct call_context *ctx)
 static __always_inline int messages_record(struct call_context *ctx, int compat)
 {
 	u32 header = compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr);
-	u32 size = compat ? header + 4 : header + 8, total, slot;
+	u32 size = compat ? header + 4 : header + 8, slot;
 	struct scratch *scratch = returned(ctx);
 	struct captures *plan;
 	struct capture *one;
 	struct event *event;
-	u64 address, count;
 
 	if (!scratch)
 		return 0;
@@ -482,16 +490,18 @@ static __always_inline int messages_record(struct call_context *ctx, int compat)
 	if (!plan)
 		return 0;
 	one = &plan->list[0];
-	address = event->args[one->arg & 7];
-	count = one->on_success && failed(event) ? 0 : length_of(event, one->length);
+	scratch->msg_at = event->args[one->arg & 7];
+	scratch->msg_count = one->on_success && failed(event) ? 0 : length_of(event, one->length);
 	_Pragma("nounroll")
-	for (u32 i = 0; i < MESSAGES; i++, address += size) {
-		if (i >= count)
+	for (u32 i = 0; i < MESSAGES; i++) {
+		u64 address = scratch->msg_at + i * size;
+
+		if (i >= scratch->msg_count)
 			break;
-		total = ~0U;
+		scratch->total = one->on_success ? 0 : ~0ULL;
 		if (one->on_success)
-			read_user(&total, sizeof(total), (void *)(address + header));
-		capture_msghdr(scratch, one->arg, address, size, total, one->limit, compat);
+			read_user(&scratch->total, sizeof(u32), (void *)(address + header));
+		capture_msghdr(scratch, one->arg, address, size, one->limit, compat);
 	}
 	finish(scratch);
 	return 0;

@@ -101,11 +101,13 @@ class Tracepoints:
             roots = {plan_target.tree} if plan_target.tree is not None else target.matching(plan_target)
             parents = [(process.pid, process.ppid) for process in target.processes()]
             found = target.descendants(roots | known, parents + self._births()) - {os.getpid()}
-            if found <= known:
+            # Children of members are in the map by themselves: however fast they come, this ends.
+            missing = {pid for pid in found - known - self.pids() if (target.PROC / str(pid)).exists()}
+            if not missing:
                 break
-            for pid in found - known:
+            for pid in missing:
                 self._add(name, pid, _MEMBER_ACTIVE)
-            known |= found
+            known |= missing
         bpf.map_update(self._loaded.maps["seeding"], _u32(0), _u32(0))
         self._forget_dead(name, known)
 

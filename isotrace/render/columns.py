@@ -103,7 +103,7 @@ def _memory(index: int, render: Callable[[Blob], str], ptr_on_error: bool = Fals
             else fault(address)
             if blob is not None or not (ptr_on_error and failed)
             else scalars.ptr(address)
-            for blob, address, failed in zip(rows.memory(index), rows.arg(index), rows.failed, strict=True)
+            for blob, address, failed in zip(rows.memory(index), rows.arg(index), rows.unfilled, strict=True)
         ]
 
     return column
@@ -190,7 +190,7 @@ def _vector(call: Syscall, index: int, on_success: bool) -> Render:
         return [
             scalars.ptr(address) if on_success and failed else messages.iovec(array, data, address, width)
             for array, data, address, failed in zip(
-                rows.parts(index, PART_IOV), rows.parts(index, PART_DATA), rows.arg(index), rows.failed, strict=True
+                rows.parts(index, PART_IOV), rows.parts(index, PART_DATA), rows.arg(index), rows.unfilled, strict=True
             )
         ]
 
@@ -203,7 +203,7 @@ def _message(call: Syscall, index: int, on_success: bool) -> Render:
     def column(rows: Rows) -> Column:
         return [
             scalars.ptr(address) if on_success and failed else messages.msghdr(blobs, address, width)
-            for blobs, address, failed in zip(rows.of(index), rows.arg(index), rows.failed, strict=True)
+            for blobs, address, failed in zip(rows.of(index), rows.arg(index), rows.unfilled, strict=True)
         ]
 
     return column

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from isotrace.events import CUT, FAULT, PART_SELF, Batch, Blob
+from isotrace.events import CUT, FAULT, PART_SELF, UNFINISHED, Batch, Blob
 
 Column = list[str]
 
@@ -62,6 +62,12 @@ class Rows:
     def failed(self) -> list[bool]:
         """Whether each call returned an error: -4095 to -1."""
         return [-4096 < result < 0 for result in self.results]
+
+    @cached_property
+    def unfilled(self) -> list[bool]:
+        """Whether each call did not fill what it was to fill: it failed, or it has not returned yet."""
+        unfinished = [kind == UNFINISHED for kind in self.field("kind")]
+        return [failed or waits for failed, waits in zip(self.failed, unfinished, strict=True)]
 
     @cached_property
     def blobs(self) -> list[tuple[Blob, ...]]:

@@ -90,7 +90,7 @@ class Run:
 def environment(**extra: str) -> dict[str, str]:
     """The variables for isotrace and what it starts: this checkout's package, English messages, no one's sudo."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SUDO_", "PYTEST_", "COV_"))}
-    return kept | {"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"} | extra
+    return kept | {"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONHASHSEED": "0"} | extra
 
 
 def argv(*args: object) -> list[str]:

@@ -1,0 +1,221 @@
+"""Who is watched: each way to name a target, on processes that the test starts."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import tracer
+from tracer import Run, attached, started, until
+
+Compile = Callable[..., Path]
+NOBODY = 65534
+
+
+class Shell:
+    """A bash that runs what the test types."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process, self._count = process, 0
+        self.pid = process.pid
+
+    def run(self, line: str) -> None:
+        """Type a line and wait until it has run."""
+        self._count += 1
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(f"{line}\necho done {self._count}\n")
+        self._process.stdin.flush()
+        while self._process.stdout.readline() != f"done {self._count}\n":
+            assert self._process.poll() is None, "the shell ended"
+
+
+@contextmanager
+def shell(**options: object) -> Iterator[Shell]:
+    """A new bash, with no start-up files and no job control."""
+    with started(["bash", "--norc", "--noprofile"], **options) as process:
+        yield Shell(process)
+
+
+def touched(run: Run) -> set[str]:
+    """The names below /x that a trace shows: who was seen."""
+    return set(re.findall(r'"/x/(\w+)"', run.file))
+
+
+#: What every shell of these tests does. `; :` keeps bash from replacing itself by the last command.
+WORK = "cat /x/child; bash -c 'cat /x/grandchild; :'; (bash -c 'cat /x/orphan; :' &); cd /x/itself"
+
+
+def watch(target: Callable[[Shell], list[object]], work: Callable[[Shell, Shell], None], **options: object) -> Run:
+    """Trace a target named after a first shell while this and a second one work."""
+    with shell(**options) as one, shell() as two, attached(*target(one), ready=lambda: one.run("cat /x/ready; cd /x/ready")) as live:
+        work(one, two)
+        one.run("sleep 0.2; wait")
+        return live.stop()
+
+
+def both(one: Shell, two: Shell) -> None:
+    """The same work in both, under names that tell them apart."""
+    one.run(WORK)
+    two.run(re.sub(r"/x/(\w+)", r"/x/other_\1", WORK))
+
+
+def test_ppid_logs_the_children_and_neither_siblings_nor_the_shell() -> None:
+    run = watch(lambda shell: ["--ppid", shell.pid], both)
+    assert touched(run) == {"ready", "child"}
+    assert run.status == 0
+    assert run.counts[2] == 0
+
+
+def test_ppid_with_f_logs_the_children_and_all_that_they_start() -> None:
+    assert touched(watch(lambda shell: ["-f", "--ppid", shell.pid], both)) == {"ready", "child", "grandchild", "orphan"}
+
+
+def test_pid_logs_one_process() -> None:
+    run = watch(lambda shell: ["--pid", shell.pid], both)
+    assert touched(run) == {"ready", "itself"}
+    assert {line.comm for line in run.lines} == {"bash"}
+
+
+def test_pid_with_f_logs_what_it_starts_from_now_on() -> None:
+    assert touched(watch(lambda shell: ["-f", "--pid", shell.pid], both)) == {"ready", "itself", "child", "grandchild", "orphan"}
+
+
+def test_tree_has_children_from_before_and_grandchildren_whose_parent_is_gone(tmp_path: Path) -> None:
+    waits = f"until [ -e {tmp_path}/go ]; do sleep 0.1; done"
+    with shell() as one, shell() as two:
+        one.run(f"bash -c '{waits}; cat /x/before; :' & (bash -c '{waits}; cat /x/orphan_before; :' >/dev/null &)")
+        with attached("--tree", one.pid, ready=lambda: one.run("cat /x/ready")) as live:
+            (tmp_path / "go").touch()
+            both(one, two)
+            one.run("wait; sleep 0.5")
+            run = live.stop()
+    seen = touched(run)
+    # The orphan of before was no descendant any more when isotrace came: nothing in the kernel remembers it.
+    assert seen == {"ready", "before", "itself", "child", "grandchild", "orphan"}
+
+
+def test_tree_catches_up_with_processes_that_fork_while_it_is_attached(compiled: Compile, tmp_path: Path) -> None:
+    """Four lines of processes that live a moment each: once one of a line is seen, none after it may be missing."""
+    with started([compiled("storm"), 2_000_000, 4], cwd=tmp_path) as process:
+        with attached("--calls", "getpgid", "--tree", process.pid, ready=lambda: None) as live:
+            until(lambda: len(live.text()) > 20_000, "some hundred children are seen")
+            run = live.stop()
+    numbers = sorted(int(line.args) for line in run.lines if line.name == "getpgid")
+    assert run.counts[2] == 0
+    # The last few may be under way on another processor when isotrace ends, as the first few when it begins.
+    missing = set(range(numbers[8], numbers[-8])) - set(numbers)
+    assert not missing
+
+
+def test_a_chain_of_orphans_does_not_get_away(compiled: Compile, tmp_path: Path) -> None:
+    with started([compiled("chain"), 3], cwd=tmp_path) as process:
+        with attached("--calls", "getpgid", "-f", "--comm", "chain", ready=lambda: None) as live:
+            until(lambda: len(live.text()) > 20_000, "some hundred processes are seen")
+            (tmp_path / "stop").touch()
+            until(lambda: len(list(tmp_path.glob("last.*"))) == 3, "the chains end")
+            run = live.stop()
+        assert process.poll() is None
+    for line in range(3):
+        last = int((tmp_path / f"last.{line}").read_text())
+        numbers = [int(c.args) % 1_000_000 for c in run.lines if c.name == "getpgid" and int(c.args) // 1_000_000 == line + 1]
+        assert numbers == list(range(numbers[0], last + 1))
+
+
+def test_uid_and_user_name() -> None:
+    name = pwd.getpwuid(NOBODY).pw_name
+    run = watch(lambda shell: ["--uid", name], both, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/")
+    assert touched(run) == {"ready", "child", "grandchild", "orphan", "itself"}
+    own = watch(lambda shell: ["--uid", NOBODY, "--comm", "cat"], both, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/")
+    assert touched(own) == {"ready", "child", "grandchild", "orphan"}
+    assert {line.comm for line in own.lines} == {"cat"}
+
+
+def test_conditions_combine_with_and() -> None:
+    def work(one: Shell, two: Shell) -> None:
+        one.run("cat /x/child; ls /x/listed")
+        two.run("cat /x/other")
+
+    run = watch(lambda shell: ["--ppid", shell.pid, "--comm", "cat"], work)
+    assert touched(run) == {"ready", "child"}
+
+
+def test_a_comm_is_cut_as_the_kernel_cuts_it(tmp_path: Path) -> None:
+    long = tmp_path / "a-name-of-more-than-fifteen"
+    shutil.copy(shutil.which("cat") or "", long)
+
+    def work(one: Shell, two: Shell) -> None:
+        two.run(f"{long} /x/long; cat /x/short")
+
+    with shell() as one, shell() as two:
+        with attached("--comm", long.name, ready=lambda: one.run(f"{long} /x/ready")) as live:
+            work(one, two)
+            assert touched(live.stop()) == {"ready", "long"}
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A cgroup of the test's own, with one below it."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    root = next((Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"), None)
+    if root is None:
+        pytest.skip("needs cgroup2: the unified hierarchy is not mounted")
+    path = root / f"isotrace-test-{os.getpid()}"
+    try:
+        (path / "below").mkdir(parents=True)
+    except OSError as error:
+        pytest.skip(f"needs cgroup2: cannot make {path}: {error.strerror}")
+    yield path
+    (path / "below").rmdir()
+    path.rmdir()
+
+
+def test_cgroup_with_those_below_it(cgroup: Path) -> None:
+    with shell() as one, shell() as two, shell() as outside:
+        (cgroup / "cgroup.procs").write_text(str(one.pid))
+        (cgroup / "below" / "cgroup.procs").write_text(str(two.pid))
+        with attached("--cgroup", f"/{cgroup.name}", ready=lambda: one.run("cat /x/ready")) as live:
+            one.run("cat /x/inside")
+            two.run("cat /x/below")
+            outside.run("cat /x/outside")
+            run = live.stop()
+        root = cgroup.parent / "cgroup.procs"
+        root.write_text(str(one.pid))
+        root.write_text(str(two.pid))
+    assert touched(run) == {"ready", "inside", "below"}
+
+
+def test_a_call_that_a_process_is_stuck_in_is_shown_at_attach_and_at_exit() -> None:
+    with started([sys.executable, "-c", "import os; os.read(0, 77); os.getpgid(0); os.read(0, 78)"]) as process:
+        until(lambda: Path(f"/proc/{process.pid}/syscall").read_text().startswith("0 0x0 "), "the process is in read")
+        with attached("--pid", process.pid, ready=lambda: None) as live:
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            until(lambda: "getpgid" in live.text(), "the process goes on")
+            until(lambda: Path(f"/proc/{process.pid}/syscall").read_text().startswith("0 0x0 "), "it is in read again")
+            run = live.stop()
+    texts = [line.text for line in run.lines if line.text.startswith(("read(0,", "getpgid"))]
+    assert re.fullmatch(r"read\(0, 0x[0-9a-f]+, 77 <unfinished \.\.\.>", texts[0])
+    assert re.fullmatch(r'read\(0, "go\\n", 77\) += 3', texts[1])
+    assert texts[2].startswith("getpgid(0)")
+    assert re.fullmatch(r"read\(0, 0x[0-9a-f]+, 78 <unfinished \.\.\.>", texts[3])
+    assert len(texts) == 4
+
+
+def test_a_process_that_ends_ends_the_trace() -> None:
+    with shell() as one, attached("--pid", one.pid, ready=lambda: one.run("cd /x/ready")) as live:
+        one._process.stdin.write("exit 4\n")
+        one._process.stdin.flush()
+        one._process.wait(tracer.PATIENCE)
+        run = live.wait()
+    assert run.status == 0
+    assert f"process {one.pid} ended" in run.err
+    assert run.lines[-1].text == "+++ exited with 4 +++"
