@@ -22,11 +22,12 @@ class Width:
 
 WIDE = Width(8, struct.Struct("<QQ"), struct.Struct("<QIxxxxQQQQIxxxx"))
 NARROW = Width(4, struct.Struct("<II"), struct.Struct("<IIIIIII"))
+_LENGTH = struct.Struct("<I")  # msg_len of struct mmsghdr, behind its msghdr
 
 
-def _missing(blobs: list[Blob], address: int) -> str | None:
-    """The text for an argument that has no readable capture."""
-    if blobs and blobs[0].state != FAULT:
+def _missing(blobs: Sequence[Blob], address: int, size: int = 0) -> str | None:
+    """The text for an argument that has no readable capture of at least ``size`` bytes."""
+    if blobs and blobs[0].state != FAULT and len(blobs[0].data) >= size:
         return None
     return f"{address:#x}<fault>" if blobs and address else scalars.ptr(address)
 
@@ -43,7 +44,8 @@ def iovec(array: list[Blob], data: list[Blob], address: int, width: Width = WIDE
     """An iovec array: ``array`` its one capture, ``data`` those of its elements, in order."""
     if (missing := _missing(array, address)) is not None:
         return missing
-    pairs = list(width.iovec.iter_unpack(array[0].data))
+    whole = len(array[0].data) // width.iovec.size * width.iovec.size
+    pairs = list(width.iovec.iter_unpack(array[0].data[:whole]))
     # A NULL base has no capture of its own.
     waiting = iter(data)
     texts = [_element(base, size, next(waiting, None) if base else None) for base, size in pairs]
@@ -59,7 +61,7 @@ def _part(blobs: Sequence[Blob], part: int) -> list[Blob]:
 def msghdr(blobs: Sequence[Blob], address: int, width: Width = WIDE) -> str:
     """A ``struct msghdr`` from the captures of its argument."""
     own, name, control = (_part(blobs, part) for part in (PART_SELF, PART_NAME, PART_CONTROL))
-    if (missing := _missing(own, address)) is not None:
+    if (missing := _missing(own, address, width.msghdr.size)) is not None:
         return missing
     head = width.msghdr.unpack_from(own[0].data)
     name_at, name_size, iov_at, iov_count, control_at, control_size, flags = head
@@ -81,14 +83,14 @@ def mmsghdrs(blobs: Sequence[Blob], address: int, count: int, width: Width = WID
     """``count`` ``struct mmsghdr``, of which the first few were copied: each one's captures begin with itself."""
     starts = [i for i, blob in enumerate(blobs) if blob.part == PART_SELF]
     if not starts or blobs[0].state == FAULT:
-        return _missing(list(blobs), address) or "[]"
+        return _missing(blobs, address) or "[]"
     texts = []
     for start, end in zip(starts, [*starts[1:], len(blobs)], strict=True):
         one = blobs[start:end]
-        if one[0].state == FAULT:
+        if one[0].state == FAULT or len(one[0].data) < width.msghdr.size + _LENGTH.size:
             texts.append("...")
             break
-        (length,) = struct.unpack_from("<I", one[0].data, width.msghdr.size)
+        (length,) = _LENGTH.unpack_from(one[0].data, width.msghdr.size)
         texts.append(f"{{msg_hdr={msghdr(one, address, width)}, msg_len={length}}}")
     more = ["..."] if count > len(starts) else []
     return "[" + ", ".join([*texts, *more]) + "]"
