@@ -41,8 +41,9 @@ demo: $(BIN)/isotrace    ## trace a real program, from a bare machine on
 	$(call install,$(RUN_PACKAGES))
 	$(BIN)/isotrace log -- ls -l /etc/hostname
 
-test: $(VENV)/dev check  ## all tests: pure ones, live ones on this kernel, kernels in QEMU
+test: $(VENV)/dev check vm-tools ## all tests: pure ones, live ones on this kernel, kernels in QEMU
 	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory vm-lenient
 
 check: $(VENV)/dev       ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -51,6 +52,8 @@ check: $(VENV)/dev       ## ruff and mypy --strict
 
 bench: $(VENV)/dev       ## isotrace beside its peers on this machine: docs/benchmarks.md says how to read it
 	$(BIN)/python -m bench
+
+include vm.mk
 
 clean:                   ## remove what make made here
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

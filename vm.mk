@@ -5,27 +5,23 @@
 #   make vm-shell K=7   a shell in a guest; Ctrl-A X leaves it
 #   VM_FLAGS            more options: --jobs N, --with-headers, --tests PATH..., --command '...'
 
-PYTHON ?= python3
-VM_RUN = PYTHONPATH=. $(PYTHON) -m tests.vm.bench
+VM_RUN = PYTHONPATH=. $(BIN)/python -m tests.vm.bench
 VM_SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: vm vm-lenient vm-shell vm-tools
 
-## vm: run the live tests in every kernel of the bench (K=6.1 picks one)
-vm: vm-tools
+vm: $(VENV)/dev vm-tools   ## the live tests in every kernel of the bench (K=6.1 picks one)
 	@$(VM_RUN) $(K) $(VM_FLAGS)
 
-## vm-lenient: the same, but a kernel that cannot be had here is only named, not a failure
-vm-lenient: vm-tools
+vm-lenient: $(VENV)/dev vm-tools ## the same; a kernel that cannot be had here is named, and is no failure
 	@$(VM_RUN) $(K) --lenient $(VM_FLAGS)
 
-## vm-shell: a shell in a guest of one kernel (K=7)
-vm-shell: vm-tools
+vm-shell: $(VENV)/dev vm-tools ## a shell in a guest of one kernel (K=7)
 	@$(VM_RUN) $(K) --shell
 
 # Installing may fail (no root, no network): the bench then says for each kernel what it lacks.
-vm-tools:
-	@missing="$$(PYTHONPATH=. $(PYTHON) -m tests.vm.bench.tools $(K))" || exit 2; \
+vm-tools: $(VENV)/dev
+	@missing="$$(PYTHONPATH=. $(BIN)/python -m tests.vm.bench.tools $(K))" || exit 2; \
 	if [ -n "$$missing" ]; then \
 		echo "vm: installing $$missing"; \
 		$(VM_SUDO) apt-get install -y -q --no-install-recommends $$missing >/dev/null 2>&1 || \
