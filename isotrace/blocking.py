@@ -104,7 +104,7 @@ class _Run:
             if self._command:
                 self._command.start()
         except BaseException:
-            if self._command and self._command.poll() is None:
+            if self._command:
                 self._command.abandon()
             raise
 
