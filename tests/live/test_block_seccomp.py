@@ -19,7 +19,7 @@ from isotrace.enforce import notify
 from isotrace.policy import names
 
 PROGS = Path(__file__).parents[1] / "progs"
-FLAGS = "-O1 -nostdlib -static -ffreestanding -fno-stack-protector -fno-pie -no-pie".split()
+FLAGS = ["-O1", "-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie"]
 BLOCK = (sys.executable, "-m", "isotrace", "block")
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 ABIS = {"64": "x86_64", "x32": "x32", "32": "i386"}
@@ -30,7 +30,9 @@ pytestmark = pytest.mark.skipif(bool(notify.unavailable()), reason=f"needs secco
 
 def block(*words, user=(), text=True):
     """Run isotrace block, give up after a minute."""
-    return subprocess.run((*user, *BLOCK, *map(str, words)), capture_output=True, text=text, timeout=60, env=ENVIRONMENT)
+    return subprocess.run(
+        (*user, *BLOCK, *map(str, words)), capture_output=True, text=text, timeout=60, env=ENVIRONMENT
+    )
 
 
 def unprivileged():
@@ -131,7 +133,9 @@ def test_audit_reports_and_refuses_nothing(tmp_path):
 
 def test_descendants_are_refused_and_processes_outside_are_not(tmp_path):
     script = f"(setsid sh -c 'mkdir {tmp_path}/new'); touch {tmp_path}/ready; sleep 1"
-    with subprocess.Popen([*BLOCK, "--deny", "mkdir", "--", "sh", "-c", script], env=ENVIRONMENT, stdout=-1, stderr=-1) as run:
+    with subprocess.Popen(
+        [*BLOCK, "--deny", "mkdir", "--", "sh", "-c", script], env=ENVIRONMENT, stdout=-1, stderr=-1
+    ) as run:
         wait_for(lambda: (tmp_path / "ready").exists())
         (tmp_path / "outside").mkdir()
         out, _ = run.communicate(timeout=30)
@@ -145,7 +149,9 @@ def test_exec_is_refused_but_for_the_command_itself():
 
 @pytest.mark.parametrize("word", ["write", "read,write,close,mmap,fork", "all"])
 def test_what_python_itself_calls_before_the_command_runs_may_be_refused(refuse, word):
-    run = block("--deny", word, "--errno", "EXFULL", "--", refuse("64"), errno.EXFULL, 1, "64", *numbers(["write"], "64"))
+    run = block(
+        "--deny", word, "--errno", "EXFULL", "--", refuse("64"), errno.EXFULL, 1, "64", *numbers(["write"], "64")
+    )
     assert run.returncode == 0, run.stderr
 
 
@@ -183,7 +189,8 @@ def test_a_hostile_name_is_quoted(tmp_path):
 def test_rules_of_a_policy_file_have_their_own_actions(tmp_path):
     policy = tmp_path / "p.toml"
     policy.write_text(
-        'version = 1\n[groups.a]\naction = "EROFS"\ndeny = "mkdir"\n[groups.b]\naction = "audit"\ndeny = ["rmdir", "mkdir"]\n'
+        'version = 1\n[groups.a]\naction = "EROFS"\ndeny = "mkdir"\n'
+        '[groups.b]\naction = "audit"\ndeny = ["rmdir", "mkdir"]\n'
     )
     (tmp_path / "old").mkdir()
     run = block("--policy", policy, "--", "sh", "-c", f"mkdir {tmp_path}/new; rmdir {tmp_path}/old")
@@ -201,24 +208,28 @@ def test_when_the_time_is_up_nothing_is_refused_any_more(tmp_path):
 
 
 def test_when_isotrace_is_killed_the_calls_stay_refused(tmp_path):
+    pid, end = tmp_path / "pid", tmp_path / "end"
     script = (
-        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getppid()))\n"
-        f"while os.getppid() == int(open({str(tmp_path / 'pid')!r}).read()): time.sleep(0.02)\n"
-        f"try: os.mkdir({str(tmp_path / 'new')!r})\nexcept OSError as e: open({str(tmp_path / 'end')!r}, 'w').write(str(e.errno))"
+        f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getppid()))\n"
+        f"while os.getppid() == int(open({str(pid)!r}).read()): time.sleep(0.02)\n"
+        f"try: os.mkdir({str(tmp_path / 'new')!r})\nexcept OSError as e: open({str(end)!r}, 'w').write(str(e.errno))"
     )
-    run = subprocess.Popen([*BLOCK, "--deny", "mkdir", "--", sys.executable, "-c", script], env=ENVIRONMENT, stdout=-1, stderr=-1)
-    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    run = subprocess.Popen(
+        [*BLOCK, "--deny", "mkdir", "--", sys.executable, "-c", script], env=ENVIRONMENT, stdout=-1, stderr=-1
+    )
+    wait_for(lambda: pid.exists() and pid.read_text())
     run.kill()
     run.wait()
-    wait_for(lambda: (tmp_path / "end").exists() and (tmp_path / "end").read_text())
-    assert (tmp_path / "end").read_text() == str(errno.ENOSYS) and not (tmp_path / "new").exists()
+    wait_for(lambda: end.exists() and end.read_text())
+    assert end.read_text() == str(errno.ENOSYS) and not (tmp_path / "new").exists()
     run.stdout.close()
     run.stderr.close()
 
 
 def test_a_signal_goes_to_the_command():
-    run = subprocess.Popen([*BLOCK, "--deny", "mkdir", "--", "sh", "-c", "trap 'exit 9' TERM; echo up; while :; do sleep 0.1; done"],
-                           env=ENVIRONMENT, stdout=-1, stderr=-1)  # fmt: skip
+    script = "trap 'exit 9' TERM; echo up; while :; do sleep 0.1; done"
+    command = [*BLOCK, "--deny", "mkdir", "--", "sh", "-c", script]
+    run = subprocess.Popen(command, env=ENVIRONMENT, stdout=-1, stderr=-1)
     assert run.stdout.readline() == b"up\n"
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=20)
