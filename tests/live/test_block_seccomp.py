@@ -226,6 +226,27 @@ def test_when_isotrace_is_killed_the_calls_stay_refused(tmp_path):
     run.stderr.close()
 
 
+def test_an_output_that_fails_ends_the_lines_and_not_the_refusals(tmp_path):
+    script = f"mkdir {tmp_path}/a; mkdir {tmp_path}/b; exit 6"
+    run = block("--deny", "mkdir", "-o", "/dev/full", "--", "sh", "-c", script)
+    assert run.returncode == 6 and not list(tmp_path.iterdir())
+    assert run.stderr.count("Operation not permitted") == 2
+    assert "refusing goes on, without showing it" in run.stderr and "deny mkdir → EPERM: 2 refused" in run.stderr
+
+
+def test_a_reader_that_leaves_does_not_end_the_refusals(tmp_path):
+    script = "import os, time\n"
+    script += f"try: os.mkdir({str(tmp_path / 'new')!r})\nexcept PermissionError: pass\n"
+    script += "time.sleep(0.3)\nfor i in range(3):\n    try: os.mkdir('/proc/x')\n    except PermissionError: pass"
+    command = [*BLOCK, "--deny", "mkdir", "--", sys.executable, "-c", script]
+    run = subprocess.Popen(command, env=ENVIRONMENT, stdout=-1, stderr=-1)
+    run.stdout.readline()
+    run.stdout.close()
+    said = run.stderr.read().decode()
+    assert run.wait(20) == 0 and "refusing goes on" in said and "deny mkdir → EPERM: 4 refused" in said
+    run.stderr.close()
+
+
 def test_a_signal_goes_to_the_command():
     script = "trap 'exit 9' TERM; echo up; while :; do sleep 0.1; done"
     command = [*BLOCK, "--deny", "mkdir", "--", "sh", "-c", script]
