@@ -1,4 +1,4 @@
-"""What is wrong with a command line is said in one line, with a hint, and a status that tells whose fault it is. No root needed."""
+"""What is wrong with a command line is said in one line, with a hint, and a status. No root needed."""
 
 import os
 import subprocess
@@ -92,7 +92,10 @@ def test_a_command_that_does_not_exist():
 
 def test_help_shows_examples():
     done = subprocess.run(
-        [sys.executable, "-m", "isotrace", "log", "--help"], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        [sys.executable, "-m", "isotrace", "log", "--help"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0
     assert "Examples:" in done.stdout

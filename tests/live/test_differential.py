@@ -26,7 +26,14 @@ def _strace(command: list[str], directory: Path) -> list[tuple[int, str]]:
     """(tid, text) of each line, halves of interrupted lines joined."""
     output = directory.parent / "strace"
     line = ["strace", "-f", "-s", "32", "-o", output, "--", *command]
-    subprocess.run(line, cwd=directory, env=tracer.environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=tracer.PATIENCE)
+    subprocess.run(
+        line,
+        cwd=directory,
+        env=tracer.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=tracer.PATIENCE,
+    )
     waiting: dict[str, str] = {}
     found = []
     for raw in output.read_text().splitlines():
@@ -58,10 +65,13 @@ VOLATILE = [
     (r"^(getppid\(\)) = \d+", r"\1 = PARENT"),  # strace, or isotrace
     (r"htons\((3[2-9]|[45]\d|6[0-5])\d{3}\)", "EPHEMERAL"),
     (r"\[\d+ => (\d+)\]\) =", r"[\1]) ="),  # a length at entry: isotrace looks when the call returns
-    (r"/\* (at least )?\d+ entries \*/, (\d+)\) = (\d{5}|4[1-9]\d\d|[5-9]\d{3})", r"MANY, \2) = \3"),  # 4096 bytes are copied
+    (
+        r"/\* (at least )?\d+ entries \*/, (\d+)\) = (\d{5}|4[1-9]\d\d|[5-9]\d{3})",
+        r"MANY, \2) = \3",
+    ),  # 4096 bytes are copied
     (r"^(sysinfo)\(.*\)", r"\1(NOW)"),
     (r"f_(bfree|bavail|ffree)=\d+", "FREE"),
-    (r'^(read\(\d+, )"[0-9a-f]{8,12}-[0-9a-f]{8,12} [^"]*"\.\.\.(, \d+\) = )\d+', r"\1MAPS\2SIZE"),  # /proc/self/maps
+    (r'^(read\(\d+, )"[0-9a-f]{8,12}-[0-9a-f]{8,12} [^"]*"\.\.\.(, \d+\) = )\d+', r"\1MAPS\2SIZE"),
 ]
 
 #: Pattern → why lines that match are compared in neither trace: what a tracer of the other kind sees, or nobody twice.
@@ -69,7 +79,8 @@ RESIDUE = {
     r"--- SIG(CHLD|WINCH|URG|CONT) ": "ignored signals stop a ptraced process; the kernel delivers them to nobody",
     r"--- SIG(HUP|INT|PIPE|ALRM|TERM|USR1|USR2) ": "a deadly signal ends the group before it is delivered; only ptrace "
     "stops there. The line +++ killed by SIG… +++ says it in both",
-    r"(poll|ppoll|select|pselect6|epoll_wait|futex|restart_syscall|sched_yield|clock_nanosleep)\(": "timing decides how often",
+    r"(poll|ppoll|select|pselect6|epoll_wait|futex|restart_syscall|sched_yield|clock_nanosleep)\(": "timing decides "
+    "how often",
     r"rt_sigaction\(SIGPIPE, ": "curl ignores it anew in every turn of its loop, and timing decides how many there are",
     r"(wait4|rt_sigreturn|rt_sigsuspend)\(": "timing decides whether a child has ended before its parent waits",
 }
@@ -95,7 +106,11 @@ PROGRAMS = {
     "cat": ["cat", "sub/a.txt", "missing"],
     "tar": ["tar", "cf", "out.tar", "sub"],
     "python3": ["/usr/bin/python3", "-c", "import os, json; print(os.listdir('sub'), os.getcwd(), json.dumps([1]))"],
-    "sh": ["sh", "-c", "echo a | cat | wc -c; (exit 3); echo $?; ls missing; cat < sub/a.txt > copy; rm copy; kill -TERM $$"],
+    "sh": [
+        "sh",
+        "-c",
+        "echo a | cat | wc -c; (exit 3); echo $?; ls missing; cat < sub/a.txt > copy; rm copy; kill -TERM $$",
+    ],
     "find": ["find", ".", "-name", "*.txt", "-newer", "hello.c"],
     "grep": ["grep", "-r", "needle", "."],
     "gcc": ["gcc", "-c", "hello.c", "-o", "hello.o"],

@@ -137,7 +137,12 @@ def test_the_command_gets_the_environment_and_the_streams_as_they_are() -> None:
         argv("-q", "--calls", "execve", "-o", "/dev/null", "--", "sh", "-c", "env; cat; echo err >&2"),
         input="typed", capture_output=True, text=True, env=environment(MARK="1"), timeout=tracer.PATIENCE,
     )  # fmt: skip
-    variables = {line.partition("=")[0] for line in done.stdout.splitlines() if "=" in line} - {"PWD", "OLDPWD", "SHLVL", "_"}
+    variables = {line.partition("=")[0] for line in done.stdout.splitlines() if "=" in line} - {
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+    }
     assert variables == set(environment(MARK="1")) - {"PWD", "OLDPWD", "SHLVL", "_"}
     assert done.stdout.endswith("typed")
     assert done.stderr == "err\n"
@@ -151,25 +156,33 @@ def test_only_the_calls_that_were_asked_for() -> None:
 
 def test_only_failed_calls() -> None:
     run = log("--failed", "--", "sh", "-c", "cat /x/missing; exec /x/not-there")
-    assert run.named("openat")[-1].call == 'openat(AT_FDCWD, "/x/missing", O_RDONLY) = -1 ENOENT (No such file or directory)'
+    assert (
+        run.named("openat")[-1].call
+        == 'openat(AT_FDCWD, "/x/missing", O_RDONLY) = -1 ENOENT (No such file or directory)'
+    )
     assert any(line.args.startswith('"/x/not-there", ["/x/not-there"]') for line in run.named("execve"))
     assert all(line.result.startswith("-1 E") for line in run.lines)
 
 
 def test_durations_and_the_clock() -> None:
     run = log("-T", "--", "sleep", "0.1")
-    times = {line.name: re.search(r" <(\d+\.\d{6})>$", line.result) for line in run.lines if line.name and line.name != "exit_group"}
+    times = {
+        line.name: re.search(r" <(\d+\.\d{6})>$", line.result)
+        for line in run.lines
+        if line.name and line.name != "exit_group"
+    }
     assert None not in times.values()
     assert float(times["clock_nanosleep"][1]) >= 0.1
     clocked = log("-t", "--", "true")
     assert all(re.match(r"\d\d:\d\d:\d\d\.\d{6} \d+ true  ", line) for line in clocked.file.splitlines())
 
 
+_HEAD = {"type", "time_ns", "pid", "tid", "ppid", "uid", "comm"}
 KEYS = {
-    "call": {"type", "time_ns", "pid", "tid", "ppid", "uid", "comm", "abi", "call", "number", "args", "result", "value", "error", "duration_ns"},
-    "exit": {"type", "time_ns", "pid", "tid", "ppid", "uid", "comm", "result", "value"},
-    "signal": {"type", "time_ns", "pid", "tid", "ppid", "uid", "comm", "result", "value"},
-}  # fmt: skip
+    "call": _HEAD | {"abi", "call", "number", "args", "result", "value", "error", "duration_ns"},
+    "exit": _HEAD | {"result", "value"},
+    "signal": _HEAD | {"result", "value"},
+}
 
 
 def test_json_has_raw_and_decoded_values() -> None:
@@ -180,7 +193,9 @@ def test_json_has_raw_and_decoded_values() -> None:
         assert set(entry) == KEYS[entry["type"]]
     assert {entry["type"] for entry in objects} == set(KEYS)
     assert run.counts[0] == sum(entry["type"] == "call" for entry in objects)
-    opened = next(entry for entry in objects if entry.get("call") == "openat" and "missing" in entry["args"][1]["value"])
+    opened = next(
+        entry for entry in objects if entry.get("call") == "openat" and "missing" in entry["args"][1]["value"]
+    )
     assert (opened["abi"], opened["number"]) == ("x86_64", 257)
     assert [arg["name"] for arg in opened["args"]][:3] == ["dfd", "filename", "flags"]
     assert opened["args"][0] == {"name": "dfd", "raw": opened["args"][0]["raw"], "value": "AT_FDCWD"}
@@ -235,7 +250,9 @@ def test_what_a_process_wrote_reaches_no_output_as_it_is(style: str) -> None:
 # ---- how it ends ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("command", "status"), [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -KILL $$", 137)])
+@pytest.mark.parametrize(
+    ("command", "status"), [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -KILL $$", 137)]
+)
 def test_the_status_is_that_of_the_command(command: str, status: int) -> None:
     assert log("--format", "none", "--", "sh", "-c", command).status == status
 
@@ -282,7 +299,11 @@ def test_ctrl_c_ends_with_the_counts_and_a_second_one_at_once() -> None:
         assert run.counts[2] == 0
         reader, writer = os.pipe()
         stuck = subprocess.Popen(
-            argv("-f", "--pid", process.pid), stdout=writer, stderr=subprocess.PIPE, env=environment(), stdin=subprocess.DEVNULL
+            argv("-f", "--pid", process.pid),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
         )
         os.close(writer)
         try:
@@ -313,19 +334,25 @@ def _in_kernel(pid: int) -> dict[str, set[str]]:
 
 
 def _still_there(held: dict[str, set[str]]) -> list[str]:
-    shown = [(kind, number, ["bpftool", kind, "show", "id", number]) for kind, numbers in held.items() for number in numbers]
-    return [f"{kind} {number}" for kind, number, command in shown if subprocess.run(command, capture_output=True).returncode == 0]
+    shown = [
+        (kind, number, ["bpftool", kind, "show", "id", number]) for kind, numbers in held.items() for number in numbers
+    ]
+    return [
+        f"{kind} {number}"
+        for kind, number, command in shown
+        if subprocess.run(command, capture_output=True).returncode == 0
+    ]
 
 
 @pytest.mark.skipif(shutil.which("bpftool") is None, reason="needs bpftool: to ask for the kernel's programs by id")
 def test_sigkill_leaves_nothing_in_the_kernel() -> None:
-    with started(["sh", "-c", "while :; do sleep 0.1; done"]) as process:
-        with attached("--pid", process.pid, ready=lambda: None) as live:
-            held = _in_kernel(live.process.pid)
-            if len(_still_there(held)) != len(held["prog"] | held["map"]):
-                pytest.skip("needs bpftool: it does not work on this kernel")
-            live.process.kill()
-            live.process.wait()
+    busy = started(["sh", "-c", "while :; do sleep 0.1; done"])
+    with busy as process, attached("--pid", process.pid, ready=lambda: None) as live:
+        held = _in_kernel(live.process.pid)
+        if len(_still_there(held)) != len(held["prog"]) + len(held["map"]):
+            pytest.skip("needs bpftool: it does not work on this kernel")
+        live.process.kill()
+        live.process.wait()
     assert len(held["prog"]) > 5
     assert len(held["map"]) > 5
     until(lambda: not _still_there(held), "programs and maps are gone")
@@ -334,7 +361,8 @@ def test_sigkill_leaves_nothing_in_the_kernel() -> None:
 def test_a_closed_pipe_ends_it_with_a_line() -> None:
     line = "{} | head -1".format(" ".join(argv("--", "sh", "-c", "'for i in $(seq 500); do cat /x/a; done'")))
     done = subprocess.run(
-        ["bash", "-c", line + "; exit ${PIPESTATUS[0]}"], capture_output=True, text=True, env=environment(), timeout=tracer.PATIENCE, stdin=subprocess.DEVNULL,
+        ["bash", "-c", line + "; exit ${PIPESTATUS[0]}"], capture_output=True, text=True, env=environment(),
+        timeout=tracer.PATIENCE, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.stdout.count("\n") == 1
     assert "execve(" in done.stdout
@@ -345,7 +373,12 @@ def test_a_closed_pipe_ends_it_with_a_line() -> None:
 
 def test_a_full_disk_ends_it_with_a_line() -> None:
     done = subprocess.run(
-        argv("-o", "/dev/full", "--", "true"), capture_output=True, text=True, env=environment(), timeout=tracer.PATIENCE, stdin=subprocess.DEVNULL
+        argv("-o", "/dev/full", "--", "true"),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=tracer.PATIENCE,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 1
     assert "isotrace: cannot write '/dev/full': No space left on device\n  hint: free some space" in done.stderr
@@ -356,7 +389,11 @@ def test_colours_on_a_terminal_only() -> None:
     master, slave = pty.openpty()
     with os.fdopen(master, "rb", buffering=0) as terminal:
         process = subprocess.Popen(
-            argv("-q", "--calls", "execve", "--", "true"), stdout=slave, stderr=slave, stdin=subprocess.DEVNULL, env=environment(TERM="xterm")
+            argv("-q", "--calls", "execve", "--", "true"),
+            stdout=slave,
+            stderr=slave,
+            stdin=subprocess.DEVNULL,
+            env=environment(TERM="xterm"),
         )
         os.close(slave)
         shown = terminal.read(65536)
@@ -367,7 +404,8 @@ def test_colours_on_a_terminal_only() -> None:
 
 def test_who_is_not_root_is_told_so_in_a_line() -> None:
     done = subprocess.run(
-        argv("--", "true"), capture_output=True, text=True, env=environment(), timeout=tracer.PATIENCE, stdin=subprocess.DEVNULL, user=65534, cwd="/",
+        argv("--", "true"), capture_output=True, text=True, env=environment(), timeout=tracer.PATIENCE,
+        stdin=subprocess.DEVNULL, user=65534, cwd="/",
     )  # fmt: skip
     if "No module named" in done.stderr or "Permission denied" in done.stderr:
         pytest.skip("needs readable: user 65534 cannot read this checkout or its Python")
