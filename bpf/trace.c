@@ -16,6 +16,7 @@
 #define X32_BIT 0x40000000
 #define MEMORY 28416		/* bytes of captures that a record can hold */
 #define STRING_MAX 4096
+#define PAGE 4096
 #define IOVECS 8
 #define MESSAGES 4
 #define ARGUMENTS 32
@@ -248,6 +249,18 @@ static __always_inline void capture_bytes(struct scratch *scratch, u8 arg, u8 pa
 	close_blob(&scratch->event, blob, got == 0 ? (long)size : got);
 }
 
+/* As capture_bytes, of the argument itself; if that cannot be read as a whole, then what lies on its first page. */
+static __always_inline void capture_readable(struct scratch *scratch, u8 arg, u64 address, u64 full, u32 limit)
+{
+	u32 rest = PAGE - (address & (PAGE - 1));
+	char last;
+
+	if (full > limit ? limit > rest : full > rest)
+		if (read_user(&last, 1, (void *)(address + rest)))
+			limit = rest;
+	capture_bytes(scratch, arg, PART_SELF, address, full, limit);
+}
+
 static __always_inline u64 length_of(struct event *event, u8 how)
 {
 	u32 value = 0;
@@ -410,8 +423,7 @@ static __always_inline int memory_record(struct call_context *ctx)
 		if (one->op == OP_STRING)
 			capture_string(scratch, one->arg, address, one->limit);
 		else
-			capture_bytes(scratch, one->arg, PART_SELF, address,
-				      length_of(event, one->length) * one->unit, one->limit);
+			capture_readable(scratch, one->arg, address, length_of(event, one->length) * one->unit, one->limit);
 	}
 	finish(scratch);
 	return 0;

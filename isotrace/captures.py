@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from isotrace.catalog.alternatives import chooser
@@ -75,15 +75,28 @@ def _array(call: Syscall, index: int, arg: Arg) -> Capture | None:
 
 
 def _alternative(call: Syscall, index: int, arg: Arg, limit: int) -> Capture | None:
-    """The largest capture that any case of the alternative asks for: the kernel program does not look at the others."""
-    rows = [row for case in chooser(call, arg).cases if (row := _capture(call, index, case.arg, limit))]
-    if not rows:
+    """One capture that has what any case needs: the kernel program does not look at which case it is.
+
+    Cases that differ in kind become so many bytes as the largest needs; rendering cuts them (``size_of``).
+    """
+    rows = {row for case in chooser(call, arg).cases if (row := _capture(call, index, case.arg, limit))}
+    if len(rows) <= 1:
+        return next(iter(rows), None)
+    if {row.op for row in rows} == {STRING}:
+        return max(rows, key=lambda row: row.limit)
+    size = max(min(row.unit, row.limit) if row.op == BYTES and row.length == ONE else row.limit for row in rows)
+    size = min(size, STRING_MAX)
+    return Capture(BYTES, index, ONE, all(row.on_success for row in rows), size, size)
+
+
+def size_of(call: Syscall, index: int, arg: Arg, registers: Sequence[int], result: int) -> int | None:
+    """How many bytes ``arg`` has in a call with these registers; None where the registers do not tell."""
+    row = _capture(call, index, arg, STRING_MAX)
+    if row is None or row.op != BYTES or row.length >= POINTER:
         return None
-    strings = [row for row in rows if row.op == STRING]
-    if strings:
-        return max(strings, key=lambda row: row.limit)
-    widest = max(rows, key=lambda row: row.limit)
-    return widest._replace(on_success=all(row.on_success for row in rows))
+    if row.length == RESULT:
+        return max(result, 0) * row.unit
+    return row.unit * (registers[row.length - 1] if row.length else 1)
 
 
 _Make = Callable[[Syscall, int, Arg, int], Capture | None]

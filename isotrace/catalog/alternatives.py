@@ -182,9 +182,10 @@ def _rows() -> dict[str, list[tuple[str, str]]]:
 @cache
 def _reversed_set(name: str) -> dict[str, int]:
     """``{constant: value}``; strace writes ``NAME or NAME`` where two requests share a number."""
+    from isotrace.decode.ioctl_data import IOCTLS
     from isotrace.decode.xlat import SETS
 
-    names = SETS[name].names if name in SETS else {}
+    names = IOCTLS if name == "ioctl_cmds" else SETS[name].names if name in SETS else {}
     return {key: value for value, keys in names.items() for key in keys.split(" or ")}
 
 

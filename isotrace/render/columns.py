@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from isotrace.captures import size_of
 from isotrace.catalog.alternatives import chooser
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode import packed, scalars, signals, xlat
@@ -98,11 +99,11 @@ def _memory(index: int, render: Callable[[Blob], str], ptr_on_error: bool = Fals
 
     def column(rows: Rows) -> Column:
         return [
-            render(blob)
+            scalars.ptr(address)
+            if ptr_on_error and failed
+            else render(blob)
             if blob is not None and blob.state != FAULT
             else fault(address)
-            if blob is not None or not (ptr_on_error and failed)
-            else scalars.ptr(address)
             for blob, address, failed in zip(rows.memory(index), rows.arg(index), rows.unfilled, strict=True)
         ]
 
@@ -110,8 +111,9 @@ def _memory(index: int, render: Callable[[Blob], str], ptr_on_error: bool = Fals
 
 
 def _string(blob: Blob) -> str:
-    data = blob.data
-    return quote(data[:-1] if data.endswith(b"\0") else data, blob.state == CUT)
+    # A string that was cut ends with the kernel's own NUL; one that was copied as bytes may have none.
+    text, nul, rest = blob.data.partition(b"\0")
+    return quote(text, not nul or (blob.state == CUT and not rest))
 
 
 def _path(blob: Blob) -> str:
@@ -263,7 +265,9 @@ def _alternative(call: Syscall, index: int, arg: Arg) -> Render:
         for chosen, positions in groups.items():
             if chosen not in renderers:
                 renderers[chosen] = column_of(call, index, chosen)
-            texts = renderers[chosen](rows.subset(positions) if len(groups) > 1 else rows)
+            part = rows.subset(positions) if len(groups) > 1 else rows
+            sizes = [size_of(call, index, chosen, *row) for row in zip(part.registers, part.results, strict=True)]
+            texts = renderers[chosen](part.cut(index, sizes))
             for position, text in zip(positions, texts, strict=True):
                 found[position] = text
         return found

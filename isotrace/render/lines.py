@@ -104,6 +104,8 @@ class CallDecoder:
         self._result_column = column_of(call, 0, result_arg(call)) if call.ret.startswith("alt(") else None
 
     def _scalar_result(self) -> Callable[[int], str]:
+        if self.call.ret == "mode":
+            return lambda value: f"0{value:o}" if value else "0"
         if self.call.ret in _HEX:
             return lambda value: scalars.hexa(value & 0xFFFFFFFFFFFFFFFF)
         return str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from isotrace.events import CUT, FAULT, PART_SELF, UNFINISHED, Batch, Blob
+from isotrace.events import CUT, FAULT, PART_SELF, UNFINISHED, WHOLE, Batch, Blob
 
 Column = list[str]
 
@@ -17,6 +17,12 @@ class ExecArguments:
 
     args: tuple[int, ...]
     blobs: tuple[Blob, ...]
+
+
+def _cut(blob: Blob, size: int) -> Blob:
+    if blob.part != PART_SELF or blob.state == FAULT:
+        return blob
+    return blob._replace(data=blob.data[:size], full=size, state=CUT if size > len(blob.data) else WHOLE)
 
 
 class Rows:
@@ -34,6 +40,15 @@ class Rows:
     def subset(self, chosen: Sequence[int]) -> Rows:
         """The records at positions ``chosen`` of this group."""
         return Rows(self.batch, [self.index[i] for i in chosen], self._execs)
+
+    def cut(self, arg: int, sizes: Sequence[int | None]) -> Rows:
+        """The same records, with the capture of ``arg`` no longer than the argument is; None leaves one as it is."""
+        found = Rows(self.batch, self.index, self._execs)
+        found.blobs = [
+            tuple(_cut(blob, size) if size is not None and blob.arg == arg else blob for blob in blobs)
+            for blobs, size in zip(self.blobs, sizes, strict=True)
+        ]
+        return found
 
     def field(self, name: str) -> list[int]:
         """A field of the event as Python numbers."""

@@ -45,7 +45,9 @@ class Traced:
         """Compare with what the program wrote down; with ``only``, the lines of these calls ("" for those of none)."""
         found = [line.call for line in self.between_marks(name) if not only or line.name in only]
         expected = (self.directory / f"{name}.expected").read_text().splitlines()
-        assert found == expected, "\n".join(difflib.unified_diff(expected, found, "expected", "isotrace", lineterm="", n=0))
+        assert found == expected, "\n".join(
+            difflib.unified_diff(expected, found, "expected", "isotrace", lineterm="", n=0)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,9 @@ def test_calls_of_threads_are_their_own(traced: Traced) -> None:
     told = {line.tid: line.args for line in lines if line.name == "getpgid"}
     assert len(told) == 4
     assert told == {tid: str(1000000 + tid) for tid in told}
-    assert [line.tid for line in lines if line.name == "gettid"] == [int(line.result) for line in lines if line.name == "gettid"]
+    assert [line.tid for line in lines if line.name == "gettid"] == [
+        int(line.result) for line in lines if line.name == "gettid"
+    ]
 
 
 def test_signals_and_ends(traced: Traced) -> None:

@@ -55,7 +55,11 @@ WORK = "cat /x/child; bash -c 'cat /x/grandchild; :'; (bash -c 'cat /x/orphan; :
 
 def watch(target: Callable[[Shell], list[object]], work: Callable[[Shell, Shell], None], **options: object) -> Run:
     """Trace a target named after a first shell while this and a second one work."""
-    with shell(**options) as one, shell() as two, attached(*target(one), ready=lambda: one.run("cat /x/ready; cd /x/ready")) as live:
+    with (
+        shell(**options) as one,
+        shell() as two,
+        attached(*target(one), ready=lambda: one.run("cat /x/ready; cd /x/ready")) as live,
+    ):
         work(one, two)
         one.run("sleep 0.2; wait")
         return live.stop()
@@ -85,7 +89,13 @@ def test_pid_logs_one_process() -> None:
 
 
 def test_pid_with_f_logs_what_it_starts_from_now_on() -> None:
-    assert touched(watch(lambda shell: ["-f", "--pid", shell.pid], both)) == {"ready", "itself", "child", "grandchild", "orphan"}
+    assert touched(watch(lambda shell: ["-f", "--pid", shell.pid], both)) == {
+        "ready",
+        "itself",
+        "child",
+        "grandchild",
+        "orphan",
+    }
 
 
 def test_tree_has_children_from_before_and_grandchildren_whose_parent_is_gone(tmp_path: Path) -> None:
@@ -104,10 +114,10 @@ def test_tree_has_children_from_before_and_grandchildren_whose_parent_is_gone(tm
 
 def test_tree_catches_up_with_processes_that_fork_while_it_is_attached(compiled: Compile, tmp_path: Path) -> None:
     """Four lines of processes that live a moment each: once one of a line is seen, none after it may be missing."""
-    with started([compiled("storm"), 2_000_000, 4], cwd=tmp_path) as process:
-        with attached("--calls", "getpgid", "--tree", process.pid, ready=lambda: None) as live:
-            until(lambda: len(live.text()) > 20_000, "some hundred children are seen")
-            run = live.stop()
+    storm = started([compiled("storm"), 2_000_000, 4], cwd=tmp_path)
+    with storm as process, attached("--calls", "getpgid", "--tree", process.pid, ready=lambda: None) as live:
+        until(lambda: len(live.text()) > 20_000, "some hundred children are seen")
+        run = live.stop()
     numbers = sorted(int(line.args) for line in run.lines if line.name == "getpgid")
     assert run.counts[2] == 0
     # The last few may be under way on another processor when isotrace ends, as the first few when it begins.
@@ -125,7 +135,9 @@ def test_a_chain_of_orphans_does_not_get_away(compiled: Compile, tmp_path: Path)
         assert process.poll() is None
     for line in range(3):
         last = int((tmp_path / f"last.{line}").read_text())
-        numbers = [int(c.args) % 1_000_000 for c in run.lines if c.name == "getpgid" and int(c.args) // 1_000_000 == line + 1]
+        numbers = [
+            int(c.args) % 1_000_000 for c in run.lines if c.name == "getpgid" and int(c.args) // 1_000_000 == line + 1
+        ]
         assert numbers == list(range(numbers[0], last + 1))
 
 
@@ -133,7 +145,9 @@ def test_uid_and_user_name() -> None:
     name = pwd.getpwuid(NOBODY).pw_name
     run = watch(lambda shell: ["--uid", name], both, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/")
     assert touched(run) == {"ready", "child", "grandchild", "orphan", "itself"}
-    own = watch(lambda shell: ["--uid", NOBODY, "--comm", "cat"], both, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/")
+    own = watch(
+        lambda shell: ["--uid", NOBODY, "--comm", "cat"], both, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/"
+    )
     assert touched(own) == {"ready", "child", "grandchild", "orphan"}
     assert {line.comm for line in own.lines} == {"cat"}
 
@@ -151,13 +165,13 @@ def test_a_comm_is_cut_as_the_kernel_cuts_it(tmp_path: Path) -> None:
     long = tmp_path / "a-name-of-more-than-fifteen"
     shutil.copy(shutil.which("cat") or "", long)
 
-    def work(one: Shell, two: Shell) -> None:
+    with (
+        shell() as one,
+        attached("--comm", long.name, ready=lambda: one.run(f"{long} /x/ready")) as live,
+        shell() as two,
+    ):
         two.run(f"{long} /x/long; cat /x/short")
-
-    with shell() as one, shell() as two:
-        with attached("--comm", long.name, ready=lambda: one.run(f"{long} /x/ready")) as live:
-            work(one, two)
-            assert touched(live.stop()) == {"ready", "long"}
+        assert touched(live.stop()) == {"ready", "long"}
 
 
 @pytest.fixture

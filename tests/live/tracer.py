@@ -167,7 +167,12 @@ def until(holds: Callable[[], object], what: str) -> None:
 @contextmanager
 def started(command: Sequence[object], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """A process of the test's own, ended by its pid at the end; its input and output are pipes."""
-    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True} | options
+    options = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.DEVNULL,
+        "text": True,
+    } | options
     process = subprocess.Popen([str(word) for word in command], **options)
     try:
         yield process

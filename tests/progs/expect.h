@@ -25,7 +25,7 @@ static char expected[1 << 16];
 static size_t used;
 
 /* The marks are calls that fail: a test looks at what lies between them. */
-static void begin(const char *name)
+static inline void begin(const char *name)
 {
 	char path[64];
 
@@ -34,7 +34,7 @@ static void begin(const char *name)
 		abort();
 }
 
-static void finish(const char *name, const char *file)
+static inline void finish(const char *name, const char *file)
 {
 	char path[64];
 	int fd;

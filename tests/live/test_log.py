@@ -1,0 +1,416 @@
+"""What isotrace log prints and how it ends."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tracer
+from tracer import Run, argv, attached, environment, log, started, until
+
+Compile = Callable[..., Path]
+
+STORM = 5000
+
+
+# ---- nothing missed --------------------------------------------------------------------------------------------------
+
+
+def test_a_fork_storm_is_logged_to_the_last_child(compiled: Compile) -> None:
+    run = log("--calls", "getpgid,fork,clone,clone3,vfork,exit_group", "--", compiled("storm"), STORM, 16)
+    assert run.status == 0
+    assert run.counts == (run.counts[0], run.counts[0], 0)
+    assert Counter(line.args for line in run.named("getpgid")) == Counter(str(1_000_000 + i) for i in range(STORM))
+    children = {line.tid for line in run.named("getpgid")}
+    ends = [line.tid for line in run.lines if line.text == "+++ exited with 0 +++"]
+    assert len(ends) == STORM + 1
+    assert children <= set(ends)
+    made = [line for line in run.named("fork", "clone", "clone3", "vfork") if line.result.isdecimal()]
+    assert sorted(int(line.result) for line in made) == sorted(children)
+
+
+def _children(pid: int) -> list[str]:
+    """The states of a process's children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path(f"/proc/{child}/stat").read_text().rpartition(") ")[2][0] for child in children]
+
+
+def test_calls_that_do_not_fit_the_ring_are_counted_by_name(compiled: Compile) -> None:
+    """The whole trace goes to a pipe that nobody reads for a while, so that the smallest ring overflows."""
+    command = argv("--ring", "64k", "--strict", "--", compiled("storm"), 3000, 8)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), stdin=subprocess.DEVNULL
+    )
+    until(lambda: _children(process.pid) == ["Z"], "the command has ended")
+    out, err = process.communicate(timeout=tracer.PATIENCE)
+    run = Run(process.returncode, out, err)
+    seen, delivered, lost = run.counts
+    assert lost > 0
+    assert seen == delivered + lost
+    assert delivered == sum(1 for line in run.lines if line.name)
+    named = re.search(r"isotrace: lost: ([^;]*);", err)
+    assert named
+    by_call = {name: int(count) for name, count in (part.split() for part in named[1].split(", "))}
+    assert sum(by_call.values()) == lost
+    logged = Counter(line.name for line in run.lines)
+    assert logged["getpgid"] + by_call.get("getpgid", 0) == 3000
+    assert run.status == 1
+    assert f"{lost} calls were lost and --strict asks for all" in err
+
+
+# ---- servers ---------------------------------------------------------------------------------------------------------
+
+
+def _served(run: Run, port: int, *calls: tuple[str, ...]) -> None:
+    assert run.counts[2] == 0, run.err
+    for names in calls:
+        assert run.named(*names), f"no {names}"
+    bound = [line for line in run.named("bind") if 'inet_addr("127.0.0.1")' in line.args]
+    assert bound
+    connected = run.named("accept4")[-1].result
+    heard = [line for line in run.named("read", "recvfrom") if line.args.startswith(f"{connected}, ")]
+    told = [line for line in run.named("write", "sendto") if line.args.startswith(f"{connected}, ")]
+    assert any('"GET / HTTP/1.1\\r\\nAccept-Encoding' in line.args for line in heard)
+    assert any('"HTTP/1.0 200 OK\\r\\n' in line.args for line in told)
+    assert any(line.args == connected and line.result == "0" for line in run.named("close"))
+
+
+_CALLS = (("socket",), ("bind",), ("listen",), ("accept4",), ("read", "recvfrom"), ("write", "sendto"), ("close",))
+
+
+def test_python_http_server(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("hello")
+    server = "import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port=0, bind='127.0.0.1')"
+    output = tmp_path / "trace"
+    command = argv("-o", output, "--calls", "%network,%desc", "--", sys.executable, "-u", "-c", server)
+    with started(command, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout
+        port = int(re.findall(r"port (\d+)", process.stdout.readline())[0])
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=tracer.PATIENCE) as answer:
+            assert answer.read() == b"hello"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=tracer.PATIENCE)
+    assert process.returncode == 0
+    _served(Run(0, out, err, output.read_text()), port, *_CALLS)
+
+
+def test_a_statically_linked_server(compiled: Compile, tmp_path: Path) -> None:
+    output = tmp_path / "trace"
+    command = argv("-o", output, "--", compiled("server", "-static"))
+    with started(command, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        port = int(process.stdout.readline().split()[1])
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=tracer.PATIENCE) as answer:
+            assert answer.read() == b"yes"
+        out, err = process.communicate(timeout=tracer.PATIENCE)
+    run = Run(0, out, err, output.read_text())
+    _served(run, port, *_CALLS)
+    assert not [line for line in run.named("openat") if ".so" in line.args]
+
+
+# ---- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def test_the_first_line_is_the_execve_and_nothing_of_isotrace_follows() -> None:
+    run = log("--", "/bin/sh", "-c", "exit 3")
+    assert run.lines[0].text.startswith('execve("/bin/sh", ["/bin/sh", "-c", "exit 3"], 0x')
+    assert run.lines[0].result == "0"
+    assert len({line.tid for line in run.lines}) == 1
+    assert [line.call for line in run.lines[-2:]] == ["exit_group(3) = ?", "+++ exited with 3 +++"]
+    assert run.status == 3
+    assert run.counts == (len(run.lines) - 1, len(run.lines) - 1, 0)
+
+
+def test_the_command_gets_the_environment_and_the_streams_as_they_are() -> None:
+    done = subprocess.run(
+        argv("-q", "--calls", "execve", "-o", "/dev/null", "--", "sh", "-c", "env; cat; echo err >&2"),
+        input="typed", capture_output=True, text=True, env=environment(MARK="1"), timeout=tracer.PATIENCE,
+    )  # fmt: skip
+    variables = {line.partition("=")[0] for line in done.stdout.splitlines() if "=" in line} - {
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+    }
+    assert variables == set(environment(MARK="1")) - {"PWD", "OLDPWD", "SHLVL", "_"}
+    assert done.stdout.endswith("typed")
+    assert done.stderr == "err\n"
+
+
+def test_only_the_calls_that_were_asked_for() -> None:
+    run = log("--calls", "openat,%clock,!clock_gettime", "-q", "--", "cat", "/dev/null")
+    assert {line.name for line in run.lines if line.name} == {"openat"}
+    assert run.err == ""
+
+
+def test_only_failed_calls() -> None:
+    run = log("--failed", "--", "sh", "-c", "cat /x/missing; exec /x/not-there")
+    assert (
+        run.named("openat")[-1].call
+        == 'openat(AT_FDCWD, "/x/missing", O_RDONLY) = -1 ENOENT (No such file or directory)'
+    )
+    assert any(line.args.startswith('"/x/not-there", ["/x/not-there"]') for line in run.named("execve"))
+    assert all(line.result.startswith("-1 E") for line in run.lines)
+
+
+def test_durations_and_the_clock() -> None:
+    run = log("-T", "--", "sleep", "0.1")
+    times = {
+        line.name: re.search(r" <(\d+\.\d{6})>$", line.result)
+        for line in run.lines
+        if line.name and line.name != "exit_group"
+    }
+    assert None not in times.values()
+    assert float(times["clock_nanosleep"][1]) >= 0.1
+    clocked = log("-t", "--", "true")
+    assert all(re.match(r"\d\d:\d\d:\d\d\.\d{6} \d+ true  ", line) for line in clocked.file.splitlines())
+
+
+_HEAD = {"type", "time_ns", "pid", "tid", "ppid", "uid", "comm"}
+KEYS = {
+    "call": _HEAD | {"abi", "call", "number", "args", "result", "value", "error", "duration_ns"},
+    "exit": _HEAD | {"result", "value"},
+    "signal": _HEAD | {"result", "value"},
+}
+
+
+def test_json_has_raw_and_decoded_values() -> None:
+    before = time.time_ns()
+    run = log("--format", "json", "-T", "--", "sh", "-c", "trap : USR1; kill -USR1 $$; cat /x/missing; exit 2")
+    objects = run.objects
+    for entry in objects:
+        assert set(entry) == KEYS[entry["type"]]
+    assert {entry["type"] for entry in objects} == set(KEYS)
+    assert run.counts[0] == sum(entry["type"] == "call" for entry in objects)
+    opened = next(
+        entry for entry in objects if entry.get("call") == "openat" and "missing" in entry["args"][1]["value"]
+    )
+    assert (opened["abi"], opened["number"]) == ("x86_64", 257)
+    assert [arg["name"] for arg in opened["args"]][:3] == ["dfd", "filename", "flags"]
+    assert opened["args"][0] == {"name": "dfd", "raw": opened["args"][0]["raw"], "value": "AT_FDCWD"}
+    assert opened["args"][0]["raw"] & 0xFFFFFFFF == 0xFFFFFF9C
+    assert opened["args"][2] == {"name": "flags", "raw": 0, "value": "O_RDONLY"}
+    assert (opened["result"], opened["error"]) == (-2, "ENOENT")
+    assert opened["value"] == "-1 ENOENT (No such file or directory)"
+    assert opened["duration_ns"] > 0
+    assert before - 60e9 < opened["time_ns"] < time.time_ns() + 60e9
+    last = [entry for entry in objects if entry["type"] == "exit"][-1]
+    assert (last["result"] >> 8, last["value"]) == (2, "+++ exited with 2 +++")
+
+
+def test_the_json_keys_are_those_that_are_documented() -> None:
+    text = (tracer.ROOT / "docs" / "json.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert documented == set().union(*KEYS.values()) | {"name", "raw"}
+
+
+def test_isolates_lines() -> None:
+    run = log("--format", "isolates", "--calls", "openat", "--", "cat", "/dev/null")
+    assert re.fullmatch(r"(ISOLATES:openat,cat,\d+,0\n){2,}", run.file)
+
+
+def test_format_none_only_counts() -> None:
+    run = log("--format", "none", "--", "true")
+    assert run.file == ""
+    assert run.counts[0] > 10
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\n\x9b31m"
+
+
+@pytest.mark.parametrize("style", ["text", "json", "isolates"])
+def test_what_a_process_wrote_reaches_no_output_as_it_is(style: str) -> None:
+    program = (
+        "import ctypes, os; c = ctypes.CDLL(None); c.prctl(15, b'\\x1b[31m,\\n\\x07\\xff x', 0, 0, 0)\n"
+        f"for name in {HOSTILE!r}, '\\u202e', 'x\\x7f': c.unlink(os.fsencode('/x/' + name))"
+    )
+    run = log("--format", style, "--", sys.executable, "-c", program)
+    assert "unlink" in run.file
+    assert re.fullmatch(r"[ -~\n]*", run.file)
+    assert re.fullmatch(r"[ -~\n]*", run.err)
+    if style == "text":
+        assert run.named("unlink")[0].args == r'"/x/\33]0;owned\7\33[2J\r\n\302\23331m"'
+    elif style == "json":
+        assert {entry["comm"] for entry in run.objects if entry.get("call") == "unlink"} == {r"\33[31m,\n\7\377 x"}
+    else:
+        assert {line.count(",") for line in run.file.splitlines()} == {3}
+
+
+# ---- how it ends ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "status"), [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -KILL $$", 137)]
+)
+def test_the_status_is_that_of_the_command(command: str, status: int) -> None:
+    assert log("--format", "none", "--", "sh", "-c", command).status == status
+
+
+def test_a_command_that_is_not_there(tmp_path: Path) -> None:
+    run = log("--", "no-such-command")
+    assert (run.status, run.err.splitlines()[0]) == (127, "isotrace: cannot run 'no-such-command': no such command")
+    (tmp_path / "text").write_text("no program")
+    assert log("--", tmp_path / "text").status == 126
+
+
+def test_the_command_runs_as_the_user_who_called_sudo() -> None:
+    done = subprocess.run(
+        argv("-q", "--format", "none", "--", "sh", "-c", "id -u; id -g; id -G"), capture_output=True, text=True, cwd="/",
+        env=environment(SUDO_UID="65534", SUDO_GID="65534"), stdin=subprocess.DEVNULL, timeout=tracer.PATIENCE,
+    )  # fmt: skip
+    assert done.stdout.split() == ["65534"] * 3
+
+
+def test_signals_are_passed_on_to_the_command() -> None:
+    script = "trap 'echo got it; exit 9' TERM; echo ready; while :; do sleep 0.1; done"
+    command = argv("--format", "none", "--", "sh", "-c", script)
+    with started(command, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=tracer.PATIENCE)
+    assert (process.returncode, out) == (9, "got it\n")
+    assert " 0 lost" in err
+
+
+def test_for_ends_after_its_time() -> None:
+    with started(["sleep", "1000"]) as process:
+        run = log("--pid", process.pid, "--for", "500ms")
+    assert run.status == 0
+    assert run.counts == (0, 0, 0)
+
+
+def test_ctrl_c_ends_with_the_counts_and_a_second_one_at_once() -> None:
+    with started(["sh", "-c", "while :; do cat /x/a; done"], stdout=subprocess.DEVNULL) as process:
+        with attached("-f", "--pid", process.pid, ready=lambda: None) as live:
+            run = live.stop()
+        assert run.status == 0
+        assert run.counts[2] == 0
+        reader, writer = os.pipe()
+        stuck = subprocess.Popen(
+            argv("-f", "--pid", process.pid),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+        )
+        os.close(writer)
+        try:
+            until(lambda: _blocked_in_write(stuck.pid), "isotrace waits for the reader of its output")
+            stuck.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+            assert stuck.poll() is None
+            stuck.send_signal(signal.SIGINT)
+            _, err = stuck.communicate(timeout=tracer.PATIENCE)
+        finally:
+            stuck.kill()
+            os.close(reader)
+    assert stuck.returncode == 130
+    assert b"interrupted again" in err
+
+
+def _blocked_in_write(pid: int) -> bool:
+    return Path(f"/proc/{pid}/syscall").read_text().startswith("1 0x1 ")
+
+
+def _in_kernel(pid: int) -> dict[str, set[str]]:
+    """The ids of the BPF programs and maps that a process holds."""
+    found: dict[str, set[str]] = {"prog": set(), "map": set()}
+    for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
+        for kind, number in re.findall(r"^(prog|map)_id:\t(\d+)$", entry.read_text(), re.MULTILINE):
+            found[kind].add(number)
+    return found
+
+
+def _still_there(held: dict[str, set[str]]) -> list[str]:
+    shown = [
+        (kind, number, ["bpftool", kind, "show", "id", number]) for kind, numbers in held.items() for number in numbers
+    ]
+    return [
+        f"{kind} {number}"
+        for kind, number, command in shown
+        if subprocess.run(command, capture_output=True).returncode == 0
+    ]
+
+
+@pytest.mark.skipif(shutil.which("bpftool") is None, reason="needs bpftool: to ask for the kernel's programs by id")
+def test_sigkill_leaves_nothing_in_the_kernel() -> None:
+    busy = started(["sh", "-c", "while :; do sleep 0.1; done"])
+    with busy as process, attached("--pid", process.pid, ready=lambda: None) as live:
+        held = _in_kernel(live.process.pid)
+        if len(_still_there(held)) != len(held["prog"]) + len(held["map"]):
+            pytest.skip("needs bpftool: it does not work on this kernel")
+        live.process.kill()
+        live.process.wait()
+    assert len(held["prog"]) > 5
+    assert len(held["map"]) > 5
+    until(lambda: not _still_there(held), "programs and maps are gone")
+
+
+def test_a_closed_pipe_ends_it_with_a_line() -> None:
+    line = "{} | head -1".format(" ".join(argv("--", "sh", "-c", "'for i in $(seq 500); do cat /x/a; done'")))
+    done = subprocess.run(
+        ["bash", "-c", line + "; exit ${PIPESTATUS[0]}"], capture_output=True, text=True, env=environment(),
+        timeout=tracer.PATIENCE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.stdout.count("\n") == 1
+    assert "execve(" in done.stdout
+    assert done.returncode == 1
+    assert "isotrace: the reader of standard output is gone: tracing ends here" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_ends_it_with_a_line() -> None:
+    done = subprocess.run(
+        argv("-o", "/dev/full", "--", "true"),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=tracer.PATIENCE,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 1
+    assert "isotrace: cannot write '/dev/full': No space left on device\n  hint: free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_colours_on_a_terminal_only() -> None:
+    master, slave = pty.openpty()
+    with os.fdopen(master, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(
+            argv("-q", "--calls", "execve", "--", "true"),
+            stdout=slave,
+            stderr=slave,
+            stdin=subprocess.DEVNULL,
+            env=environment(TERM="xterm"),
+        )
+        os.close(slave)
+        shown = terminal.read(65536)
+        assert process.wait(tracer.PATIENCE) == 0
+    assert b"\x1b[36mexecve" in shown
+    assert "\x1b" not in log("--calls", "execve", "--", "true").file
+
+
+def test_who_is_not_root_is_told_so_in_a_line() -> None:
+    done = subprocess.run(
+        argv("--", "true"), capture_output=True, text=True, env=environment(), timeout=tracer.PATIENCE,
+        stdin=subprocess.DEVNULL, user=65534, cwd="/",
+    )  # fmt: skip
+    if "No module named" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip("needs readable: user 65534 cannot read this checkout or its Python")
+    assert done.returncode == 3
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith("isotrace: ")
+    assert len(rest) <= 1
+    assert "root" in done.stderr

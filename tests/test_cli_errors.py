@@ -1,0 +1,102 @@
+"""What is wrong with a command line is said in one line, with a hint, and a status. No root needed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def isotrace(*args):
+    """Run it; returns (status, first line of standard error, the other lines)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "isotrace", *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "LC_ALL": "C"},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    first, *rest = done.stderr.splitlines() or [""]
+    return done.returncode, first, rest
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "nothing to trace was named"),
+        (["--calls", "opne", "--", "true"], "opne"),
+        (["--calls", "%netwrk", "--", "true"], "netwrk"),
+        (["--calls", "", "--", "true"], "empty term"),
+        (["--uid", "no-such-user-here", "--", "true"], "no such user: 'no-such-user-here'"),
+        (["--uid", "99999999999", "--", "true"], "no such user"),
+        (["--tree", "1", "--", "true"], "--tree and a command to start exclude each other"),
+        (["--pid", "0"], "--pid"),
+        (["--pid", "x"], "--pid"),
+        (["--ppid", "4194304"], "--ppid"),
+        (["--for", "soon", "--", "true"], "soon"),
+        (["--for", "-1s", "--", "true"], "-1s"),
+        (["--ring", "100", "--", "true"], "100"),
+        (["--ring", "63k", "--", "true"], "no power of two"),
+        (["--string-limit", "0", "--", "true"], "string-limit"),
+        (["--string-limit", "5000", "--", "true"], "string-limit"),
+        (["--format", "xml", "--", "true"], "xml"),
+        (["--nonsense", "--", "true"], "--nonsense"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_line_that_makes_no_sense_is_status_2(args, message):
+    status, first, rest = isotrace("log", *args)
+    assert status == 2
+    assert first.startswith("isotrace: ")
+    assert message in first
+    assert len(rest) <= 1
+
+
+def test_an_unknown_call_names_those_that_are_near():
+    _, first, rest = isotrace("log", "--calls", "opne", "--", "true")
+    assert "open" in " ".join([first, *rest]).replace("opne", "")
+
+
+def test_an_unknown_command():
+    status, first, _ = isotrace("lgo")
+    assert (status, first) == (2, "isotrace: No such command 'lgo'")
+
+
+@pytest.mark.parametrize("option", ["--pid", "--ppid", "--tree"])
+def test_a_process_that_does_not_exist(option):
+    status, first, rest = isotrace("log", option, "4194303")
+    assert (status, first) == (1, f"isotrace: {option} 4194303: no such process")
+    assert len(rest) == 1
+
+
+def test_a_cgroup_that_does_not_exist():
+    status, first, rest = isotrace("log", "--cgroup", "/no/such/group")
+    assert status in (1, 3)
+    assert "cgroup" in first
+    assert len(rest) <= 1
+
+
+def test_an_output_that_cannot_be_opened(tmp_path):
+    status, first, rest = isotrace("log", "-o", str(tmp_path / "missing" / "file"), "--", "true")
+    assert status == 1
+    assert first == f"isotrace: cannot write '{tmp_path}/missing/file': No such file or directory"
+    assert rest == ["  hint: choose another file for -o"]
+    assert isotrace("log", "-o", str(tmp_path), "--", "true")[0] == 1
+
+
+def test_a_command_that_does_not_exist():
+    status, first, _ = isotrace("log", "--", "no-such-command")
+    assert (status, first) == (127, "isotrace: cannot run 'no-such-command': no such command")
+
+
+def test_help_shows_examples():
+    done = subprocess.run(
+        [sys.executable, "-m", "isotrace", "log", "--help"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout
+    assert "isotrace log --ppid $$" in done.stdout
