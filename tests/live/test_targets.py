@@ -161,13 +161,13 @@ def test_conditions_combine_with_and() -> None:
     assert touched(run) == {"ready", "child"}
 
 
-def test_a_comm_is_cut_as_the_kernel_cuts_it(tmp_path: Path) -> None:
+def test_a_long_name_is_known_by_what_the_kernel_keeps_of_it(tmp_path: Path) -> None:
     long = tmp_path / "a-name-of-more-than-fifteen"
     shutil.copy(shutil.which("cat") or "", long)
 
     with (
         shell() as one,
-        attached("--comm", long.name, ready=lambda: one.run(f"{long} /x/ready")) as live,
+        attached("--comm", long.name[:15], ready=lambda: one.run(f"{long} /x/ready")) as live,
         shell() as two,
     ):
         two.run(f"{long} /x/long; cat /x/short")
