@@ -112,6 +112,7 @@ def test_tree_has_children_from_before_and_grandchildren_whose_parent_is_gone(tm
     assert seen == {"ready", "before", "itself", "child", "grandchild", "orphan"}
 
 
+@pytest.mark.native
 def test_tree_catches_up_with_processes_that_fork_while_it_is_attached(compiled: Compile, tmp_path: Path) -> None:
     """Four lines of processes that live a moment each: once one of a line is seen, none after it may be missing."""
     storm = started([compiled("storm"), 2_000_000, 4], cwd=tmp_path)
@@ -125,6 +126,7 @@ def test_tree_catches_up_with_processes_that_fork_while_it_is_attached(compiled:
     assert not missing
 
 
+@pytest.mark.native
 def test_a_chain_of_orphans_does_not_get_away(compiled: Compile, tmp_path: Path) -> None:
     with started([compiled("chain"), 3], cwd=tmp_path) as process:
         with attached("--calls", "getpgid", "-f", "--comm", "chain", ready=lambda: None) as live:

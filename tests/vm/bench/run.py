@@ -32,6 +32,8 @@ PYTEST = (
     "tests.vm.plugin",
     "-p",
     "no:cacheprovider",
+    "-m",
+    "not native",
     "--tb=short",
     "-o",
     "faulthandler_timeout=600",
