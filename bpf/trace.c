@@ -11,9 +11,8 @@
 #include <linux/types.h>
 #include "event.h"
 #include "filter.h"
+#include "calls.h"
 
-#define TS_COMPAT 0x0002
-#define X32_BIT 0x40000000
 #define MEMORY 28672		/* bytes of captures that a record can hold */
 #define STRING_MAX 4096
 #define IOVECS 8
@@ -35,10 +34,6 @@ BPF_ARRAY(captures, struct captures, SLOTS);
 BPF_HASH(started, u32, u64, 131072);
 #endif
 
-struct registers {
-	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
-};
-
 /* One record under construction. The slack at the end lets a bounded copy start anywhere below MEMORY. */
 struct scratch {
 	struct event event;
@@ -53,21 +48,6 @@ static __always_inline struct scratch *get_scratch(void)
 	u32 zero = 0;
 
 	return scratches.lookup(&zero);
-}
-
-static __always_inline u8 abi_of(u64 task, s64 number)
-{
-	if (read_u32(task + OFF_THREAD_INFO + OFF_STATUS) & TS_COMPAT)
-		return ABI_I386;
-	return number >= 0 && (number & X32_BIT) ? ABI_X32 : ABI_X86_64;
-}
-
-static __always_inline u32 slot_of(u8 abi, s64 number)
-{
-	u32 base = abi == ABI_I386 ? SLOT_I386 : 0;
-	u64 index = abi == ABI_X32 ? number & ~(s64)X32_BIT : (u64)number;
-
-	return base + (index < SLOT_UNKNOWN ? (u32)index : SLOT_UNKNOWN);
 }
 
 static __always_inline void count(u32 slot, int delivered)
@@ -98,25 +78,6 @@ static __always_inline void begin(struct event *event, struct who *who, u8 abi, 
 	event->abi = abi;
 	event->size = sizeof(*event);
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
-}
-
-static __always_inline void set_args(struct event *event, struct registers *regs)
-{
-	if (event->abi == ABI_I386) {
-		event->args[0] = (u32)regs->bx;
-		event->args[1] = (u32)regs->cx;
-		event->args[2] = (u32)regs->dx;
-		event->args[3] = (u32)regs->si;
-		event->args[4] = (u32)regs->di;
-		event->args[5] = (u32)regs->bp;
-	} else {
-		event->args[0] = regs->di;
-		event->args[1] = regs->si;
-		event->args[2] = regs->dx;
-		event->args[3] = regs->r10;
-		event->args[4] = regs->r8;
-		event->args[5] = regs->r9;
-	}
 }
 
 /* The reader looks at the ring some times a second; it is woken only for every WATERMARK bytes that this CPU has sent. */
@@ -271,7 +232,7 @@ static __always_inline void complete(struct event *event, u64 regs_address, s64 
 	struct registers regs;
 
 	read_kernel(&regs, sizeof(regs), (void *)regs_address);
-	set_args(event, &regs);
+	fill_args(event->args, event->abi, &regs);
 	event->result = event->abi == ABI_I386 ? (s32)result : result;
 	event->time = bpf_ktime_get_ns();
 }
@@ -555,25 +516,6 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-static __always_inline int is_exec(u8 abi, s64 number)
-{
-	if (abi == ABI_I386)
-		return number == 11 || number == 358;
-	return number == 59 || number == 322 || number == (520 | X32_BIT) || number == (545 | X32_BIT);
-}
-
-/* A command that isotrace started becomes visible with its execve. */
-static __always_inline void activate(u8 abi, s64 number)
-{
-#if defined(FILTER_TREE)
-	u32 pid = bpf_get_current_pid_tgid() >> 32, active = MEMBER_ACTIVE;
-	u32 *state = tree.lookup(&pid);
-
-	if (state && *state == MEMBER_ARMED && is_exec(abi, number))
-		tree.update(&pid, &active);
-#endif
-}
-
 /* Whether any ABI has, under this number, a call that is recorded at enter: a first, cheap test. */
 static __always_inline int maybe_special(s64 number)
 {
@@ -692,63 +634,4 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* ---- descent -------------------------------------------------------------------------------------------------------- */
-
-#if defined(FILTER_TREE) || defined(FOLLOW)
-
-static __always_inline void not_followed(long error)
-{
-	u32 which = TALLY_NOT_FOLLOWED;
-	u64 *value = error ? tally.lookup(&which) : NULL;
-
-	if (value)
-		(*value)++;
-}
-
-static __always_inline void remember_birth(u32 parent, u32 child)
-{
-	u32 zero = 0;
-	u32 *on = seeding.lookup(&zero);
-
-	if (on && *on)
-		not_followed(born.update(&child, &parent));
-}
-
-int on_fork(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 child = read_u32(ctx->args[1] + OFF_TGID);
-	u32 active = MEMBER_ACTIVE;
-	struct who who;
-	int watched = is_watched(&who);
-
-	if (child == who.pid)
-		return 0;
-#if defined(FILTER_TREE)
-	if (in_tree(who.pid))
-		not_followed(tree.update(&child, &active));
-#endif
-#if defined(FOLLOW)
-	if (watched)
-		not_followed(family.update(&child, &active));
-#endif
-	remember_birth(who.pid, child);
-	return 0;
-}
-
-/* A thread group leaves the maps when its leader is freed: after every thread of it has ended. */
-int on_free(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 pid = read_u32(ctx->args[0] + OFF_PID);
-
-	if (pid != read_u32(ctx->args[0] + OFF_TGID))
-		return 0;
-#if defined(FILTER_TREE)
-	tree.delete(&pid);
-#endif
-#if defined(FOLLOW)
-	family.delete(&pid);
-#endif
-	return 0;
-}
-
-#endif
+#include "descent.h"
