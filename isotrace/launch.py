@@ -36,8 +36,11 @@ class Command:
     Its privileges are those of whoever called sudo; signal dispositions and mask are the defaults.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
-        """Fork the child. Raises ``NotStarted``."""
+    def __init__(self, command: Sequence[str], output: int | None = None) -> None:
+        """Fork the child. Raises ``NotStarted``.
+
+        With ``output``, a descriptor, it reads nothing and writes there: the terminal is somebody else's.
+        """
         self._name = command[0]
         path = find(command)
         start, self._start = os.pipe()
@@ -46,6 +49,8 @@ class Command:
         if self.pid == 0:
             os.close(self._start)
             os.close(self._failure)
+            if output is not None:
+                _redirect(output)
             _become(path, command, start, failure)
         os.close(start)
         os.close(failure)
@@ -79,6 +84,12 @@ class Command:
         """End a child that was never started."""
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
+
+
+def _redirect(output: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
 
 
 def _drop_privileges() -> None:

@@ -63,7 +63,10 @@ class Rows:
     def empty() -> Rows:
         """No rows."""
         return Rows(
-            np.zeros(0, np.uint64), np.zeros((0, 4), np.uint64), np.zeros(0, np.uint64), np.zeros((0, BUCKETS), np.uint32)
+            np.zeros(0, np.uint64),
+            np.zeros((0, 4), np.uint64),
+            np.zeros(0, np.uint64),
+            np.zeros((0, BUCKETS), np.uint32),
         )
 
 
@@ -136,7 +139,12 @@ class Counting(Attached):
     """The kernel's tables of calls, errors, places and names."""
 
     def __init__(
-        self, target: Target, calls: frozenset[str] | None, kernel: Mapping[str, int], loader: Loader, places: bool = True
+        self,
+        target: Target,
+        calls: frozenset[str] | None,
+        kernel: Mapping[str, int],
+        loader: Loader,
+        places: bool = True,
     ) -> None:
         """Start compiling; ``open`` waits for the result."""
         attach = {"sched_process_fork": "on_fork", "sched_process_free": "on_free"} if target.descends else {}
@@ -217,6 +225,11 @@ class Counting(Attached):
         batch.delete(self._loaded.maps["errors"], errors.keys)
         batch.delete(self._loaded.maps["names"], np.array(sorted(pids), dtype="<u4").view([("pid", "<u4")]))
 
+    def forget_places(self) -> None:
+        """Empty the table of places."""
+        if self.has_places:
+            batch.delete(self._loaded.maps["touches"], self.places()[0])
+
     def losses(self) -> Losses:
         """What did not fit, by now."""
         attached = [self._loaded.programs[name] for name in ("on_exit", "on_enter")]
@@ -243,9 +256,10 @@ def _summed(
     return flat.copy(), sums, longest, buckets
 
 
-def unpack_keys(keys: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def unpack_keys(
+    keys: npt.NDArray[np.uint64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(pid, slot, errno) of keys of either table; errno is 0 in the table of calls."""
     pids = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
     slots = ((keys >> np.uint64(32)) & np.uint64(0xFFFF)).astype(np.int64)
     return pids, slots, (keys >> np.uint64(48)).astype(np.int64)
-
