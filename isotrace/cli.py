@@ -8,13 +8,14 @@ import click
 
 from isotrace import __version__
 
-_VERBS = ("log", "calls", "doctor")
+_VERBS = ("log", "top", "calls", "doctor")
 
 _EPILOG = """\b
 Examples:
   isotrace log -- make                     every call of a build, from its first one on
   isotrace log --ppid $$                   what is typed in this shell, seen from another terminal
   isotrace log --calls %network -- curl -s http://127.0.0.1/
+  isotrace top --uid www-data              a live table of what is called, how often and how long
   isotrace calls %file                     the calls that take a file name
   isotrace doctor                          what this kernel can do
 
