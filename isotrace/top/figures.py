@@ -50,7 +50,9 @@ def size(value: float) -> str:
 def clock(seconds: float) -> str:
     """``1:23`` or ``1:02:03``."""
     whole = int(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02}"
+    return (
+        f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02}"
+    )
 
 
 def bar(share: float, width: int) -> str:

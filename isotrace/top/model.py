@@ -60,7 +60,7 @@ class Places:
     errors: Ints
     time: Ints
     rate: npt.NDArray[np.float64]
-    owner: Ints
+    by: list[str]  # the name of the latest process
     slot: Ints
     forgotten: int = 0  # uses of places that were pushed out of the kernel's table since
 

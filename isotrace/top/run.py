@@ -13,7 +13,7 @@ from isotrace.kernel import btf
 from isotrace.launch import Command
 from isotrace.recording import Ending, say
 from isotrace.target import Target
-from isotrace.top.source import Source
+from isotrace.top.source import Source, Worker
 
 _SETTLE = 0.02  # seconds for a program that still runs on another CPU after it was detached
 _PATIENCE = 2.0  # seconds that a command gets between SIGTERM and SIGKILL
@@ -74,6 +74,7 @@ def _once(backend: Counting, source: Source, ending: Ending, choices: Choices) -
             looked = time.monotonic()
     backend.detach()
     time.sleep(_SETTLE)
+    source.look()  # who is met at the last look can be known to have ended only at the next
     snapshot = source.look(ended=reason)
     if choices.style == "json":
         summary.write_json(snapshot)
@@ -87,7 +88,11 @@ def _watch(target: Target, source: Source, ending: Ending, interrupts: Interrupt
     from isotrace.top.app import TopApp, describe
     from isotrace.top.refusing import Unable
 
-    app = TopApp(source, ending.reason, describe(target), choices.view, choices.interval, Unable(), choices.output)
+    note = ""
+    if target.command:
+        note = f"what the command writes goes to {choices.output or 'nowhere (--output FILE keeps it)'}"
+    worker = Worker(source, ending.reason, choices.interval)
+    app = TopApp(worker, describe(target), choices.view, Unable(), note)
     app.stopped = interrupts.stopped
     app.run()
     if app.failure is not None:

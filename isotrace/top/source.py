@@ -24,6 +24,8 @@ from isotrace.top.model import GROUPS, SECONDS, Floats, History, Places, Process
 
 _MOST_BLOCKED = 32  # processes that are looked at for the detail pane
 _SHOWN_PLACES = 1000
+_REMEMBERED = 8192
+_LONGEST_PAUSE = 3.0  # seconds
 
 
 class Tables(Protocol):
@@ -140,6 +142,8 @@ class Source:
         self._groups = Groups()
         self._raw_names: dict[int, tuple[bytes, int, int]] = {}
         self._known: dict[int, Process] = {}
+        self._met: set[int] = set()
+        self._late: dict[int, str] = {}  # names of the latest to have ended
         self._minute = _Minute()
         self._places_before: dict[bytes, int] = {}
         self._places_looked = self._began
@@ -212,8 +216,9 @@ class Source:
 
     def _bury(self, rows: Rows, errors: Errors, living: set[int]) -> dict[int, int]:
         """Move the rows of processes that have ended into the groups. Returns what owner becomes what other."""
-        pids = set(np.unique(unpack_keys(rows.keys)[0]).tolist()) | set(self._known)
-        dead = pids - living
+        # Whoever is met for the first time may have been born after the look at /proc.
+        dead = self._met - living
+        self._met = (set(np.unique(rows.keys & ledger.PID).tolist()) | set(self._known)) - dead
         if not dead:
             return {}
         moved = self._groups.bury(dead, self._known)
@@ -226,7 +231,10 @@ class Source:
             self._base = self._base.take(~np.isin(self._base.keys & ledger.PID, gone))
             self._base_errors = self._base_errors.take(~np.isin(self._base_errors.keys & ledger.PID, gone))
         for pid in dead:
-            self._known.pop(pid, None)
+            if process := self._known.pop(pid, None):
+                self._late[pid] = process.name
+        while len(self._late) > _REMEMBERED:
+            self._late.pop(next(iter(self._late)))
         self._raw_names = {pid: row for pid, row in self._raw_names.items() if pid not in dead}
         return moved
 
@@ -272,8 +280,35 @@ class Source:
         before = np.array([self._places_before.get(key, 0) for key in every], dtype=np.int64)
         rate = np.maximum(calls - before, 0) / span if self._places else np.zeros(len(calls))
         self._places_before, self._places_looked = dict(zip(every, calls.tolist(), strict=True)), now
-        self._places = _most_used(every, touches, calls, rate, max(0, uses - int(calls.sum())))
+        self._places = self._most_used(every, touches, calls, rate, max(0, uses - int(calls.sum())))
         return self._places
+
+    def _most_used(
+        self,
+        every: list[bytes],
+        touches: npt.NDArray[np.void],
+        calls: npt.NDArray[np.int64],
+        rate: npt.NDArray[np.float64],
+        forgotten: int,
+    ) -> Places:
+        kept = np.argsort(-calls, kind="stable")[:_SHOWN_PLACES]
+        raw = [every[i] for i in kept.tolist()]
+        columns = {name: touches[name][kept].astype(np.int64) for name in ("errors", "time", "pid", "slot")}
+        return Places(
+            kind=np.array([int.from_bytes(key[:4], "little") for key in raw], dtype=np.int64),
+            text=[key[4:] for key in raw],
+            calls=calls[kept],
+            errors=columns["errors"],
+            time=columns["time"],
+            rate=rate[kept],
+            by=[self._name(pid) for pid in columns["pid"].tolist()],
+            slot=columns["slot"],
+            forgotten=forgotten,
+        )
+
+    def _name(self, pid: int) -> str:
+        known = self._known.get(pid)
+        return known.name if known else self._late.get(pid, str(pid))
 
     def _blocked(self, table: Table) -> tuple[str, ...]:
         if self.wishes.selected is None:
@@ -290,48 +325,25 @@ class Source:
         return tuple(sorted(found))
 
 
-def _most_used(
-    every: list[bytes],
-    touches: npt.NDArray[np.void],
-    calls: npt.NDArray[np.int64],
-    rate: npt.NDArray[np.float64],
-    forgotten: int,
-) -> Places:
-    kept = np.argsort(-calls, kind="stable")[:_SHOWN_PLACES]
-    raw = [every[i] for i in kept.tolist()]
-    columns = {name: touches[name][kept].astype(np.int64) for name in ("errors", "time", "pid", "slot")}
-    return Places(
-        kind=np.array([int.from_bytes(key[:4], "little") for key in raw], dtype=np.int64),
-        text=[key[4:] for key in raw],
-        calls=calls[kept],
-        errors=columns["errors"],
-        time=columns["time"],
-        rate=rate[kept],
-        owner=columns["pid"],
-        slot=columns["slot"],
-        forgotten=forgotten,
-    )
+class Worker:
+    """Looks again and again in a thread of its own, and hands each snapshot to whoever draws.
 
-
-class Worker(threading.Thread):
-    """Looks again and again, and hands each snapshot to ``post``; ``ended`` says why nothing more will come.
-
-    A look costs CPU time, and so does drawing it: the pause grows with that, so that isotrace stays below ``share`` of a core.
+    A look costs CPU time, and so does drawing it: the pause grows with that, so that isotrace stays below ``share`` of a
+    core.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        post: Callable[[Snapshot], None],
-        ended: Callable[[], str | None],
-        interval: float,
-        share: float = 0.02,
-    ) -> None:
-        super().__init__(daemon=True, name="counts")
-        self._source, self._post, self._ended = source, post, ended
+    def __init__(self, source: Source, ended: Callable[[], str | None], interval: float, share: float = 0.02) -> None:
+        self.wishes = source.wishes
+        self.failure: BaseException | None = None
+        self._source, self._ended = source, ended
         self._interval, self._share = interval, share
         self._wake, self._stop = threading.Event(), threading.Event()
-        self.failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin(self, post: Callable[[Snapshot], object]) -> None:
+        """Start the thread; it calls ``post``."""
+        self._thread = threading.Thread(target=self._guarded, args=(post,), daemon=True, name="counts")
+        self._thread.start()
 
     def hurry(self) -> None:
         """Look at once: a wish has changed."""
@@ -341,22 +353,20 @@ class Worker(threading.Thread):
         """Stop and wait."""
         self._stop.set()
         self._wake.set()
-        self.join()
+        if self._thread:
+            self._thread.join()
 
-    def run(self) -> None:
-        """The thread."""
+    def _guarded(self, post: Callable[[Snapshot], object]) -> None:
         try:
-            self._run()
-        except BaseException as error:  # the app shows it: nothing of this thread may reach the screen
+            self._run(post)
+        except BaseException as error:  # nothing of this thread may reach the screen: whoever draws reports it
             self.failure = error
 
-    def _run(self) -> None:
+    def _run(self, post: Callable[[Snapshot], object]) -> None:
         while not self._stop.is_set():
             used = time.process_time()
-            reason = self._ended()
-            self._post(self._source.look(ended=reason or ""))
-            self._wake.wait(0.05)  # what drawing costs counts as well
+            post(self._source.look(ended=self._ended() or ""))
+            self._stop.wait(0.05)  # by then it is drawn: that counts as well
             used = time.process_time() - used
-            if self._wake.wait(max(self._interval - 0.05, min(used / self._share, 3.0))) and not self._stop.is_set():
-                self._stop.wait(0.05)
+            self._wake.wait(max(self._interval - 0.05, min(used / self._share, _LONGEST_PAUSE)))
             self._wake.clear()

@@ -15,7 +15,18 @@ from isotrace.backends.counts import unpack_keys
 from isotrace.decode.errnos import errno_name
 from isotrace.top import figures
 from isotrace.top.model import Snapshot
-from isotrace.top.views import Column, Grid, Order, arranged, by_call, by_error, by_place, by_process, call_name, grid_of
+from isotrace.top.views import (
+    Column,
+    Grid,
+    Order,
+    arranged,
+    by_call,
+    by_error,
+    by_place,
+    by_process,
+    call_name,
+    grid_of,
+)
 
 _ORDER = {"call": "time", "process": "calls", "file": "calls", "error": "calls"}
 
@@ -69,7 +80,7 @@ def _plain_table(grid: Grid, order: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = [column for column in grid.columns if column.kind != "spark" and column.name != "rate"]
     for column in columns:
-        table.add_column(column.title, justify="left" if column.kind == "text" else "right", no_wrap=True)
+        table.add_column(column.title, justify="left" if column.kind in ("text", "path") else "right", no_wrap=True)
     found = arranged(grid, Order(order))
     for row in found.rows:
         table.add_row(*(Text(found.prefixes.get(row, "") * (c.name == "name") + _cell(grid, c, row)) for c in columns))
@@ -129,7 +140,8 @@ _UNITS = {"time": "time_ns", "p50": "p50_ns", "p99": "p99_ns", "longest": "max_n
 
 def _json_rows(grid: Grid, names: tuple[str, ...], label: str) -> list[dict[str, Any]]:
     return [
-        {label: grid.values["name"][row]} | {_UNITS.get(name, name): round(float(grid.values[name][row])) for name in names}
+        {label: grid.values["name"][row]}
+        | {_UNITS.get(name, name): round(float(grid.values[name][row])) for name in names}
         for row in arranged(grid, Order("time")).rows
     ]
 

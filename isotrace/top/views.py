@@ -22,7 +22,7 @@ from isotrace.top.model import SECONDS, Floats, Places, Process, Snapshot, Table
 
 @dataclass(frozen=True)
 class Column:
-    """``kind`` says how values are written: text, rate, count, failures, time, bytes, share or spark."""
+    """``kind`` says how values are written: text, path, rate, count, failures, pid, time, bytes, share or spark."""
 
     name: str
     title: str
@@ -65,30 +65,25 @@ class Arranged:
     prefixes: Mapping[int, str] = field(default_factory=dict)
 
 
-_COUNTS = (
-    Column("rate", "calls/s", "rate", 8),
-    Column("calls", "total", "count", 8),
-    Column("errors", "errors", "failures", 7),
-    Column("p50", "p50", "time", 6),
-    Column("p99", "p99", "time", 6),
-    Column("longest", "max", "time", 6),
-    Column("bytes", "bytes", "bytes", 6),
-)
+_RATE = Column("rate", "calls/s", "rate", 8)
+_CALLS = Column("calls", "total", "count", 7)
+_ERRORS = Column("errors", "errs", "failures", 6)
+_BYTES = Column("bytes", "bytes", "bytes", 6)
 _SPARK = Column("history", "last minute", "spark", 11, grows=1)
 CALL_COLUMNS = (
     Column("name", "call", "text", 16, grows=1),
-    *_COUNTS,
-    Column("time", "in call", "time", 7, needs=100),
-    Column("share", "of time", "share", 14, needs=120),
+    *(_RATE, _CALLS, _ERRORS),
+    *(Column(name, title, "time", 6) for name, title in (("p50", "p50"), ("p99", "p99"), ("longest", "max"))),
+    _BYTES,
+    Column("time", "in call", "time", 8, needs=100),
+    Column("share", "of time", "share", 15, needs=120),
     _SPARK,
 )
 PROCESS_COLUMNS = (
     Column("name", "process", "text", 18, grows=1),
     Column("pid", "pid", "pid", 7),
-    Column("share", "share", "share", 9),
-    Column("rate", "calls/s", "rate", 8),
-    Column("calls", "total", "count", 8),
-    Column("errors", "errors", "failures", 7),
+    Column("share", "share", "share", 10),
+    *(_RATE, _CALLS, _ERRORS),
     Column("p50", "p50", "time", 6, needs=100),
     Column("p99", "p99", "time", 6, needs=88),
     Column("longest", "max", "time", 6, needs=100),
@@ -96,10 +91,8 @@ PROCESS_COLUMNS = (
     _SPARK,
 )
 PLACE_COLUMNS = (
-    Column("name", "file or address", "text", 24, grows=4),
-    Column("rate", "calls/s", "rate", 8),
-    Column("calls", "total", "count", 8),
-    Column("errors", "errors", "failures", 7),
+    Column("name", "file or address", "path", 24, grows=4),
+    *(_RATE, _CALLS, _ERRORS),
     Column("mean", "mean", "time", 6),
     Column("last_call", "last call", "text", 12),
     Column("last_by", "by", "text", 8, grows=1),
@@ -107,11 +100,11 @@ PLACE_COLUMNS = (
 ERROR_COLUMNS = (
     Column("name", "error", "text", 12),
     Column("call", "call", "text", 14),
-    Column("rate", "errors/s", "rate", 8),
-    Column("calls", "total", "count", 8),
+    Column("rate", "errs/s", "rate", 8),
+    _CALLS,
     Column("processes", "procs", "count", 6),
-    Column("meaning", "meaning", "text", 20, grows=2),
-    Column("latest", "latest", "text", 0, grows=3, needs=110),
+    Column("meaning", "meaning", "text", 25, grows=1),
+    Column("latest", "the latest one", "text", 24, grows=3, needs=110),
 )
 
 
@@ -225,14 +218,9 @@ def by_place(snapshot: Snapshot) -> Grid:
         "errors": places.errors.astype(np.float64),
         "mean": mean,
         "last_call": [call_name(slot) for slot in places.slot.tolist()],
-        "last_by": [_known_name(snapshot, owner) for owner in places.owner.tolist()],
+        "last_by": places.by,
     }
     return Grid(PLACE_COLUMNS, list(zip(places.kind.tolist(), places.text, strict=True)), values)
-
-
-def _known_name(snapshot: Snapshot, owner: int) -> str:
-    process = snapshot.processes.get(owner)
-    return process.name if process else str(owner)
 
 
 def place_names(places: Places) -> list[str]:
@@ -357,6 +345,14 @@ _GRIDS: Mapping[str, Callable[[Snapshot], Grid]] = {
     "process": by_process,
     "file": by_place,
     "error": lambda snapshot: by_error(snapshot, snapshot.frozen),
+}
+
+
+COLUMNS: Mapping[str, tuple[Column, ...]] = {
+    "call": CALL_COLUMNS,
+    "process": PROCESS_COLUMNS,
+    "file": PLACE_COLUMNS,
+    "error": ERROR_COLUMNS,
 }
 
 
