@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -154,7 +155,7 @@ class Counting(Attached):
         self._calls, self._loader, self.has_places = calls, loader, places
         rows = rows_for(bpf.possible_cpus())
         constants = [f"{name}={value}" for name, value in kernel.items()] + target.defines()
-        constants += [f"ROWS={rows}", f"ERRORS={max(2048, rows // 8)}", f"PLACES={_PLACES}"]
+        constants += [f"ROWS={rows}", f"ERRORS={max(2048, rows // 4)}", f"PLACES={_PLACES}"]
         constants += [f"BUCKET_MAX={0xFFFFFFFF // bpf.possible_cpus()}U", *(["TOUCHES"] if places else [])]
         maps = ["calls", "names", "counts", "errors", "tally", *(["touches"] if places else [])]
         maps += ["born", "seeding"] if target.descends else []
@@ -181,8 +182,10 @@ class Counting(Attached):
         parts = [_summed(*chunk) for chunk in batch.chunks(self._loaded.maps["counts"], KEY, COUNT, per_cpu=True)]
         if not parts:
             return Rows.empty()
-        whole = Rows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-        return whole.take(np.argsort(whole.keys, kind="stable"))
+        columns = [list(column) for column in zip(*parts, strict=True)]
+        parts.clear()
+        order = np.argsort(np.concatenate(columns[0]), kind="stable")
+        return Rows(*(_joined(column, order) for column in columns))
 
     def errors(self) -> Errors:
         """All failures by errno."""
@@ -240,6 +243,13 @@ class Counting(Attached):
             not_followed=self._sum("tally", _TALLY_NOT_FOLLOWED),
             missed=sum(bpf.recursion_misses(fd) for fd in attached),
         )
+
+
+def _joined(parts: list[npt.NDArray[Any]], order: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """The parts as one array in ``order``; each is given up at once, for a table may have megabytes."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole[order]
 
 
 def _summed(

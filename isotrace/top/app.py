@@ -29,24 +29,25 @@ from isotrace.top.views import VIEWS, Order
 from isotrace.top.widgets import Detail, Head, TableView
 
 SMALLEST = (60, 12)
+_NOTE_SECONDS = 8.0
 _CHECK = 0.25  # seconds between two looks at whether a signal has come
 
 _HELP = """\
- [b]Views[/b]     1 calls   2 processes   3 files & addresses   4 errors   Tab the next one
- [b]Rows[/b]      ↑ ↓ PgUp PgDn Home End, or the mouse       Enter details   Esc close
- [b]Order[/b]     ← → (or s) sort by another column           r the other way round
- [b]Filter[/b]    / and type; Enter keeps it, Esc drops it
- [b]Time[/b]      p pause   z set all counts to zero
- [b]Process[/b]   f on a process: only its calls; f again: all
- [b]Refuse[/b]    d refuse the call of this row   D list refusals   u lift one
- [b]Leave[/b]     q
+[b]Views[/b]    1 calls  2 processes  3 files & addresses  4 errors  Tab next
+[b]Rows[/b]     ↑ ↓ PgUp PgDn Home End, mouse    Enter details   Esc close
+[b]Order[/b]    ← → or s: by another column      r the other way round
+[b]Filter[/b]   / and type; Enter keeps it, Esc drops it
+[b]Time[/b]     p pause    z set all counts to zero
+[b]Process[/b]  f on a process: only its calls; f again: all
+[b]Refuse[/b]   d the call of this row    D list refusals    u lift one
+[b]Leave[/b]    q
 
- calls/s is of the latest look, the curve of the last minute. p50 and p99 are read from
- a histogram of powers of two, max is exact. Times are from entry to return, so a call
- that waits counts its waiting. Calls that did not return yet are not in the table:
- Enter shows them. Files are as the program named them.
-
- [dim]any key closes this[/dim]"""
+calls/s is of the latest look, the curve of the last minute. p50 and
+p99 come from a histogram of powers of two; max is exact. A call's
+time is from entry to return, so one that waits counts its waiting.
+Calls that did not return yet are not in the table: Enter shows them.
+Files are as the program named them.
+                                             [dim]any key closes this[/dim]"""
 
 _KEYS = "↑↓ Enter detail  ←→ sort  / filter  p pause  z zero  f process  d refuse  ? help  q quit"
 _LESS_KEYS = "Enter detail  ←→ sort  / filter  p pause  f process  ? help  q quit"
@@ -183,6 +184,7 @@ class TopApp(App[None]):
         self._feed.begin(lambda snapshot: self.post_message(Arrived(snapshot)))
         self.set_interval(_CHECK, self._check)
         self._write_foot()
+        self.set_timer(_NOTE_SECONDS, lambda: self._say(""))
 
     def on_unmount(self) -> None:
         """No more snapshots."""

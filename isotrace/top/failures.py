@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 
@@ -17,6 +18,7 @@ from isotrace.render.lines import Decoder
 from isotrace.ring import HEADER, ROW, batch_of
 from isotrace.top.model import Snapshot
 
+_FAULT = re.compile(r"(0x[0-9a-f]+)<fault>")
 _TEXT = 64  # ERROR_TEXT of bpf/counts.h
 
 
@@ -29,7 +31,13 @@ def failure_text(slot: int, number: int, latest: np.void, with_result: bool = Tr
     """``openat(AT_FDCWD, "/nowhere", O_RDONLY) = -1 ENOENT (…)``; memory other than a path is shown by its address."""
     batch = _record(slot, number, latest)
     texts = [text for group in _decoder().decode(batch) for text in group.texts()]
-    return f"{texts[0]} = {result_text(number)}" if with_result else texts[0]
+    text = without_faults(texts[0])
+    return f"{text} = {result_text(number)}" if with_result else text
+
+
+def without_faults(text: str) -> str:
+    """Memory that nobody tried to read is no fault: its address alone stays."""
+    return _FAULT.sub(r"\1", text)
 
 
 def _record(slot: int, number: int, latest: np.void) -> Batch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import signal
 import time
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from isotrace.top.source import Source, Worker
 _SETTLE = 0.02  # seconds for a program that still runs on another CPU after it was detached
 _PATIENCE = 2.0  # seconds that a command gets between SIGTERM and SIGKILL
 _TICK = 0.05
+_M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,12 @@ class Choices:
     interval: float
     places: bool
     output: str | None
+
+
+def _give_memory_back() -> None:
+    """Let glibc return each large array when it is freed, instead of raising its threshold with the first."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 18)
 
 
 def run(target: Target, calls: frozenset[str] | None, command: Command | None, loader: Loader, choices: Choices) -> int:
@@ -48,6 +57,7 @@ def run(target: Target, calls: frozenset[str] | None, command: Command | None, l
         if command:
             command.abandon()
         raise
+    _give_memory_back()
     told: list[str] = []
     ending = Ending(target, backend, interrupts, command, choices.seconds, say if choices.once else told.append)
     try:
@@ -90,7 +100,7 @@ def _watch(target: Target, source: Source, ending: Ending, interrupts: Interrupt
 
     note = ""
     if target.command:
-        note = f"what the command writes goes to {choices.output or 'nowhere (--output FILE keeps it)'}"
+        note = f"the command's output goes {f'to {choices.output}' if choices.output else 'nowhere (--output FILE keeps it)'}"
     worker = Worker(source, ending.reason, choices.interval)
     app = TopApp(worker, describe(target), choices.view, Unable(), note)
     app.stopped = interrupts.stopped

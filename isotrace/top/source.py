@@ -19,13 +19,14 @@ from isotrace.plan import all_calls, slots_for
 from isotrace.render.lines import Decoder
 from isotrace.target import PROC
 from isotrace.top import ledger
+from isotrace.top.failures import without_faults
 from isotrace.top.ledger import Groups
 from isotrace.top.model import GROUPS, SECONDS, Floats, History, Places, Process, Snapshot, Table, empty
 
 _MOST_BLOCKED = 32  # processes that are looked at for the detail pane
 _SHOWN_PLACES = 1000
 _REMEMBERED = 8192
-_LONGEST_PAUSE = 3.0  # seconds
+_LONGEST_PAUSE = 5.0  # seconds
 
 
 class Tables(Protocol):
@@ -321,7 +322,7 @@ class Source:
         found: list[str] = []
         for group in self._decoder.decode(batch):
             tids = group.rows.field("tid")
-            found += [f"{tid}  {text}" for tid, text in zip(tids, group.texts(), strict=True)]
+            found += [f"{tid}  {without_faults(text)}" for tid, text in zip(tids, group.texts(), strict=True)]
         return tuple(sorted(found))
 
 
@@ -332,7 +333,7 @@ class Worker:
     core.
     """
 
-    def __init__(self, source: Source, ended: Callable[[], str | None], interval: float, share: float = 0.02) -> None:
+    def __init__(self, source: Source, ended: Callable[[], str | None], interval: float, share: float = 0.015) -> None:
         self.wishes = source.wishes
         self.failure: BaseException | None = None
         self._source, self._ended = source, ended

@@ -53,13 +53,15 @@ class Head(Widget):
         return padded(lines[y]() if y < 3 else [], self.size.width, self.rich_style)
 
     def _first(self) -> list[Segment]:
-        left = [Segment("isotrace top ", STRONG), Segment(self._title, NAME)]
         if self._snapshot is None:
-            return left
+            return [Segment("isotrace top ", STRONG), Segment(self._title, NAME)]
         state = [Segment(f"{self._state}  ", ALARM + STRONG)] if self._state else []
         processes = sum(1 for process in self._snapshot.processes.values() if not process.ended)
         words = f"{processes} process{'es' if processes != 1 else ''}  {figures.clock(self._snapshot.seconds)}"
-        return spread(left, [*state, Segment(words, DIM)], self.size.width)
+        right = [*state, Segment(words, DIM)]
+        room = self.size.width - sum(segment.cell_length for segment in right) - len("isotrace top ") - 1
+        title = Segment(painting.fit(self._title, max(0, room)), NAME)
+        return spread([Segment("isotrace top ", STRONG), title], right, self.size.width)
 
     def _second(self) -> list[Segment]:
         if self._snapshot is None:
