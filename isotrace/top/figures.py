@@ -25,7 +25,7 @@ def rate(value: float) -> str:
 
 
 def duration(ns: float) -> str:
-    """``812ns``, ``1.2µs``, ``34ms``, ``5.1s``, ``12m``, ``3.4h``; empty where nothing was timed."""
+    """``812ns``, ``1.2µs``, ``34ms``, ``5.1s``, ``12m``, ``3.4h``, ``12d``; empty where nothing was timed."""
     if ns <= 0:
         return ""
     for factor, unit in ((1.0, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")):
@@ -33,7 +33,9 @@ def duration(ns: float) -> str:
         if scaled < (119.5 if unit == "s" else 999.5):
             return f"{scaled:.0f}{unit}" if scaled >= 9.95 or unit == "ns" else f"{scaled:.1f}{unit}"
     minutes = ns / 60e9
-    return f"{minutes:.0f}m" if minutes < 119.5 else f"{minutes / 60:.3g}h"
+    if minutes < 119.5:
+        return f"{minutes:.0f}m"
+    return f"{minutes / 60:.3g}h" if minutes < 5990 else f"{minutes / 1440:.0f}d"
 
 
 def size(value: float) -> str:

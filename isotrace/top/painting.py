@@ -35,8 +35,12 @@ def layout(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
     shown = [column for column in columns if column.needs <= width]
     spare = max(0, width - sum(column.width + 1 for column in shown) + 1)
     parts = sum(column.grows for column in shown)
-    found = [(column, column.width + (spare * column.grows // parts if parts else 0)) for column in shown]
-    return found
+    widths = [column.width + (spare * column.grows // parts if parts else 0) for column in shown]
+    rest = spare - sum(widths) + sum(column.width for column in shown)
+    widest = max(range(len(shown)), key=lambda i: (shown[i].grows, i), default=None)
+    if widest is not None and parts:
+        widths[widest] += rest
+    return list(zip(shown, widths, strict=True))
 
 
 def heading(columns: Sequence[tuple[Column, int]], order: Order) -> list[Segment]:
