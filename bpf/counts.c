@@ -81,7 +81,6 @@ static __always_inline void set_name(u32 pid)
 
 	read_kernel(name.comm, sizeof(name.comm), (void *)(leader + OFF_COMM));
 	name.ppid = parent_of(task);
-	name.uid = (u32)bpf_get_current_uid_gid();
 	names.update(&pid, &name);
 }
 
@@ -352,4 +351,24 @@ int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+static __always_inline void set_ended(u32 pid)
+{
+	struct name *name = names.lookup(&pid);
+
+	if (name)
+		name->ended = 1;
+}
+
+#if defined(FILTER_TREE) || defined(FOLLOW)
+#define FREED set_ended
 #include "descent.h"
+#else
+int on_free(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 pid = read_u32(ctx->args[0] + OFF_PID);
+
+	if (pid == read_u32(ctx->args[0] + OFF_TGID))
+		set_ended(pid);
+	return 0;
+}
+#endif

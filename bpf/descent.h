@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Keeps filter.h's maps of descent: programs for sched_process_fork and sched_process_free. Needs the map `tally`. */
+/* Keeps filter.h's maps of descent: programs for sched_process_fork and sched_process_free. Needs the map `tally`; FREED(pid) is called, if it is defined. */
 #ifndef ISOTRACE_DESCENT_H
 #define ISOTRACE_DESCENT_H
 
@@ -51,6 +51,9 @@ int on_free(struct bpf_raw_tracepoint_args *ctx)
 
 	if (pid != read_u32(ctx->args[0] + OFF_TGID))
 		return 0;
+#if defined(FREED)
+	FREED(pid);
+#endif
 #if defined(FILTER_TREE)
 	tree.delete(&pid);
 #endif

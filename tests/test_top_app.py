@@ -42,7 +42,7 @@ class Tape:
 @pytest.fixture
 def tables(monkeypatch):
     found = Recorded()
-    found.comms = {1: (b"sh", 0, 0), 10: (b"cat", 1, 0), 11: (b"\x1b[31mred\n", 1, 0)}
+    found.comms = {1: (b"sh", 0), 10: (b"cat", 1), 11: (b"\x1b[31mred\n", 1)}
     found.table = rows(
         (1, "wait4", 4), (10, "read", 100, {"errors": 7}), (10, "openat", 5), (11, "read", 30), (11, "write", 50)
     )
@@ -243,7 +243,7 @@ def test_resize_keeps_the_selected_row_in_view(tables):
 
 def test_a_thousand_processes(tables):
     pids = range(1000, 2000)
-    tables.comms = {1: (b"sh", 0, 0)} | {pid: (b"worker", 1, 0) for pid in pids}
+    tables.comms = {1: (b"sh", 0)} | dict.fromkeys(pids, (b"worker", 1))
     tables.table = rows((1, "wait4", 1), *((pid, "read", pid) for pid in pids))
     screen, app, _ = drive(tables, "2", "end")
     assert "1001/1001" in screen[-1]

@@ -53,7 +53,7 @@ def totals(snapshot):
 
 def test_rate_is_of_the_time_since_the_last_look(source, tables, clock, living):
     living.add(7)
-    tables.comms = {7: (b"web", 1, 0)}
+    tables.comms = {7: (b"web", 1)}
     tables.table = rows((7, "read", 100))
     source.look()
     clock.now += 2
@@ -66,7 +66,7 @@ def test_rate_is_of_the_time_since_the_last_look(source, tables, clock, living):
 
 def test_ended_processes_of_one_name_become_one_row_and_keep_their_counts(source, tables, clock, living):
     living |= {1, 10, 11}
-    tables.comms = {1: (b"sh", 0, 0), 10: (b"ls", 1, 0), 11: (b"ls", 1, 0)}
+    tables.comms = {1: (b"sh", 0), 10: (b"ls", 1), 11: (b"ls", 1)}
     tables.table = rows((1, "wait4", 3), (10, "read", 5), (11, "read", 6))
     source.look()
     living -= {10, 11}
@@ -83,16 +83,25 @@ def test_ended_processes_of_one_name_become_one_row_and_keep_their_counts(source
 
 
 def test_a_process_born_after_the_look_at_proc_is_not_taken_for_dead(source, tables, living):
-    tables.comms = {20: (b"new", 1, 0)}
+    tables.comms = {20: (b"new", 1)}
     tables.table = rows((20, "read", 1))
     snapshot = source.look()
     assert not any(process.ended for process in snapshot.processes.values())
     assert len(tables.table) == 1
 
 
+def test_a_process_that_the_kernel_has_freed_is_buried_at_once(source, tables, clock):
+    tables.comms = {20: (b"ls", 1)}
+    tables.table, tables.ended = rows((20, "read", 9)), {20}
+    snapshot = source.look()
+    assert totals(snapshot) == {("ls", "read"): 9}
+    assert not len(tables.table)
+    assert 0 < source.room_for < 60_000
+
+
 def test_zero_starts_again_for_living_and_ended(source, tables, clock, living):
     living |= {1, 2}
-    tables.comms = {1: (b"a", 0, 0), 2: (b"b", 0, 0)}
+    tables.comms = {1: (b"a", 0), 2: (b"b", 0)}
     tables.table, tables.failures = rows((1, "read", 100), (2, "read", 50)), errors((1, "read", 11, 9, b""))
     source.look()
     living.remove(2)
@@ -109,7 +118,7 @@ def test_zero_starts_again_for_living_and_ended(source, tables, clock, living):
 
 def test_history_has_a_value_a_second(source, tables, clock, living):
     living.add(1)
-    tables.comms = {1: (b"a", 0, 0)}
+    tables.comms = {1: (b"a", 0)}
     for second in range(1, 5):
         clock.now += 1
         tables.table = rows((1, "read", 10 * second * second))
@@ -121,7 +130,7 @@ def test_history_has_a_value_a_second(source, tables, clock, living):
 
 def test_a_slow_look_spreads_over_the_seconds_it_took(source, tables, clock, living):
     living.add(1)
-    tables.comms = {1: (b"a", 0, 0)}
+    tables.comms = {1: (b"a", 0)}
     source.look()
     clock.now += 3
     tables.table = rows((1, "read", 30))
@@ -142,7 +151,7 @@ def test_places_are_read_only_when_asked_for(source, tables, clock):
 
 def test_hostile_names_are_quoted(source, tables, living):
     living.add(1)
-    tables.comms = {1: (b"\x1b[2J\nevil]", 0, 0)}
+    tables.comms = {1: (b"\x1b[2J\nevil]", 0)}
     tables.table = rows((1, "read", 1))
     name = source.look().processes[1].name
     assert name.isprintable() and name.isascii() and "\\33" in name
@@ -187,6 +196,13 @@ def test_groups_follow_their_parents_into_the_ground():
     cc = found[second[first[3]]]
     assert found[cc.parent].name == "sh"
     assert found[found[cc.parent].parent].name == "make"
+
+
+def test_a_child_that_is_found_after_its_parent_joins_its_siblings():
+    groups = Groups()
+    groups.bury({1, 2}, {1: Process(1, "sh", 0), 2: Process(2, "ls", 1)})
+    groups.bury({3}, {3: Process(3, "ls", 1)})
+    assert {process.name: process.members for process in groups.processes().values()} == {"sh": 1, "ls": 2}
 
 
 def test_many_names_are_bounded():

@@ -15,7 +15,7 @@ from isotrace.top.views import Order
 @pytest.fixture
 def tables():
     found = Recorded()
-    found.comms = {1: (b"sh", 0, 0), 10: (b"cat", 1, 0), 11: (b"dd", 1, 0), 20: (b"tr", 10, 0)}
+    found.comms = {1: (b"sh", 0), 10: (b"cat", 1), 11: (b"dd", 1), 20: (b"tr", 10)}
     found.table = rows(
         (1, "wait4", 4, {"time": 9_000_000, "longest": 8_000_000, "buckets": {15: 4}}),
         (10, "read", 100, {"bytes": 4096, "errors": 7}),
@@ -27,7 +27,10 @@ def tables():
         (10, "openat", 2, 2, b"/no/such\x1b[31m", 0xFFFFFF9C, 0x1000, 0), (10, "read", 11, 7, b"", 3, 0x2000, 512)
     )
     found.used = [(1, b"/etc/passwd", 9), (1, b"/a\x1b]0;owned\x07b", 3), (1, b"x" * 123, 1)]
-    found.used += [(2, bytes([2, 0, 0, 80, 127, 0, 0, 1]), 2), (2, bytes([10, 0, 1, 187]) + bytes(4) + bytes(15) + b"\1", 1)]
+    found.used += [
+        (2, bytes([2, 0, 0, 80, 127, 0, 0, 1]), 2),
+        (2, bytes([10, 0, 1, 187]) + bytes(4) + bytes(15) + b"\1", 1),
+    ]
     found.used += [(2, b"\1\0/run/s.sock", 1), (2, b"\1\0\0abstract\n", 1)]
     return found
 
@@ -88,7 +91,7 @@ def test_a_filter_flattens_the_tree_and_looks_at_every_text(snapshot):
 
 
 def test_a_loop_of_parents_still_shows_every_row(tables, snapshot, monkeypatch):
-    tables.comms = {1: (b"a", 2, 0), 2: (b"b", 1, 0)}
+    tables.comms = {1: (b"a", 2), 2: (b"b", 1)}
     tables.table = rows((1, "read", 1), (2, "read", 1))
     monkeypatch.setattr(sources, "living_now", lambda: {1, 2})
     found = Source(tables).look()
@@ -149,7 +152,19 @@ def test_json_has_every_count(snapshot):
 def test_summary_reads_like_strace(snapshot, capsys):
     summary.write_text(snapshot, "call")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == "% time seconds usecs/call calls errors p50 p99 max bytes syscall".split()
+    assert lines[0].split() == [
+        "%",
+        "time",
+        "seconds",
+        "usecs/call",
+        "calls",
+        "errors",
+        "p50",
+        "p99",
+        "max",
+        "bytes",
+        "syscall",
+    ]
     assert lines[1].split()[-1] == "wait4"
     total = lines[-1].split()
     assert (total[0], total[3], total[4], total[-1]) == ("100.00", "459", "9", "total")
@@ -225,3 +240,9 @@ def test_edges_are_powers_of_two():
 
     assert edges()[:4].tolist() == [0, 128, 256, 512]
     assert np.all(np.diff(edges()) > 0)
+
+
+def test_a_table_without_errors(tables, monkeypatch):
+    tables.failures = errors()
+    monkeypatch.setattr(sources, "living_now", lambda: set(tables.comms))
+    assert len(views.by_error(Source(tables).look())) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from isotrace.backends.counts import BUCKETS, ERROR, NAME, PLACE, PLACE_TEXT, TOUCH, Errors, Losses, Rows
+from isotrace.backends.counts import BUCKETS, ERROR, PLACE, PLACE_TEXT, TOUCH, Errors, Losses, Rows
 from isotrace.plan import all_calls
 
 SLOT = {call.name: slot for slot, call in sorted(all_calls().items(), reverse=True) if slot < 1024}
@@ -49,19 +49,24 @@ class Recorded:
     """Tables that a test sets; ``forget`` removes as the kernel would."""
 
     has_places = True
+    capacity = 65536
 
     def __init__(self) -> None:
         self.table, self.failures = rows(), errors()
-        self.comms: dict[int, tuple[bytes, int, int]] = {}
+        self.comms: dict[int, tuple[bytes, int]] = {}
         self.used: list[tuple[int, bytes, int]] = []
         self.pushed_out = 0
         self.lost = Losses()
+        self.ended: set[int] = set()
 
     def rows(self) -> Rows:
         return self.table
 
     def errors(self) -> Errors:
         return self.failures
+
+    def gone(self):
+        return set(self.ended)
 
     def names(self):
         return dict(self.comms)
@@ -96,6 +101,3 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-assert NAME.itemsize == 24

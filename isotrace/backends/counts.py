@@ -25,9 +25,9 @@ PATH, ADDRESS = 1, 2
 CALL = np.dtype([(name, "u1") for name in ("wanted", "bytes", "ends", "forks", "renames", "place", "arg", "length")])
 KEY = np.dtype([("pid", "<u4"), ("slot", "<u4")])
 COUNT = np.dtype(
-    [(name, "<u8") for name in ("calls", "errors", "bytes", "time", "longest")] + [("buckets", "<u4", (BUCKETS,))]  # type: ignore[operator]
+    [(name, "<u8") for name in ("calls", "errors", "bytes", "time", "longest")] + [("buckets", "<u4", (BUCKETS,))]
 )
-NAME = np.dtype([("comm", "S16"), ("ppid", "<u4"), ("uid", "<u4")])
+NAME = np.dtype([("comm", "S16"), ("ppid", "<u4"), ("ended", "<u4")])
 ERROR_KEY = np.dtype([("pid", "<u4"), ("slot", "<u2"), ("number", "<u2")])
 ERROR = np.dtype([("count", "<u8"), ("when", "<u8"), ("args", "<u8", (6,)), ("text", "S64")])
 PLACE = np.dtype([("kind", "<u4"), ("text", f"V{PLACE_TEXT}")])
@@ -35,6 +35,7 @@ TOUCH = np.dtype(
     [("calls", "<u8"), ("errors", "<u8"), ("time", "<u8"), ("pid", "<u4"), ("slot", "<u2"), ("number", "<u2")]
 )
 
+_PID = np.dtype([("pid", "<u4")])
 _TALLY_NOT_FOLLOWED, _TALLY_CALLS_LOST, _TALLY_ERRORS_LOST, _TALLY_TOUCHES, _TALLY_TOUCHES_LOST = 0, 2, 3, 4, 5
 _FORKS = frozenset({"fork", "vfork", "clone", "clone3"})
 _ENDLESS = frozenset({"exit", "exit_group"})
@@ -73,7 +74,7 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Errors:
-    """Failed calls, sorted by key: ``number << 48 | slot << 32 | pid``; ``latest`` is an ERROR each, of the last failure."""
+    """Failed calls, sorted by key: ``number << 48 | slot << 32 | pid``; ``latest`` is an ERROR each."""
 
     keys: npt.NDArray[np.uint64]
     counts: npt.NDArray[np.uint64]
@@ -148,12 +149,16 @@ class Counting(Attached):
         places: bool = True,
     ) -> None:
         """Start compiling; ``open`` waits for the result."""
-        attach = {"sched_process_fork": "on_fork", "sched_process_free": "on_free"} if target.descends else {}
-        attach |= {"sched_process_exec": "on_task_exec", "sched_process_exit": "on_task_exit"}
+        attach = {"sched_process_fork": "on_fork"} if target.descends else {}
+        attach |= {
+            "sched_process_free": "on_free",
+            "sched_process_exec": "on_task_exec",
+            "sched_process_exit": "on_task_exit",
+        }
         attach |= {"sys_exit": "on_exit", "sys_enter": "on_enter"}
         super().__init__(target, attach)
         self._calls, self._loader, self.has_places = calls, loader, places
-        rows = rows_for(bpf.possible_cpus())
+        self.capacity = rows = rows_for(bpf.possible_cpus())
         constants = [f"{name}={value}" for name, value in kernel.items()] + target.defines()
         constants += [f"ROWS={rows}", f"ERRORS={max(2048, rows // 4)}", f"PLACES={_PLACES}"]
         constants += [f"BUCKET_MAX={0xFFFFFFFF // bpf.possible_cpus()}U", *(["TOUCHES"] if places else [])]
@@ -215,11 +220,19 @@ class Counting(Attached):
         """How many uses of places there were, those included that were since pushed out."""
         return self._sum("tally", _TALLY_TOUCHES)
 
-    def names(self) -> dict[int, tuple[bytes, int, int]]:
-        """Process → name, parent, real uid, as they were at its first call or last change of name."""
-        found: dict[int, tuple[bytes, int, int]] = {}
-        for keys, values in batch.chunks(self._loaded.maps["names"], np.dtype([("pid", "<u4")]), NAME):
-            found.update(zip(keys["pid"].tolist(), values.tolist(), strict=True))
+    def names(self) -> dict[int, tuple[bytes, int]]:
+        """Process → name, parent, as they were at its first call or last change of name."""
+        found: dict[int, tuple[bytes, int]] = {}
+        for keys, values in batch.chunks(self._loaded.maps["names"], _PID, NAME):
+            rows = zip(values["comm"].tolist(), values["ppid"].tolist(), strict=True)
+            found.update(zip(keys["pid"].tolist(), rows, strict=True))
+        return found
+
+    def gone(self) -> set[int]:
+        """Processes whose counts are final: the kernel has freed them."""
+        found: set[int] = set()
+        for keys, values in batch.chunks(self._loaded.maps["names"], _PID, NAME):
+            found.update(keys["pid"][values["ended"] != 0].tolist())
         return found
 
     def forget(self, rows: Rows, errors: Errors, pids: set[int]) -> None:
@@ -249,7 +262,8 @@ def _joined(parts: list[npt.NDArray[Any]], order: npt.NDArray[np.int64]) -> npt.
     """The parts as one array in ``order``; each is given up at once, for a table may have megabytes."""
     whole = np.concatenate(parts)
     parts.clear()
-    return whole[order]
+    found: npt.NDArray[Any] = whole[order]
+    return found
 
 
 def _summed(

@@ -44,8 +44,12 @@ def _open_output(path: str | None) -> int:
 @click.command(epilog=_EPILOG)
 @target_options
 @click.option("--once", is_flag=True, help="No live table: one summary at the end.")
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default=None, help="Of the summary.  [default: text]")
-@click.option("--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …")
+@click.option(
+    "--format", "style", type=click.Choice(["text", "json"]), default=None, help="Of the summary.  [default: text]"
+)
+@click.option(
+    "--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …"
+)
 @click.option(
     "--by",
     "view",
@@ -61,8 +65,17 @@ def _open_output(path: str | None) -> int:
     show_default=True,
     help="Between two looks, at least 250ms; longer when the table is so large that looking costs too much.",
 )
-@click.option("--no-files", is_flag=True, help="Do not note files and addresses: the kernel programs then read no memory of the target.")
-@click.option("-o", "--output", metavar="FILE", help="Where the command writes while the table has the screen.  [default: nowhere]")
+@click.option(
+    "--no-files",
+    is_flag=True,
+    help="Do not note files and addresses: the kernel programs then read no memory of the target.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Where the command writes while the table has the screen.  [default: nowhere]",
+)
 def top(**choices: Any) -> int:
     """Show what the target asks of the kernel as a live table: by call, by process, by file, by error.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,7 @@ def _walked(fd: int, keys: npt.NDArray[np.void], values: npt.NDArray[np.void], p
         yield every, data if per_cpu else data[:, 0]
 
 
-def delete(fd: int, keys: npt.NDArray[np.void] | npt.NDArray[np.uint64]) -> None:
+def delete(fd: int, keys: npt.NDArray[Any]) -> None:
     """Remove ``keys`` from a hash map; those that are not there are passed over."""
     keys = np.ascontiguousarray(keys)
     if not len(keys):

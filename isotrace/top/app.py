@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import threading
 from collections.abc import Callable
@@ -147,7 +148,7 @@ class TopApp(App[None]):
         Binding("z", "zero"),
         Binding("f", "freeze"),
         Binding("enter", "detail"),
-        Binding("escape", "back"),
+        Binding("escape", "close"),
         Binding("d", "refuse"),
         Binding("D,upper_d", "refusals"),
         Binding("u", "lift"),
@@ -157,7 +158,8 @@ class TopApp(App[None]):
 
     def __init__(self, feed: Feed, title: str, view: str, refusing: Refusing, note: str = "") -> None:
         """``note`` is said in the footer at first."""
-        super().__init__()
+        # Without this NO_COLOR gives shades of grey.
+        super().__init__(ansi_color="NO_COLOR" in os.environ or None)
         self.stopped: threading.Event | None = None
         self.failure: BaseException | None = None
         self._feed, self._refusing = feed, refusing
@@ -341,7 +343,7 @@ class TopApp(App[None]):
         needle = self.query_one("#needle", Input)
         needle.value = self._orders[self._view].needle
         needle.display = True
-        needle.focus()
+        self.screen.set_focus(needle)  # at once: the next key is its already
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while it is typed."""
@@ -354,7 +356,7 @@ class TopApp(App[None]):
 
     def _close_filter(self) -> None:
         self.query_one("#needle", Input).display = False
-        self._table.focus()
+        self.screen.set_focus(self._table)
 
     def action_pause(self) -> None:
         """Stop drawing, or go on with what is there by now."""
@@ -395,7 +397,7 @@ class TopApp(App[None]):
         """The mouse can do it, too."""
         self.action_detail()
 
-    def action_back(self) -> None:
+    def action_close(self) -> None:
         """Leave what was entered last: the filter, the pane, the filter that was kept, the process."""
         order = self._orders[self._view]
         if self.query_one("#needle", Input).display:
@@ -422,7 +424,8 @@ class TopApp(App[None]):
         if active:
             self._say("  ".join(f"{one.number}: {one.text} ({one.hits} hits)" for one in active))
         else:
-            self._say("nothing is refused: " + self._refusing.explain(Wanted(None, None)).text)
+            answer = self._refusing.explain(Wanted(None, None))
+            self._say("nothing is refused" if answer.possible else answer.text)
 
     def action_lift(self) -> None:
         """Lift the latest."""

@@ -15,6 +15,7 @@ Keys = npt.NDArray[np.uint64]
 Values = TypeVar("Values", bound=npt.NDArray[np.generic])
 PID = np.uint64(0xFFFFFFFF)  # the part of a key that is the owner
 _MOST_GROUPS = 512
+_MOST_GRAVES = 8192
 _DEEPEST = 4
 OTHERS = "(others)"
 
@@ -115,6 +116,7 @@ class Groups:
         self._key: dict[int, tuple[int, str]] = {}
         self._members: dict[int, int] = {}
         self._next = GROUPS
+        self._graves: dict[int, int] = {}  # the latest pids to have ended → their groups
 
     def processes(self) -> dict[int, Process]:
         """Owner → group."""
@@ -146,9 +148,19 @@ class Groups:
             if one not in moved:
                 parent = _parent(one, living)
                 name = living[one].name if one in living else "?"
-                moved[one] = self._group(moved.get(parent, parent if parent in living else 0), name)
+                moved[one] = self._group(moved[parent] if parent in moved else self._found(parent, living), name)
                 self._members[moved[one]] += 1
+                self._graves[one] = moved[one]
+        while len(self._graves) > _MOST_GRAVES:
+            self._graves.pop(next(iter(self._graves)))
         return moved[pid]
+
+    def _found(self, parent: int, living: Mapping[int, Process]) -> int:
+        """The owner that a parent is now: itself, the group that it went into, or nobody."""
+        if parent in living:
+            return parent
+        grave = self._graves.get(parent, 0)
+        return grave if grave in self._key else 0
 
     def _group(self, parent: int, name: str) -> int:
         if self._key.get(parent, (0, ""))[1] == name:

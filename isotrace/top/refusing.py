@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Wanted:
-    """The row under the cursor: a call (None: all that the row stands for) and a process with its family (None: the target)."""
+    """The row under the cursor: a call (None: not one alone), and a process with its family (None: the target)."""
 
     call: str | None
     pid: int | None
@@ -50,7 +50,7 @@ class Refusing(Protocol):
 class Unable:
     """This version counts and does not refuse."""
 
-    _WHY = "this version of isotrace top counts calls; it cannot refuse them"
+    _WHY = "this version of isotrace top cannot refuse calls"
 
     def explain(self, wanted: Wanted) -> Answer:
         """Always no."""

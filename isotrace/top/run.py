@@ -79,7 +79,9 @@ def _once(backend: Counting, source: Source, ending: Ending, choices: Choices) -
     looked = time.monotonic()
     while (reason := ending.reason()) is None:
         time.sleep(_TICK)
-        if time.monotonic() - looked > choices.interval:  # so that the rows of processes that end make room
+        if time.monotonic() - looked > min(
+            choices.interval, source.room_for
+        ):  # so that the rows of processes that end make room
             source.look()
             looked = time.monotonic()
     backend.detach()
@@ -100,7 +102,8 @@ def _watch(target: Target, source: Source, ending: Ending, interrupts: Interrupt
 
     note = ""
     if target.command:
-        note = f"the command's output goes {f'to {choices.output}' if choices.output else 'nowhere (--output FILE keeps it)'}"
+        where = f"to {choices.output}" if choices.output else "nowhere (--output FILE keeps it)"
+        note = f"the command's output goes {where}"
     worker = Worker(source, ending.reason, choices.interval)
     app = TopApp(worker, describe(target), choices.view, Unable(), note)
     app.stopped = interrupts.stopped

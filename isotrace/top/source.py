@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from isotrace import events, unfinished
-from isotrace.backends.counts import Errors, Losses, Rows, unpack_keys
+from isotrace.backends.counts import Errors, Losses, Rows
 from isotrace.decode import quote
 from isotrace.plan import all_calls, slots_for
 from isotrace.render.lines import Decoder
@@ -33,6 +33,7 @@ class Tables(Protocol):
     """What is read: ``backends.counts.Counting``, or recorded tables in tests."""
 
     has_places: bool
+    capacity: int  # rows
 
     def rows(self) -> Rows:
         """Calls, sorted by key."""
@@ -46,8 +47,11 @@ class Tables(Protocol):
     def touched(self) -> int:
         """Uses of places in all."""
 
-    def names(self) -> dict[int, tuple[bytes, int, int]]:
-        """Process → name, parent, uid."""
+    def names(self) -> dict[int, tuple[bytes, int]]:
+        """Process → name, parent."""
+
+    def gone(self) -> set[int]:
+        """Processes that have ended, as the kernel saw it."""
 
     def forget(self, rows: Rows, errors: Errors, pids: set[int]) -> None:
         """Remove what is counted elsewhere from now on."""
@@ -123,7 +127,7 @@ class _Minute:
         self.owners, self.by_owner = owners, _shifted(before, now, steps)
 
 
-def _shifted(minute: Floats, now: npt.NDArray[np.float64], steps: int) -> Floats:
+def _shifted(minute: Floats, now: npt.NDArray[np.float64] | npt.NDArray[np.signedinteger[Any]], steps: int) -> Floats:
     found = np.empty_like(minute)
     found[:, : SECONDS - steps] = minute[:, steps:]
     found[:, SECONDS - steps :] = now[:, None]
@@ -135,13 +139,15 @@ class Source:
 
     def __init__(self, tables: Tables, clock: Callable[[], float] = time.monotonic) -> None:
         self.wishes = Wishes()
+        self.room_for = 60.0  # seconds until processes that start and end have filled half of the kernel's table
+        self.buried = 0
         self._tables, self._clock = tables, clock
         self._began = self._looked = clock()
         self._seen: dict[str, tuple[ledger.Keys, npt.NDArray[np.uint64]]] = {}
         self._base, self._base_errors = Rows.empty(), empty().errors
         self._gone, self._gone_errors = Rows.empty(), empty().errors
         self._groups = Groups()
-        self._raw_names: dict[int, tuple[bytes, int, int]] = {}
+        self._raw_names: dict[int, tuple[bytes, int]] = {}
         self._known: dict[int, Process] = {}
         self._met: set[int] = set()
         self._late: dict[int, str] = {}  # names of the latest to have ended
@@ -155,7 +161,8 @@ class Source:
 
     def look(self, ended: str = "") -> Snapshot:
         """Read everything once."""
-        living = living_now()  # before the tables: a process that had ended by then makes no more calls
+        gone = self._tables.gone()  # before the tables: a process that had ended by then makes no more calls
+        gone |= self._met - living_now()  # where there was no room for its name
         rows, errors = self._tables.rows(), self._tables.errors()
         now = self._clock()
         span = max(now - self._looked, 1e-3)
@@ -168,7 +175,8 @@ class Source:
         if self.wishes.zero:
             self._zero(rows, errors, now)
             came, failed = came * 0, failed * 0
-        moved = self._bury(rows, errors, living)
+        moved = self._bury(rows, errors, gone)
+        self.room_for = 0.5 * self._tables.capacity * span / max(1, self.buried)
         whole, calls = self._whole(rows, came, moved)
         errors, failures = self._whole_errors(errors, failed, moved)
         table = Table.of(whole, calls / span)
@@ -215,16 +223,17 @@ class Source:
         }
         self._raw_names = names
 
-    def _bury(self, rows: Rows, errors: Errors, living: set[int]) -> dict[int, int]:
+    def _bury(self, rows: Rows, errors: Errors, dead: set[int]) -> dict[int, int]:
         """Move the rows of processes that have ended into the groups. Returns what owner becomes what other."""
         # Whoever is met for the first time may have been born after the look at /proc.
-        dead = self._met - living
         self._met = (set(np.unique(rows.keys & ledger.PID).tolist()) | set(self._known)) - dead
+        self.buried = 0
         if not dead:
             return {}
         moved = self._groups.bury(dead, self._known)
         gone = np.array(sorted(dead), dtype=np.uint64)
         of_dead, errors_of_dead = np.isin(rows.keys & ledger.PID, gone), np.isin(errors.keys & ledger.PID, gone)
+        self.buried = int(of_dead.sum())
         self._tables.forget(rows.take(of_dead), errors.take(errors_of_dead), dead)
         for name, keys, kept in (("rows", rows.keys, ~of_dead), ("errors", errors.keys, ~errors_of_dead)):
             self._seen[name] = (keys[kept], self._seen[name][1][kept])
@@ -302,14 +311,16 @@ class Source:
             errors=columns["errors"],
             time=columns["time"],
             rate=rate[kept],
-            by=[self._name(pid) for pid in columns["pid"].tolist()],
+            by=self._names_of(columns["pid"].tolist()),
             slot=columns["slot"],
             forgotten=forgotten,
         )
 
-    def _name(self, pid: int) -> str:
-        known = self._known.get(pid)
-        return known.name if known else self._late.get(pid, str(pid))
+    def _names_of(self, pids: list[int]) -> list[str]:
+        known = {pid: process.name for pid, process in self._known.items()} | self._late
+        if not known.keys() >= set(pids):  # born since the names were read
+            known |= {pid: quote.comm(comm) for pid, (comm, _) in self._tables.names().items() if pid not in known}
+        return [known.get(pid, str(pid)) for pid in pids]
 
     def _blocked(self, table: Table) -> tuple[str, ...]:
         if self.wishes.selected is None:
@@ -369,5 +380,6 @@ class Worker:
             post(self._source.look(ended=self._ended() or ""))
             self._stop.wait(0.05)  # by then it is drawn: that counts as well
             used = time.process_time() - used
-            self._wake.wait(max(self._interval - 0.05, min(used / self._share, _LONGEST_PAUSE)))
+            pause = max(self._interval, min(used / self._share, _LONGEST_PAUSE, self._source.room_for))
+            self._wake.wait(pause - 0.05)
             self._wake.clear()

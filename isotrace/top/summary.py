@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,12 @@ def _call_table(grid: Grid) -> Table:
 
 
 def _total(grid: Grid) -> list[str]:
-    calls, errors, time, size = (float(np.sum(grid.values[name])) for name in ("calls", "errors", "time", "bytes"))  # type: ignore[arg-type]
+    calls, errors, time, size = (float(np.sum(grid.values[name])) for name in ("calls", "errors", "time", "bytes"))
     mean = f"{time / calls / 1000:.1f}" if calls else ""
     return ["100.00", _seconds(time), mean, f"{calls:.0f}", f"{errors:.0f}", "", "", "", figures.size(size), "total"]
 
 
-_WRITERS = {
+_WRITERS: Mapping[str, Callable[[float], str]] = {
     "rate": figures.rate,
     "count": lambda value: f"{value:.0f}",
     "failures": lambda value: f"{value:.0f}" if value else "",

@@ -275,7 +275,7 @@ def _latest_texts(
 ) -> list[str]:
     from isotrace.top.failures import failure_text
 
-    ends = np.append(at[1:], len(latest))
+    ends = np.append(at[1:], len(latest))[: len(at)]
     found = []
     for begin, end, (number, slot) in zip(at.tolist(), ends.tolist(), pairs, strict=True):
         newest = begin + int(latest["when"][begin:end].argmax())

@@ -148,6 +148,7 @@ class TableView(Widget, can_focus=True):
     def on_resize(self) -> None:
         """Keep the cursor on the screen."""
         self._clamp()
+        self.refresh()
 
     def on_mouse_scroll_down(self) -> None:
         """The wheel moves the cursor."""
