@@ -11,9 +11,8 @@
 #include <linux/types.h>
 #include "event.h"
 #include "filter.h"
+#include "calls.h"
 
-#define TS_COMPAT 0x0002
-#define X32_BIT 0x40000000
 #define MEMORY 28416		/* bytes of captures that a record can hold */
 #define STRING_MAX 4096
 #define PAGE 4096
@@ -40,26 +39,6 @@ BPF_ARRAY(captures, struct captures, SLOTS);
 #if defined(MEASURE_TIME)
 BPF_HASH(started, u32, u64, 131072);
 #endif
-
-/*
- * What sys_enter and sys_exit hand over. With PERF_TRACEPOINTS the programs are attached to the trace events raw_syscalls:sys_enter and sys_exit,
- * which run with preemption disabled also where raw tracepoints do not; the registers are found through the task (helper since 5.15).
- */
-#if defined(PERF_TRACEPOINTS)
-struct call_context { u64 common; s64 number; s64 result; };
-#define REGISTERS(ctx) ((u64)bpf_task_pt_regs((void *)bpf_get_current_task_btf()))
-#define NUMBER(ctx) ((ctx)->number)
-#define RESULT(ctx) ((ctx)->result)
-#else
-#define call_context bpf_raw_tracepoint_args
-#define REGISTERS(ctx) ((ctx)->args[0])
-#define NUMBER(ctx) ((ctx)->args[1])
-#define RESULT(ctx) ((ctx)->args[1])
-#endif
-
-struct registers {
-	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
-};
 
 struct user_iovec { u64 base, size; };
 struct user_msghdr { u64 name; u32 name_size, pad; u64 iov, iov_count, control, control_size; u32 flags, pad2; };
@@ -91,21 +70,6 @@ static __always_inline struct scratch *get_scratch(u32 owner)
 	return scratches.lookup(&owner);
 }
 
-static __always_inline u8 abi_of(u64 task, s64 number)
-{
-	if (read_u32(task + OFF_THREAD_INFO + OFF_STATUS) & TS_COMPAT)
-		return ABI_I386;
-	return number >= 0 && (number & X32_BIT) ? ABI_X32 : ABI_X86_64;
-}
-
-static __always_inline u32 slot_of(u8 abi, s64 number)
-{
-	u32 base = abi == ABI_I386 ? SLOT_I386 : 0;
-	u64 index = abi == ABI_X32 ? number & ~(s64)X32_BIT : (u64)number;
-
-	return base + (index < SLOT_UNKNOWN ? (u32)index : SLOT_UNKNOWN);
-}
-
 static __always_inline void count(u32 slot, int delivered)
 {
 	u64 *value = seen.lookup(&slot);
@@ -134,25 +98,6 @@ static __always_inline void begin(struct event *event, struct who *who, u8 abi, 
 	event->abi = abi;
 	event->size = sizeof(*event);
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
-}
-
-static __always_inline void set_args(struct event *event, struct registers *regs)
-{
-	if (event->abi == ABI_I386) {
-		event->args[0] = (u32)regs->bx;
-		event->args[1] = (u32)regs->cx;
-		event->args[2] = (u32)regs->dx;
-		event->args[3] = (u32)regs->si;
-		event->args[4] = (u32)regs->di;
-		event->args[5] = (u32)regs->bp;
-	} else {
-		event->args[0] = regs->di;
-		event->args[1] = regs->si;
-		event->args[2] = regs->dx;
-		event->args[3] = regs->r10;
-		event->args[4] = regs->r8;
-		event->args[5] = regs->r9;
-	}
 }
 
 /* The reader looks at the ring some times a second; it is woken only for every WATERMARK bytes that this CPU has sent. */
@@ -351,7 +296,7 @@ static __always_inline void complete(struct event *event, u64 regs_address, s64 
 	struct registers regs;
 
 	read_kernel(&regs, sizeof(regs), (void *)regs_address);
-	set_args(event, &regs);
+	fill_args(event->args, event->abi, &regs);
 	event->result = event->abi == ABI_I386 ? (s32)result : result;
 	event->time = bpf_ktime_get_ns();
 }
@@ -686,13 +631,6 @@ int enter_sigreturn32(struct call_context *ctx)
 
 /* ---- attached programs -------------------------------------------------------------------------------------------- */
 
-static __always_inline int is_exec(u8 abi, s64 number)
-{
-	if (abi == ABI_I386)
-		return number == 11 || number == 358;
-	return number == 59 || number == 322 || number == (520 | X32_BIT) || number == (545 | X32_BIT);
-}
-
 /*
  * When execve or execveat has succeeded, the registers say execve of the new program's ABI, whatever was called (set_personality_64bit and
  * set_personality_ia32 in arch/x86/kernel/process_64.c): on_enter leaves here what it was.
@@ -747,18 +685,6 @@ int on_exit(struct call_context *ctx)
 	begin(&scratch->event, &who, abi, number, slot);
 	exits.call(ctx, slot);
 	return 0;
-}
-
-/* A command that isotrace started becomes visible with its execve. */
-static __always_inline void activate(u8 abi, s64 number)
-{
-#if defined(FILTER_TREE)
-	u32 pid = bpf_get_current_pid_tgid() >> 32, active = MEMBER_ACTIVE;
-	u32 *state = tree.lookup(&pid);
-
-	if (state && *state == MEMBER_ARMED && is_exec(abi, number))
-		tree.update(&pid, &active);
-#endif
 }
 
 /* Whether any ABI has, under this number, a call that is recorded at enter: a first, cheap test. */
@@ -883,74 +809,4 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* ---- descent -------------------------------------------------------------------------------------------------------- */
-
-#if defined(FILTER_TREE) || defined(FOLLOW)
-
-static __always_inline void not_followed(long error)
-{
-	u32 which = TALLY_NOT_FOLLOWED;
-	u64 *value = error ? tally.lookup(&which) : NULL;
-
-	if (value)
-		(*value)++;
-}
-
-static __always_inline void remember_birth(u32 parent, u32 child)
-{
-	u32 zero = 0;
-	u32 *on = seeding.lookup(&zero);
-
-	if (on && *on)
-		not_followed(born.update(&child, &parent));
-}
-
-static __always_inline int follow(u64 task)
-{
-	u32 child = read_u32(task + OFF_TGID);
-	u32 active = MEMBER_ACTIVE;
-	struct who who;
-	int watched = is_watched(&who);
-
-	if (child == who.pid)
-		return 0;
-#if defined(FILTER_TREE)
-	if (in_tree(who.pid))
-		not_followed(tree.update(&child, &active));
-#endif
-#if defined(FOLLOW)
-	if (watched)
-		not_followed(family.update(&child, &active));
-#endif
-	remember_birth(who.pid, child);
-	return 0;
-}
-
-int on_fork(struct bpf_raw_tracepoint_args *ctx)
-{
-	return follow(ctx->args[1]);
-}
-
-/* A kprobe on wake_up_new_task(): called by the parent before the child runs, where tracepoints can be preempted. */
-int on_new_task(struct registers *ctx)
-{
-	return follow(ctx->di);
-}
-
-/* A thread group leaves the maps when its leader is freed: after every thread of it has ended. */
-int on_free(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 pid = read_u32(ctx->args[0] + OFF_PID);
-
-	if (pid != read_u32(ctx->args[0] + OFF_TGID))
-		return 0;
-#if defined(FILTER_TREE)
-	tree.delete(&pid);
-#endif
-#if defined(FOLLOW)
-	family.delete(&pid);
-#endif
-	return 0;
-}
-
-#endif
+#include "descent.h"

@@ -41,8 +41,17 @@ class Command:
     Its privileges are those of whoever called sudo; signal dispositions and mask are the defaults.
     """
 
-    def __init__(self, command: Sequence[str], execute: Callable[[str, Sequence[str]], object] = execv) -> None:
-        """Fork the child. ``execute(path, argv)`` runs in it, last of all, and must not return. Raises ``NotStarted``."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        execute: Callable[[str, Sequence[str]], object] = execv,
+        output: int | None = None,
+    ) -> None:
+        """Fork the child. Raises ``NotStarted``.
+
+        ``execute(path, argv)`` runs in it, last of all, and must not return. With ``output``, a descriptor, it reads
+        nothing and writes there: the terminal is somebody else's.
+        """
         self._name = command[0]
         path = find(command)
         start, self._start = os.pipe()
@@ -51,6 +60,8 @@ class Command:
         if self.pid == 0:
             os.close(self._start)
             os.close(self._failure)
+            if output is not None:
+                _redirect(output)
             _become(path, command, start, failure, execute)
         os.close(start)
         os.close(failure)
@@ -87,6 +98,12 @@ class Command:
             return
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
+
+
+def _redirect(output: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
 
 
 def _drop_privileges() -> None:

@@ -150,7 +150,7 @@ def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot
     return chosen
 
 
-def _descent(facts: Facts) -> tuple[Attachment, ...]:
+def descent(facts: Facts) -> tuple[Attachment, ...]:
     """What keeps the maps of descent. A birth must not be missed: a kprobe is not preempted where a tracepoint is."""
     leave = Attachment("raw_tracepoint", "sched_process_free", "on_free")
     if facts.preemptible and facts.kprobes:
@@ -158,18 +158,22 @@ def _descent(facts: Facts) -> tuple[Attachment, ...]:
     return (Attachment("raw_tracepoint", "sched_process_fork", "on_fork"), leave)
 
 
+def on_calls(facts: Facts) -> tuple[Attachment, ...]:
+    """on_enter and on_exit, where nothing preempts them."""
+    how, prefix = ("trace_event", "raw_syscalls/") if facts.preemptible else ("raw_tracepoint", "")
+    return tuple(Attachment(how, f"{prefix}sys_{side}", f"on_{side}") for side in ("enter", "exit"))
+
+
 def attachments(options: Options, facts: Facts) -> tuple[Attachment, ...]:
     """What is attached, in order: first what keeps the maps of descent."""
-    found = [*_descent(facts)] if options.target.descends else []
+    found = [*descent(facts)] if options.target.descends else []
     found += [
         Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
         Attachment("raw_tracepoint", "sched_process_exit", "on_task_exit"),
     ]
     if options.notices:
         found.append(Attachment("raw_tracepoint", "signal_deliver", "on_signal"))
-    how, prefix = ("trace_event", "raw_syscalls/") if facts.preemptible else ("raw_tracepoint", "")
-    found += [Attachment(how, f"{prefix}sys_{side}", f"on_{side}") for side in ("enter", "exit")]
-    return tuple(found)
+    return (*found, *on_calls(facts))
 
 
 def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from isotrace import plan as planning
 from isotrace.backends.loader import Loader
@@ -13,9 +14,9 @@ from isotrace.backends.tracepoint import Tracepoints
 from isotrace.catalog.model import Syscall
 from isotrace.errors import IsotraceError
 from isotrace.interrupts import Interrupts
-from isotrace.kernel import btf, perf, preemption
+from isotrace.kernel.facts import facts
 from isotrace.launch import Command
-from isotrace.plan import Facts, Options, Plan
+from isotrace.plan import Options, Plan
 from isotrace.session import Session
 from isotrace.sinks import Null, Sink
 from isotrace.sinks.output import Output
@@ -67,11 +68,6 @@ def run(
     return _finish(session, ending, plan, choices)
 
 
-def facts() -> Facts:
-    """What this kernel is. Raises ``KernelError``."""
-    return Facts(btf.constants(), preemption.tracepoints_preemptible(), perf.has_kprobes())
-
-
 def _finish(session: Session, ending: Ending, plan: Plan, choices: Choices) -> int:
     try:
         reason = session.run()
@@ -105,13 +101,33 @@ def make_sink(choices: Choices, output: Output, calls: Mapping[int, Syscall]) ->
     return Null()
 
 
+class Family(Protocol):
+    """Knows whether anything that descends from the target is left."""
+
+    def alive(self) -> bool:
+        """Whether a process in the kernel's map is more than a zombie."""
+
+
+def say(text: str) -> None:
+    """A line for the user, on standard error."""
+    print(f"isotrace: {text}", file=sys.stderr)
+
+
 class Ending:
     """Decides when a run is over; ``reason()`` is "" where nobody needs to be told."""
 
     def __init__(
-        self, target: Target, backend: Tracepoints, interrupts: Interrupts, command: Command | None, seconds: float | None
+        self,
+        target: Target,
+        backend: Family,
+        interrupts: Interrupts,
+        command: Command | None,
+        seconds: float | None,
+        tell: Callable[[str], None] = say,
     ) -> None:
+        """``tell`` gets what the user should know while the run goes on."""
         self._target, self._backend, self._interrupts, self._command = target, backend, interrupts, command
+        self._tell = tell
         self._deadline = time.monotonic() + seconds if seconds else None
         self._next_look = 0.0
         self._told = False
@@ -139,7 +155,7 @@ class Ending:
             return ""
         self._next_look = now + _LOOK
         if not self._told and self._deadline is None:
-            print("isotrace: the command ended, descendants of it go on; Ctrl-C stops tracing them", file=sys.stderr)
+            self._tell("the command ended, descendants of it go on; Ctrl-C stops tracing them")
             self._told = True
         return None
 

@@ -157,7 +157,8 @@ def _explain(head: bytes, said: str) -> IsotraceError:
     lines = [line for line in (answer["message"] + "\n" + said).splitlines() if line.strip()]
     if "Operation not permitted" in said or "EPERM" in said:
         return KernelError("the kernel does not let this user load BPF programs", "run as root; see: isotrace doctor")
-    return KernelError(f"cannot load the BPF programs: {lines[0]}", lines[-1] if len(lines) > 1 else "")
+    errors = [line for line in lines[1:] if "error:" in line] or lines[-1:]
+    return KernelError(f"cannot load the BPF programs: {lines[0]}", errors[0])
 
 
 def _serve(answer: socket.socket, log: int) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from isotrace import units
-from isotrace.commands.log import PID, Parsed
+from isotrace.commands.options import PID, Parsed
 from isotrace.errors import UsageError
 from isotrace.target import Target, parse_uid
 

@@ -15,6 +15,7 @@ from pathlib import Path
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _OBJ_GET_INFO, _RAW_TRACEPOINT_OPEN = 15, 17
+_MAP_LOOKUP_BATCH, _MAP_DELETE_BATCH = 24, 27
 
 _INFO_JITED_LENGTH = 16  # offsetof(struct bpf_prog_info, jited_prog_len)
 _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
@@ -81,6 +82,29 @@ def map_keys(fd: int, key_size: int) -> list[bytes]:
             return found
         found.append(following.raw)
         current = ctypes.create_string_buffer(following.raw, key_size)
+
+
+def map_lookup_batch(fd: int, token: int | None, keys: int, values: int, room: int) -> tuple[int, int | None]:
+    """Copy up to ``room`` entries of a hash map to the addresses ``keys`` and ``values``.
+
+    Returns how many were copied and the ``token`` for the next call, None at the map's end. Raises ``OSError``: ENOSPC
+    when ``room`` is less than one bucket holds, EINVAL or ENOTSUPP where the kernel has no batches (they came in 5.6).
+    """
+    before, after = ctypes.c_uint32(token or 0), ctypes.c_uint32()
+    start = ctypes.addressof(before) if token is not None else 0
+    attr = _attr("QQQQIIQQ", start, ctypes.addressof(after), keys, values, room, fd, 0, 0)
+    following: int | None
+    try:
+        _bpf(_MAP_LOOKUP_BATCH, attr)
+        following = after.value
+    except FileNotFoundError:
+        following = None
+    return int(struct.unpack_from("=I", attr.raw, 32)[0]), following
+
+
+def map_delete_batch(fd: int, keys: int, count: int) -> None:
+    """Remove the ``count`` keys at the address ``keys``; stops with ``OSError`` at one that is not there."""
+    _bpf(_MAP_DELETE_BATCH, _attr("QQQQIIQQ", 0, 0, keys, 0, count, fd, 0, 0))
 
 
 def prog_load(

@@ -136,6 +136,8 @@ _OFFSETS = {
     "OFF_REAL_PARENT": ("task_struct", "real_parent"),
     "OFF_TGID": ("task_struct", "tgid"),
     "OFF_PID": ("task_struct", "pid"),
+    "OFF_GROUP_LEADER": ("task_struct", "group_leader"),
+    "OFF_COMM": ("task_struct", "comm"),
     "OFF_EXIT_CODE": ("task_struct", "exit_code"),
     "OFF_SIGNAL": ("task_struct", "signal"),
     "OFF_LIVE": ("signal_struct", "live"),

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Which call it is: ABI, slot, arguments. Needs event.h and filter.h. */
+#ifndef ISOTRACE_CALLS_H
+#define ISOTRACE_CALLS_H
+
+#define TS_COMPAT 0x0002
+#define X32_BIT 0x40000000
+
+/*
+ * What sys_enter and sys_exit hand over. With PERF_TRACEPOINTS the programs are attached to the trace events raw_syscalls:sys_enter and sys_exit,
+ * which run with preemption disabled also where raw tracepoints do not; the registers are found through the task (helper since 5.15).
+ */
+#if defined(PERF_TRACEPOINTS)
+struct call_context { u64 common; s64 number; s64 result; };
+#define REGISTERS(ctx) ((u64)bpf_task_pt_regs((void *)bpf_get_current_task_btf()))
+#define NUMBER(ctx) ((ctx)->number)
+#define RESULT(ctx) ((ctx)->result)
+#else
+#define call_context bpf_raw_tracepoint_args
+#define REGISTERS(ctx) ((ctx)->args[0])
+#define NUMBER(ctx) ((ctx)->args[1])
+#define RESULT(ctx) ((ctx)->args[1])
+#endif
+
+struct registers {
+	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+
+static __always_inline u8 abi_of(u64 task, s64 number)
+{
+	if (read_u32(task + OFF_THREAD_INFO + OFF_STATUS) & TS_COMPAT)
+		return ABI_I386;
+	return number >= 0 && (number & X32_BIT) ? ABI_X32 : ABI_X86_64;
+}
+
+static __always_inline u32 slot_of(u8 abi, s64 number)
+{
+	u32 base = abi == ABI_I386 ? SLOT_I386 : 0;
+	u64 index = abi == ABI_X32 ? number & ~(s64)X32_BIT : (u64)number;
+
+	return base + (index < SLOT_UNKNOWN ? (u32)index : SLOT_UNKNOWN);
+}
+
+static __always_inline void fill_args(u64 *args, u8 abi, struct registers *regs)
+{
+	if (abi == ABI_I386) {
+		args[0] = (u32)regs->bx;
+		args[1] = (u32)regs->cx;
+		args[2] = (u32)regs->dx;
+		args[3] = (u32)regs->si;
+		args[4] = (u32)regs->di;
+		args[5] = (u32)regs->bp;
+	} else {
+		args[0] = regs->di;
+		args[1] = regs->si;
+		args[2] = regs->dx;
+		args[3] = regs->r10;
+		args[4] = regs->r8;
+		args[5] = regs->r9;
+	}
+}
+
+static __always_inline int is_exec(u8 abi, s64 number)
+{
+	if (abi == ABI_I386)
+		return number == 11 || number == 358;
+	return number == 59 || number == 322 || number == (520 | X32_BIT) || number == (545 | X32_BIT);
+}
+
+/* A command that isotrace started becomes visible with its execve. */
+static __always_inline void activate(u8 abi, s64 number)
+{
+#if defined(FILTER_TREE)
+	u32 pid = bpf_get_current_pid_tgid() >> 32, active = MEMBER_ACTIVE;
+	u32 *state = tree.lookup(&pid);
+
+	if (state && *state == MEMBER_ARMED && is_exec(abi, number))
+		tree.update(&pid, &active);
+#endif
+}
+
+#endif

@@ -1,0 +1,52 @@
+"""What the verbs that watch a target share: its options, and the types of values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from isotrace.target import Target, parse_uid
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Parsed(click.ParamType[float]):
+    """A value that a function of isotrace.units parses; its errors are shown as they are."""
+
+    def __init__(self, name: str, parse: Callable[[str], float | int]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: object, param: object, ctx: object) -> float | int:
+        return self._parse(value) if isinstance(value, str) else value  # type: ignore[return-value]
+
+
+PID = click.IntRange(1, (1 << 22) - 1)
+_OPTIONS = (
+    click.option("--ppid", type=PID, help="Children of this process: whose parent is N at the time of the call."),
+    click.option("--pid", type=PID, help="This process, with all its threads."),
+    click.option("--tree", type=PID, help="This process and all its descendants, also those that get another parent."),
+    click.option("--uid", type=Parsed("user", parse_uid), help="Processes of this user, by name or number (real uid)."),
+    click.option("--comm", help="Processes of this name (the kernel's: at most 15 bytes)."),
+    click.option("--cgroup", metavar="PATH", help="Processes in this cgroup (version 2) or below it."),
+    click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too."),
+    click.option("--calls", metavar="EXPR", help="Only these calls.  [default: all]"),
+    click.argument("command", nargs=-1, type=click.UNPROCESSED),
+)
+
+
+def target_options(function: Function) -> Function:
+    """--ppid, --pid, … --calls and the command to start; ``take_target`` makes a ``Target`` of their values."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def take_target(values: dict[str, Any]) -> Target:
+    """The target that the options name; their values are removed from ``values``. Raises ``IsotraceError``."""
+    names = ("ppid", "pid", "tree", "uid", "comm", "cgroup", "follow", "command")
+    target = Target(*(values.pop(name) for name in names))
+    target.check()
+    return target

@@ -1,0 +1,109 @@
+"""``isotrace top``: a table that moves, or a summary."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from isotrace import units
+from isotrace.backends.loader import Loader
+from isotrace.catalog import expr
+from isotrace.commands.options import Parsed, take_target, target_options
+from isotrace.errors import IsotraceError, UsageError
+from isotrace.kernel.features import require_log
+from isotrace.launch import Command
+
+_EPILOG = """\b
+Counts are kept in the kernel: it costs the same at ten calls a second and at a million.
+
+\b
+Keys: 1 2 3 4 views, arrows and Enter to look closer, < > sort, / filter, p pause, z zero, f one process, ? help, q quit.
+Without a terminal, or with --once, a summary is printed when the target ends, the time is up, or Ctrl-C is pressed.
+A command that isotrace top started is ended with it (SIGTERM).
+
+\b
+Examples:
+  isotrace top --uid www-data                     what the web server's processes ask of the kernel, live
+  isotrace top -- make -j4                        a build; its output goes nowhere, or to --output FILE
+  isotrace top --once -- ls -lR /usr/share        what strace -c -w would say, without its cost
+  isotrace top --once --for 5s --tree 1234 --by process
+  isotrace top --once --for 5s --comm nginx --format json
+"""
+
+
+def _open_output(path: str | None) -> int:
+    try:
+        return os.open(path or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise IsotraceError(f"cannot write to {path!r}: {error.strerror}", "give another --output") from None
+
+
+@click.command(epilog=_EPILOG)
+@target_options
+@click.option("--once", is_flag=True, help="No live table: one summary at the end.")
+@click.option(
+    "--format", "style", type=click.Choice(["text", "json"]), default=None, help="Of the summary.  [default: text]"
+)
+@click.option(
+    "--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …"
+)
+@click.option(
+    "--by",
+    "view",
+    type=click.Choice(["call", "process", "file", "error"]),
+    default="call",
+    show_default=True,
+    help="What the rows are; in the live table, at first.",
+)
+@click.option(
+    "--interval",
+    type=Parsed("duration", units.duration),
+    default="500ms",
+    show_default=True,
+    help="Between two looks, at least 250ms; longer when the table is so large that looking costs too much.",
+)
+@click.option(
+    "--no-files",
+    is_flag=True,
+    help="Do not note files and addresses: the kernel programs then read no memory of the target.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Where the command writes while the table has the screen.  [default: nowhere]",
+)
+def top(**choices: Any) -> int:
+    """Show what the target asks of the kernel as a live table: by call, by process, by file, by error.
+
+    Rates, totals, errors, latencies and bytes, with the last minute as a curve.
+    """
+    target = take_target(choices)
+    calls = expr.parse(text) if (text := choices["calls"]) is not None else None
+    style, seconds = choices["style"], choices["seconds"]
+    once = choices["once"] or style is not None or not (sys.stdin.isatty() and sys.stdout.isatty())
+    if choices["interval"] < 0.25:
+        raise UsageError("--interval is below 250ms", "the table is drawn at most four times a second")
+    if choices["view"] == "file" and choices["no_files"]:
+        raise UsageError("--by file and --no-files exclude each other", "leave one of them out")
+    if once and choices["output"]:
+        raise UsageError("--output is for the live table", "redirect the command's output: -- sh -c 'CMD >FILE'")
+    require_log()
+    output = None if once else _open_output(choices["output"])
+    started = Command(target.command, output=output) if target.command else None
+    loader = Loader()
+    # Only now what takes time to import: both children are forked small and have their work to do.
+    from isotrace.top.run import Choices, run
+
+    # A summary notes places only if they are asked for: each costs a read of the target's memory.
+    places = not choices["no_files"] and (not once or choices["view"] == "file")
+    return run(
+        target,
+        calls,
+        started,
+        loader,
+        Choices(once, style or "text", seconds, choices["view"], choices["interval"], places, choices["output"]),
+    )

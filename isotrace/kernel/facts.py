@@ -1,0 +1,11 @@
+"""What a plan has to know of this kernel, asked of it."""
+
+from __future__ import annotations
+
+from isotrace.kernel import btf, perf, preemption
+from isotrace.plan import Facts
+
+
+def facts() -> Facts:
+    """Offsets, preemption, kprobes. Raises ``KernelError``."""
+    return Facts(btf.constants(), preemption.tracepoints_preemptible(), perf.has_kprobes())

@@ -1,0 +1,441 @@
+"""The live table: keys in, snapshots in, lines out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar, Protocol
+
+from rich.style import Style
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.events import Resize
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from isotrace.target import Target
+from isotrace.top import figures, views
+from isotrace.top.failures import recent
+from isotrace.top.model import Snapshot, empty
+from isotrace.top.painting import ALARM, DIM, HEAD, PLAIN
+from isotrace.top.refusing import Refusing, Wanted
+from isotrace.top.source import Wishes
+from isotrace.top.views import VIEWS, Order
+from isotrace.top.widgets import Detail, Head, TableView
+
+SMALLEST = (60, 12)
+_NOTE_SECONDS = 8.0
+_CHECK = 0.25  # seconds between two looks at whether a signal has come
+
+_HELP = """\
+[b]Views[/b]    1 calls  2 processes  3 files & addresses  4 errors  Tab next
+[b]Rows[/b]     ↑ ↓ PgUp PgDn Home End, mouse    Enter details   Esc close
+[b]Order[/b]    ← → or s: by another column      r the other way round
+[b]Filter[/b]   / and type; Enter keeps it, Esc drops it
+[b]Time[/b]     p pause    z set all counts to zero
+[b]Process[/b]  f on a process: only its calls; f again: all
+[b]Refuse[/b]   d the call of this row    D list refusals    u lift one
+[b]Leave[/b]    q
+
+calls/s is of the latest look, the curve of the last minute. p50 and
+p99 come from a histogram of powers of two; max is exact. A call's
+time is from entry to return, so one that waits counts its waiting.
+Calls that did not return yet are not in the table: Enter shows them.
+Files are as the program named them.
+                                             [dim]any key closes this[/dim]"""
+
+_KEYS = "↑↓ Enter detail  ←→ sort  / filter  p pause  z zero  f process  d refuse  ? help  q quit"
+_LESS_KEYS = "Enter detail  ←→ sort  / filter  p pause  f process  ? help  q quit"
+
+_EMPTY = {
+    "call": "nothing was called yet",
+    "process": "nothing was called yet",
+    "file": "no file or address was named yet",
+    "error": "nothing has failed",
+}
+_SORT = {"file": "calls"}
+
+
+class Feed(Protocol):
+    """Where snapshots come from: ``source.Worker``, or a recording."""
+
+    wishes: Wishes
+    failure: BaseException | None
+
+    def begin(self, post: Callable[[Snapshot], object]) -> None:
+        """Post snapshots from now on, from a thread of its own."""
+
+    def hurry(self) -> None:
+        """Make one now."""
+
+    def finish(self) -> None:
+        """Make no more."""
+
+
+def describe(target: Target) -> str:
+    """The target for the title."""
+    parts = [
+        f"--{name} {value}"
+        for name in ("ppid", "pid", "tree", "uid", "comm", "cgroup")
+        if (value := getattr(target, name)) is not None
+    ]
+    parts += ["-f"] if target.follow else []
+    parts += [shlex.join(target.command)] if target.command else []
+    return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
+
+
+class Help(ModalScreen[None]):
+    """The keys, and what the figures mean."""
+
+    DEFAULT_CSS = """
+    Help { align: center middle; }
+    Help Static { width: auto; max-width: 100%; height: auto; max-height: 100%; border: round #5f9fff; padding: 0 1; background: $surface; }
+    """
+
+    def compose(self) -> ComposeResult:
+        """One box."""
+        yield Static(_HELP)
+
+    def on_key(self) -> None:
+        """Any key closes it."""
+        self.dismiss()
+
+
+class Arrived(Message):
+    """A snapshot is there."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+
+
+class TopApp(App[None]):
+    """``isotrace top``. ``stopped`` is set from outside when a signal wants it to end."""
+
+    ENABLE_COMMAND_PALETTE = False
+    TITLE = "isotrace top"
+    CSS = """
+    Screen { layers: base; }
+    #foot { height: 1; }
+    #needle { height: 1; border: none; padding: 0; display: none; }
+    #small { display: none; width: 100%; height: 100%; content-align: center middle; text-align: center; }
+    Screen.small #all { display: none; }
+    Screen.small #small { display: block; }
+    Detail.open { display: block; }
+    #all { height: 100%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(str(number), f"view('{name}')", title) for number, (name, title) in enumerate(VIEWS, 1)),
+        Binding("tab", "next_view(1)", priority=True),
+        Binding("shift+tab", "next_view(-1)", priority=True),
+        Binding("up", "move(-1)"),
+        Binding("down", "move(1)"),
+        Binding("pageup", "page(-1)"),
+        Binding("pagedown", "page(1)"),
+        Binding("home", "move(-1000000)"),
+        Binding("end", "move(1000000)"),
+        Binding("s,right,greater_than_sign", "sort(1)"),
+        Binding("left,less_than_sign", "sort(-1)"),
+        Binding("r", "reverse"),
+        Binding("slash", "filter"),
+        Binding("p,space", "pause"),
+        Binding("z", "zero"),
+        Binding("f", "freeze"),
+        Binding("enter", "detail"),
+        Binding("escape", "close"),
+        Binding("d", "refuse"),
+        Binding("D,upper_d", "refusals"),
+        Binding("u", "lift"),
+        Binding("question_mark,h", "help"),
+        Binding("q,ctrl+c", "leave", priority=False),
+    ]
+
+    def __init__(self, feed: Feed, title: str, view: str, refusing: Refusing, note: str = "") -> None:
+        """``note`` is said in the footer at first."""
+        # Without this NO_COLOR gives shades of grey.
+        super().__init__(ansi_color="NO_COLOR" in os.environ or None)
+        self.stopped: threading.Event | None = None
+        self.failure: BaseException | None = None
+        self._feed, self._refusing = feed, refusing
+        self._view, self._paused, self._open = view, False, False
+        self._message = note
+        self._orders = {name: Order(_SORT.get(name, "rate")) for name, _ in VIEWS}
+        self._latest = self._drawn = empty()
+        self._head, self._table, self._detail = Head(title), TableView(), Detail()
+        feed.wishes.places = view == "file"
+
+    def compose(self) -> ComposeResult:
+        """Head, table, details, foot."""
+        with Vertical(id="all"):
+            yield self._head
+            yield self._table
+            yield self._detail
+            yield Input(id="needle", placeholder="filter: type, Enter keeps, Esc drops", select_on_focus=False)
+            yield Static(id="foot")
+        yield Static(id="small")
+
+    def on_mount(self) -> None:
+        """Begin."""
+        self._table.focus()
+        self._feed.begin(lambda snapshot: self.post_message(Arrived(snapshot)))
+        self.set_interval(_CHECK, self._check)
+        self._write_foot()
+        self.set_timer(_NOTE_SECONDS, lambda: self._say(""))
+
+    def on_unmount(self) -> None:
+        """No more snapshots."""
+        self._feed.finish()
+
+    def _check(self) -> None:
+        if self.stopped is not None and self.stopped.is_set():
+            self.exit()
+        if self._feed.failure is not None:
+            self.failure = self._feed.failure
+            self.exit()
+
+    def on_resize(self, event: Resize) -> None:
+        """Say so where there is no room for a table."""
+        width, height = event.size
+        self.screen_stack[0].set_class(width < SMALLEST[0] or height < SMALLEST[1], "small")
+        text = f"isotrace top needs {SMALLEST[0]}×{SMALLEST[1]} cells\nthis terminal has {width}×{height}"
+        self.query_one("#small", Static).update(text)
+        self._write_foot()
+
+    # ---- snapshots ------------------------------------------------------------------------------------------------
+
+    def on_arrived(self, event: Arrived) -> None:
+        """Draw it, unless paused."""
+        self._latest = event.snapshot
+        if not self._paused:
+            self._drawn = event.snapshot
+            self.draw()
+
+    def draw(self) -> None:
+        """Give every widget its part of the snapshot."""
+        snapshot, order = self._drawn, self._orders[self._view]
+        grid = views.grid_of(self._view, snapshot)
+        self._table.show(views.arranged(grid, order), order, self._emptiness(order))
+        self._head.show(snapshot, self._view, self._state(), self._restriction(order))
+        if self._open:
+            self._draw_detail()
+        self._write_foot()
+
+    def _emptiness(self, order: Order) -> str:
+        return f"nothing contains {order.needle!r}" if order.needle else _EMPTY[self._view]
+
+    def _state(self) -> str:
+        if self._drawn.ended:
+            return f"■ {self._drawn.ended}"
+        return "paused" if self._paused else ""
+
+    def _restriction(self, order: Order) -> str:
+        said = [f"/{order.needle}"] if order.needle else []
+        if self._drawn.frozen is not None and self._view in ("call", "error"):
+            said.append(f"only {views.owner_name(self._drawn, self._drawn.frozen)}")
+        if self._view == "file" and self._drawn.places and self._drawn.places.forgotten:
+            said.append(f"{figures.count(self._drawn.places.forgotten)} pushed out")
+        return "  ".join(said)
+
+    def _write_foot(self) -> None:
+        keys = _KEYS if self.size.width >= len(_KEYS) + 12 else _LESS_KEYS
+        losses = self._drawn.losses.lines()
+        text, style = (self._message, ALARM) if self._message else (losses[0], ALARM) if losses else (keys, DIM)
+        width = max(1, self.size.width - 9)
+        line = Text.assemble((text[:width].ljust(width), style), (self._table.position.rjust(9), HEAD), no_wrap=True)
+        self.query_one("#foot", Static).update(line)
+
+    def _say(self, text: str) -> None:
+        self._message = text
+        self._write_foot()
+
+    # ---- what a row stands for ----------------------------------------------------------------------------------------
+
+    def _chosen(self) -> tuple[int | None, int | None]:
+        """(owner, slot) of the row under the cursor, as far as its view tells."""
+        key = self._table.selected
+        frozen = self._drawn.frozen
+        if self._view == "call" and isinstance(key, int):
+            return frozen, key
+        if self._view == "process" and isinstance(key, int):
+            return key, None
+        if self._view == "error" and isinstance(key, tuple):
+            return frozen, int(key[1])
+        return None, None
+
+    def _draw_detail(self) -> None:
+        owner, slot = self._chosen()
+        if owner is None and slot is None:
+            self._detail.show("no details of this row", [], [])
+            return
+        names = [views.call_name(slot)] if slot is not None else []
+        names += [views.owner_name(self._drawn, owner)] if owner is not None else []
+        if self._feed.wishes.selected != (owner, slot):
+            self._feed.wishes.selected = (owner, slot)
+            self._feed.hurry()
+        buckets = [int(n) for n in views.histogram(self._drawn, owner, slot)]
+        self._detail.show("  of  ".join(names), buckets, self._happenings(owner, slot))
+
+    def _happenings(self, owner: int | None, slot: int | None) -> list[tuple[str, Style]]:
+        blocked = [(f"  {text}", PLAIN) for text in self._drawn.blocked[:6]]
+        failures = [(f"  {count}× {text}", PLAIN) for count, text in recent(self._drawn, owner, slot)]
+        lines: list[tuple[str, Style]] = [("inside the kernel now (tid, call)", HEAD), *(blocked or [("  none", DIM)])]
+        return [*lines, ("failed, the latest of each kind first", HEAD), *(failures or [("  none", DIM)])]
+
+    # ---- keys -------------------------------------------------------------------------------------------------------------
+
+    def action_view(self, name: str) -> None:
+        """Another view."""
+        if name == self._view:
+            return
+        self._view, self._message = name, ""
+        self._table.restart()
+        self._feed.wishes.places = name == "file"
+        self._feed.hurry()
+        self.draw()
+
+    def action_next_view(self, step: int) -> None:
+        """The view after or before."""
+        names = [name for name, _ in VIEWS]
+        self.action_view(names[(names.index(self._view) + step) % len(names)])
+
+    def action_move(self, steps: int) -> None:
+        """Move the cursor."""
+        self._message = ""
+        self._table.move(steps)
+        self._write_foot()
+        if self._open:
+            self._draw_detail()
+
+    def action_page(self, pages: int) -> None:
+        """A screenful up or down."""
+        self.action_move(pages * self._table.page)
+
+    def _arrange(self, order: Order) -> None:
+        self._orders[self._view] = order
+        self._message = ""
+        self.draw()
+
+    def action_sort(self, step: int) -> None:
+        """Sort by the next or previous column that can be seen."""
+        order = self._orders[self._view]
+        names = [column.name for column in self._columns() if column.needs <= self.size.width]
+        at = names.index(order.column) if order.column in names else 0
+        chosen = names[(at + step) % len(names)]
+        kinds = {column.name: column.kind for column in self._columns()}
+        self._arrange(replace(order, column=chosen, descending=kinds[chosen] not in ("text", "path")))
+
+    def _columns(self) -> tuple[views.Column, ...]:
+        return views.COLUMNS[self._view]
+
+    def action_reverse(self) -> None:
+        """The other way round."""
+        order = self._orders[self._view]
+        self._arrange(replace(order, descending=not order.descending))
+
+    def action_filter(self) -> None:
+        """Type what rows must contain."""
+        needle = self.query_one("#needle", Input)
+        needle.value = self._orders[self._view].needle
+        needle.display = True
+        self.screen.set_focus(needle)  # at once: the next key is its already
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while it is typed."""
+        if event.input.display:
+            self._arrange(replace(self._orders[self._view], needle=event.value))
+
+    def on_input_submitted(self) -> None:
+        """Keep the filter."""
+        self._close_filter()
+
+    def _close_filter(self) -> None:
+        self.query_one("#needle", Input).display = False
+        self.screen.set_focus(self._table)
+
+    def action_pause(self) -> None:
+        """Stop drawing, or go on with what is there by now."""
+        self._paused = not self._paused
+        self._drawn = self._drawn if self._paused else self._latest
+        self.draw()
+
+    def action_zero(self) -> None:
+        """Count from nothing again."""
+        self._feed.wishes.zero = True
+        self._feed.hurry()
+
+    def action_freeze(self) -> None:
+        """Only one process, or all again."""
+        if self._feed.wishes.frozen is not None:
+            self._feed.wishes.frozen = None
+        elif self._view == "process" and isinstance(key := self._table.selected, int):
+            self._feed.wishes.frozen = key
+            self._view = "call"
+            self._table.restart()
+        else:
+            self._say("go to the processes (2) and press f on one of them")
+            return
+        self._drawn = replace(self._drawn, frozen=self._feed.wishes.frozen)
+        self._feed.hurry()
+        self.draw()
+
+    def action_detail(self) -> None:
+        """Open the pane, or close it."""
+        self._open = not self._open
+        self._detail.set_class(self._open, "open")
+        if self._open:
+            self._draw_detail()
+        else:
+            self._feed.wishes.selected = None
+
+    def on_table_view_opened(self) -> None:
+        """The mouse can do it, too."""
+        self.action_detail()
+
+    def action_close(self) -> None:
+        """Leave what was entered last: the filter, the pane, the filter that was kept, the process."""
+        order = self._orders[self._view]
+        if self.query_one("#needle", Input).display:
+            self._close_filter()
+            self._arrange(replace(order, needle=""))
+        elif self._open:
+            self.action_detail()
+        elif order.needle:
+            self._arrange(replace(order, needle=""))
+        elif self._feed.wishes.frozen is not None:
+            self.action_freeze()
+        elif self._message:
+            self._say("")
+
+    def action_refuse(self) -> None:
+        """Refuse the call of this row, once more pressed after what it rests on was shown."""
+        owner, slot = self._chosen()
+        wanted = Wanted(views.call_name(slot) if slot is not None else None, owner)
+        self._say(self._refusing.explain(wanted).text)
+
+    def action_refusals(self) -> None:
+        """List those in force."""
+        active = self._refusing.active()
+        if active:
+            self._say("  ".join(f"{one.number}: {one.text} ({one.hits} hits)" for one in active))
+        else:
+            answer = self._refusing.explain(Wanted(None, None))
+            self._say("nothing is refused" if answer.possible else answer.text)
+
+    def action_lift(self) -> None:
+        """Lift the latest."""
+        active = self._refusing.active()
+        self._say(self._refusing.lift(active[-1].number if active else 0).text)
+
+    def action_help(self) -> None:
+        """What the keys are."""
+        self.push_screen(Help())
+
+    def action_leave(self) -> None:
+        """Quit."""
+        self.exit()

@@ -1,0 +1,306 @@
+"""`isotrace top` on the running kernel: exact counts, the summaries, the live table in a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: isotrace loads BPF programs")
+
+ROOT = Path(__file__).parents[2]
+TOP = [sys.executable, "-m", "isotrace", "top"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def top(*arguments, timeout=60):
+    """Run it without a terminal; returns (stdout, stderr, status)."""
+    done = subprocess.run(
+        [*TOP, *arguments], capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT, stdin=subprocess.DEVNULL
+    )
+    return done.stdout, done.stderr, done.returncode
+
+
+def report(*arguments):
+    """The JSON summary, and its calls by name."""
+    out, err, status = top("--format", "json", *arguments)
+    assert status == 0, err
+    found = json.loads(out.splitlines()[-1])
+    return found, {row["call"]: row for row in found["calls"]}
+
+
+@pytest.fixture(scope="session")
+def hammer(tmp_path_factory):
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc: to build tests/progs/hammer.c")
+    target = tmp_path_factory.mktemp("progs") / "hammer"
+    subprocess.run(["gcc", "-O2", "-pthread", "-o", target, ROOT / "tests/progs/hammer.c"], check=True)
+    return str(target)
+
+
+def test_a_hundred_thousand_calls_of_eight_threads_are_counted_exactly(hammer):
+    found, calls = report("--", hammer, "8", "12500")
+    assert calls["getppid"]["calls"] == 100_000
+    assert (calls["close"]["errors"], calls["getppid"]["errors"]) == (100_000, 0)
+    assert (calls["write"]["calls"], calls["write"]["bytes"]) == (100_000, 1_000_000)
+    # the dynamic loader has read a library's head as well
+    assert calls["read"]["calls"] - 100_000 == pytest.approx(1, abs=1)
+    assert sum(found["lost"].values()) == 0
+    (process,) = found["processes"]
+    assert process["process"] == "hammer" and process["errors"]["EBADF"] == 100_000
+    assert next(e for e in found["errors"] if e["errno"] == "EBADF")["latest"] == "close(-1)"
+
+
+def test_many_short_processes_are_counted_exactly(hammer):
+    script = f"i=0; while [ $i -lt 200 ]; do {hammer} 1 5; i=$((i+1)); done"
+    found, calls = report("--interval", "250ms", "--", "sh", "-c", script)
+    assert calls["getppid"]["calls"] == 1000 + 1, "200 × 5, and the shell's own"
+    assert calls["close"]["errors"] == 1000
+    group = next(row for row in found["processes"] if row["process"] == "hammer")
+    assert group["ended"] == 200
+    assert sum(found["lost"].values()) == 0
+
+
+def test_several_processes_at_once_are_counted_exactly(hammer):
+    script = " ".join(f"{hammer} 4 2500 &" for _ in range(10)) + " wait"
+    _, calls = report("--", "sh", "-c", script)
+    assert calls["close"]["errors"] == 100_000
+    assert calls["write"]["bytes"] == 1_000_000
+
+
+def test_latencies_are_those_of_the_calls():
+    _, calls = report("--", "sleep", "0.3")
+    sleep = calls["clock_nanosleep"]
+    assert 300e6 <= sleep["max_ns"] < 450e6
+    assert sleep["p50_ns"] == pytest.approx(sleep["max_ns"], rel=0.5)
+    assert calls["execve"]["calls"] == 1 and calls["exit_group"]["calls"] == 1
+
+
+def test_only_the_calls_asked_for(hammer):
+    _, calls = report("--calls", "getppid", "--", hammer, "2", "50")
+    assert {name: row["calls"] for name, row in calls.items()} == {"getppid": 100}
+
+
+def test_a_call_that_seccomp_refuses_is_counted(tmp_path):
+    code = tmp_path / "refused.c"
+    code.write_text(
+        "#include <linux/filter.h>\n#include <linux/seccomp.h>\n#include <sys/prctl.h>\n#include <sys/syscall.h>\n"
+        "#include <stddef.h>\n#include <unistd.h>\n"
+        "int main(void) { struct sock_filter f[] = {BPF_STMT(BPF_LD|BPF_W|BPF_ABS, 0),"
+        "BPF_JUMP(BPF_JMP|BPF_JEQ|BPF_K, SYS_getppid, 0, 1), BPF_STMT(BPF_RET|BPF_K, SECCOMP_RET_ERRNO|1),"
+        "BPF_STMT(BPF_RET|BPF_K, SECCOMP_RET_ALLOW)}; struct sock_fprog p = {4, f};"
+        "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); if (prctl(PR_SET_SECCOMP, 2, &p)) return 1;"
+        "for (int i = 0; i < 10; i++) syscall(SYS_getppid); return 0; }\n"
+    )
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc: to build the program")
+    subprocess.run(["gcc", "-o", tmp_path / "refused", code], check=True)
+    _, calls = report("--", str(tmp_path / "refused"))
+    assert (calls["getppid"]["calls"], calls["getppid"]["errors"]) == (10, 10)
+
+
+def test_summary_as_text(hammer):
+    out, err, status = top("--once", "--", hammer, "2", "500")
+    assert status == 0, err
+    lines = out.splitlines()
+    assert lines[0].split()[:3] == ["%", "time", "seconds"]
+    close = next(line for line in lines if line.split()[-1] == "close")
+    assert close.split()[4] == "1000"
+    assert lines[-1].split()[-1] == "total"
+
+
+def test_files_and_errors(tmp_path):
+    name = tmp_path / "a\x1b[31m\nfile"
+    name.write_text("x")
+    out, _, _ = top("--by", "file", "--", "cat", str(name), "/no/such/file")
+    assert "/no/such/file" in out and "a\\33[31m\\nfile" in out and "\x1b" not in out
+    out, err, _ = top("--by", "error", "--calls", "openat", "--", "sh", "-c", "exec </no/such/file")
+    assert re.search(r'ENOENT +openat .*openat\(AT_FDCWD, "/no/such/file", O_RDONLY\)', out), (out, err)
+
+
+def test_time_is_up_and_the_command_is_ended():
+    began = time.monotonic()
+    out, err, status = top("--once", "--for", "1s", "--", "sleep", "1234")
+    assert time.monotonic() - began < 10
+    assert "is ended" in err and "execve" in out and status == 0
+    pid = int(re.search(r"process (\d+)", err)[1])
+    assert not Path(f"/proc/{pid}/cmdline").exists() or b"1234" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_status_is_the_commands_own():
+    assert top("--once", "--", "sh", "-c", "exit 7")[2] == 7
+    out, err, status = top("--once", "--", "/no/such/program")
+    assert status == 127 and "no such command" in err
+
+
+def test_a_process_that_is_there_already_and_ends():
+    with subprocess.Popen(["sh", "-c", "i=0; while [ $i -lt 15 ]; do i=$((i+1)); sleep 0.2; done"]) as child:
+        threading.Thread(target=child.wait, daemon=True).start()
+        found, _ = report("-f", "--pid", str(child.pid))
+    assert found["ended"] == f"process {child.pid} ended"
+    assert {row["process"] for row in found["processes"]} >= {"sh", "sleep"}
+
+
+def test_nothing_of_isotraces_own_is_counted():
+    arguments = [*TOP, "--format", "json", "--for", "1500ms", "--uid", "0"]
+    with (
+        subprocess.Popen(arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=ENVIRONMENT) as running,
+        subprocess.Popen(["sh", "-c", "while :; do :; sleep 0.1; done"]) as other,
+    ):
+        found = json.loads(running.communicate(timeout=30)[0])
+        other.kill()
+    pids = {row.get("pid") for row in found["processes"]}
+    assert other.pid in pids
+    assert running.pid not in pids
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--once"], "nothing to trace was named"),
+        (["--interval", "10ms", "--pid", "1"], "at most four times a second"),
+        (["--by", "file", "--no-files", "--pid", "1"], "exclude each other"),
+        (["--once", "-o", "x", "--pid", "1"], "--output is for the live table"),
+        (["--calls", "nosuchcall", "--pid", "1"], "nosuchcall"),
+    ],
+)
+def test_what_cannot_be_meant(arguments, message):
+    _, err, status = top(*arguments)
+    assert status == 2 and message in err and "Traceback" not in err
+
+
+# ---- in a terminal ------------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A tmux pane of its own server."""
+
+    def __init__(self, path: Path) -> None:
+        self._tmux = ["tmux", "-S", str(path), "-f", "/dev/null"]
+        self._mark = path.with_suffix(".pid")
+
+    def start(self, command: str, width: int = 80, height: int = 24, **environment: str) -> None:
+        shell = f"echo $$ > {self._mark}; exec {sys.executable} -m isotrace top {command}"
+        after = f"(exit_status=0; sh -c '{shell}' || exit_status=$?; echo STATUS=$exit_status; stty -a; sleep 1000)"
+        settings = [f"-e{name}={value}" for name, value in ({"PYTHONPATH": str(ROOT)} | environment).items()]
+        size = ["-x", str(width), "-y", str(height)]
+        subprocess.run([*self._tmux, "new-session", "-d", *settings, *size, after], check=True, cwd=ROOT)
+
+    @property
+    def pid(self) -> int:
+        return int(self._mark.read_text())
+
+    def screen(self) -> str:
+        done = subprocess.run([*self._tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def keys(self, *keys: str) -> None:
+        subprocess.run([*self._tmux, "send-keys", *keys], check=True)
+
+    def resize(self, width: int, height: int) -> None:
+        subprocess.run([*self._tmux, "resize-window", "-x", str(width), "-y", str(height)], check=True)
+
+    def ask(self, what: str) -> str:
+        done = subprocess.run([*self._tmux, "display", "-p", what], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def wait(self, pattern: str, seconds: float = 20) -> str:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if re.search(pattern, screen := self.screen(), re.MULTILINE):
+                return screen
+            time.sleep(0.1)
+        raise AssertionError(f"{pattern!r} did not appear:\n{self.screen()}")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(self.pid, signal.SIGKILL)
+        subprocess.run([*self._tmux, "kill-server"], capture_output=True)
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    if not shutil.which("tmux"):
+        pytest.skip("needs tmux: to press keys and read the screen")
+    found = Terminal(tmp_path / "tmux")
+    yield found
+    found.close()
+
+
+LOOP = '-- sh -c "while :; do ls -l /usr/share >/dev/null; cat /no/such/file; done"'
+
+
+def test_keys_in_a_terminal(terminal):
+    terminal.start(LOOP)
+    screen = terminal.wait(r"^statx +\d")
+    assert "No such file" not in screen, "what the command writes does not get onto the screen"
+    assert "calls/s▼" in screen
+    terminal.keys("2")
+    assert re.search(r"^[├└]─ ls", terminal.wait(r"^sh +\d+"), re.MULTILINE)
+    terminal.keys("3")
+    terminal.wait(r"^/usr/share +")
+    terminal.keys("/", "such", "Enter")
+    terminal.wait(r"^/no/such/file +")
+    terminal.keys("4")
+    terminal.wait(r"^ENOENT +openat")
+    terminal.keys("/", "statfs", "Enter")
+    terminal.wait(r"/statfs\s*$")
+    assert "openat" not in terminal.screen()
+    terminal.keys("Escape", "?")
+    terminal.wait("any key closes this")
+    terminal.keys("x", "1", "d")
+    terminal.wait("cannot refuse")
+    terminal.keys("Enter")
+    terminal.wait("inside the kernel now")
+    terminal.resize(200, 50)
+    terminal.wait("in call +of time")
+    terminal.resize(50, 10)
+    terminal.wait("needs 60×12")
+    terminal.resize(80, 24)
+    terminal.keys("q")
+    screen = terminal.wait(r"^STATUS=")
+    assert "is ended" in screen
+    assert terminal.ask("#{alternate_on}#{mouse_any_flag}#{cursor_flag}") == "001"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_terminal_is_restored_after_a_signal(terminal, number):
+    terminal.start(LOOP)
+    terminal.wait(r"^statx +\d")
+    assert terminal.ask("#{alternate_on}") == "1"
+    os.kill(terminal.pid, number)
+    screen = terminal.wait(r"^STATUS=")
+    assert terminal.ask("#{alternate_on}#{mouse_any_flag}#{cursor_flag}") == "001"
+    assert re.search(r"(^| )icanon", screen) and re.search(r" echo ", screen)
+
+
+def test_the_table_stays_when_the_target_ends(terminal):
+    with subprocess.Popen(["sh", "-c", "sleep 3; :"]) as child:
+        terminal.start(f"--pid {child.pid}")
+        terminal.wait("1 process ")
+        child.wait()
+        terminal.wait(f"process {child.pid} ended")
+        terminal.wait(r"^wait4|^exit_group")
+
+
+def test_the_commands_output_goes_to_a_file(terminal, tmp_path):
+    terminal.start(f'-o {tmp_path}/out -- sh -c "echo hello; cat; sleep 100"')
+    terminal.wait(r"^(execve|read) +")
+    assert (tmp_path / "out").read_text() == "hello\n"
+
+
+def test_no_colour(terminal):
+    terminal.start(LOOP, NO_COLOR="1")
+    terminal.wait(r"^statx +\d")
+    done = subprocess.run([*terminal._tmux, "capture-pane", "-pe"], capture_output=True, text=True, check=True)
+    assert not re.search(r"\x1b\[[0-9;]*(38|48);", done.stdout)

@@ -1,0 +1,334 @@
+"""The live table, driven by keys through Textual's pilot and fed from recorded tables."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from top_tables import SLOT, Clock, Recorded, errors, rows
+
+from isotrace.backends.counts import Losses
+from isotrace.target import Target
+from isotrace.top import source as sources
+from isotrace.top.app import TopApp, describe
+from isotrace.top.refusing import Unable
+from isotrace.top.source import Source, Wishes
+
+
+class Tape:
+    """A feed that posts a snapshot of its tables when it is asked to hurry."""
+
+    def __init__(self, tables: Recorded) -> None:
+        self.failure: BaseException | None = None
+        self.clock = Clock()
+        self.source = Source(tables, self.clock)
+        self.wishes: Wishes = self.source.wishes
+        self.finished = False
+        self.ended = ""
+
+    def begin(self, post) -> None:
+        self._post = post
+        self.hurry()
+
+    def hurry(self) -> None:
+        self.clock.now += 1
+        self._post(self.source.look(self.ended))
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    found = Recorded()
+    found.comms = {1: (b"sh", 0), 10: (b"cat", 1), 11: (b"\x1b[31mred\n", 1)}
+    found.table = rows(
+        (1, "wait4", 4), (10, "read", 100, {"errors": 7}), (10, "openat", 5), (11, "read", 30), (11, "write", 50)
+    )
+    found.failures = errors((10, "read", 11, 7, b"", 3, 0x2000, 512), (10, "openat", 2, 1, b"/nowhere", 0xFFFFFF9C))
+    found.used = [(1, b"/etc/passwd", 9), (1, b"/tmp/\x1b[2J", 2)]
+    monkeypatch.setattr(sources, "living_now", lambda: set(found.comms))
+    return found
+
+
+def text(app) -> list[str]:
+    """What is on the screen, a string a line."""
+    width, height = app.size
+    lines = app.screen._compositor.render_strips()
+    return ["".join(segment.text for segment in line).ljust(width) for line in lines][:height]
+
+
+def drive(tables, *steps, size=(80, 24), view="call"):
+    """Run the app; a step is a key, "…" to wait, or a function of (app, feed). Returns the last screen."""
+    feed = Tape(tables)
+    app = TopApp(feed, "--tree 1", view, Unable(), "")
+
+    async def run():
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            for step in steps:
+                if callable(step):
+                    result = step(app, feed)
+                    if asyncio.iscoroutine(result):
+                        await result
+                elif len(step) > 1 and step[0] == "'":
+                    await pilot.press(*step[1:])
+                else:
+                    await pilot.press(step)
+                await pilot.pause()
+            await pilot.pause()
+            return text(app)
+
+    return asyncio.run(run()), app, feed
+
+
+def names(screen) -> list[str]:
+    """The first column of the rows."""
+    return [line.split()[0] for line in screen[4:-1] if line.strip()]
+
+
+def test_the_first_screen(tables):
+    screen, _, feed = drive(tables)
+    assert len(screen) == 24
+    assert screen[0].startswith("isotrace top --tree 1")
+    assert "3 processes" in screen[0]
+    assert "189" in screen[1] and "calls/s" in screen[1]
+    assert screen[3].split()[:3] == ["call", "calls/s▼", "total"]
+    assert names(screen) == ["read", "write", "openat", "wait4"]
+    assert "? help" in screen[-1] and "1/4" in screen[-1]
+    assert feed.finished
+
+
+def test_views_by_number_and_tab(tables):
+    assert names(drive(tables, "2")[0])[0] == "sh"
+    assert "/etc/passwd" in names(drive(tables, "3")[0])
+    assert names(drive(tables, "4")[0]) == ["EAGAIN", "ENOENT"]
+    assert names(drive(tables, "tab", "tab", "tab")[0]) == ["EAGAIN", "ENOENT"]
+    assert names(drive(tables, "tab", "shift+tab")[0])[0] == "read"
+
+
+def test_hostile_names_and_paths_do_not_reach_the_terminal(tables):
+    for key in ("2", "3"):
+        screen = drive(tables, key)[0]
+        assert all(line.isprintable() for line in screen)
+        assert any("\\33[" in line for line in screen)
+
+
+def test_sorting(tables):
+    assert names(drive(tables, "left")[0]) == ["openat", "read", "wait4", "write"], "to the left is the name"
+    assert names(drive(tables, "left", "r")[0]) == ["write", "wait4", "read", "openat"]
+    assert names(drive(tables, "r")[0]) == ["wait4", "openat", "write", "read"]
+    screen = drive(tables, "s", "s")[0]
+    assert "errs▼" in screen[3] and names(screen)[0] == "read"
+
+
+def test_filter_while_typing(tables):
+    screen = drive(tables, "slash", "'re")[0]
+    assert [line.split()[0] for line in screen[4:-2] if line.strip()] == ["read"]
+    assert "/re" in screen[2]
+    kept = drive(tables, "slash", "'wr", "enter", "p")[0]
+    assert names(kept) == ["write"], "after Enter keys are keys again"
+    assert "paused" in kept[0]
+    assert len(names(drive(tables, "slash", "'wr", "escape")[0])) == 4
+    assert len(names(drive(tables, "slash", "'wr", "enter", "escape")[0])) == 4
+    assert "nothing contains 'zzz'" in "\n".join(drive(tables, "slash", "'zzz", "enter")[0])
+
+
+def more(app, feed):
+    tables = feed.source._tables
+    tables.table = rows((1, "wait4", 4), (10, "read", 100), (10, "openat", 9005), (11, "read", 30))
+    feed.hurry()
+
+
+def test_rows_move_and_the_cursor_stays_on_its_row(tables):
+    screen, app, _ = drive(tables, "down", "down", more)
+    assert names(screen)[0] == "openat"
+    assert app._table.selected == SLOT["openat"]
+
+
+def test_the_cursor_stays_on_top_until_it_is_moved(tables):
+    assert drive(tables, more)[1]._table.selected == SLOT["openat"]
+
+
+def test_pause_holds_the_screen(tables):
+    held = drive(tables, "p", more)[0]
+    assert names(held)[0] == "read" and "paused" in held[0]
+
+
+def test_going_on_after_a_pause_shows_what_is_there_by_now(tables):
+    assert names(drive(tables, "p", more, "p")[0])[0] == "openat"
+
+
+def test_zero(tables):
+    screen = drive(tables, "z")[0]
+    assert "nothing was called yet" in "\n".join(screen)
+
+
+def test_counts_go_on_from_zero(tables):
+    screen = drive(tables, "z", more)[0]
+    assert names(screen) == ["openat"]
+    assert "9,000" in screen[4]
+
+
+def test_one_process(tables):
+    screen, _, feed = drive(tables, "2", "down", "f")
+    assert feed.wishes.frozen == 10
+    assert names(screen) == ["read", "openat"]
+    assert "only cat 10" in screen[2]
+    assert len(names(drive(tables, "2", "down", "f", "f")[0])) == 4
+    assert len(names(drive(tables, "2", "down", "f", "escape")[0])) == 4
+    assert "go to the processes" in drive(tables, "f")[0][-1]
+
+
+def test_details(tables):
+    screen = "\n".join(drive(tables, "enter", size=(120, 30))[0])
+    assert "1.0µs–2.0µs" in screen and "130" in screen
+    assert "7× read(3, 0x2000, 512) = -1 EAGAIN (Resource temporarily unavailable)" in screen
+    assert "inside the kernel now" in screen
+    closed = "\n".join(drive(tables, "enter", "escape")[0])
+    assert "inside the kernel now" not in closed
+    assert "/nowhere" in "\n".join(drive(tables, "4", "down", "enter", size=(120, 30))[0])
+
+
+def test_details_fit_80_by_24(tables):
+    screen = drive(tables, "enter")[0]
+    assert len(screen) == 24 and all(len(line) == 80 for line in screen)
+    assert any("1.0µs–2.0µs" in line for line in screen)
+
+
+@pytest.mark.parametrize("key", ["d", "D", "u"])
+def test_refusing_is_not_there_and_says_so(tables, key):
+    assert "cannot refuse" in drive(tables, key)[0][-1]
+
+
+def test_help(tables):
+    screen = drive(tables, "question_mark")[0]
+    assert any("any key closes this" in line for line in screen)
+    assert all(len(line) == 80 for line in screen)
+    assert not any("any key closes" in line for line in drive(tables, "question_mark", "x")[0])
+
+
+def test_too_small(tables):
+    screen = "\n".join(drive(tables, size=(50, 10))[0])
+    assert "needs 60×12" in screen and "50×10" in screen
+    assert "read" not in screen
+
+
+def test_resize_keeps_the_selected_row_in_view(tables):
+    tables.table = rows(*((10, name, 1000 - i) for i, name in enumerate(list(SLOT)[:40])))
+    feed = Tape(tables)
+    app = TopApp(feed, "t", "call", Unable(), "")
+
+    async def run():
+        async with app.run_test(size=(160, 50)) as pilot:
+            await pilot.pause()
+            await pilot.press("end")
+            await pilot.resize_terminal(80, 24)
+            await pilot.pause()
+            small = text(app)
+            await pilot.resize_terminal(50, 10)
+            await pilot.pause()
+            tiny = text(app)
+            await pilot.resize_terminal(200, 50)
+            await pilot.pause()
+            return small, tiny, text(app)
+
+    small, tiny, large = asyncio.run(run())
+    last = list(SLOT)[39]
+    assert all(len(line) == 80 for line in small) and last in names(small)
+    assert any("needs" in line for line in tiny)
+    assert last in names(large) and "of time" in large[3]
+
+
+def test_a_thousand_processes(tables):
+    pids = range(1000, 2000)
+    tables.comms = {1: (b"sh", 0)} | dict.fromkeys(pids, (b"worker", 1))
+    tables.table = rows((1, "wait4", 1), *((pid, "read", pid) for pid in pids))
+    screen, app, _ = drive(tables, "2", "end")
+    assert "1001/1001" in screen[-1]
+    assert app._table.selected == 1000, "the least busy is the last"
+    assert len(names(screen)) == 19
+    top = drive(tables, "2", "pagedown", "pageup")[0]
+    assert names(top)[0] == "sh"
+
+
+def test_the_table_stays_when_the_target_is_gone(tables):
+    def end(app, feed):
+        feed.ended = "process 1 ended"
+        feed.hurry()
+
+    screen = drive(tables, end)[0]
+    assert "■ process 1 ended" in screen[0]
+    assert names(screen)[0] == "read"
+
+
+def test_losses_are_shown(tables):
+    tables.lost = Losses(calls=12)
+    assert "12 calls not counted" in drive(tables)[0][-1]
+
+
+def test_leaving(tables):
+    for key in ("q", "ctrl+c"):
+        _, app, feed = drive(tables, key)
+        assert not app.is_running and feed.finished
+
+
+def test_a_signal_ends_it(tables):
+    async def run():
+        feed = Tape(tables)
+        app = TopApp(feed, "t", "call", Unable(), "")
+        app.stopped = threading.Event()
+        async with app.run_test() as pilot:
+            app.stopped.set()
+            for _ in range(20):
+                await asyncio.sleep(0.05)
+                await pilot.pause()
+                if app._exit:
+                    return feed
+        return None
+
+    assert asyncio.run(run()) is not None
+
+
+def test_what_breaks_in_the_worker_ends_the_app_and_is_kept(tables):
+    async def run():
+        feed = Tape(tables)
+        app = TopApp(feed, "t", "call", Unable(), "")
+        async with app.run_test():
+            feed.failure = OSError("the map is gone")
+            await asyncio.sleep(0.4)
+        return app.failure
+
+    assert isinstance(asyncio.run(run()), OSError)
+
+
+def test_mouse_selects_and_opens(tables):
+    async def run():
+        feed = Tape(tables)
+        app = TopApp(feed, "t", "call", Unable(), "")
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            await pilot.click(offset=(5, 6))
+            await pilot.pause()
+            chosen = app._table.selected
+            await pilot.click(offset=(5, 6))
+            await pilot.pause()
+            return chosen, app._open
+
+    assert asyncio.run(run()) == (SLOT["openat"], True)
+
+
+def test_without_colours_the_cursor_is_reversed(tables, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def check(app, feed):
+        strip = app._table.render_line(1)
+        assert all(segment.style.reverse for segment in strip if segment.text.strip())
+
+    drive(tables, check)
+
+
+def test_the_title_is_harmless():
+    assert describe(Target(pid=5, follow=True)) == "--pid 5 -f"
+    assert describe(Target(command=("sh", "-c", "echo \x1b[2J"))).isprintable()
