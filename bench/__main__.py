@@ -92,9 +92,7 @@ def start_up() -> list[Row]:
 
 
 def _machine() -> str:
-    strace = subprocess.run(
-        ["strace", "--version"], capture_output=True, text=True, check=True
-    ).stdout.splitlines()[0]
+    strace = subprocess.run(["strace", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     return f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {strace}"
 
 

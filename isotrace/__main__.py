@@ -40,9 +40,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         _fail("the reader of standard output is gone", "", 1)
     except OSError as error:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), 1
-        )  # else the interpreter tries once more to write what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter tries once more to write what is left
         where = f": {error.filename}" if error.filename else ""
         hint = "make room for the output, or send it elsewhere" if error.errno == errno.ENOSPC else ""
         _fail(f"{(error.strerror or str(error)).lower()}{where}", hint, 1)

@@ -113,7 +113,9 @@ class Session:
             return batch
         results, kinds = batch.events["result"], batch.events["kind"]
         failed = (results < 0) & (results > -4096)
-        return batch.select((kinds == events.EXEC_ENTER) | (kinds == events.EXEC_NAME) | ((kinds == events.CALL) & failed))
+        return batch.select(
+            (kinds == events.EXEC_ENTER) | (kinds == events.EXEC_NAME) | ((kinds == events.CALL) & failed)
+        )
 
     def _settle(self) -> None:
         """Read what is left. A program that was running when it was detached may still send its record."""

@@ -122,11 +122,7 @@ def test_control_messages() -> None:
 
 
 def test_interface_names_come_from_the_caller() -> None:
-    data = (
-        struct.pack("<HHI", 10, 0, 0)
-        + bytes.fromhex("fe80000000000000 0000000000000001")
-        + struct.pack("<I", 1)
-    )
+    data = struct.pack("<HHI", 10, 0, 0) + bytes.fromhex("fe80000000000000 0000000000000001") + struct.pack("<I", 1)
     shown = sockaddr(data, len(data), ifname=lambda index: f'if_nametoindex("if{index}")')
     assert shown.endswith('sin6_scope_id=if_nametoindex("if1")}')
 

@@ -92,9 +92,7 @@ def test_scalars(value: int) -> None:
         scalars.dev,
         scalars.ptr,
     )
-    assert all(
-        safe(function(value)) for function in (*functions, signals.signal, signals.sigset, wait_status)
-    )
+    assert all(safe(function(value)) for function in (*functions, signals.signal, signals.sigset, wait_status))
     assert -(2**31) <= scalars.s32(value) < 2**31
     assert scalars.s64(value) % 2**64 == value
 

@@ -328,9 +328,7 @@ def test_what_looks_like_a_type_inside_another_is_passed_over():
     """The members of a struct hold words that read as a function record of the wanted name."""
     strings = b"\0wanted\0"
     decoy = struct.pack("<III", 1, KIND_FUNC << 24, 0)
-    body = (
-        struct.pack("<III", 0, KIND_STRUCT << 24 | 1, 12) + decoy + struct.pack("<III", 1, KIND_FUNC << 24, 0)
-    )
+    body = struct.pack("<III", 0, KIND_STRUCT << 24 | 1, 12) + decoy + struct.pack("<III", 1, KIND_FUNC << 24, 0)
     head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(body), len(body), len(strings))
     assert Btf(head + body + strings).type_id("wanted", KIND_FUNC) == 2
 

@@ -42,13 +42,8 @@ def compiled(tmp_path_factory):
                 f'printf("{name}.{member} %zu %zu\\n", offsetof(struct {name}, {member}), '
                 f"sizeof(((struct {name} *)0)->{member}));"
             )
-    lines += [
-        f'printf("{name} %d\\n", (int){name});' for name in re.findall(r"\b([A-Z]+_[A-Z_0-9]+) = ", HEADER)
-    ]
-    lines += [
-        f'printf("{name} %d\\n", (int)({name}));'
-        for name in ("SLOTS", "SLOT_I386", "SLOT_UNKNOWN", "CAPTURES")
-    ]
+    lines += [f'printf("{name} %d\\n", (int){name});' for name in re.findall(r"\b([A-Z]+_[A-Z_0-9]+) = ", HEADER)]
+    lines += [f'printf("{name} %d\\n", (int)({name}));' for name in ("SLOTS", "SLOT_I386", "SLOT_UNKNOWN", "CAPTURES")]
     lines.append('printf("captures %zu\\n", sizeof(struct captures));')
     where = tmp_path_factory.mktemp("layout")
     (where / "layout.c").write_text(PROGRAM % "\n".join(lines))

@@ -85,7 +85,9 @@ def test_constants_carry_target_offsets_and_sizes():
     assert {"OFF_TGID=12", "FILTER_PID=1", "RING_PAGES=256", "MEASURE_TIME"} <= set(made.constants)
 
 
-@pytest.mark.parametrize("bad", [{"ring_bytes": 100}, {"ring_bytes": 3 << 20}, {"ring_bytes": 1 << 31}, {"string_limit": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"ring_bytes": 100}, {"ring_bytes": 3 << 20}, {"ring_bytes": 1 << 31}, {"string_limit": 0}]
+)
 def test_sizes_out_of_range_are_refused(bad):
     with pytest.raises(UsageError) as error:
         planned(**bad)

@@ -40,9 +40,7 @@ def test_openat_reads_as_in_strace():
 
 def test_an_error_has_name_and_text():
     record = make(slot("close"), (99,), -9)
-    assert text_of(record) == [
-        "1 prog  close(99)                               = -1 EBADF (Bad file descriptor)"
-    ]
+    assert text_of(record) == ["1 prog  close(99)                               = -1 EBADF (Bad file descriptor)"]
 
 
 def test_a_fault_is_told_apart_from_empty_and_null():
@@ -56,15 +54,11 @@ def test_a_fault_is_told_apart_from_empty_and_null():
 
 def test_a_cut_buffer_is_marked():
     blob = Blob(1, events.PART_SELF, events.CUT, 4096, b"abc")
-    assert (
-        'write(1, "abc"..., 4096)' in text_of(make(slot("write"), (1, 0x1000, 4096), 4096, blobs=[blob]))[0]
-    )
+    assert 'write(1, "abc"..., 4096)' in text_of(make(slot("write"), (1, 0x1000, 4096), 4096, blobs=[blob]))[0]
 
 
 def test_lines_keep_the_order_of_the_records():
-    records = [
-        make(slot(name), (i,), 0) for i, name in enumerate(["close", "getppid", "close", "getpid", "close"])
-    ]
+    records = [make(slot(name), (i,), 0) for i, name in enumerate(["close", "getppid", "close", "getpid", "close"])]
     assert [line.split("  ")[1].split("(")[0] for line in text_of(*records)] == [
         "close", "getppid", "close", "getpid", "close",
     ]  # fmt: skip
@@ -92,25 +86,19 @@ def test_ends_of_threads():
 
 def exec_records(path_state=events.WHOLE, task=0xFFFF8880):
     argv = [Blob(1, events.PART_SELF, events.WHOLE, 0, word + b"\0") for word in (b"ls", b"-l")]
-    path = Blob(
-        0, events.PART_SELF, path_state, 0x500 if path_state else 0, b"" if path_state else b"/bin/ls\0"
-    )
+    path = Blob(0, events.PART_SELF, path_state, 0x500 if path_state else 0, b"" if path_state else b"/bin/ls\0")
     enter = make(
         slot("execve"), (0x500, 0x600, 0x700, 0, 0, task), kind=events.EXEC_ENTER,
         blobs=[path, *argv, Blob(2, events.PART_SELF, events.WHOLE, 7, b"")],
     )  # fmt: skip
     name = make(args=(0, 0, 0, 0, 0, task), kind=events.EXEC_NAME, blobs=[string(0, b"/bin/ls")])
-    done = make(
-        slot("execve"), (0, 0, 0, 0, 0, task), 0, blobs=[Blob(1, events.PART_SELF, events.WHOLE, 0, b"ls\0")]
-    )
+    done = make(slot("execve"), (0, 0, 0, 0, 0, task), 0, blobs=[Blob(1, events.PART_SELF, events.WHOLE, 0, b"ls\0")])
     return enter, name, done
 
 
 @pytest.mark.parametrize("state", [events.WHOLE, events.FAULT])
 def test_an_execve_is_put_together_from_its_records(state):
-    assert text_of(*exec_records(state)) == [
-        '1 prog  execve("/bin/ls", ["ls", "-l"], 0x700 /* 7 vars */) = 0'
-    ]
+    assert text_of(*exec_records(state)) == ['1 prog  execve("/bin/ls", ["ls", "-l"], 0x700 /* 7 vars */) = 0']
 
 
 def test_two_execs_of_one_task_in_one_batch_keep_their_own_arguments():
@@ -175,9 +163,7 @@ BLOBS = st.builds(
     ),
 )
 def test_nothing_raises_and_no_control_character_gets_through(where, args, result, blobs, comm, kind):
-    records = batch(
-        make(where, args, result, kind, blobs, comm=comm), make(where, args, 0, blobs=blobs, comm=comm)
-    )
+    records = batch(make(where, args, result, kind, blobs, comm=comm), make(where, args, 0, blobs=blobs, comm=comm))
     for sink in (
         Text(out := Collected(), CALLS, durations=True, clock=True, colour=False),
         Json(out, CALLS),
@@ -196,7 +182,5 @@ def test_every_call_renders_with_captures_of_the_sizes_that_are_asked_for(where)
         Blob(c.arg, events.PART_SELF, events.WHOLE, c.unit, b"\x07" * min(c.unit, c.limit))
         for c in captures_of(call, 256)
     ]
-    (line,) = text_of(
-        make(where, (5, 6, 7, 8, 9, 10), 0, blobs=blobs, abi={"i386": events.I386}.get(call.abi, 0))
-    )
+    (line,) = text_of(make(where, (5, 6, 7, 8, 9, 10), 0, blobs=blobs, abi={"i386": events.I386}.get(call.abi, 0)))
     assert line.split("  ", 1)[1].startswith(call.name + "(")

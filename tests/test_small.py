@@ -14,7 +14,9 @@ from isotrace.errors import IsotraceError, UsageError
 from isotrace.target import Target, parse_uid, read_process
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("10", 10), ("500ms", 0.5), ("1.5h", 5400), ("1m30s", 90), ("2d", 172800)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10", 10), ("500ms", 0.5), ("1.5h", 5400), ("1m30s", 90), ("2d", 172800)]
+)
 def test_durations(text, seconds):
     assert units.duration(text) == seconds
 
@@ -77,7 +79,7 @@ def test_a_process_is_read_whatever_its_name():
 @pytest.mark.parametrize(
     ("release", "package"),
     [
-        ('ID=ubuntu\nID_LIKE=debian\n', "apt-get install python3-bpfcc"),
+        ("ID=ubuntu\nID_LIKE=debian\n", "apt-get install python3-bpfcc"),
         ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "dnf install python3-bcc"),
         ("ID=arch\n", "pacman -S python-bcc"),
         ("ID=plan9\n", "python3-bpfcc (Debian, Ubuntu)"),

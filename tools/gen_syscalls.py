@@ -58,16 +58,13 @@ DEFINED = {
     "sys_getsockname": "int fd, struct sockaddr * usockaddr, int * usockaddr_len",
     "sys_getpeername": "int fd, struct sockaddr * usockaddr, int * usockaddr_len",
     "sys_sendto": "int fd, void * buff, size_t len, unsigned int flags, struct sockaddr * addr, int addr_len",
-    "sys_recvfrom": "int fd, void * ubuf, size_t size, unsigned int flags, struct sockaddr * addr, int "
-    "* addr_len",
+    "sys_recvfrom": "int fd, void * ubuf, size_t size, unsigned int flags, struct sockaddr * addr, int * addr_len",
     "sys_send": "int fd, void * buff, size_t len, unsigned int flags",
     "sys_recv": "int fd, void * ubuf, size_t size, unsigned int flags",
     "sys_listen": "int fd, int backlog",
     "sys_shutdown": "int fd, int how",
-    "sys_pselect6": "int n, fd_set * inp, fd_set * outp, fd_set * exp, struct __kernel_timespec * tsp, "
-    "void * sig",
-    "sys_pselect6_time32": "int n, fd_set * inp, fd_set * outp, fd_set * exp, struct old_timespec32 * "
-    "tsp, void * sig",
+    "sys_pselect6": "int n, fd_set * inp, fd_set * outp, fd_set * exp, struct __kernel_timespec * tsp, void * sig",
+    "sys_pselect6_time32": "int n, fd_set * inp, fd_set * outp, fd_set * exp, struct old_timespec32 * tsp, void * sig",
     "sys_ppoll": "struct pollfd * ufds, unsigned int nfds, struct __kernel_timespec * tsp, const "
     "sigset_t * sigmask, "
     "size_t sigsetsize",
@@ -135,9 +132,7 @@ def find(root: Path, tail: str) -> Path:
 
 def numbers(header: Path) -> dict[str, int]:
     """``{name: number}`` of a unistd header; x32 numbers come without the x32 bit."""
-    rows = re.findall(
-        r"#define __NR_(\w+) \(?(?:__X32_SYSCALL_BIT \+ )?(\d+)\)?$", header.read_text(), re.MULTILINE
-    )
+    rows = re.findall(r"#define __NR_(\w+) \(?(?:__X32_SYSCALL_BIT \+ )?(\d+)\)?$", header.read_text(), re.MULTILINE)
     return {name: int(number) for name, number in rows if name != "syscalls"}
 
 
@@ -180,9 +175,7 @@ def rows(root: Path) -> list[tuple[str, ...]]:
         "i386": entry_points(find(root, "asm/syscalls_32.h")),
     }
     declared = prototypes(
-        "".join(
-            find(root, h).read_text() for h in ("include/linux/syscalls.h", "include/asm-generic/syscalls.h")
-        )
+        "".join(find(root, h).read_text() for h in ("include/linux/syscalls.h", "include/asm-generic/syscalls.h"))
     )
     result = []
     for name in sorted(set().union(*table.values())):

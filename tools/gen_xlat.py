@@ -153,13 +153,7 @@ class Unit:
         for header in self.headers:
             for line in preprocess(prelude(header), [*self.flags, "-dD"]).splitlines():
                 macro = re.match(r"#define (\w+)(?=\s)", line)
-                found = (
-                    [macro[1]]
-                    if macro
-                    else []
-                    if line.startswith("#")
-                    else re.findall(r"\b[A-Z_]\w+\b", line)
-                )
+                found = [macro[1]] if macro else [] if line.startswith("#") else re.findall(r"\b[A-Z_]\w+\b", line)
                 for name in found:
                     self.names.setdefault(name, header)
 
@@ -199,9 +193,7 @@ def evaluate(source: str, expressions: list[str], flags: list[str]) -> dict[str,
     """Compile and run a program that prints every expression; what the compiler refuses becomes None."""
     base, good = source.count("\n"), list(expressions)
     while True:
-        body = "".join(
-            f"const unsigned long long v{i} = (unsigned long long)({e});\n" for i, e in enumerate(good)
-        )
+        body = "".join(f"const unsigned long long v{i} = (unsigned long long)({e});\n" for i, e in enumerate(good))
         result = gcc(source + body, [*flags, "-fsyntax-only"])
         bad = {int(n) - base - 1 for n in re.findall(r"<stdin>:(\d+):\d+: error", result.stderr)}
         if not bad:
@@ -269,9 +261,7 @@ def pick(row: Row, unit: Unit) -> list[tuple[int, str]]:
     return pairs
 
 
-def expand(
-    row: Row, unit: Unit, word: str, refused: list[str], seen: set[int], mask: int
-) -> list[tuple[int, str]]:
+def expand(row: Row, unit: Unit, word: str, refused: list[str], seen: set[int], mask: int) -> list[tuple[int, str]]:
     """The constants that fit the pattern ``word`` and whose value is new to the row, by value."""
     found: dict[int, str] = {}
     for name in unit.names:
@@ -295,9 +285,7 @@ def render_rows(rows: list[Row], units: dict[bool, Unit]) -> str:
     for row in rows:
         base, _, mask = row.options.get("base", "-/0").partition("/")
         bits, decimal = row.options.get("bits", "32"), "dec" if "dec" in row.options else "hex"
-        lines.append(
-            f'    "{row.name}": """{row.kind} {row.default or "-"} {bits} {base} {int(mask, 0):#x} {decimal}'
-        )
+        lines.append(f'    "{row.name}": """{row.kind} {row.default or "-"} {bits} {base} {int(mask, 0):#x} {decimal}')
         lines += [f"{value:#x} {name}" for value, name in pick(row, units["libc" in row.options])]
         lines.append('""",')
     return "\n".join(lines)
@@ -314,9 +302,7 @@ def ioctl_names(header: Path) -> list[str]:
         text,
     )
     return [
-        name
-        for name in dict.fromkeys(made + plain)
-        if not name.startswith(("_IO", "TIOCPKT_", "TIOCM_", "TIOCSER_"))
+        name for name in dict.fromkeys(made + plain) if not name.startswith(("_IO", "TIOCPKT_", "TIOCM_", "TIOCSER_"))
     ]
 
 
@@ -341,9 +327,7 @@ def ioctls(include: Path, flags: list[str]) -> dict[int, list[str]]:
 def scsi_ioctls() -> dict[int, list[str]]:
     """The SCSI generic driver's requests: the C library has their header."""
     text = Path("/usr/include/scsi/sg.h").read_text()
-    return {
-        int(number, 16): [name] for name, number in re.findall(r"#define\s+(SG_\w+)\s+(0x22\w\w)\b", text)
-    }
+    return {int(number, 16): [name] for name, number in re.findall(r"#define\s+(SG_\w+)\s+(0x22\w\w)\b", text)}
 
 
 def version_of(include: Path) -> str:
@@ -352,9 +336,7 @@ def version_of(include: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--uapi", type=Path, default=Path("/usr/include"), metavar="DIR")
     include: Path = parser.parse_args().uapi
     flags = ["-isystem", str(include), "-isystem", str(include / "x86_64-linux-gnu")]
@@ -362,9 +344,7 @@ def main() -> None:
     rows = read_rows((ROOT / "xlat_names.txt").read_text())
     for libc, unit in units.items():
         unit.scan()
-        unit.resolve(
-            expression(c) for row in rows if ("libc" in row.options) == libc for c in candidates(row, unit)
-        )
+        unit.resolve(expression(c) for row in rows if ("libc" in row.options) == libc for c in candidates(row, unit))
     version = version_of(include)
     table = HEADER.format(
         title="Flag sets: a line of kind, default, bits, base set and mask, base of numbers; then the constants.",
@@ -373,9 +353,7 @@ def main() -> None:
     table += "DATA: dict[str, str] = {\n"
     (ROOT / "xlat_data.py").write_text(table + render_rows(rows, units) + "\n}\n")
     requests = scsi_ioctls() | ioctls(include, flags)
-    lines = [
-        f'    {value:#010x}: "{" or ".join(sorted(names))}",' for value, names in sorted(requests.items())
-    ]
+    lines = [f'    {value:#010x}: "{" or ".join(sorted(names))}",' for value, names in sorted(requests.items())]
     noqa = "# ruff: noqa: E501\n\n"
     text = noqa + HEADER.format(
         title="ioctl requests by number; requests that share a number are joined by `or`.", version=version

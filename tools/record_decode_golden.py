@@ -557,13 +557,9 @@ def child(record: str) -> None:
             data if isinstance(data, bytes) else b"",
             max(len(data) if isinstance(data, bytes) else 0, 1) + (table == "quote"),
         )
-        final = [
-            ctypes.addressof(buffer) if a == BUF else a.encode() if isinstance(a, str) else a
-            for a in arguments
-        ]
+        final = [ctypes.addressof(buffer) if a == BUF else a.encode() if isinstance(a, str) else a for a in arguments]
         converted = [
-            ctypes.c_char_p(a) if isinstance(a, bytes) else ctypes.c_long(a - 2**64 if a >= 2**63 else a)
-            for a in final
+            ctypes.c_char_p(a) if isinstance(a, bytes) else ctypes.c_long(a - 2**64 if a >= 2**63 else a) for a in final
         ]
         libc.syscall(ctypes.c_long(3), ctypes.c_long(MARK - number))
         libc.syscall(ctypes.c_long(call), *converted)

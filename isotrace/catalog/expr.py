@@ -22,9 +22,7 @@ def parse(expr: str) -> frozenset[str]:
     """The names that ``expr`` selects, at least one. Raises ``UsageError``."""
     terms = [term.strip() for term in split(expr)]
     if not all(terms):
-        raise UsageError(
-            f"empty term in call expression {show(expr)}", "write it like openat,%network,!read"
-        )
+        raise UsageError(f"empty term in call expression {show(expr)}", "write it like openat,%network,!read")
     chosen = set(names()) if terms[0].startswith("!") else set()
     for term in terms:
         if term.startswith("!"):

@@ -18,9 +18,7 @@ def by_name(abi: str) -> dict[str, Syscall]:
     rows, memberships = _meanings(), families.memberships()
     none: frozenset[str] = frozenset()
     return {
-        name: Syscall(
-            name, abi, number, *(rows.get((name, abi)) or rows[name, ""]), memberships.get(name, none)
-        )
+        name: Syscall(name, abi, number, *(rows.get((name, abi)) or rows[name, ""]), memberships.get(name, none))
         for name, number in numbers.items()
     }
 

@@ -57,12 +57,10 @@ _HOOKS = {
     "path_chroot": "chroot",
     "path_chmod": "chmod fchmod fchmodat fchmodat2",
     "path_chown": "chown* lchown* fchown*",
-    "inode_setattr": "chmod fchmod fchmodat fchmodat2 chown* lchown* fchown* truncate* ftruncate* "
-    "utime* futimesat",
+    "inode_setattr": "chmod fchmod fchmodat fchmodat2 chown* lchown* fchown* truncate* ftruncate* utime* futimesat",
     "path_truncate": "truncate truncate64",
     "file_truncate": "ftruncate ftruncate64",
-    "inode_getattr": "stat stat64 lstat lstat64 fstat fstat64 newfstatat fstatat64 statx oldstat "
-    "oldlstat oldfstat",
+    "inode_getattr": "stat stat64 lstat lstat64 fstat fstat64 newfstatat fstatat64 statx oldstat oldlstat oldfstat",
     "inode_file_getattr": "file_getattr",
     "inode_file_setattr": "file_setattr",
     "inode_setxattr": "setxattr lsetxattr fsetxattr setxattrat",
@@ -112,15 +110,13 @@ _HOOKS = {
     "task_prlimit": "prlimit64",
     "task_setrlimit": "setrlimit prlimit64",
     "task_setscheduler": "sched_setscheduler sched_setparam sched_setattr sched_setaffinity",
-    "task_getscheduler": "sched_getscheduler sched_getparam sched_getattr sched_getaffinity "
-    "sched_rr_get_interval*",
+    "task_getscheduler": "sched_getscheduler sched_getparam sched_getattr sched_getaffinity sched_rr_get_interval*",
     "task_movememory": "migrate_pages move_pages",
     "task_prctl": "prctl",
     "task_fix_setuid": "setuid* setreuid* setresuid* setfsuid*",
     "task_fix_setgid": "setgid setgid32 setregid* setresgid* setfsgid*",
     "task_fix_setgroups": "setgroups*",
-    "ptrace_access_check": "ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_getfd "
-    "get_robust_list",
+    "ptrace_access_check": "ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_getfd get_robust_list",
     "ptrace_traceme": "ptrace",
     "capget": "capget",
     "capset": "capset",

@@ -35,9 +35,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 @click.command(epilog=_EPILOG)
 @click.argument("terms", metavar="[NAME|FAMILY|EXPR]...", nargs=-1, shell_complete=_complete)
-@click.option(
-    "--abi", type=click.Choice(ABIS), help="Only this ABI's calls, with its arguments.  [default: all]"
-)
+@click.option("--abi", type=click.Choice(ABIS), help="Only this ABI's calls, with its arguments.  [default: all]")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def calls(terms: tuple[str, ...], abi: str | None, form: str) -> None:
     """List system calls: number per ABI, arguments and what they mean, families, which means can refuse

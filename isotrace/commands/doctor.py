@@ -76,9 +76,7 @@ def closing(verdict: LogVerdict, missing: Sequence[str]) -> list[str]:
     """The last lines: whether ``log`` can run, and what this release does not have yet."""
     lines = ["log: can run"] if verdict.ok else [f"log: cannot run: {verdict.why}; hint: {verdict.hint}"]
     if missing:
-        lines.append(
-            f"not part of this release: {', '.join(missing)}; what they would need is shown all the same"
-        )
+        lines.append(f"not part of this release: {', '.join(missing)}; what they would need is shown all the same")
     return lines
 
 
@@ -139,8 +137,6 @@ def _rich_table(groups: dict[str, list[Feature]]) -> None:
         for feature in group:
             mark, colour = _MARKS[feature.verdict]
             verdict = Text(f"{mark} {feature.verdict}", style=colour)
-            table.add_row(
-                Text(feature.name), verdict, *map(Text, (feature.what, feature.why, feature.remedy))
-            )
+            table.add_row(Text(feature.name), verdict, *map(Text, (feature.what, feature.why, feature.remedy)))
         table.add_section()
     Console().print(table)

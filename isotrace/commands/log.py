@@ -40,14 +40,30 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.command(epilog=_EPILOG)
 @target_options
 @click.option("--failed", is_flag=True, help="Only calls that returned an error.")
-@click.option("--format", "style", type=click.Choice(["text", "json", "isolates", "none"]), default="text", show_default=True)
+@click.option(
+    "--format", "style", type=click.Choice(["text", "json", "isolates", "none"]), default="text", show_default=True
+)
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
-@click.option("--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …")
+@click.option(
+    "--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …"
+)
 @click.option("-T", "--durations", is_flag=True, help="Show the time spent in each call.")
 @click.option("-t", "--clock", is_flag=True, help="Show the time of day of each call.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
-@click.option("--string-limit", type=click.IntRange(1, 4096), default=256, show_default=True, help="Bytes of strings and buffers; paths are whole.")
-@click.option("--ring", type=Parsed("size", units.size), default="16m", show_default=True, help="Size of the ring buffer, a power of two.")
+@click.option(
+    "--string-limit",
+    type=click.IntRange(1, 4096),
+    default=256,
+    show_default=True,
+    help="Bytes of strings and buffers; paths are whole.",
+)
+@click.option(
+    "--ring",
+    type=Parsed("size", units.size),
+    default="16m",
+    show_default=True,
+    help="Size of the ring buffer, a power of two.",
+)
 @click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
 def log(**choices: Any) -> int:
     """Log every system call of the target: a process's children, a tree, a user, a command.

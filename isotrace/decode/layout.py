@@ -124,9 +124,7 @@ def layout(spec: str) -> Struct:
             if field.render is None:
                 shown.append("...")
                 continue
-            value = (
-                values[field.first] if field.count == 1 else values[field.first : field.first + field.count]
-            )
+            value = values[field.first] if field.count == 1 else values[field.first : field.first + field.count]
             if value or not field.optional:
                 shown.append(f"{field.name}={field.render(value)}")
         return f"{{{', '.join(shown)}}}"

@@ -23,9 +23,7 @@ def escape(data: bytes) -> str:
     if not _BEFORE_DIGIT.search(data):
         return "".join([_SHORT[c] for c in data])
     following = [*data[1:], 0]
-    return "".join(
-        [(_LONG if 0x30 <= n <= 0x37 else _SHORT)[c] for c, n in zip(data, following, strict=True)]
-    )
+    return "".join([(_LONG if 0x30 <= n <= 0x37 else _SHORT)[c] for c, n in zip(data, following, strict=True)])
 
 
 def quote(data: bytes, cut: bool = False) -> str:

@@ -37,9 +37,7 @@ def _inet6(data: bytes, ifname: Callable[[int], str]) -> str:
     if len(data) <= 24:
         return text
     scope = int.from_bytes(data[24:28].ljust(4, b"\0"), "little")
-    local = (address[0] == 0xFE and address[1] & 0xC0 == 0x80) or (
-        address[0] == 0xFF and address[1] & 0x0F == 2
-    )
+    local = (address[0] == 0xFE and address[1] & 0xC0 == 0x80) or (address[0] == 0xFF and address[1] & 0x0F == 2)
     return f"{text}, sin6_scope_id={ifname(scope) if local else scope}"
 
 
@@ -75,11 +73,7 @@ def _vsock(data: bytes, ifname: Callable[[int], str]) -> str:
 def _alg_flags(value: int) -> str:
     """strace shows these flags both as a number and by name."""
     text = flags("alg_sockaddr_flags", value)
-    return (
-        f"{value:#x} /* {text} */"
-        if any(value & bit for bit, _ in SETS["alg_sockaddr_flags"].pairs)
-        else text
-    )
+    return f"{value:#x} /* {text} */" if any(value & bit for bit, _ in SETS["alg_sockaddr_flags"].pairs) else text
 
 
 def _alg(data: bytes, ifname: Callable[[int], str]) -> str:

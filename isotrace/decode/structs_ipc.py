@@ -10,9 +10,7 @@ def _perm(data: bytes) -> str:
     """A struct ipc64_perm in strace's order; the 64-bit (48 bytes) and the 32-bit one (36) agree as far as
     the mode.
     """
-    key, user, group, creator, creators, mode = (
-        int.from_bytes(data[at : at + 4], "little") for at in range(0, 24, 4)
-    )
+    key, user, group, creator, creators, mode = (int.from_bytes(data[at : at + 4], "little") for at in range(0, 24, 4))
     mode &= 0xFFFFFFFF if len(data) == 48 else 0xFFFF
     owner = f"uid={uid(user)}, gid={uid(group)}, mode={octal(mode)}, key={key}"
     return f"{{{owner}, cuid={uid(creator)}, cgid={uid(creators)}}}"
@@ -45,9 +43,7 @@ def _shmid32(data: bytes) -> str:
     return _shmid_text(_perm(data[:36]), size, creator, last, attached, (access, detach, change))
 
 
-def _shmid_text(
-    perm: str, size: int, creator: int, last: int, attached: int, times: tuple[int, int, int]
-) -> str:
+def _shmid_text(perm: str, size: int, creator: int, last: int, attached: int, times: tuple[int, int, int]) -> str:
     return (
         f"{{shm_perm={perm}, shm_segsz={size}, shm_cpid={creator}, shm_lpid={last}, shm_nattch={attached}, "
         f"shm_atime={times[0]}, shm_dtime={times[1]}, shm_ctime={times[2]}}}"

@@ -40,9 +40,7 @@ landlock_net_port_attr = allowed_access:Q:flags:landlock_ruleset_access_net port
 
 def _clone_args(data: bytes) -> str:
     """What clone3 is given: strace leaves out the pointers that the flags do not use."""
-    flag, pidfd, child, parent, exit_signal, stack, size, tls, ids, id_count, cgroup = struct.unpack(
-        "<11Q", data
-    )
+    flag, pidfd, child, parent, exit_signal, stack, size, tls, ids, id_count, cgroup = struct.unpack("<11Q", data)
     shown = [f"flags={xlat.bits('clone3_flags', flag)}"]
     if flag & 0x1000:
         shown.append(f"pidfd={ptr(pidfd)}")

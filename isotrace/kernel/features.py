@@ -95,9 +95,7 @@ _AT_A_GLANCE = (
     _Requirement("privileges", probe_system.privileges, "isotrace log needs root"),
     _Requirement("bpf_syscall", probe_bpf.bpf_syscall, "this kernel does not let isotrace use BPF"),
     _Requirement("btf", probe_bpf.btf_is_there, "this kernel carries no readable BTF type information"),
-    _Requirement(
-        "raw_tracepoint", probe_bpf.raw_tracepoint_loads, "this kernel refuses BPF tracing programs"
-    ),
+    _Requirement("raw_tracepoint", probe_bpf.raw_tracepoint_loads, "this kernel refuses BPF tracing programs"),
     _Requirement("ringbuf", probe_bpf.ringbuf, "this kernel has no BPF ring buffer"),
     _Requirement("probe_read_kernel", probe_bpf.probe_read_kernel, "BPF may not read kernel memory here"),
 )

@@ -1,7 +1,8 @@
 """Whether a BPF program on a raw tracepoint can be preempted.
 
-It runs with preemption disabled up to 6.18; on 7.3 it does not. There, a second task that meets the tracepoint on the same CPU
-meanwhile is passed over: the kernel only counts it (``recursion_misses``). isotrace attaches through perf events then.
+It runs with preemption disabled up to 6.18; on 7.3 it does not. There, a second task that meets the tracepoint on
+the same CPU meanwhile is passed over: the kernel only counts it (``recursion_misses``). isotrace attaches through perf
+events then.
 """
 
 from __future__ import annotations

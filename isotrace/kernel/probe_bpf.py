@@ -195,11 +195,7 @@ def jit() -> Answer:
     except OSError as error:
         refused = _refused("loading a program", error)
         return Answer("unknown", refused.why, refused.remedy)
-    return (
-        yes(f"a program of 2 instructions became {length} bytes")
-        if length
-        else no("programs are interpreted")
-    )
+    return yes(f"a program of 2 instructions became {length} bytes") if length else no("programs are interpreted")
 
 
 def unlocked() -> Answer:
@@ -235,9 +231,7 @@ def fmod_ret_security() -> Answer:
 
 def fmod_ret_syscall() -> Answer:
     """Whether a program may decide the result of a call's entry point."""
-    return _loads_for(
-        f"{probe_system.entry_prefix()}openat", "a fmod_ret program for", _TRACING, _MODIFY_RETURN
-    )
+    return _loads_for(f"{probe_system.entry_prefix()}openat", "a fmod_ret program for", _TRACING, _MODIFY_RETURN)
 
 
 def override() -> Answer:

@@ -165,11 +165,7 @@ def _lockdown_by_ioperm() -> Answer:
     result = throwaway.run(lambda: str(_syscall(number, 0x80, 1, 1)).encode()).said
     if result == b"0":
         return yes("an I/O port is given, which lockdown forbids")
-    return (
-        no("locked down: I/O ports are refused")
-        if result == str(-errno.EPERM).encode()
-        else unknown(unreadable)
-    )
+    return no("locked down: I/O ports are refused") if result == str(-errno.EPERM).encode() else unknown(unreadable)
 
 
 def active_lsms() -> list[str] | None:
@@ -240,9 +236,7 @@ def io_uring() -> Answer:
     if result in (errno.EFAULT, errno.EINVAL):
         return yes(f"{said}; hooks: {_uring_hooks() or 'none'}")
     if result == errno.EPERM:
-        return (
-            no(f"io_uring_setup: EPERM; {said}") if privileged() else unknown(f"EPERM to this user; {said}")
-        )
+        return no(f"io_uring_setup: EPERM; {said}") if privileged() else unknown(f"EPERM to this user; {said}")
     return refusal("io_uring_setup", result, True)
 
 
@@ -312,11 +306,7 @@ def modules() -> Answer:
     if _text(PROC / "sys/kernel/modules_disabled") == "1":
         return no("kernel.modules_disabled = 1")
     result = -_syscall(number, -1, b"", 0) if number else errno.EBADF
-    return (
-        yes("/proc/modules exists")
-        if result == errno.EBADF
-        else refusal("finit_module", result, privileged())
-    )
+    return yes("/proc/modules exists") if result == errno.EBADF else refusal("finit_module", result, privileged())
 
 
 def unsigned_modules() -> Answer:

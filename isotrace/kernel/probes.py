@@ -32,9 +32,7 @@ _ROOT = "run as root: sudo isotrace …"
 _KCONFIG = "a kernel built with {} (the stock kernels of Debian, Ubuntu, Fedora and RHEL are)"
 _BPF_EVENTS = _KCONFIG.format("CONFIG_BPF_EVENTS=y")
 _BY_OBJECT = "refuses by the kernel's own objects: no race, covers io_uring and 32-bit calls"
-_BY_NUMBER = (
-    "refuses by call and registers: arguments in memory race, io_uring passes by, 32-bit entries are extra"
-)
+_BY_NUMBER = "refuses by call and registers: arguments in memory race, io_uring passes by, 32-bit entries are extra"
 
 PROBES = (
     Probe(

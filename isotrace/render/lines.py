@@ -62,7 +62,6 @@ class Decoded:
                 joined = [", ".join([t for t in row if t != OMITTED]) for row in zip(*columns, strict=True)]
         return [f"{name}({text})" for name, text in zip(self.name, joined, strict=True)]
 
-
     def _labelled(self) -> list[Column]:
         """The columns in strace's order, each text behind its label."""
         assert self.call is not None
@@ -282,4 +281,3 @@ def notices(batch: Batch) -> Iterator[tuple[int, str]]:
             yield index, killed_or_exited(result)
         else:
             yield index, delivered(result, next(iter(batch.blobs(index)), None))
-

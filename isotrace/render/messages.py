@@ -11,6 +11,7 @@ from isotrace.decode.quote import quote
 from isotrace.decode.sockaddr import cmsgs, sockaddr
 from isotrace.events import CUT, FAULT, PART_CONTROL, PART_DATA, PART_IOV, PART_NAME, PART_SELF, Blob
 
+
 @dataclass(frozen=True)
 class Width:
     """The layouts of a caller's word size, ``word`` bytes."""

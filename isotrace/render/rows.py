@@ -87,9 +87,7 @@ class Rows:
     @cached_property
     def blobs(self) -> list[tuple[Blob, ...]]:
         """The captures of each record."""
-        return [
-            self._execs[i].blobs if i in self._execs else tuple(self.batch.blobs(i)) for i in self.index
-        ]
+        return [self._execs[i].blobs if i in self._execs else tuple(self.batch.blobs(i)) for i in self.index]
 
     def parts(self, arg: int, part: int = PART_SELF) -> list[list[Blob]]:
         """The captures that are ``part`` of argument ``arg``."""

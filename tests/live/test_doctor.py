@@ -156,9 +156,7 @@ def test_nothing_is_left_behind(monkeypatch):
 # ---- probes that are given something that cannot work may not say yes --------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["raw_tracepoint", "raw_tracepoint_loads", "jit", "lsm_bpf", "fmod_ret_security"]
-)
+@pytest.mark.parametrize("name", ["raw_tracepoint", "raw_tracepoint_loads", "jit", "lsm_bpf", "fmod_ret_security"])
 def test_an_invalid_program_is_no_yes(monkeypatch, name):
     monkeypatch.setattr(probe_bpf, "RETURN_0", UNINITIALISED)
     assert getattr(probe_bpf, name)().verdict != "yes"

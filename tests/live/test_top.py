@@ -139,7 +139,7 @@ def test_time_is_up_and_the_command_is_ended():
 
 def test_status_is_the_commands_own():
     assert top("--once", "--", "sh", "-c", "exit 7")[2] == 7
-    out, err, status = top("--once", "--", "/no/such/program")
+    _out, err, status = top("--once", "--", "/no/such/program")
     assert status == 127 and "no such command" in err
 
 

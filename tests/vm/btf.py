@@ -24,9 +24,7 @@ FUNC = 12
 def function_id(name: str, path: Path = Path("/sys/kernel/btf/vmlinux")) -> int:
     """The BTF id of the kernel function ``name``. Raises ``LookupError`` when there is none."""
     data = path.read_bytes()
-    _magic, _version, _flags, header, types, types_size, strings, strings_size = struct.unpack_from(
-        "<HBBIIIII", data
-    )
+    _magic, _version, _flags, header, types, types_size, strings, strings_size = struct.unpack_from("<HBBIIIII", data)
     names = data[header + strings : header + strings + strings_size]
     wanted = names.find(b"\0" + name.encode() + b"\0") + 1
     at, number = header + types, 0

@@ -162,8 +162,6 @@ def test_feature_is_there_exactly_when_the_matrix_says_so(feature: str, tmp_path
 
 
 def test_bcc_can_be_imported() -> None:
-    code = (
-        "import sys; sys.path.append('/usr/lib/python3/dist-packages'); import bcc; print(bcc.BPF.__name__)"
-    )
+    code = "import sys; sys.path.append('/usr/lib/python3/dist-packages'); import bcc; print(bcc.BPF.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "BPF\n", done.stderr

@@ -31,9 +31,7 @@ KEYRINGS = (Path("/usr/share/keyrings/debian-archive-keyring.gpg"), Path("/etc/a
 INDEX = "main/binary-amd64/Packages.xz"
 MAX_AGE = 7 * 86400
 #: The packages worth remembering: kernels, what modules are built with, and what those tools are linked with.
-WANTED = re.compile(
-    r"linux-(image|binary|modules|base|headers|kbuild|source)-.*|libc6|libelf1(t64)?|zlib1g|libzstd1"
-)
+WANTED = re.compile(r"linux-(image|binary|modules|base|headers|kbuild|source)-.*|libc6|libelf1(t64)?|zlib1g|libzstd1")
 _ASKING = threading.Lock()  # kernels that share a suite are prepared at the same time
 MIRROR_HINT = "set ISOTRACE_DEBIAN_MIRROR and ISOTRACE_DEBIAN_SECURITY_MIRROR to a Debian archive"
 
@@ -96,9 +94,7 @@ def _download(suite: str, say: Say) -> list[Package]:
         transfer(f"{base}/dists/{suite}/InRelease", release)
         hashes = parse_release(signed_text(release, say))
         if INDEX not in hashes:
-            raise UnavailableError(
-                f"suite {suite} has no {INDEX}", "correct the suite in tests/vm/kernels.toml"
-            )
+            raise UnavailableError(f"suite {suite} has no {INDEX}", "correct the suite in tests/vm/kernels.toml")
         transfer(f"{base}/dists/{suite}/{INDEX}", packages)
         check(packages, hashes[INDEX])
         with lzma.open(packages, "rt", encoding="utf-8") as lines:

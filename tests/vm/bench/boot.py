@@ -30,8 +30,7 @@ MEMORY = "2G"
 #: live patching of text (ftrace, kprobes, static keys) leaves one spinning on a stale int3 under
 #: multi-threaded emulation.
 MACHINE = (
-    f"-accel tcg,thread=multi -machine q35 -cpu max,cx16=off -smp 1 -m {MEMORY} "
-    "-nodefaults -display none -no-reboot"
+    f"-accel tcg,thread=multi -machine q35 -cpu max,cx16=off -smp 1 -m {MEMORY} -nodefaults -display none -no-reboot"
 )
 #: loglevel=5 lets warning splats through to the console; oops=panic ends a run that is not to be trusted any
 #: more.

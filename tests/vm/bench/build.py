@@ -136,9 +136,7 @@ def _configure(kernel: Kernel, source: Path, log: IO[str]) -> None:
     _run(["scripts/kconfig/merge_config.sh", "-m", ".config", str(kernel.fragment)], source, log)
     _run(["make", "olddefconfig"], source, log)
     if refused := refused_options(kernel.fragment.read_text(), (source / ".config").read_text()):
-        raise BenchError(
-            f"the kernel's configuration does not take {', '.join(refused)}", f"correct {kernel.fragment}"
-        )
+        raise BenchError(f"the kernel's configuration does not take {', '.join(refused)}", f"correct {kernel.fragment}")
 
 
 def refused_options(fragment: str, config: str) -> list[str]:
@@ -162,13 +160,9 @@ def _collect(source: Path, part: Path, log: IO[str]) -> None:
 
 def _run(command: Sequence[str], where: Path, log: IO[str]) -> None:
     environment = {**os.environ, **STAMP, "KCONFIG_CONFIG": ".config"}
-    done = subprocess.run(
-        command, cwd=where, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
-    )
+    done = subprocess.run(command, cwd=where, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
     if done.returncode:
-        raise BenchError(
-            f"{' '.join(command[:2])} failed with {done.returncode}", f"see the end of {log.name}"
-        )
+        raise BenchError(f"{' '.join(command[:2])} failed with {done.returncode}", f"see the end of {log.name}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,4 @@ def from_oserror(error: OSError) -> BenchError:
 
 def disk_full(where: str = "") -> UnavailableError:
     """The error for a file system without room; ``where`` is appended to its message."""
-    return UnavailableError(
-        f"no space left on the disk{where}", "free some, or set XDG_CACHE_HOME to a larger disk"
-    )
+    return UnavailableError(f"no space left on the disk{where}", "free some, or set XDG_CACHE_HOME to a larger disk")

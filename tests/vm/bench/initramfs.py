@@ -73,9 +73,7 @@ class Modules:
         if name in loaded or name in self.builtin:
             return
         if name not in self.files:
-            raise BenchError(
-                f"the kernel has no module {name}", "see KEPT_MODULES in tests/vm/bench/unpack.py"
-            )
+            raise BenchError(f"the kernel has no module {name}", "see KEPT_MODULES in tests/vm/bench/unpack.py")
         content = decompress(self.files[name].read_bytes())
         for dependency in depends(content):
             self._add(dependency, loaded)
@@ -107,9 +105,7 @@ def root_type(kernel_modules: Modules) -> str:
     for kind, needed in ROOTS.items():
         if all(kernel_modules.has(name) for name in needed):
             return kind
-    raise BenchError(
-        "the kernel has neither 9p nor virtiofs", "choose another flavour in tests/vm/kernels.toml"
-    )
+    raise BenchError("the kernel has neither 9p nor virtiofs", "choose another flavour in tests/vm/kernels.toml")
 
 
 def busybox() -> bytes:

@@ -50,9 +50,7 @@ def load(path: Path = MATRIX) -> Matrix:
 def _kernel(row: dict[str, Any], vocabulary: dict[str, str], base: Path) -> Kernel:
     name = row["name"]
     if unknown := sorted(set(row["features"]) - set(vocabulary)):
-        raise UsageError(
-            f"kernel {name}: unknown feature {', '.join(unknown)}", "add it to the [features] table"
-        )
+        raise UsageError(f"kernel {name}: unknown feature {', '.join(unknown)}", "add it to the [features] table")
     if ("image" in row) == ("source" in row):
         raise UsageError(f"kernel {name}: needs either an image or a source")
     for pattern in ("release", "image", "source"):

@@ -52,9 +52,7 @@ class Artefacts:
 
 def unpack(found: Found, debs: Sequence[Path]) -> Artefacts:
     """The kernel that ``found`` names, out of its packages ``debs``."""
-    final = (
-        cache.place("kernels") / f"{found.main.name.removeprefix('linux-image-')}_{found.main.sha256[:16]}"
-    )
+    final = cache.place("kernels") / f"{found.main.name.removeprefix('linux-image-')}_{found.main.sha256[:16]}"
     if not final.is_dir():
         with cache.staged(final) as part:
             (part / "modules").mkdir(parents=True)

@@ -26,9 +26,7 @@ class Archive:
         self.url = f"copy://{root}"
         self.stanzas: dict[str, list[str]] = {}
 
-    def add(
-        self, suite: str, name: str, version: str, content: bytes = b"a package", depends: str = "perl"
-    ) -> Path:
+    def add(self, suite: str, name: str, version: str, content: bytes = b"a package", depends: str = "perl") -> Path:
         """Put a package into the pool and into the suite's index."""
         path = self.root / "pool" / f"{name}_{version}.deb"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,9 +48,7 @@ class Archive:
         """Build a real package of the files in ``tree``."""
         control = tree / "DEBIAN" / "control"
         control.parent.mkdir()
-        control.write_text(
-            f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: x\nDescription: x\n"
-        )
+        control.write_text(f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: x\nDescription: x\n")
         deb = self.root / "built.deb"
         subprocess.run(["dpkg-deb", "-b", str(tree), str(deb)], check=True, capture_output=True)
         return self.add(suite, name, version, deb.read_bytes())

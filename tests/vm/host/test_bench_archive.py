@@ -92,9 +92,7 @@ def test_a_stale_answer_is_asked_for_anew(mirror: Archive, said: list[str], own_
     assert len(suite_packages("stable", said.append)) == 2
 
 
-def test_a_stale_answer_serves_when_the_mirror_is_gone(
-    mirror: Archive, said: list[str], own_cache: Path
-) -> None:
+def test_a_stale_answer_serves_when_the_mirror_is_gone(mirror: Archive, said: list[str], own_cache: Path) -> None:
     mirror.add("stable", "linux-image-6.1.0-1-amd64", "6.1.1-1")
     suite_packages("stable", said.append)
     make_stale(own_cache)
@@ -121,9 +119,7 @@ def test_no_network_is_called_that(mirror: Archive, said: list[str], monkeypatch
         suite_packages("stable", said.append)
 
 
-def test_an_index_that_differs_from_its_hash_is_refused(
-    mirror: Archive, said: list[str], own_cache: Path
-) -> None:
+def test_an_index_that_differs_from_its_hash_is_refused(mirror: Archive, said: list[str], own_cache: Path) -> None:
     mirror.add("stable", "linux-image-6.1.0-1-amd64", "6.1.1-1")
     with mirror.index("stable").open("ab") as stream:
         stream.write(b"more")
@@ -132,9 +128,7 @@ def test_an_index_that_differs_from_its_hash_is_refused(
     assert list((own_cache / "index").iterdir()) == []
 
 
-@pytest.mark.skipif(
-    not shutil.which("gpgv") or not KEYRINGS[0].exists(), reason="gpgv or its keyring is missing"
-)
+@pytest.mark.skipif(not shutil.which("gpgv") or not KEYRINGS[0].exists(), reason="gpgv or its keyring is missing")
 def test_an_archive_without_a_valid_signature_is_refused(
     mirror: Archive, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

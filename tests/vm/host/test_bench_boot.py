@@ -98,9 +98,7 @@ def test_a_command_in_a_guest_gives_its_status_and_output(said: list[str]) -> No
     assert not Path("/bin/new").exists()
 
 
-def test_a_deliberate_panic_in_a_guest_test_is_reported_as_that_kernels(
-    said: list[str], tmp_path: Path
-) -> None:
+def test_a_deliberate_panic_in_a_guest_test_is_reported_as_that_kernels(said: list[str], tmp_path: Path) -> None:
     kernel = cached_kernel("6.1", "7", "5.10")
     test = tmp_path / "test_crash.py"
     test.write_text(
@@ -112,9 +110,7 @@ def test_a_deliberate_panic_in_a_guest_test_is_reported_as_that_kernels(
     assert row.name == kernel.name and row.passed == 1
     assert row.problem.startswith("panic: Kernel panic - not syncing: sysrq triggered crash, in ")
     assert row.problem.endswith("test_crash.py::test_crash")
-    assert any(
-        "console|" in line and "sysrq: Trigger a crash" in line for line in "\n".join(said).split("\n")
-    )
+    assert any("console|" in line and "sysrq: Trigger a crash" in line for line in "\n".join(said).split("\n"))
     assert status([row], lenient=True) == 1
 
 
@@ -127,9 +123,7 @@ def test_a_guest_that_falls_silent_is_ended(said: list[str]) -> None:
 
 def test_a_guest_that_is_not_done_in_time_is_ended(said: list[str]) -> None:
     kernel = cached_kernel("6.1-override", "6.1")
-    row = run.run(
-        kernel, said.append, ["sh", "-c", "while sleep 1; do date; done"], Limits(total=16, stuck=12)
-    )
+    row = run.run(kernel, said.append, ["sh", "-c", "while sleep 1; do date; done"], Limits(total=16, stuck=12))
     assert row.problem == "hang: the guest was not done in time"
 
 
@@ -181,9 +175,7 @@ def allow_interrupt() -> None:
 def test_an_interrupt_ends_the_guests_at_once(said: list[str]) -> None:
     kernel = cached_kernel("6.1-override", "6.1")
     command = [sys.executable, "-m", "tests.vm.bench", kernel.name, "--command", "sleep 600"]
-    bench_process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=allow_interrupt
-    )
+    bench_process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=allow_interrupt)
     assert bench_process.stdout
     assert any(" up after " in line for line in bench_process.stdout)
     bench_process.send_signal(signal.SIGINT)

@@ -29,9 +29,7 @@ def test_a_package_is_fetched_once(mirror: Archive, said: list[str]) -> None:
     assert sum(line.startswith("fetch") for line in said) == 1
 
 
-def test_a_package_that_differs_from_its_hash_leaves_nothing(
-    mirror: Archive, said: list[str], own_cache: Path
-) -> None:
+def test_a_package_that_differs_from_its_hash_leaves_nothing(mirror: Archive, said: list[str], own_cache: Path) -> None:
     path = mirror.add("stable", NAME, "6.1.1-1", b"the package")
     (package,) = suite_packages("stable", said.append)
     path.write_bytes(b"something else")

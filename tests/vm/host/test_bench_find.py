@@ -29,9 +29,7 @@ def test_newest_is_in_the_order_of_dpkg() -> None:
 def test_a_split_image_is_found_with_its_parts_and_headers() -> None:
     packages = [
         package("linux-image-7.2-amd64", "7.2-1", "kmod", "linux-binary-7.2-amd64"),
-        package(
-            "linux-image-7.3-amd64", "7.3-1", "kmod", "linux-binary-7.3-amd64", "linux-modules-7.3-amd64"
-        ),
+        package("linux-image-7.3-amd64", "7.3-1", "kmod", "linux-binary-7.3-amd64", "linux-modules-7.3-amd64"),
         package("linux-image-7.3-amd64-dbg", "7.3-1"),
         package("linux-binary-7.3-amd64", "7.3-1", "linux-base-7.3-amd64"),
         package("linux-base-7.3-amd64", "7.3-1"),

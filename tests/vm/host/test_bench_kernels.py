@@ -132,9 +132,7 @@ def test_modules_come_in_the_order_in_which_they_load(tmp_path: Path) -> None:
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    (tmp_path / "modules.builtin").write_text(
-        "kernel/drivers/virtio/virtio.ko\nkernel/fs/fuse/virtio-fs.ko\n"
-    )
+    (tmp_path / "modules.builtin").write_text("kernel/drivers/virtio/virtio.ko\nkernel/fs/fuse/virtio-fs.ko\n")
     found = modules(tmp_path)
     assert list(found.closure(("9p", "9pnet_virtio"))) == [
         "9pnet",
@@ -159,9 +157,7 @@ def test_the_archive_is_one_that_others_can_read() -> None:
     cpio = Cpio()
     cpio.entry("bin", 0o40755)
     cpio.file("bin/a", b"content")
-    listing = subprocess.run(
-        ["busybox", "cpio", "-tv"], input=cpio.finish(), capture_output=True, check=True
-    ).stdout
+    listing = subprocess.run(["busybox", "cpio", "-tv"], input=cpio.finish(), capture_output=True, check=True).stdout
     assert re.search(rb"drwxr-xr-x .* bin\n-rwxr-xr-x .* 7 .* bin/a\n", listing)
     assert len(job_archive("exit 0\n")) % 512 == 0
 
@@ -235,9 +231,7 @@ def test_data_that_is_not_compressed_stays_as_it_is() -> None:
     assert decompress(b"plain") == b"plain"
 
 
-def test_nothing_is_to_install_where_everything_is_there(
-    own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_to_install_where_everything_is_there(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     present = {"sh": "dash"}
     monkeypatch.setattr(tools, "COMMANDS", present)
     monkeypatch.setattr(tools, "VIRTIOFSD", ("/bin/sh",))

@@ -51,9 +51,7 @@ def test_with_a_broken_end(broken): pass
 
 def test_a_run_reports_each_test_and_fails_for_a_forbidden_skip(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
-    (tmp_path / "test_file.py").write_text(
-        "import pytest\npytest.skip('needs kprobe: no', allow_module_level=True)\n"
-    )
+    (tmp_path / "test_file.py").write_text("import pytest\npytest.skip('needs kprobe: no', allow_module_level=True)\n")
     status, outcomes = run_with_plugin(tmp_path)
     assert status == 1
     assert outcomes == {

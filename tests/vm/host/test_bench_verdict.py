@@ -118,9 +118,7 @@ def test_a_hang_shows_the_end_of_the_console() -> None:
 
 
 def test_the_tail_has_nothing_that_a_terminal_obeys() -> None:
-    tail = judge(
-        "[ 1.0] \x1b[2J\x07 Kernel panic - not syncing: \x1b]0;x\x07\n", heard(UP), Ending.STOPPED
-    ).tail
+    tail = judge("[ 1.0] \x1b[2J\x07 Kernel panic - not syncing: \x1b]0;x\x07\n", heard(UP), Ending.STOPPED).tail
     assert "Kernel panic" in tail and tail.isprintable()
 
 
