@@ -26,9 +26,19 @@ struct registers {
 	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
 };
 
+/* The number that the call was made with, at sys_exit. */
+static __always_inline s64 original_number(u64 regs)
+{
+#if defined(DIRECT)
+	return ((struct registers *)bpf_task_pt_regs((void *)bpf_get_current_task_btf()))->orig_ax;
+#else
+	return read_u64(regs + offsetof(struct registers, orig_ax));
+#endif
+}
+
 static __always_inline u8 abi_of(u64 task, s64 number)
 {
-	if (read_u32(task + OFF_THREAD_INFO + OFF_STATUS) & TS_COMPAT)
+	if (MEMBER_U32(task + OFF_THREAD_INFO + OFF_STATUS) & TS_COMPAT)
 		return ABI_I386;
 	return number >= 0 && (number & X32_BIT) ? ABI_X32 : ABI_X86_64;
 }
@@ -58,6 +68,19 @@ static __always_inline void fill_args(u64 *args, u8 abi, struct registers *regs)
 		args[4] = regs->r8;
 		args[5] = regs->r9;
 	}
+}
+
+/* The arguments of the call that the current task is in; `regs` is where its registers lie. */
+static __always_inline void current_args(u64 *args, u8 abi, u64 regs)
+{
+#if defined(DIRECT)
+	fill_args(args, abi, (void *)bpf_task_pt_regs((void *)bpf_get_current_task_btf()));
+#else
+	struct registers copy;
+
+	read_kernel(&copy, sizeof(copy), (void *)regs);
+	fill_args(args, abi, &copy);
+#endif
 }
 
 static __always_inline int is_exec(u8 abi, s64 number)

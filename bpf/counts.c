@@ -75,7 +75,7 @@ static __always_inline int failed(struct done *done)
 
 static __always_inline void set_name(u32 pid)
 {
-	u64 task = bpf_get_current_task();
+	u64 task = CURRENT();
 	u64 leader = read_u64(task + OFF_GROUP_LEADER);
 	struct name name = {};
 
@@ -240,7 +240,7 @@ int on_enter(struct call_context *ctx)
 	struct who who;
 	u32 tid = (u32)bpf_get_current_pid_tgid();
 	u32 slot;
-	u8 abi = abi_of(bpf_get_current_task(), number);
+	u8 abi = abi_of(CURRENT(), number);
 
 	if (maybe_exec(number))
 		activate(abi, number);

@@ -60,9 +60,28 @@ static __always_inline u32 read_u32(u64 address)
 	return value;
 }
 
+/*
+ * The current task and what its members point to. With DIRECT (helpers of 5.11 and 5.15, which the verifier knows the types of) they are plain
+ * loads, a tenth of the cost of a read through a helper. The task's address must come from CURRENT() then.
+ */
+#if defined(DIRECT)
+#define CURRENT() ((u64)bpf_get_current_task_btf())
+#define MEMBER_U64(address) (*(u64 *)(address))
+#define MEMBER_U32(address) (*(u32 *)(address))
+#else
+#define CURRENT() bpf_get_current_task()
+#define MEMBER_U64(address) read_u64(address)
+#define MEMBER_U32(address) read_u32(address)
+#endif
+
 static __always_inline u32 parent_of(u64 task)
 {
-	return read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID);
+	return MEMBER_U32(MEMBER_U64(task + OFF_REAL_PARENT) + OFF_TGID);
+}
+
+static __always_inline u32 real_uid(u64 task)
+{
+	return MEMBER_U32(MEMBER_U64(task + OFF_CRED) + OFF_UID);
 }
 
 static __always_inline int in_tree(u32 pid)
@@ -87,7 +106,7 @@ static __always_inline int is_target(struct who *who)
 		return 0;
 #endif
 #if defined(FILTER_UID)
-	if ((u32)bpf_get_current_uid_gid() != FILTER_UID)
+	if (real_uid(who->task) != FILTER_UID)
 		return 0;
 #endif
 #if defined(FILTER_COMM_0)
@@ -110,7 +129,7 @@ static __always_inline int is_watched(struct who *who)
 	who->pid = bpf_get_current_pid_tgid() >> 32;
 	if (who->pid == SELF)
 		return 0;
-	who->task = bpf_get_current_task();
+	who->task = CURRENT();
 	who->ppid = parent_of(who->task);
 	if (is_target(who))
 		return 1;

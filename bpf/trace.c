@@ -89,7 +89,7 @@ static __always_inline void begin(struct event *event, struct who *who, u8 abi, 
 	event->pid = who->pid;
 	event->tid = (u32)bpf_get_current_pid_tgid();
 	event->ppid = who->ppid;
-	event->uid = (u32)bpf_get_current_uid_gid();
+	event->uid = real_uid(who->task);
 	event->number = (u32)number;
 	event->slot = slot;
 	event->kind = KIND_CALL;
@@ -293,10 +293,7 @@ static __always_inline void finish(struct scratch *scratch)
 
 static __always_inline void complete(struct event *event, u64 regs_address, s64 result)
 {
-	struct registers regs;
-
-	read_kernel(&regs, sizeof(regs), (void *)regs_address);
-	fill_args(event->args, event->abi, &regs);
+	current_args(event->args, event->abi, regs_address);
 	event->result = event->abi == ABI_I386 ? (s32)result : result;
 	event->time = bpf_ktime_get_ns();
 }
@@ -551,7 +548,7 @@ int exit_exec(struct call_context *ctx)
 		capture_exec(scratch);
 	} else {
 		read_kernel(&sp, sizeof(sp), (void *)(REGISTERS(ctx) + offsetof(struct registers, sp)));
-		width = abi_of(event->args[5], 0) == ABI_I386 ? 4 : 8;
+		width = abi_of(CURRENT(), 0) == ABI_I386 ? 4 : 8;
 		capture_argv(scratch, (path_arg(event) & 1) + 1, sp + width, width);
 	}
 	finish(scratch);
@@ -673,7 +670,7 @@ int on_exit(struct call_context *ctx)
 
 	if (!is_watched(&who))
 		return 0;
-	number = read_u64(REGISTERS(ctx) + offsetof(struct registers, orig_ax));
+	number = original_number(REGISTERS(ctx));
 	abi = abi_of(who.task, number);
 	if ((s32)number == -1)
 		return 0;
@@ -709,7 +706,7 @@ int on_enter(struct call_context *ctx)
 	if (!maybe_special(number))
 		return 0;
 #endif
-	abi = abi_of(bpf_get_current_task(), number);
+	abi = abi_of(CURRENT(), number);
 	activate(abi, number);
 	if (!is_watched(&who))
 		return 0;

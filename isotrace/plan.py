@@ -45,12 +45,18 @@ class Facts:
     """What the kernel is.
 
     ``offsets`` of structure members by constant name (kernel.btf.constants); whether a program on a raw tracepoint can be
-    preempted (kernel.preemption); whether perf offers kprobes.
+    preempted (kernel.preemption); whether perf offers kprobes; whether programs may read the current task by plain loads.
     """
 
     offsets: Mapping[str, int] = field(default_factory=dict)
     preemptible: bool = False
     kprobes: bool = False
+    typed_task: bool = False
+
+    def constants(self) -> list[str]:
+        """``-D`` constants for the compiler."""
+        found = [f"{name}={value}" for name, value in self.offsets.items()]
+        return [*found, *(["PERF_TRACEPOINTS"] if self.preemptible else []), *(["DIRECT"] if self.typed_task else [])]
 
 
 #: How a program is attached → its type, as an attribute of bcc.BPF.
@@ -186,12 +192,10 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
     size = options.ring_bytes
     if not MIN_RING <= size <= MAX_RING or size & (size - 1):
         raise UsageError(f"--ring {size} is no power of two from 64k to 1g", "the default is 16m")
-    constants = [f"{name}={value}" for name, value in facts.offsets.items()]
+    constants = facts.constants()
     constants += [f"RING_PAGES={size // _PAGE}", f"WATERMARK={size // 8}"]
     constants += [f"STRING_LIMIT={options.string_limit}", *filters]
     if options.durations:
         constants.append("MEASURE_TIME")
-    if facts.preemptible:
-        constants.append("PERF_TRACEPOINTS")
     slots = slots_for(options.calls, options.string_limit)
     return Plan(options.target, tuple(constants), slots, attachments(options, facts), size, all_calls())

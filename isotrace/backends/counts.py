@@ -157,14 +157,13 @@ class Counting(Attached):
         super().__init__(target, attach)
         self._calls, self._loader, self.has_places = calls, loader, places
         self.capacity = rows = rows_for(bpf.possible_cpus())
-        constants = [f"{name}={value}" for name, value in facts.offsets.items()] + target.defines()
+        constants = facts.constants() + target.defines()
         constants += [f"ROWS={rows}", f"ERRORS={max(2048, rows // 4)}", f"PLACES={_PLACES}"]
         constants += [f"BUCKET_MAX={0xFFFFFFFF // bpf.possible_cpus()}U", *(["TOUCHES"] if places else [])]
         maps = ["calls", "names", "counts", "errors", "tally", *(["touches"] if places else [])]
         maps += ["born", "seeding"] if target.descends else []
         maps += ["tree"] if target.tree is not None or target.command else []
         maps += ["family"] if target.follow else []
-        constants += ["PERF_TRACEPOINTS"] if facts.preemptible else []
         loader.start("counts.c", constants, {one.program: TYPES[one.how] for one in attach}, maps)
 
     @staticmethod

@@ -7,5 +7,7 @@ from isotrace.plan import Facts
 
 
 def facts() -> Facts:
-    """Offsets, preemption, kprobes. Raises ``KernelError``."""
-    return Facts(btf.constants(), preemption.tracepoints_preemptible(), perf.has_kprobes())
+    """Offsets, preemption, kprobes, typed loads. Raises ``KernelError``."""
+    offsets = btf.constants()
+    typed = preemption.typed_task(offsets["OFF_TGID"])
+    return Facts(offsets, preemption.tracepoints_preemptible(), perf.has_kprobes(), typed)

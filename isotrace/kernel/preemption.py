@@ -1,6 +1,6 @@
-"""Whether a BPF program on a raw tracepoint can be preempted.
+"""Two things that a probe finds out about programs on tracepoints: whether they can be preempted, and read with types.
 
-It runs with preemption disabled up to 6.18; on 7.3 it does not. There, a second task that meets the tracepoint on
+A program on a raw tracepoint runs with preemption disabled up to 6.18; on 7.3 it does not. There, a second task that meets the tracepoint on
 the same CPU meanwhile is passed over: the kernel only counts it (``recursion_misses``). isotrace attaches through perf
 events then.
 """
@@ -14,7 +14,8 @@ import struct
 from isotrace.kernel import bpf, btf
 
 _ARRAY, _RAW_TRACEPOINT = 2, 17
-_MAP_UPDATE, _PID_TGID, _THIS_CPU_PTR = 2, 14, 154
+_MAP_UPDATE, _PID_TGID, _THIS_CPU_PTR, _TASK_BTF, _TASK_REGISTERS = 2, 14, 154, 158, 175
+_DI = 112
 _MAP_FD, _BTF_ID = 1, 3  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_BTF_ID
 _UNSEEN = 0xFFFFFFFF
 _COUNT = 0x7FFFFFFF  # the top bit is x86's inverted "need to reschedule"
@@ -41,6 +42,25 @@ def _program(map_fd: int, variable: int) -> bytes:
     inside = b"".join(body)
     own = _op(0x85, value=_PID_TGID) + _op(0x77, 0, value=32) + _op(0x55, 0, 0, len(inside) // 8, os.getpid())
     return own + inside + _op(0xB7, 0) + _op(0x95)
+
+
+def typed_task(offset: int) -> bool:
+    """Whether a program may read the current task, at ``offset``, and its registers by plain loads.
+
+    bpf_get_current_task_btf() came with 5.11 (commit 3ca1032ab7ab), bpf_task_pt_regs() with 5.15 (commit dd6e10fbd9fb).
+    """
+    body = [
+        _op(0x85, value=_TASK_BTF),
+        _op(0x61, 1, 0, offset),  # r1 = *(u32 *)(r0 + offset)
+        _op(0xBF, 1, 0),
+        _op(0x85, value=_TASK_REGISTERS),
+        _op(0x79, 1, 0, _DI),  # r1 = *(u64 *)(r0 + offsetof(struct pt_regs, di))
+        _op(0xB7, 0) + _op(0x95),
+    ]
+    with contextlib.suppress(OSError):
+        os.close(bpf.prog_load(_RAW_TRACEPOINT, b"".join(body)))
+        return True
+    return False
 
 
 def tracepoints_preemptible() -> bool:
