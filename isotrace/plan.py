@@ -45,7 +45,7 @@ class Facts:
     """What the kernel is.
 
     ``offsets`` of structure members by constant name (kernel.btf.constants); whether a program on a raw tracepoint can be
-    preempted (kernel.preemption); whether perf offers kprobes; whether programs may read the current task by plain loads.
+    preempted (kernel.programs); whether perf offers kprobes; whether programs may read the current task by plain loads.
     """
 
     offsets: Mapping[str, int] = field(default_factory=dict)

@@ -113,7 +113,7 @@ class Attached:
         return sum(struct.unpack(f"={bpf.possible_cpus()}Q", raw)) if raw else 0
 
     def _missed(self, *programs: str) -> int:
-        """How often the kernel passed these programs over: see kernel/preemption.py."""
+        """How often the kernel passed these programs over: see kernel/programs.py."""
         fds = (self._loaded.programs.get(program) for program in programs)
         return sum(bpf.recursion_misses(fd) for fd in fds if fd is not None)
 

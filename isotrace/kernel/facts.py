@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from isotrace.kernel import btf, perf, preemption
+from isotrace.kernel import btf, perf, programs
 from isotrace.plan import Facts
 
 
 def facts() -> Facts:
     """Offsets, preemption, kprobes, typed loads. Raises ``KernelError``."""
     offsets = btf.constants()
-    typed = preemption.typed_task(offsets["OFF_TGID"])
-    return Facts(offsets, preemption.tracepoints_preemptible(), perf.has_kprobes(), typed)
+    typed = programs.typed_task(offsets["OFF_TGID"])
+    return Facts(offsets, programs.tracepoints_preemptible(), perf.has_kprobes(), typed)

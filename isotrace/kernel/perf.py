@@ -1,6 +1,6 @@
 """Attaching BPF programs through perf events: trace events and kprobes.
 
-What a perf event runs is run with preemption disabled, also where raw tracepoints are not (kernel/preemption.py). Closing
+What a perf event runs is run with preemption disabled, also where raw tracepoints are not (kernel/programs.py). Closing
 the descriptor detaches. Every function raises ``OSError``.
 """
 
