@@ -139,7 +139,7 @@ def test_time_is_up_and_the_command_is_ended():
 
 def test_status_is_the_commands_own():
     assert top("--once", "--", "sh", "-c", "exit 7")[2] == 7
-    out, err, status = top("--once", "--", "/no/such/program")
+    _, err, status = top("--once", "--", "/no/such/program")
     assert status == 127 and "no such command" in err
 
 
@@ -258,7 +258,9 @@ def test_keys_in_a_terminal(terminal):
     assert "openat" not in terminal.screen()
     terminal.keys("Escape", "?")
     terminal.wait("any key closes this")
-    terminal.keys("x", "1", "d")
+    terminal.keys("x", "x")
+    terminal.wait(r"^ENOENT +openat")
+    terminal.keys("1", "d")
     terminal.wait("cannot refuse")
     terminal.keys("Enter")
     terminal.wait("inside the kernel now")
