@@ -209,6 +209,10 @@ def test_help(tables):
     assert not any("any key closes" in line for line in drive(tables, "question_mark", "x")[0])
 
 
+def test_keys_that_come_faster_than_help_closes(tables):
+    assert names(drive(tables, "question_mark", "'xxx")[0])[0] == "read"
+
+
 def test_too_small(tables):
     screen = "\n".join(drive(tables, size=(50, 10))[0])
     assert "needs 60×12" in screen and "50×10" in screen

@@ -95,16 +95,25 @@ class Help(ModalScreen[None]):
 
     DEFAULT_CSS = """
     Help { align: center middle; }
-    Help Static { width: auto; max-width: 100%; height: auto; max-height: 100%; border: round #5f9fff; padding: 0 1; background: $surface; }
+    Help Static {
+        width: auto; max-width: 100%; height: auto; max-height: 100%;
+        border: round #5f9fff; padding: 0 1; background: $surface;
+    }
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answered = False
 
     def compose(self) -> ComposeResult:
         """One box."""
         yield Static(_HELP)
 
     def on_key(self) -> None:
-        """Any key closes it."""
-        self.dismiss()
+        """Any key closes it; more of them may come before it is gone."""
+        if not self._answered:
+            self._answered = True
+            self.dismiss()
 
 
 class Arrived(Message):
@@ -287,7 +296,7 @@ class TopApp(App[None]):
         lines: list[tuple[str, Style]] = [("inside the kernel now (tid, call)", HEAD), *(blocked or [("  none", DIM)])]
         return [*lines, ("failed, the latest of each kind first", HEAD), *(failures or [("  none", DIM)])]
 
-    # ---- keys -------------------------------------------------------------------------------------------------------------
+    # ---- keys -----------------------------------------------------------------------------------------------------
 
     def action_view(self, name: str) -> None:
         """Another view."""
@@ -350,9 +359,10 @@ class TopApp(App[None]):
         if event.input.display:
             self._arrange(replace(self._orders[self._view], needle=event.value))
 
-    def on_input_submitted(self) -> None:
+    def on_input_submitted(self, event: Input.Submitted) -> None:
         """Keep the filter."""
         self._close_filter()
+        self._arrange(replace(self._orders[self._view], needle=event.value))
 
     def _close_filter(self) -> None:
         self.query_one("#needle", Input).display = False

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from isotrace.backends.counts import Counting
 from isotrace.backends.loader import Loader
+from isotrace.errors import IsotraceError
 from isotrace.interrupts import Interrupts
 from isotrace.kernel.facts import facts
 from isotrace.launch import Command
@@ -110,6 +111,8 @@ def _watch(target: Target, source: Source, ending: Ending, interrupts: Interrupt
     app.run()
     if app.failure is not None:
         raise app.failure
+    if app.return_code:
+        raise IsotraceError("the live table broke", "--once gives the counts without it; please report what is above")
 
 
 def _end(command: Command) -> None:

@@ -139,7 +139,7 @@ def test_time_is_up_and_the_command_is_ended():
 
 def test_status_is_the_commands_own():
     assert top("--once", "--", "sh", "-c", "exit 7")[2] == 7
-    _out, err, status = top("--once", "--", "/no/such/program")
+    _, err, status = top("--once", "--", "/no/such/program")
     assert status == 127 and "no such command" in err
 
 
@@ -249,16 +249,26 @@ def test_keys_in_a_terminal(terminal):
     assert re.search(r"^[├└]─ ls", terminal.wait(r"^sh +\d+"), re.MULTILINE)
     terminal.keys("3")
     terminal.wait(r"^/usr/share +")
-    terminal.keys("/", "such", "Enter")
+    terminal.keys("/")
+    terminal.wait("filter: type")
+    terminal.keys("such")
+    terminal.wait(r"/such\s*$")
+    terminal.keys("Enter")
     terminal.wait(r"^/no/such/file +")
     terminal.keys("4")
     terminal.wait(r"^ENOENT +openat")
-    terminal.keys("/", "statfs", "Enter")
+    terminal.keys("/")
+    terminal.wait("filter: type")
+    terminal.keys("statfs")
     terminal.wait(r"/statfs\s*$")
     assert "openat" not in terminal.screen()
+    terminal.keys("Enter")
+    time.sleep(0.5)
     terminal.keys("Escape", "?")
     terminal.wait("any key closes this")
-    terminal.keys("x", "1", "d")
+    terminal.keys("x", "x")
+    terminal.wait(r"^ENOENT +openat")
+    terminal.keys("1", "d")
     terminal.wait("cannot refuse")
     terminal.keys("Enter")
     terminal.wait("inside the kernel now")
