@@ -127,7 +127,7 @@ def _become(
     execute: Callable[[str, Sequence[str]], object],
 ) -> NoReturn:
     try:
-        for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve would keep that
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _drop_privileges()

@@ -21,6 +21,14 @@ _KINDS_MAX = 4096  # different refusals that are kept apart at a time
 _Key = tuple[int, bytes, str, str, int, str]
 
 
+def _bytes(text: str) -> bytes:
+    """What was read from a process, as it was; a lone surrogate that cannot have come from there is escaped."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
 class Style(Protocol):
     """How lines look; ``count`` is how many refusals a line stands for."""
 
@@ -95,7 +103,7 @@ class Lines:
         """One line of plain ASCII."""
         seconds, rest = divmod(record.time_ns, 1_000_000_000)
         clock = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1000:06}"
-        shown = quote(record.what.encode("utf-8", "surrogateescape")) if record.what else self._registers(record)
+        shown = quote(_bytes(record.what)) if record.what else self._registers(record)
         call = record.call if record.abi in ("x86_64", "arm64") else f"{record.call}@{record.abi}"
         more = f"  {count} more" if repeated else ""
         group = f"{held.rule.group}: " if held.rule.group else ""
@@ -131,7 +139,7 @@ class Json:
             "abi": record.abi,
             "call": record.call,
             "args": [{"name": name, "raw": value} for name, value in arguments(record)],
-            "what": escape(record.what.encode("utf-8", "surrogateescape")) or None,
+            "what": escape(_bytes(record.what)) or None,
             **_rule(held),
             "count": count,
         }
