@@ -190,7 +190,7 @@ class Terminal:
         self._mark = path.with_suffix(".pid")
 
     def start(self, command: str, width: int = 80, height: int = 24, **environment: str) -> None:
-        shell = f"unset COLUMNS LINES; echo $$ > {self._mark}; exec {sys.executable} -m isotrace top {command}"
+        shell = f"export COLUMNS=80 LINES=24; echo $$ > {self._mark}; exec {sys.executable} -m isotrace top {command}"
         after = f"(exit_status=0; sh -c '{shell}' || exit_status=$?; echo STATUS=$exit_status; stty -a; sleep 1000)"
         settings = [f"-e{name}={value}" for name, value in ({"PYTHONPATH": str(ROOT)} | environment).items()]
         size = ["-x", str(width), "-y", str(height)]
