@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import time
 from dataclasses import dataclass
@@ -101,6 +102,8 @@ def _watch(target: Target, source: Source, ending: Ending, interrupts: Interrupt
     from isotrace.top.app import TopApp, describe
     from isotrace.top.refusing import Unable
 
+    for name in ("COLUMNS", "LINES"):  # the size of a terminal that may change
+        os.environ.pop(name, None)
     note = ""
     if target.command:
         where = f"to {choices.output}" if choices.output else "nowhere (--output FILE keeps it)"

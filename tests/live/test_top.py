@@ -190,7 +190,7 @@ class Terminal:
         self._mark = path.with_suffix(".pid")
 
     def start(self, command: str, width: int = 80, height: int = 24, **environment: str) -> None:
-        shell = f"echo $$ > {self._mark}; exec {sys.executable} -m isotrace top {command}"
+        shell = f"export COLUMNS=80 LINES=24; echo $$ > {self._mark}; exec {sys.executable} -m isotrace top {command}"
         after = f"(exit_status=0; sh -c '{shell}' || exit_status=$?; echo STATUS=$exit_status; stty -a; sleep 1000)"
         settings = [f"-e{name}={value}" for name, value in ({"PYTHONPATH": str(ROOT)} | environment).items()]
         size = ["-x", str(width), "-y", str(height)]
@@ -264,7 +264,9 @@ def test_keys_in_a_terminal(terminal):
     assert "openat" not in terminal.screen()
     terminal.keys("Enter")
     time.sleep(0.5)
-    terminal.keys("Escape", "?")
+    terminal.keys("Escape")
+    terminal.wait(r"^ENOENT +openat")
+    terminal.keys("?")
     terminal.wait("any key closes this")
     terminal.keys("x", "x")
     terminal.wait(r"^ENOENT +openat")
@@ -272,15 +274,19 @@ def test_keys_in_a_terminal(terminal):
     terminal.wait("cannot refuse")
     terminal.keys("Enter")
     terminal.wait("inside the kernel now")
-    terminal.resize(200, 50)
-    terminal.wait("in call +of time")
-    terminal.resize(50, 10)
-    terminal.wait("needs 60×12")
-    terminal.resize(80, 24)
     terminal.keys("q")
     screen = terminal.wait(r"^STATUS=")
     assert "is ended" in screen
     assert terminal.ask("#{alternate_on}#{mouse_any_flag}#{cursor_flag}") == "001"
+
+
+def test_resizing_a_terminal(terminal):
+    terminal.start(LOOP)
+    terminal.wait(r"^statx +\d")
+    terminal.resize(200, 50)
+    terminal.wait("in call +of time")
+    terminal.resize(50, 10)
+    terminal.wait("needs 60×12")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
