@@ -13,6 +13,14 @@ _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 _FROM_KERNEL = 128  # SI_KERNEL: the terminal sent it, to the whole foreground process group
 
 
+def one_thread() -> None:
+    """Keep numpy from starting a pool of threads: call this before it is imported, and after the command was forked.
+
+    A signal goes to any thread that does not block it, and theirs would not; besides, they would cost memory.
+    """
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
 class Interrupts:
     """``stopped`` is set by the first ending signal; the second ends the process with status 130.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.commands.options import Parsed, take_target, target_options
+from isotrace.interrupts import one_thread
 from isotrace.kernel.features import require_log
 from isotrace.launch import Command
 from isotrace.sinks.output import Output
@@ -78,7 +78,7 @@ def log(**choices: Any) -> int:
     started = Command(command) if command else None
     loader = Loader()
     # Only now what takes time to import: both children are forked small and have their work to do.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's pool of threads would only cost memory
+    one_thread()
     from isotrace.recording import Choices, run
 
     return run(target, calls, output, started, loader, Choices(**{k: choices[k] for k in Choices.__dataclass_fields__}))

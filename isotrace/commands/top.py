@@ -13,6 +13,7 @@ from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.commands.options import Parsed, take_target, target_options
 from isotrace.errors import IsotraceError, UsageError
+from isotrace.interrupts import one_thread
 from isotrace.kernel.features import require_log
 from isotrace.launch import Command
 
@@ -96,6 +97,7 @@ def top(**choices: Any) -> int:
     started = Command(target.command, output=output) if target.command else None
     loader = Loader()
     # Only now what takes time to import: both children are forked small and have their work to do.
+    one_thread()
     from isotrace.top.run import Choices, run
 
     # A summary notes places only if they are asked for: each costs a read of the target's memory.
