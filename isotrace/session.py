@@ -66,7 +66,8 @@ class Tally:
             parts = [f"{name} {count}" for name, count in self.lost_by_call(calls).items()]
             if counters.missed:
                 parts.append(f"not known which {counters.missed}")
-            lines.append(f"lost: {', '.join(parts)}; a larger --ring or fewer --calls helps")
+            hint = "; a larger --ring or fewer --calls helps" if counters.lost else ""
+            lines.append(f"lost: {', '.join(parts)}{hint}")
         if counters.extras_lost:
             lines.append(f"{counters.extras_lost} records of exits, signals or exec arguments lost")
         if counters.not_followed:
@@ -104,8 +105,8 @@ class Session:
 
     def _deliver(self) -> None:
         for batch in self.backend.batches():
-            self.tally.add(batch)
             self.sink.write(self._chosen(batch))
+            self.tally.add(batch)  # only now is it delivered
         self.sink.flush()
 
     def _chosen(self, batch: Batch) -> Batch:

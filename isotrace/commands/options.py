@@ -25,11 +25,18 @@ class Parsed(click.ParamType[float]):
 
 PID = click.IntRange(1, (1 << 22) - 1)
 _OPTIONS = (
-    click.option("--ppid", type=PID, help="Children of this process: whose parent is N at the time of the call."),
-    click.option("--pid", type=PID, help="This process, with all its threads."),
-    click.option("--tree", type=PID, help="This process and all its descendants, also those that get another parent."),
+    click.option(
+        "--ppid", type=PID, metavar="N", help="Children of this process: whose parent is N at the time of the call."
+    ),
+    click.option("--pid", type=PID, metavar="N", help="This process, with all its threads."),
+    click.option(
+        "--tree",
+        type=PID,
+        metavar="N",
+        help="This process and all its descendants, also those that get another parent.",
+    ),
     click.option("--uid", type=Parsed("user", parse_uid), help="Processes of this user, by name or number (real uid)."),
-    click.option("--comm", help="Processes of this name (the kernel's: at most 15 bytes)."),
+    click.option("--comm", metavar="NAME", help="Processes of this name (the kernel's: at most 15 bytes)."),
     click.option("--cgroup", metavar="PATH", help="Processes in this cgroup (version 2) or below it."),
     click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too."),
     click.option("--calls", metavar="EXPR", help="Only these calls.  [default: all]"),
