@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -41,6 +45,14 @@ def batch(*records: bytes) -> Batch:
 def string(arg: int, data: bytes) -> Blob:
     """A captured path or string."""
     return Blob(arg, events.PART_SELF, events.WHOLE, 0, data + b"\0")
+
+
+@contextlib.contextmanager
+def open_directory() -> Iterator[Path]:
+    """A directory that every user may enter; pytest keeps its own to the user who runs it."""
+    with tempfile.TemporaryDirectory(prefix="isotrace-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 class Collected:

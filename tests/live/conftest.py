@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import tracer
+from records import open_directory
 
 # What no kernel changes would take longer than all else under emulation: decoding beside strace, seccomp call by call.
 collect_ignore = ["test_differential.py", "test_block_seccomp.py"] if "ISOTRACE_VM_KERNEL" in os.environ else []
@@ -33,19 +34,17 @@ def kernel() -> None:
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
+def compiled() -> Iterator[Compile]:
     """``compiled("name", "-m32")``: the program tests/progs/name.c, built once a session."""
-    directory = tmp_path_factory.mktemp("progs")
-    directory.chmod(0o755)
-    directory.parent.chmod(0o755)
+    with open_directory() as directory:
 
-    def build(name: str, *flags: str) -> Path:
-        target = directory / "".join([name, *flags])
-        if not target.exists():
-            _compile(tracer.PROGS / f"{name}.c", target, flags)
-        return target
+        def build(name: str, *flags: str) -> Path:
+            target = directory / "".join([name, *flags])
+            if not target.exists():
+                _compile(tracer.PROGS / f"{name}.c", target, flags)
+            return target
 
-    return build
+        yield build
 
 
 def _compile(source: Path, target: Path, flags: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from records import open_directory
 
 from isotrace import catalog
 from isotrace.enforce import notify
@@ -53,17 +54,15 @@ def summary(run):
 
 
 @pytest.fixture(scope="session")
-def refuse(tmp_path_factory):
+def refuse():
     """``refuse("64")`` and ``refuse("32")``: tests/progs/refuse.c as a program of that many bits."""
     if shutil.which("gcc") is None:
         pytest.skip("needs gcc: the test's program is C")
-    where = tmp_path_factory.mktemp("refuse")
-    for directory in (where, *where.parents[:2]):
-        directory.chmod(0o755)
-    for bits in ("64", "32"):
-        source = PROGS / "refuse.c"
-        subprocess.run(["gcc", f"-m{bits}", *FLAGS, "-o", where / bits, source], check=True)
-    return lambda bits: where / bits
+    with open_directory() as where:
+        for bits in ("64", "32"):
+            source = PROGS / "refuse.c"
+            subprocess.run(["gcc", f"-m{bits}", *FLAGS, "-o", where / bits, source], check=True)
+        yield lambda bits: where / bits
 
 
 def numbers(calls, abi):
