@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 RUN_PACKAGES := python3 python3-venv python3-bpfcc
 TEST_PACKAGES := gcc libc6-dev libc6-dev-i386 strace curl libseccomp2 tmux procps
 
+# What of the live tests `make test` runs in the guests, where everything takes twenty times as long; `make vm` runs them all.
+GUEST_TESTS := tests/live/test_doctor.py tests/live/test_progs.py tests/vm
+
 .PHONY: help demo test check bench clean
 .DEFAULT_GOAL := help
 
@@ -43,7 +46,7 @@ demo: $(BIN)/isotrace    ## trace a real program, from a bare machine on
 
 test: $(VENV)/dev check vm-tools ## all tests: pure ones, live ones on this kernel, kernels in QEMU
 	$(BIN)/python -m pytest
-	@$(MAKE) --no-print-directory vm-lenient
+	@$(MAKE) --no-print-directory vm-lenient VM_FLAGS="--tests $(GUEST_TESTS)"
 
 check: $(VENV)/dev       ## ruff and mypy --strict
 	$(BIN)/ruff check .
