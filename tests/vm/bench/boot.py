@@ -1,0 +1,179 @@
+"""One guest in QEMU, without KVM: its console into a file, its link to us, and a watch on whether it still
+lives."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import cache
+from .errors import BenchError, UnavailableError
+from .initramfs import initramfs, job_archive
+from .link import Link
+from .unpack import Artefacts
+from .verdict import Ending
+
+QEMU = "qemu-system-x86_64"
+VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virtiofsd")
+LINK = "/dev/ttyS1"
+MEMORY = "2G"
+#: cx16=off: under QEMU 7.2 cmpxchg16b makes 6.12 panic in a quarter of its boots. One CPU: with more of them
+#: live patching of text (ftrace, kprobes, static keys) leaves one spinning on a stale int3 under
+#: multi-threaded emulation.
+MACHINE = (
+    f"-accel tcg,thread=multi -machine q35 -cpu max,cx16=off -smp 1 -m {MEMORY} "
+    "-nodefaults -display none -no-reboot"
+)
+#: loglevel=5 lets warning splats through to the console; oops=panic ends a run that is not to be trusted any
+#: more.
+CMDLINE = (
+    "console=ttyS0 loglevel=5 oops=panic panic=-1 reboot=t "
+    "mitigations=off tsc=reliable no_timer_check nokaslr nopti audit=0"
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """In seconds: until the guest is up, without a word from it, and all in all."""
+
+    boot: float = 180
+    silence: float = 120
+    total: float = 2400
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A boot that is over."""
+
+    ending: Ending
+    console: str
+    seconds: float
+
+
+def boot(kernel: Artefacts, job: str, link: Link, append: str = "", limits: Limits | None = None) -> Boot:
+    """Run the shell script ``job`` as root in a guest and follow it to its end. Raises ``BenchError`` if QEMU
+    fails."""
+    start = time.monotonic()
+    with machine(kernel, job, append) as (command, work):
+        console, log = work / "console", work / "qemu.log"
+        command += [
+            "-serial",
+            f"file:{console}",
+            "-chardev",
+            "stdio,id=link,signal=off",
+            "-serial",
+            "chardev:link",
+        ]
+        with log.open("wb") as stderr:
+            qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
+        try:
+            ending = _follow(qemu, link, limits or Limits())
+        finally:
+            qemu.kill()
+            qemu.wait()
+        text = console.read_text(errors="replace") if console.exists() else ""
+        if link.up is None and not text.strip() and ending is Ending.STOPPED:
+            raise BenchError(
+                f"QEMU failed: {_last_line(log)}", f"see {QEMU} --version; 7.2 and later are known to work"
+            )
+    return Boot(ending, text, time.monotonic() - start)
+
+
+def _last_line(log: Path) -> str:
+    return (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+
+
+def _follow(qemu: subprocess.Popen[bytes], link: Link, limits: Limits) -> Ending:
+    assert qemu.stdout
+    selector = selectors.DefaultSelector()
+    selector.register(qemu.stdout, selectors.EVENT_READ)
+    start = heard = time.monotonic()
+    while True:
+        if selector.select(1.0):
+            data = os.read(qemu.stdout.fileno(), 65536)
+            if not data:
+                return Ending.STOPPED
+            link.feed(data)
+            heard = time.monotonic()
+        now = time.monotonic()
+        if link.up is None and now - start > limits.boot:
+            return Ending.NO_BOOT
+        if link.up is not None and now - heard > limits.silence:
+            return Ending.SILENT
+        if now - start > limits.total:
+            return Ending.OVERTIME
+
+
+def shell(kernel: Artefacts, job: str, append: str = "") -> int:
+    """Run ``job`` with the guest's console on this terminal (Ctrl-A X ends QEMU) and return QEMU's exit
+    status."""
+    with machine(kernel, job, append) as (command, _work):
+        return subprocess.call([*command, "-serial", "mon:stdio"])
+
+
+@contextmanager
+def machine(kernel: Artefacts, job: str, append: str) -> Iterator[tuple[list[str], Path]]:
+    """QEMU's command line without the serial ports, and a directory that lasts as long as the machine."""
+    qemu = shutil.which(QEMU)
+    if not qemu:
+        raise UnavailableError("QEMU is missing", "apt-get install qemu-system-x86")
+    base, root_type = initramfs(kernel)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=cache.place("runs")) as name:
+        work = Path(name)
+        initrd = work / "initrd"
+        initrd.write_bytes(base.read_bytes() + job_archive(job))
+        command = [qemu, *MACHINE.split(), "-kernel", str(kernel.vmlinux), "-initrd", str(initrd)]
+        command += ["-append", f"{CMDLINE} {append}".strip()]
+        with virtiofsd(work) if root_type == "virtiofs" else nullcontext():
+            yield _die_with_us([*command, *root_options(root_type, work)]), work
+
+
+def root_options(root_type: str, work: Path) -> list[str]:
+    """What gives the guest the host's root directory, read-only, under the tag ``host``."""
+    if root_type == "9p":
+        share = "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"
+        return ["-fsdev", share, "-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]
+    memory = f"memory-backend-memfd,id=memory,size={MEMORY},share=on"
+    socket = f"socket,id=root,path={work / 'virtiofs'}"
+    device = "vhost-user-fs-pci,chardev=root,tag=host"
+    return ["-object", memory, "-numa", "node,memdev=memory", "-chardev", socket, "-device", device]
+
+
+@contextmanager
+def virtiofsd(work: Path) -> Iterator[None]:
+    """The daemon that serves the host's root to kernels without 9p."""
+    program = next(filter(os.path.exists, VIRTIOFSD), None)
+    if not program:
+        raise UnavailableError(
+            "virtiofsd is missing", "apt-get install virtiofsd, or qemu-system-common before Debian 13"
+        )
+    if os.geteuid():
+        raise UnavailableError("virtiofsd needs root", "run the bench as root")
+    socket, log = work / "virtiofs", work / "virtiofsd.log"
+    options = "source=/,cache=always,sandbox=chroot"
+    with log.open("wb") as stderr:
+        command = _die_with_us([program, f"--socket-path={socket}", "-o", options])
+        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
+    try:
+        deadline = time.monotonic() + 10
+        while not socket.exists():
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                raise BenchError(f"virtiofsd failed: {_last_line(log)}")
+            time.sleep(0.01)
+        yield
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def _die_with_us(command: list[str]) -> list[str]:
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", *command] if setpriv else command

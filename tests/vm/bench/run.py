@@ -1,0 +1,168 @@
+"""One kernel from find to verdict: the tests, or any command, in a guest of it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isotrace.errors import IsotraceError
+
+from .archive import Say
+from .boot import LINK, Limits, boot
+from .build import artefacts
+from .errors import UnavailableError, from_oserror
+from .headers import headers
+from .link import Link
+from .matrix import ROOT, VM, Kernel
+from .stage import each, explain
+from .unpack import Artefacts
+from .verdict import judge, printable
+
+#: What runs in every guest: the live tests, and the tests beside kernels.toml.
+TESTS = (ROOT / "tests" / "live", VM)
+PYTEST = (
+    "-m",
+    "pytest",
+    "-p",
+    "tests.vm.plugin",
+    "-p",
+    "no:cacheprovider",
+    "--tb=short",
+    "-o",
+    "faulthandler_timeout=600",
+)
+PROGRESS = 30.0  # seconds between two words on how far the tests are
+
+
+@dataclass(frozen=True)
+class Row:
+    """A kernel's line in the table. ``tested`` is false when there was no guest; ``problem`` is "" when all
+    is well."""
+
+    name: str
+    release: str = ""
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0
+    problem: str = ""
+    tested: bool = True
+    unavailable: bool = False
+
+
+def run(
+    kernel: Kernel,
+    say: Say,
+    command: Sequence[str] = (),
+    limits: Limits | None = None,
+    with_headers: bool = False,
+) -> Row:
+    """Boot ``kernel``, run ``command`` in it (by default the tests), and say how it went.
+
+    ``with_headers`` puts the headers to build modules with in the guest's /lib/modules, where packages for
+    that kernel exist. Raises nothing of the bench: what goes wrong is the row's problem.
+    """
+    start = time.monotonic()
+    try:
+        ready = artefacts(kernel, say)
+        build = headers(kernel, say) if with_headers and kernel.image else None
+        script = job(kernel, command or pytest_command(TESTS), build)
+        return _run(kernel, ready, say, script, limits)
+    except (IsotraceError, OSError) as caught:
+        error = from_oserror(caught) if isinstance(caught, OSError) else caught
+    problem = explain(error)
+    say(f"not tested: {problem}")
+    unavailable = isinstance(error, UnavailableError)
+    seconds = time.monotonic() - start
+    return Row(kernel.name, seconds=seconds, problem=problem, tested=False, unavailable=unavailable)
+
+
+def _run(kernel: Kernel, ready: Artefacts, say: Say, script: str, limits: Limits | None) -> Row:
+    link = Link(Narrator(say))
+    say("boot")
+    result = boot(ready, script, link, kernel.append, limits)
+    verdict = judge(result.console, link, result.ending)
+    passed, failed, skipped = (link.count(outcome) for outcome in ("passed", "failed", "skipped"))
+    row = Row(kernel.name, link.release, passed, failed, skipped, result.seconds, verdict.problem)
+    if link.output and not link.tests:
+        say("\n".join(f"  output| {line}" for line in _output(link)))
+    if verdict.problem:
+        _explain_failure(link, verdict.problem, verdict.tail, say)
+    say(f"{row.passed} passed, {row.failed} failed, {row.skipped} skipped in {row.seconds:.0f} s")
+    return row
+
+
+def _explain_failure(link: Link, problem: str, tail: str, say: Say) -> None:
+    say(f"FAILED: {problem}")
+    if tail:
+        say("\n".join(f"  console| {line}" for line in tail.split("\n")))
+    if link.exit and link.tests and not link.count("failed"):
+        say("\n".join(f"  output| {line}" for line in _output(link)[-40:]))
+
+
+def _output(link: Link) -> list[str]:
+    return [printable(line) for line in link.output.replace("\r", "").strip().split("\n")]
+
+
+class Narrator:
+    """Says what is worth hearing while a guest runs: that it is up, which tests fail, how far it is."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+        self.tests = 0
+        self.spoke = time.monotonic()
+
+    def __call__(self, message: dict[str, Any]) -> None:
+        if "up" in message:
+            self.say(f"up after {message['up']:.1f} s: {printable(message['release'])}")
+        if "test" in message:
+            self.tests += 1
+        if message.get("outcome") == "failed":
+            self.say(f"FAILED {message['test']}")
+            self.say("\n".join(f"  {printable(line)}" for line in message["text"].split("\n")))
+        if "start" in message and time.monotonic() - self.spoke > PROGRESS:
+            self.spoke = time.monotonic()
+            self.say(f"{self.tests} tests done, now {message['start']}")
+
+
+def pytest_command(paths: Sequence[Path]) -> list[str]:
+    """What runs the tests of ``paths``, those that are there, in a guest."""
+    return [sys.executable, *PYTEST, *(str(path) for path in paths if path.exists())]
+
+
+def environment(kernel: Kernel) -> dict[str, str]:
+    """What the tests in a guest know of its kernel."""
+    return {
+        "ISOTRACE_VM_KERNEL": kernel.name,
+        "ISOTRACE_VM_FEATURES": ",".join(sorted(kernel.features)),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def job(kernel: Kernel, command: Sequence[str], build: Path | None = None) -> str:
+    """The guest's job: ``command`` in the checkout, under the agent that reports on it.
+
+    ``build`` becomes the kernel's /lib/modules/RELEASE/build.
+    """
+    link = 'directory=/lib/modules/$(uname -r) && mkdir -p "$directory" && ln -sfn {} "$directory/build"\n'
+    variables = [f"{name}={value}" for name, value in environment(kernel).items()]
+    agent = [sys.executable, "-S", str(VM / "guest.py"), LINK]
+    start = f"cd {shlex.quote(str(ROOT))} && {shlex.join(['env', *variables, *agent, *command])}\n"
+    return (link.format(shlex.quote(str(build))) if build else "") + start
+
+
+def shell_job(kernel: Kernel) -> str:
+    """A shell on the guest's console instead."""
+    variables = [f"{name}={value}" for name, value in environment(kernel).items()]
+    inner = "stty sane; echo 'Ctrl-A X leaves the guest'; exec bash -i"
+    words = shlex.join(["env", *variables, "TERM=linux", "setsid", "-c", "sh", "-c", inner])
+    return f"cd {shlex.quote(str(ROOT))}; {words} </dev/ttyS0 >/dev/ttyS0 2>&1\n"
+
+
+if __name__ == "__main__":
+    each(run)
