@@ -19,6 +19,7 @@ enum event_kind {
 	KIND_EXEC_NAME = 2,	/* the file that was executed, from linux_binprm */
 	KIND_TASK_EXIT = 3,	/* a thread ended; `result` is its wait status */
 	KIND_SIGNAL = 4,	/* a signal is delivered; `result` is its number, the first blob its siginfo */
+	KIND_REFUSED = 6,	/* a call that was refused, see block.h; `result` is the negative errno, args: rule, hook, reason, io_uring */
 	KIND_UNFINISHED = 5,	/* made in user space from /proc: a call that a thread is inside of */
 };
 
@@ -46,7 +47,7 @@ struct event {
 enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2 };
 
 /* What a blob is of its argument: the thing pointed to, or a part that this points to in turn. */
-enum blob_part { PART_SELF = 0, PART_IOV = 1, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4 };
+enum blob_part { PART_SELF = 0, PART_IOV = 1, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4, PART_PATH = 5 };
 
 struct blob {
 	u8 arg;

@@ -11,9 +11,8 @@
 #include <linux/types.h>
 #include "event.h"
 #include "filter.h"
+#include "slot.h"
 
-#define TS_COMPAT 0x0002
-#define X32_BIT 0x40000000
 #define MEMORY 28672		/* bytes of captures that a record can hold */
 #define STRING_MAX 4096
 #define IOVECS 8
@@ -53,21 +52,6 @@ static __always_inline struct scratch *get_scratch(void)
 	u32 zero = 0;
 
 	return scratches.lookup(&zero);
-}
-
-static __always_inline u8 abi_of(u64 task, s64 number)
-{
-	if (read_u32(task + OFF_THREAD_INFO + OFF_STATUS) & TS_COMPAT)
-		return ABI_I386;
-	return number >= 0 && (number & X32_BIT) ? ABI_X32 : ABI_X86_64;
-}
-
-static __always_inline u32 slot_of(u8 abi, s64 number)
-{
-	u32 base = abi == ABI_I386 ? SLOT_I386 : 0;
-	u64 index = abi == ABI_X32 ? number & ~(s64)X32_BIT : (u64)number;
-
-	return base + (index < SLOT_UNKNOWN ? (u32)index : SLOT_UNKNOWN);
 }
 
 static __always_inline void count(u32 slot, int delivered)
@@ -692,63 +676,4 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* ---- descent -------------------------------------------------------------------------------------------------------- */
-
-#if defined(FILTER_TREE) || defined(FOLLOW)
-
-static __always_inline void not_followed(long error)
-{
-	u32 which = TALLY_NOT_FOLLOWED;
-	u64 *value = error ? tally.lookup(&which) : NULL;
-
-	if (value)
-		(*value)++;
-}
-
-static __always_inline void remember_birth(u32 parent, u32 child)
-{
-	u32 zero = 0;
-	u32 *on = seeding.lookup(&zero);
-
-	if (on && *on)
-		not_followed(born.update(&child, &parent));
-}
-
-int on_fork(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 child = read_u32(ctx->args[1] + OFF_TGID);
-	u32 active = MEMBER_ACTIVE;
-	struct who who;
-	int watched = is_watched(&who);
-
-	if (child == who.pid)
-		return 0;
-#if defined(FILTER_TREE)
-	if (in_tree(who.pid))
-		not_followed(tree.update(&child, &active));
-#endif
-#if defined(FOLLOW)
-	if (watched)
-		not_followed(family.update(&child, &active));
-#endif
-	remember_birth(who.pid, child);
-	return 0;
-}
-
-/* A thread group leaves the maps when its leader is freed: after every thread of it has ended. */
-int on_free(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 pid = read_u32(ctx->args[0] + OFF_PID);
-
-	if (pid != read_u32(ctx->args[0] + OFF_TGID))
-		return 0;
-#if defined(FILTER_TREE)
-	tree.delete(&pid);
-#endif
-#if defined(FOLLOW)
-	family.delete(&pid);
-#endif
-	return 0;
-}
-
-#endif
+#include "descent.h"

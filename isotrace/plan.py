@@ -68,13 +68,7 @@ class Plan:
     def maps(self) -> tuple[str, ...]:
         """The maps that user space reads or writes."""
         found = ["events", "exits", "enters", "seen", "lost", "tally", "captures"]
-        if self.target.descends:
-            found += ["born", "seeding"]
-        if self.target.tree is not None or self.target.command:
-            found.append("tree")
-        if self.target.follow:
-            found.append("family")
-        return tuple(found)
+        return (*found, *self.target.maps)
 
 
 def slot_of(abi: str, number: int) -> int:

@@ -115,10 +115,24 @@ class Loader:
             _serve(theirs, self._messages.fileno())
         theirs.close()
 
-    def start(self, source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]) -> None:
-        """Compile ``bpf/SOURCE`` with ``-D`` each of ``constants``; ``result`` waits for it."""
+    def start(
+        self,
+        source: str,
+        constants: Sequence[str],
+        programs: Sequence[str],
+        maps: Sequence[str],
+        *,
+        kinds: Mapping[str, str] | None = None,
+        ending: str = "",
+    ) -> None:
+        """Compile ``bpf/SOURCE``, ``ending`` appended, with ``-D`` each of ``constants``; ``result`` waits for it.
+
+        ``kinds`` says which programs are none of raw tracepoints: "LSM" (``lsm__HOOK``), "TRACING"
+        (``kmod_ret__FUNCTION``) or "KPROBE"; BCC knows by such a name what a program will be attached to.
+        """
         self._wanted, self._programs = [*programs, *maps], len(programs)
-        request = {"source": source, "constants": [*constants], "programs": [*programs], "maps": [*maps]}
+        typed = [(name, (kinds or {}).get(name, "RAW_TRACEPOINT")) for name in programs]
+        request = {"source": source, "constants": [*constants], "programs": typed, "maps": [*maps], "ending": ending}
         self._socket.sendall(json.dumps(request).encode())
         self._socket.shutdown(socket.SHUT_WR)
 
@@ -183,13 +197,18 @@ def _say(answer: socket.socket, kind: str, message: str, hint: str) -> None:
 
 
 def _load(
-    bcc: Any, source: str, constants: Sequence[str], programs: Sequence[str], maps: Sequence[str]
+    bcc: Any,
+    source: str,
+    constants: Sequence[str],
+    programs: Sequence[tuple[str, str]],
+    maps: Sequence[str],
+    ending: str,
 ) -> list[int]:
     # Until 5.11 (commit 80ee81e0403c) map memory counts against RLIMIT_MEMLOCK.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     os.environ["BCC_KERNEL_SOURCE"] = str(SOURCES / "include")
     flags = [f"-D{constant}" for constant in constants]
-    module = bcc.BPF(text=expand(source).encode(), cflags=[*flags, "-Wno-unused-function"])
-    fds = [module.load_func(name.encode(), bcc.BPF.RAW_TRACEPOINT).fd for name in programs]
+    module = bcc.BPF(text=(expand(source) + ending).encode(), cflags=[*flags, "-Wno-unused-function"])
+    fds = [module.load_func(name.encode(), getattr(bcc.BPF, kind)).fd for name, kind in programs]
     return fds + [bcc.lib.bpf_table_fd(module.module, name.encode()) for name in maps]

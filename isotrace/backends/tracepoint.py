@@ -7,8 +7,9 @@ import select
 import struct
 from collections.abc import Iterator
 
-from isotrace import captures, target
+from isotrace import captures
 from isotrace.backends import Counters
+from isotrace.backends.descent import Descent
 from isotrace.backends.loader import Loaded, Loader
 from isotrace.errors import KernelError
 from isotrace.events import Batch
@@ -16,7 +17,6 @@ from isotrace.kernel import bpf
 from isotrace.plan import Plan
 from isotrace.ring import Ring
 
-_MEMBER_ARMED, _MEMBER_ACTIVE = 1, 2  # bpf/filter.h
 _TALLY_NOT_FOLLOWED, _TALLY_EXTRAS_LOST = 0, 1  # bpf/event.h
 
 
@@ -33,6 +33,7 @@ class Tracepoints:
         self._loader = loader
         loader.start("trace.c", plan.constants, plan.programs, plan.maps)
         self._loaded = Loaded({}, {})
+        self._descent = Descent(plan.target, {})
         self._links: list[int] = []
         self._ring: Ring | None = None
         self._poll = select.poll()
@@ -43,14 +44,15 @@ class Tracepoints:
         ``command_pid`` is a child that has yet to call execve: it is watched from then on.
         """
         self._loaded = self._loader.result()
+        self._descent = Descent(self._plan.target, self._loaded.maps)
         self._fill_slots()
         self._ring = Ring(os.dup(self._loaded.maps["events"]), self._plan.ring_bytes)
         self._poll.register(self._ring.fd, select.POLLIN)
         if command_pid is not None:
-            self._add("tree", command_pid, _MEMBER_ARMED)
+            self._descent.arm(command_pid)
         self._attach()
         if self._plan.target.descends and command_pid is None:
-            self._seed()
+            self._descent.seed()
 
     def _fill_slots(self) -> None:
         programs, maps = self._loaded.programs, self._loaded.maps
@@ -63,8 +65,7 @@ class Tracepoints:
                 bpf.map_update(maps["captures"], key, captures.pack(content.captures))
 
     def _attach(self) -> None:
-        if "seeding" in self._loaded.maps:
-            bpf.map_update(self._loaded.maps["seeding"], _u32(0), _u32(1))
+        self._descent.expect()
         for tracepoint, program in self._plan.attach.items():
             try:
                 self._links.append(bpf.raw_tracepoint_open(tracepoint, self._loaded.programs[program]))
@@ -73,50 +74,13 @@ class Tracepoints:
                     f"cannot attach to the tracepoint {tracepoint}: {error.strerror}", "see: isotrace doctor"
                 ) from None
 
-    # ---- descent: attached first, then filled from /proc until a round finds nothing new --------------------------
-
-    def _add(self, name: str, pid: int, state: int) -> None:
-        try:
-            bpf.map_update(self._loaded.maps[name], _u32(pid), _u32(state))
-        except OSError as error:
-            raise KernelError(f"cannot watch process {pid}: {error.strerror}", "name a smaller tree") from None
-
-    def _births(self) -> list[tuple[int, int]]:
-        fd = self._loaded.maps["born"]
-        found = [(key, bpf.map_lookup(fd, key, 4)) for key in bpf.map_keys(fd, 4)]
-        return [(*struct.unpack("=I", key), *struct.unpack("=I", parent)) for key, parent in found if parent]
-
-    def _seed(self) -> None:
-        plan_target = self._plan.target
-        name = "tree" if plan_target.tree is not None else "family"
-        known: set[int] = set()
-        while True:
-            roots = {plan_target.tree} if plan_target.tree is not None else target.matching(plan_target)
-            parents = [(process.pid, process.ppid) for process in target.processes()]
-            found = target.descendants(roots | known, parents + self._births()) - {os.getpid()}
-            if found <= known:
-                break
-            for pid in found - known:
-                self._add(name, pid, _MEMBER_ACTIVE)
-            known |= found
-        bpf.map_update(self._loaded.maps["seeding"], _u32(0), _u32(0))
-        self._forget_dead(name, known)
-
-    def _forget_dead(self, name: str, pids: set[int]) -> None:
-        """Whoever ended between the look at /proc and the entry in the map has no one else to remove it."""
-        for pid in pids:
-            if not (target.PROC / str(pid)).exists():
-                bpf.map_delete(self._loaded.maps[name], _u32(pid))
-
     def pids(self) -> set[int]:
         """The processes in the kernel's map of descent; empty where the target has none."""
-        fds = [self._loaded.maps[name] for name in ("tree", "family") if name in self._loaded.maps]
-        return {struct.unpack("=I", key)[0] for fd in fds for key in bpf.map_keys(fd, 4)}
+        return self._descent.pids()
 
     def alive(self) -> bool:
         """Whether a process in that map is more than a zombie."""
-        found = (target.read_process(pid) for pid in self.pids())
-        return any(process is not None and process.state not in "ZX" for process in found)
+        return self._descent.alive()
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Refusing, whatever the mechanism: who is concerned, by which call, what the verdict of a rule is, and the record of a refusal.
+ *
+ * A rule has a slot in `rules`, from 1 on; 0 is "no rule". User space sorts the slots of path and net rules so that the smaller one is the more
+ * specific. Counting and refusing do not depend on the ring: a full one loses the record alone.
+ */
+#ifndef ISOTRACE_BLOCK_H
+#define ISOTRACE_BLOCK_H
+
+#include <linux/types.h>
+#include "event.h"
+#include "filter.h"
+#include "slot.h"
+
+BPF_PERCPU_ARRAY(tally, u64, TALLIES);
+
+#include "descent.h"
+
+#define RULE_KILL 1
+#define RULE_AUDIT 2
+#define SLOT_RING 1022		/* no call has this number: work done for io_uring */
+#define PF_IO_WORKER 0x10
+#define NR_IO_URING_ENTER 426
+#define EPERM 1
+#define SIGKILL 9
+#define MAX_ERRNO 4095
+
+struct rule {
+	s64 result;		/* what the refused call returns: a negative errno, or 0 under audit */
+	u32 flags;
+	u32 pad;
+};
+
+/* The size of a record and its header together is a multiple of RECORD_ALIGN. */
+#define TEXT_BYTES 880
+struct refusal {
+	struct event event;
+	struct blob blob;
+	char text[TEXT_BYTES];
+};
+
+BPF_ARRAY(rules, struct rule, RULES);
+BPF_PERCPU_ARRAY(hits, u64, RULES);
+BPF_ARRAY(shown, u8, SLOTS);	/* which argument of a call is a path, from 1 on */
+BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+
+struct registers {
+	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+
+/* A verdict under way. */
+struct judged {
+	struct who who;
+	s32 number;
+	u16 slot;
+	u8 abi;
+	u8 ring;		/* the work is done for io_uring, by a worker or by the task itself */
+	u32 hook;
+	u32 reason;
+	u64 dentry;		/* what is refused, or 0 */
+	u64 mount;
+	u64 address;
+	u32 length;
+};
+
+/* Whether the current task can be refused anything: isotrace itself (is_watched) and init never are. */
+static __always_inline int concerns(struct who *who)
+{
+	return is_watched(who) && who->pid != 1;
+}
+
+static __always_inline u64 registers_of(u64 task)
+{
+	return read_u64(task + OFF_STACK) + THREAD_BYTES - STACK_PADDING - PT_REGS_BYTES;
+}
+
+static __always_inline void find_call(struct judged *judged)
+{
+	u64 task = judged->who.task;
+
+	judged->number = (s32)read_u64(registers_of(task) + OFF_ORIG_AX);
+	judged->abi = abi_of(task, judged->number);
+	judged->slot = slot_of(judged->abi, judged->number);
+	judged->ring = (judged->slot & (SLOT_I386 - 1)) == NR_IO_URING_ENTER;
+	if (read_u32(task + OFF_FLAGS) & PF_IO_WORKER)
+		judged->ring = 1;
+}
+
+static __always_inline void count_hit(u32 rule)
+{
+	u64 *value = hits.lookup(&rule);
+
+	if (value)
+		(*value)++;
+}
+
+static __always_inline void count_lost(void)
+{
+	u32 which = TALLY_EXTRAS_LOST;
+	u64 *value = tally.lookup(&which);
+
+	if (value)
+		(*value)++;
+}
+
+static __always_inline void set_registers(struct event *event, struct judged *judged)
+{
+	struct registers regs = {};
+
+	read_kernel(&regs, sizeof(regs), (void *)registers_of(judged->who.task));
+	if (judged->abi == ABI_I386) {
+		event->args[0] = (u32)regs.bx;
+		event->args[1] = (u32)regs.cx;
+		event->args[2] = (u32)regs.dx;
+		event->args[3] = (u32)regs.si;
+		event->args[4] = (u32)regs.di;
+		event->args[5] = (u32)regs.bp;
+	} else {
+		event->args[0] = regs.di;
+		event->args[1] = regs.si;
+		event->args[2] = regs.dx;
+		event->args[3] = regs.r10;
+		event->args[4] = regs.r8;
+		event->args[5] = regs.r9;
+	}
+}
+
+/* The path that the caller wrote, where the kernel's object is not at hand: shown, never judged. */
+static __always_inline u32 write_argument(struct refusal *refusal, struct judged *judged)
+{
+	u32 slot = judged->slot & (SLOTS - 1);
+	u8 *which = shown.lookup(&slot);
+	u64 address;
+	long got;
+
+	if (!which || !*which || judged->ring)
+		return 0;
+	switch (*which) {
+	case 1: address = refusal->event.args[0]; break;
+	case 2: address = refusal->event.args[1]; break;
+	default: address = refusal->event.args[3]; break;
+	}
+	got = read_user_string(refusal->text, TEXT_BYTES, (void *)address);
+	return got > 0 ? got - 1 : 0;
+}
+
+static __always_inline void describe(struct refusal *refusal, struct judged *judged, u32 rule, s64 result)
+{
+	struct event *event = &refusal->event;
+
+	event->time = bpf_ktime_get_ns();
+	event->duration = (u64)judged->reason << 32 | judged->hook << 16 | rule;
+	event->pid = judged->who.pid;
+	event->tid = (u32)bpf_get_current_pid_tgid();
+	event->ppid = judged->who.ppid;
+	event->uid = (u32)bpf_get_current_uid_gid();
+	event->number = judged->number;
+	event->slot = judged->slot;
+	event->kind = KIND_REFUSED;
+	event->blobs = 1;
+	event->result = result;
+	set_registers(event, judged);
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	event->abi = judged->abi;
+	__builtin_memset(event->pad, 0, sizeof(event->pad));
+	__builtin_memset(&refusal->blob, 0, sizeof(refusal->blob));
+}
+
+#if defined(PLACES)
+#define SHOWN_DEPTH 24
+#define NAME_ROOM 256
+
+/* The names from the object up to the root, each ended by NUL; returns their bytes, and leaves the blob marked as cut when there are more. */
+static __always_inline u32 write_path(struct refusal *refusal, u64 dentry, u64 mount)
+{
+	u32 at = 0;
+	u64 parent;
+	long got;
+	int i;
+
+	refusal->blob.state = BLOB_CUT;
+	for (i = 0; i < SHOWN_DEPTH; i++) {
+		parent = read_u64(dentry + OFF_D_PARENT);
+		if (mount && dentry == read_u64(mount + OFF_MOUNT_MNT + OFF_MNT_ROOT)) {
+			u64 above = read_u64(mount + OFF_MOUNT_PARENT);
+
+			dentry = read_u64(mount + OFF_MOUNT_POINT);
+			if (above == mount) {
+				refusal->blob.state = BLOB_WHOLE;
+				break;
+			}
+			mount = above;
+			continue;
+		}
+		if (parent == dentry) {
+			refusal->blob.state = BLOB_WHOLE;
+			break;
+		}
+		if (at > TEXT_BYTES - NAME_ROOM)
+			break;
+		asm volatile("" : "+r"(at));
+		at &= 0x3ff;
+		if (at > TEXT_BYTES - NAME_ROOM)
+			break;
+		got = read_kernel_string(refusal->text + at, NAME_ROOM, (void *)read_u64(dentry + OFF_D_NAME));
+		if (got > 0)
+			at += got;
+		dentry = parent;
+	}
+	return at;
+}
+#endif
+
+static __always_inline void report(struct judged *judged, u32 rule, s64 result)
+{
+	struct refusal *refusal = events.ringbuf_reserve(sizeof(struct refusal));
+	u32 size = 0;
+
+	if (!refusal) {
+		count_lost();
+		return;
+	}
+	describe(refusal, judged, rule, result);
+#if defined(PLACES)
+	if (judged->dentry) {
+		size = write_path(refusal, judged->dentry, judged->mount);
+		refusal->blob.part = PART_PATH;
+	}
+#endif
+#if defined(NETS)
+	if (judged->address) {
+		size = judged->length;
+		asm volatile("" : "+r"(size));
+		size &= 0x7f;
+		if (read_kernel(refusal->text, size, (void *)judged->address))
+			size = 0;
+		refusal->blob.part = PART_NAME;
+	}
+#endif
+	if (!size)
+		size = write_argument(refusal, judged);
+	refusal->blob.size = size;
+	refusal->event.size = sizeof(struct event) + sizeof(struct blob) + size;
+	events.ringbuf_submit(refusal, BPF_RB_FORCE_WAKEUP);
+}
+
+static __always_inline int is_audit(u32 index)
+{
+	struct rule *rule = rules.lookup(&index);
+
+	return rule && (rule->flags & RULE_AUDIT);
+}
+
+/* Carries the verdict out: what the hook or call is to return. A rule that cannot be found refuses. */
+static __always_inline s64 refuse(struct judged *judged, u32 index)
+{
+	struct rule *rule = rules.lookup(&index);
+	s64 result = -EPERM;
+
+	if (rule) {
+		result = rule->result;
+		if (rule->flags & RULE_KILL)
+			bpf_send_signal(SIGKILL);
+	}
+	count_hit(index);
+	report(judged, index, result);
+	asm volatile("" : "+r"(result));
+	if (result > 0 || result < -MAX_ERRNO)
+		result = -EPERM;
+	return result;
+}
+
+#endif
