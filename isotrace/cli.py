@@ -8,13 +8,14 @@ import click
 
 from isotrace import __version__
 
-_VERBS = ("log", "calls", "doctor")
+_VERBS = ("log", "block", "policy", "calls", "doctor")
 
 _EPILOG = """\b
 Examples:
   isotrace log -- make                     every call of a build, from its first one on
   isotrace log --ppid $$                   what is typed in this shell, seen from another terminal
   isotrace log --calls %network -- curl -s http://127.0.0.1/
+  isotrace block --deny connect -- make    the same build, kept from the network
   isotrace calls %file                     the calls that take a file name
   isotrace doctor                          what this kernel can do
 
@@ -38,4 +39,4 @@ class _Verbs(click.Group):
 @click.group(cls=_Verbs, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="isotrace")
 def cli() -> None:
-    """Log the system calls of a family of running processes: decoded as strace would, without stopping them."""
+    """Log the system calls of a family of running processes, decoded as strace would, and refuse some of them."""

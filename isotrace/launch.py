@@ -6,7 +6,7 @@ import os
 import pwd
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from isotrace.errors import IsotraceError
@@ -30,14 +30,19 @@ def find(command: Sequence[str]) -> str:
     raise NotStarted(command[0], "no such command", 127)
 
 
+def execv(path: str, argv: Sequence[str]) -> None:
+    """Become the program. Raises ``OSError``."""
+    os.execv(path, list(argv))
+
+
 class Command:
     """A child process that waits to become the command.
 
     Its privileges are those of whoever called sudo; signal dispositions and mask are the defaults.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
-        """Fork the child. Raises ``NotStarted``."""
+    def __init__(self, command: Sequence[str], execute: Callable[[str, Sequence[str]], object] = execv) -> None:
+        """Fork the child. ``execute(path, argv)`` runs in it, last of all, and must not return. Raises ``NotStarted``."""
         self._name = command[0]
         path = find(command)
         start, self._start = os.pipe()
@@ -46,7 +51,7 @@ class Command:
         if self.pid == 0:
             os.close(self._start)
             os.close(self._failure)
-            _become(path, command, start, failure)
+            _become(path, command, start, failure, execute)
         os.close(start)
         os.close(failure)
         self._status: int | None = None
@@ -94,14 +99,20 @@ def _drop_privileges() -> None:
     os.setuid(uid)
 
 
-def _become(path: str, command: Sequence[str], start: int, failure: int) -> NoReturn:
+def _become(
+    path: str,
+    command: Sequence[str],
+    start: int,
+    failure: int,
+    execute: Callable[[str, Sequence[str]], object],
+) -> NoReturn:
     try:
         for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _drop_privileges()
         if os.read(start, 1):
-            os.execv(path, list(command))
+            execute(path, command)
     except OSError as error:
         os.write(failure, (error.strerror or "unknown error").encode())
     finally:

@@ -12,6 +12,7 @@ from isotrace import catalog
 from isotrace.catalog import describe, expr, families, refuse
 from isotrace.catalog.model import ABIS, X32_BIT, Arg, Syscall
 from isotrace.errors import UsageError
+from isotrace.policy import names
 
 # Sets that say little about a call: what systemd knows at all, and what it lets every service do.
 _WIDE = frozenset({"@known", "@default", "@system-service"})
@@ -83,12 +84,13 @@ def _record(call: Syscall) -> dict[str, object]:
         "args": [{"name": arg.name, "kind": arg.kind, "params": arg.params} for arg in call.args],
         "result": call.ret,
         "families": _families(call.families),
+        "words": names.words_of(call.name),
         "refusable": {"by_number": refuse.by_number(call.name), "by_object": refuse.by_object(call.name)},
     }
 
 
 def _show_table(rows: Sequence[Syscall], abis: Sequence[str | None]) -> None:
-    header = ["NAME", *(str(abi).upper() for abi in abis), "ARGUMENTS", "FAMILIES", "REFUSABLE BY"]
+    header = ["NAME", *(str(abi).upper() for abi in abis), "ARGUMENTS", "FAMILIES", "WORDS", "REFUSABLE BY"]
     body = [_cells(call, abis) for call in rows]
     if sys.stdout.isatty():
         _rich_table(header, body)
@@ -107,6 +109,7 @@ def _cells(call: Syscall, abis: Sequence[str | None]) -> list[str]:
         *(str(numbers.get(abi or "", "")) for abi in abis),
         arguments,
         " ".join(_families(call.families - _WIDE)),
+        " ".join(names.words_of(call.name)),
         " ".join((*refuse.by_number(call.name), *(["lsm"] if refuse.by_object(call.name) else []))),
     ]
 
@@ -139,6 +142,7 @@ def _show_page(call: Syscall) -> None:
     _section("Arguments" if call.abi == "x86_64" else f"Arguments on {call.abi}", _argument_lines(call))
     _section("Result", _meaning_lines(describe.result(call)))
     _section("Families", [(name, "") for name in _families(call.families)])
+    _section("Words of --deny that cover it", _word_lines(call.name))
     _section("Can be refused", _refusable_lines(call.name))
 
 
@@ -162,6 +166,12 @@ def _meaning_lines(arg: Arg) -> list[tuple[str, str]]:
     """The meaning, and a line for each case when it depends on another argument."""
     cases = (f"  {condition}: {meaning}" for condition, meaning in describe.cases(arg))
     return [("", line) for line in (describe.meaning(arg), *cases)]
+
+
+def _word_lines(name: str) -> list[tuple[str, str]]:
+    """Each word and what it means."""
+    found = [names.words()[word] for word in names.words_of(name)]
+    return [(word.name, word.title + " (only with an address)" * (name in word.addressed)) for word in found]
 
 
 def _refusable_lines(name: str) -> list[tuple[str, str]]:

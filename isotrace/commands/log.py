@@ -36,7 +36,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 """
 
 
-class _Parsed(click.ParamType[float]):
+class Parsed(click.ParamType[float]):
     """A value that a function of isotrace.units parses; its errors are shown as they are."""
 
     def __init__(self, name: str, parse: Callable[[str], float | int]) -> None:
@@ -47,14 +47,14 @@ class _Parsed(click.ParamType[float]):
         return self._parse(value) if isinstance(value, str) else value  # type: ignore[return-value]
 
 
-_PID = click.IntRange(1, (1 << 22) - 1)
+PID = click.IntRange(1, (1 << 22) - 1)
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--ppid", type=_PID, help="Children of this process: whose parent is N at the time of the call.")
-@click.option("--pid", type=_PID, help="This process, with all its threads.")
-@click.option("--tree", type=_PID, help="This process and all its descendants, also those that get another parent.")
-@click.option("--uid", type=_Parsed("user", parse_uid), help="Processes of this user, by name or number (real uid).")
+@click.option("--ppid", type=PID, help="Children of this process: whose parent is N at the time of the call.")
+@click.option("--pid", type=PID, help="This process, with all its threads.")
+@click.option("--tree", type=PID, help="This process and all its descendants, also those that get another parent.")
+@click.option("--uid", type=Parsed("user", parse_uid), help="Processes of this user, by name or number (real uid).")
 @click.option("--comm", help="Processes of this name (the kernel's: at most 15 bytes).")
 @click.option("--cgroup", metavar="PATH", help="Processes in this cgroup (version 2) or below it.")
 @click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too.")
@@ -62,12 +62,12 @@ _PID = click.IntRange(1, (1 << 22) - 1)
 @click.option("--failed", is_flag=True, help="Only calls that returned an error.")
 @click.option("--format", "style", type=click.Choice(["text", "json", "isolates", "none"]), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
-@click.option("--for", "seconds", type=_Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …")
+@click.option("--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …")
 @click.option("-T", "--durations", is_flag=True, help="Show the time spent in each call.")
 @click.option("-t", "--clock", is_flag=True, help="Show the time of day of each call.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @click.option("--string-limit", type=click.IntRange(1, 4096), default=256, show_default=True, help="Bytes of strings and buffers; paths are whole.")
-@click.option("--ring", type=_Parsed("size", units.size), default="16m", show_default=True, help="Size of the ring buffer, a power of two.")
+@click.option("--ring", type=Parsed("size", units.size), default="16m", show_default=True, help="Size of the ring buffer, a power of two.")
 @click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def log(

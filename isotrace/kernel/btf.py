@@ -1,20 +1,41 @@
 """Structure offsets of the running kernel, from its BTF (``/sys/kernel/btf/vmlinux``).
 
 Only what isotrace needs is read: a struct is found by its name's offset in the string section, so no pass over
-the 150,000 types is made. Layout of BTF: Documentation/bpf/btf.rst in the kernel tree.
+the 150,000 types is made, unless the number of a type is asked for. Layout of BTF: Documentation/bpf/btf.rst in the kernel tree.
 """
 
 from __future__ import annotations
 
 import struct
-from functools import cache
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from functools import cache, cached_property
 from pathlib import Path
 
 from isotrace.errors import KernelError
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
-_KIND_STRUCT, _KIND_FUNC = 4, 12
+KIND_STRUCT, KIND_FUNC = 4, 12
+_KIND_POINTER = 2
+_PASSED = (_KIND_POINTER, 9, 10, 11)  # and volatile, const, restrict
+
+# What follows the three words of a type, by kind: (words, words for each of vlen).
+_TRAILERS = {
+    1: (1, 0),  # int
+    3: (3, 0),  # array
+    4: (0, 3),  # struct
+    5: (0, 3),  # union
+    6: (0, 2),  # enum
+    13: (0, 2),  # function prototype
+    14: (1, 0),  # variable
+    15: (0, 3),  # data section
+    17: (1, 0),  # declaration tag
+    19: (0, 3),  # 64-bit enum
+}
+_KINDS = 20  # of which this table is complete: Linux 6.0 to 7.x
+
 _HINT = "isotrace needs CONFIG_DEBUG_INFO_BTF=y: every stock kernel of Debian 11+, Ubuntu 20.10+, Fedora 31+ has it"
 
 
@@ -34,35 +55,119 @@ class Btf:
             raise KeyError(name)
         return at + 1
 
-    def _find(self, name: str, kind: int) -> tuple[int, int]:
-        """Position of the type record and its vlen. Raises KeyError."""
+    def _candidates(self, name: str, kind: int) -> Iterator[tuple[int, int]]:
+        """Position and vlen of whatever looks like a type record of that name and kind. Raises KeyError."""
         needle = struct.pack("<I", self._name_offset(name))
         at = self._types.find(needle)
         while at >= 0:
             if at % 4 == 0 and at + 12 <= len(self._types):
                 info = int.from_bytes(self._types[at + 4 : at + 8], "little")
                 if (info >> 24) & 0x1F == kind and info & 0x60FF0000 == 0:
-                    return at, info & 0xFFFF
+                    yield at, info & 0xFFFF
             at = self._types.find(needle, at + 1)
+
+    def _find(self, name: str, kind: int) -> tuple[int, int]:
+        """The first candidate. Raises KeyError."""
+        for found in self._candidates(name, kind):
+            return found
+        raise KeyError(name)
+
+    @cached_property
+    def _starts(self) -> array[int]:
+        """Position of every type record, in words: the record of type N is at index N - 1."""
+        words = memoryview(self._types).cast("I")
+        sizes = [_TRAILERS.get(kind, (0, 0)) for kind in range(_KINDS)]
+        starts = array("I")
+        at, end = 0, len(words)
+        while at < end:
+            starts.append(at)
+            info = words[at + 1]
+            if (info >> 24) & 0x1F >= _KINDS:
+                raise ValueError(f"BTF has types of a kind that is not known here: {(info >> 24) & 0x1F}")
+            fixed, each = sizes[(info >> 24) & 0x1F]
+            at += 3 + fixed + each * (info & 0xFFFF)
+        return starts
+
+    def type_id(self, name: str, kind: int) -> int:
+        """The number of the type, as ``attach_btf_id`` wants it. Raises ``KeyError``.
+
+        The first call walks over all types, about 0.1 s.
+        """
+        for at, _vlen in self._candidates(name, kind):
+            index = bisect_left(self._starts, at // 4)
+            if index < len(self._starts) and self._starts[index] == at // 4:
+                return index + 1
         raise KeyError(name)
 
     def offset(self, struct_name: str, member: str) -> int:
         """Byte offset of a named direct member. Raises ``KeyError`` with ``struct.member``."""
         try:
-            at, count = self._find(struct_name, _KIND_STRUCT)
+            at, count = self._find(struct_name, KIND_STRUCT)
             wanted = self._name_offset(member)
         except KeyError:
             raise KeyError(f"{struct_name}.{member}") from None
+        found = self._member(at, count, wanted)
+        if found is None:
+            raise KeyError(f"{struct_name}.{member}")
+        return found
+
+    def _member(self, at: int, count: int, wanted: int) -> int | None:
+        """Byte offset of a member, also of one inside a member without a name."""
         for index in range(count):
-            name, _type, bits = struct.unpack_from("<III", self._types, at + 12 + 12 * index)
+            name, kind, bits = struct.unpack_from("<III", self._types, at + 12 + 12 * index)
             if name == wanted:
                 return int(bits & 0xFFFFFF) // 8
-        raise KeyError(f"{struct_name}.{member}")
+            if name == 0 and (inside := self._member(*self._record(kind), wanted)) is not None:
+                return int(bits & 0xFFFFFF) // 8 + inside
+        return None
+
+    def _record(self, number: int) -> tuple[int, int]:
+        """Position and vlen of type ``number``."""
+        at = self._starts[number - 1] * 4
+        return at, int.from_bytes(self._types[at + 4 : at + 6], "little")
+
+    def _name(self, at: int) -> str:
+        start = int.from_bytes(self._types[at : at + 4], "little")
+        return self._strings[start : self._strings.index(b"\0", start)].decode()
+
+    def has_struct(self, name: str) -> bool:
+        """Whether the kernel describes a struct of that name."""
+        try:
+            self._find(name, KIND_STRUCT)
+        except KeyError:
+            return False
+        return True
+
+    def size(self, struct_name: str) -> int:
+        """Bytes of a struct. Raises ``KeyError``."""
+        at, _count = self._find(struct_name, KIND_STRUCT)
+        return int.from_bytes(self._types[at + 8 : at + 12], "little")
+
+    def parameters(self, function: str) -> list[str]:
+        """For each parameter the name of the struct it points to, "" where it is something else. Raises ``KeyError``."""
+        at, _vlen = self._find(function, KIND_FUNC)
+        prototype, count = self._record(int.from_bytes(self._types[at + 8 : at + 12], "little"))
+        kinds = [struct.unpack_from("<II", self._types, prototype + 12 + 8 * index)[1] for index in range(count)]
+        return [self._pointed(kind) for kind in kinds]
+
+    def _pointed(self, number: int) -> str:
+        """The struct that type ``number`` points to, through any const and volatile."""
+        pointer = False
+        while number:
+            at, _vlen = self._record(number)
+            kind = (self._types[at + 7]) & 0x1F
+            if kind == KIND_STRUCT:
+                return self._name(at) if pointer else ""
+            if kind not in _PASSED:
+                return ""
+            pointer |= kind == _KIND_POINTER
+            number = int.from_bytes(self._types[at + 8 : at + 12], "little")
+        return ""
 
     def has_function(self, name: str) -> bool:
         """Whether the kernel describes a function of that name."""
         try:
-            self._find(name, _KIND_FUNC)
+            self._find(name, KIND_FUNC)
         except KeyError:
             return False
         return True

@@ -1,0 +1,180 @@
+"""What ``isotrace block`` does once its arguments are understood."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from isotrace.enforce import Counts, Enforcer, Execute, describe, registry
+from isotrace.enforce import plan as planning
+from isotrace.enforce.plan import Plan
+from isotrace.enforce.report import KernelReport
+from isotrace.errors import KernelError
+from isotrace.interrupts import Interrupts
+from isotrace.launch import Command, execv, find
+from isotrace.policy.model import Policy
+from isotrace.sinks.output import Output
+from isotrace.sinks.refusals import Json, Lines, Refusals
+from isotrace.target import Target, read_process
+
+_TICK = 0.05  # seconds between two looks at a quiet enforcer
+_LOOK = 0.25  # seconds between two looks at whether a target is still there
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The options of the command line that are neither target nor rule."""
+
+    seconds: float | None
+    backend: str
+    weaker_ok: bool
+    style: str
+    output: str | None
+
+
+def run(target: Target, policy: Policy, choices: Choices) -> int:
+    """Refuse until the target, the time or the user's patience ends; returns the exit status. Raises ``IsotraceError``.
+
+    Raises ``KernelError`` before anything is refused or started when a rule cannot be held.
+    """
+    if target.command:
+        find(target.command)
+    plan = planning.make(policy, KernelReport(), target, choices.backend, choices.weaker_ok)
+    tell(describe.plan_lines(plan))
+    if not plan.ok:
+        count = len(plan.unheld)
+        raise KernelError(
+            f"{count} of {len(policy.rules)} rules cannot be held: nothing was started, nothing is refused",
+            "above is what each mechanism lacks" + ("; --weaker-ok leaves those rules out" if plan.held else ""),
+        )
+    output = Output(choices.output)
+    enforcers = {name: registry.make(name, held, target) for name, held in plan.by_mechanism().items()}
+    sink = Refusals(output, plan.held, Json() if choices.style == "json" else Lines())
+    return _Run(target, plan, enforcers, sink, choices.seconds).go()
+
+
+def tell(lines: list[str]) -> None:
+    """Lines to standard error, each under isotrace's name."""
+    for line in lines:
+        print(f"isotrace: {line}", file=sys.stderr)
+    sys.stderr.flush()
+
+
+class _Run:
+    """One run: the enforcers at work, and the command if there is one."""
+
+    def __init__(
+        self,
+        target: Target,
+        plan: Plan,
+        enforcers: Mapping[str, Enforcer],
+        sink: Refusals,
+        seconds: float | None,
+    ) -> None:
+        self._target, self._plan, self._enforcers, self._sink = target, plan, enforcers, sink
+        self._deadline = time.monotonic() + seconds if seconds else None
+        self._next_look = self._ended_at = 0.0
+        self._told = self._lifted = False
+        self._status = 0
+        self._command: Command | None = None
+
+    def go(self) -> int:
+        """Refuse, deliver, end; the exit status is the command's."""
+        try:
+            self._begin()
+            reason = self._deliver()
+            for enforcer in self._enforcers.values():
+                enforcer.lift()
+            self._write()
+            self._finish(reason)
+            return self._status
+        finally:
+            for enforcer in self._enforcers.values():
+                enforcer.close()
+
+    def _begin(self) -> None:
+        try:
+            if self._target.command:
+                self._command = Command(self._target.command, self._starter())
+            self._interrupts = Interrupts(self._command.send if self._command else None)
+            for enforcer in self._enforcers.values():
+                enforcer.open(self._command.pid if self._command else None)
+            if self._command:
+                self._command.start()
+        except BaseException:
+            if self._command and self._command.poll() is None:
+                self._command.abandon()
+            raise
+
+    def _starter(self) -> Execute:
+        starters = [starter for enforcer in self._enforcers.values() if (starter := enforcer.starter())]
+        return starters[0] if starters else execv
+
+    def _deliver(self) -> str:
+        while (reason := self._ended()) is None:
+            next(iter(self._enforcers.values())).wait(_TICK)
+            self._write()
+            self._sink.tick()
+        return reason
+
+    def _write(self) -> None:
+        for enforcer in self._enforcers.values():
+            for records in enforcer.batches():
+                self._sink.write(records)
+
+    def _finish(self, reason: str) -> None:
+        counts: dict[str, Counts] = {name: enforcer.counts() for name, enforcer in self._enforcers.items()}
+        self._sink.finish(counts)
+        tell([reason] if reason else [])
+        tell(describe.count_lines(self._plan, counts))
+        if self._stuck():
+            tell(["processes of the command live on: what was refused to them fails with ENOSYS from now on"])
+
+    def _stuck(self) -> bool:
+        """Whether something stays refused that isotrace will not answer for any more."""
+        final = {held.mechanism for held in self._plan.held if not held.grade.ends}
+        return any(self._enforcers[name].alive() for name in final)
+
+    def _ended(self) -> str | None:
+        """Why to stop now, "" where nobody needs to be told, or None to go on."""
+        if self._interrupts.stopped.is_set():
+            return ""
+        now = time.monotonic()
+        if self._deadline and now >= self._deadline and not self._lifted and (reason := self._time_is_up()) is not None:
+            return reason
+        if self._command and (status := self._command.poll()) is not None:
+            return self._after_command(status)
+        if now < self._next_look or self._command:
+            return None
+        self._next_look = now + _LOOK
+        return self._target_ended()
+
+    def _time_is_up(self) -> str | None:
+        for enforcer in self._enforcers.values():
+            enforcer.lift()
+        self._lifted = True
+        if not self._stuck():
+            return ""
+        tell(["the time is up: nothing is refused any more; a seccomp filter needs isotrace until its processes end"])
+        return None
+
+    def _after_command(self, status: int) -> str | None:
+        self._status = status
+        self._ended_at = self._ended_at or time.monotonic()
+        if not any(enforcer.alive() for enforcer in self._enforcers.values()):
+            return ""
+        if not self._told and time.monotonic() > self._ended_at + _LOOK:
+            tell(["the command ended, descendants of it go on; Ctrl-C ends isotrace"])
+            self._told = True
+        return None
+
+    def _target_ended(self) -> str | None:
+        target = self._target
+        named = target.pid or target.ppid or target.tree
+        if named is None or read_process(named) is not None:
+            return None
+        if (target.follow or target.tree) and any(enforcer.alive() for enforcer in self._enforcers.values()):
+            return None
+        return f"process {named} ended"

@@ -1,0 +1,107 @@
+"""``isotrace block``: say no to calls, paths and addresses of the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from isotrace import units
+from isotrace.commands.log import PID, Parsed
+from isotrace.errors import UsageError
+from isotrace.target import Target, parse_uid
+
+_EPILOG = """\b
+Calls are words that mean what a person means (open is also openat, openat2, creat and open_by_handle_at), names,
+families, left to right; ! takes away, = means the one call:
+  --deny open    --deny 'connect,%process,!wait4'    --deny =openat    see: isotrace calls
+
+\b
+Paths are absolute; * is part of a name, ** any number of directories, a / at the end is the whole directory;
+r, w, x before a colon tell accesses apart:
+  --deny-path /etc/shadow    --deny-path 'w:/etc/**'    --allow-path 'w:/etc/motd'
+
+\b
+Addresses are [tcp:|udp:|unix:]ADDRESS[/BITS][:PORT[-PORT]]:
+  --deny-net tcp:10.0.0.0/8:443    --deny-net '[::1]:80'    --deny-net :53    --deny-net unix:/run/docker.sock
+
+\b
+The most specific rule wins, a tie denies. Before anything is refused, standard error says for each rule what holds it:
+  mechanism · race-free? · io_uring? · compat?
+and if a rule cannot be held, why not and what would help, and nothing starts (status 3).
+
+\b
+Examples:
+  isotrace block --deny connect -- make              a build without network; needs no root
+  isotrace block --ppid 1234 --deny open             children of 1234, from their next call on
+  isotrace block --tree 1234 --policy worker.toml --for 10m
+  isotrace block --audit --deny %network -- ./script what would be refused
+
+\b
+With -- CMD the exit status is that of CMD. A seccomp filter, which only a command can get, cannot be lifted: when
+isotrace is killed, the calls that it refused fail with ENOSYS for as long as the command's processes live.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--ppid", type=PID, help="Children of this process: whose parent is N at the time of the call.")
+@click.option("--pid", type=PID, help="This process, with all its threads.")
+@click.option("--tree", type=PID, help="This process and all its descendants, also those that get another parent.")
+@click.option("--uid", type=Parsed("user", parse_uid), help="Processes of this user, by name or number (real uid).")
+@click.option("--comm", help="Processes of this name (the kernel's: at most 15 bytes).")
+@click.option("--cgroup", metavar="PATH", help="Processes in this cgroup (version 2) or below it.")
+@click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too.")
+@click.option("--deny", multiple=True, metavar="EXPR", help="Refuse these calls.")
+@click.option("--deny-path", multiple=True, metavar="[rwx:]GLOB", help="Refuse these files.")
+@click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Except these files from it.")
+@click.option("--deny-net", multiple=True, metavar="ADDRESS", help="Refuse these addresses.")
+@click.option("--allow-net", multiple=True, metavar="ADDRESS", help="Except these addresses from it.")
+@click.option("--policy", metavar="FILE", help="Rules from a TOML file, beside those given here.")
+@click.option("--errno", metavar="NAME", help="The error of a refused call.  [default: EPERM]")
+@click.option("--kill", is_flag=True, help="Kill the process instead.")
+@click.option("--audit", is_flag=True, help="Refuse nothing, report what would be; also for the rules of --policy.")
+@click.option(
+    "--for",
+    "seconds",
+    type=Parsed("duration", units.duration),
+    metavar="TIME",
+    help="End after 10s, 5m, 1h30m …",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "lsm", "override", "seccomp", "signal", "lkm"]),
+    default="auto",
+    show_default=True,
+    help="Use only this mechanism.",
+)
+@click.option("--weaker-ok", is_flag=True, help="Start even if not all can be enforced as asked.")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("-o", "--output", metavar="FILE", help="Write refusals there instead of to standard output.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def block(
+    ppid: int | None,
+    pid: int | None,
+    tree: int | None,
+    uid: int | None,
+    comm: str | None,
+    cgroup: str | None,
+    follow: bool,
+    command: tuple[str, ...],
+    **choices: Any,
+) -> int:
+    """Refuse calls, files and addresses to the target, from its next call on, until this command ends.
+
+    Each refusal is a line; repeated ones are folded into a count.
+    """
+    from isotrace import blocking
+    from isotrace.policy import assemble
+
+    target = Target(ppid, pid, tree, uid, comm, cgroup, follow, command)
+    target.check()
+    if choices["kill"] + choices["audit"] + (choices["errno"] is not None) > 1:
+        raise UsageError("--errno, --kill and --audit exclude each other", "give one of them")
+    words = {key: choices[key] for key in ("deny", "deny_path", "allow_path", "deny_net", "allow_net")}
+    action = assemble.action(choices["errno"], choices["kill"], choices["audit"])
+    policy = assemble.policy(words, action, choices["policy"])
+    chosen = blocking.Choices(**{key: choices[key] for key in blocking.Choices.__dataclass_fields__})
+    return blocking.run(target, policy, chosen)

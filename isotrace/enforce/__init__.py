@@ -1,0 +1,179 @@
+"""Refusing: the interface between rules and the mechanisms that hold them.
+
+A ``Mechanism`` says, purely, what it can truthfully hold on a kernel as a report describes it. ``plan`` chooses one for
+each rule. An ``Enforcer`` is a mechanism at work on the rules that were given to it. ``registry`` has both by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from isotrace.policy.model import Action, Rule
+
+#: What becomes of io_uring: its operations are judged too, it is refused whole, it passes by, or the rule is on nothing
+#: that it can do.
+Ring = Literal["judged", "closed", "passes", "not concerned"]
+
+
+class Finding(Protocol):
+    """What is known about a feature of the kernel; ``isotrace.kernel.features.Feature`` is one."""
+
+    @property
+    def verdict(self) -> Literal["yes", "no", "unknown"]:
+        """Whether it is there."""
+
+    @property
+    def why(self) -> str:
+        """The evidence."""
+
+    @property
+    def remedy(self) -> str:
+        """What would make it a yes; "" when it is one."""
+
+
+#: Runs in the command's process in place of ``os.execv(path, argv)``; returns only by raising ``OSError``.
+Execute = Callable[[str, Sequence[str]], object]
+
+#: Features by name: lsm_bpf fmod_ret_security fmod_ret_syscall override signal seccomp seccomp_notify kprobe unlocked …
+Report = Mapping[str, Finding]
+
+
+@dataclass(frozen=True)
+class Grade:
+    """How well a mechanism holds a rule.
+
+    ``after_the_fact``: the call may have happened before its process dies. ``ends``: calls work again when isotrace
+    ends. ``notes`` say what a user should know, such as what is refused beyond what was asked. ``short`` says where
+    less is enforced than was asked: a rule with it starts only with ``--weaker-ok``.
+    """
+
+    race_free: bool
+    io_uring: Ring
+    compat: bool
+    after_the_fact: bool = False
+    ends: bool = True
+    notes: tuple[str, ...] = ()
+    short: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """``race-free yes · io_uring closed · compat yes``."""
+        parts = [
+            f"race-free {_yes(self.race_free)}",
+            f"io_uring {self.io_uring}",
+            f"compat {_yes(self.compat)}",
+        ]
+        return " · ".join([*parts, *(["after the fact"] if self.after_the_fact else [])])
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a mechanism cannot hold a rule, and what would help."""
+
+    reason: str
+    hint: str = ""
+
+
+class Mechanism(Protocol):
+    """What a way to refuse can do. Pure.
+
+    ``commands_only``: it works only on a command that isotrace starts.
+    """
+
+    @property
+    def name(self) -> str:
+        """As it is shown: lsm, fmod_ret, …"""
+
+    @property
+    def commands_only(self) -> bool:
+        """Whether the target must be a command."""
+
+    def holds(self, rule: Rule, report: Report) -> Grade | Refusal:
+        """How well it holds the rule on this kernel, or why not. An "unknown" verdict is no yes."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A rule, its number (the index in ``Policy.rules``), and the mechanism that holds it."""
+
+    number: int
+    rule: Rule
+    mechanism: str
+    grade: Grade
+
+    @property
+    def action(self) -> Action:
+        """What happens to a call that the rule refuses."""
+        return self.rule.action
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One refused (under audit: noticed) call.
+
+    ``time_ns`` is CLOCK_REALTIME, ``rule`` the rule's number, ``args`` the registers, ``what`` the path or address
+    where the mechanism knows it (bytes that are no UTF-8 as surrogates). A mechanism that judges by number may show what
+    the caller's memory showed, which another thread can have changed.
+    """
+
+    time_ns: int
+    pid: int
+    tid: int
+    comm: bytes
+    call: str
+    abi: str
+    args: tuple[int, ...]
+    rule: int
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """By rule number: calls that were judged (``tries``), and those that were refused or, under audit, noticed (``hits``).
+
+    ``lost``: refusals that happened but have no record, for want of room. ``tries`` equals ``hits`` where a mechanism
+    meets only calls that it refuses.
+    """
+
+    tries: Mapping[int, int] = field(default_factory=dict)
+    hits: Mapping[int, int] = field(default_factory=dict)
+    lost: int = 0
+
+
+class Enforcer(Protocol):
+    """A mechanism at work. Calls come in this order: starter, open, then wait and batches over and over, lift, counts,
+    close.
+    """
+
+    def starter(self) -> Execute | None:
+        """How the command's process is to become the command; None: by execve alone."""
+
+    def open(self, pid: int | None) -> None:
+        """Refuse from now on. ``pid`` is the command, forked and not yet executed; None for a target that runs.
+
+        Raises ``IsotraceError``; then nothing is refused.
+        """
+
+    def wait(self, seconds: float) -> None:
+        """Return when records are waiting, or after ``seconds``."""
+
+    def batches(self) -> Iterator[Sequence[Refused]]:
+        """All records that have arrived by now."""
+
+    def alive(self) -> bool:
+        """Whether a process is left that this enforcer refuses something; True where it cannot know."""
+
+    def lift(self) -> None:
+        """Refuse no more. What cannot be lifted lets every call pass from here on, as long as isotrace runs."""
+
+    def counts(self) -> Counts:
+        """The counts; final once lifted."""
+
+    def close(self) -> None:
+        """Give everything back to the kernel. Must be safe to call twice, and after a failed ``open``."""
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

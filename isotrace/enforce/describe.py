@@ -1,0 +1,77 @@
+"""A plan in words: what holds each rule and how well, or why nothing does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from isotrace.enforce import Counts, Held, Refusal
+from isotrace.enforce.plan import Plan, Unheld
+from isotrace.policy import names
+from isotrace.policy.model import CallRule, Rule
+
+_MANY = 8  # calls that are listed one by one
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Every rule with its mechanism or the reasons against it; then the notes, each once."""
+    lines: list[str] = []
+    told: tuple[tuple[str, Refusal], ...] = ()
+    entries: list[Held | Unheld] = [*plan.held, *plan.unheld]
+    for entry in sorted(entries, key=lambda entry: entry.number):
+        if isinstance(entry, Held):
+            lines += held_lines(entry)
+        else:
+            lines += unheld_lines(entry, again=entry.refusals == told)
+            told = entry.refusals
+    notes = {note: held.mechanism for held in plan.held for note in held.grade.notes}
+    return [*lines, *(f"{mechanism}: {note}" for note, mechanism in notes.items())]
+
+
+def held_lines(held: Held) -> Iterator[str]:
+    """``deny open → EPERM: seccomp · race-free yes · …``, and where less is enforced than asked."""
+    yield f"{_title(held.rule)}: {held.mechanism} · {held.grade.text}"
+    if calls := _calls(held.rule, held.grade.io_uring == "closed"):
+        yield f"  {calls}"
+    for short in held.grade.short:
+        yield f"  LESS THAN ASKED: {short}"
+
+
+def unheld_lines(unheld: Unheld, again: bool = False) -> Iterator[str]:
+    """``deny open → EPERM: NOT HELD``, and what each mechanism says; ``again``: the same as it said before."""
+    yield f"{_title(unheld.rule)}: NOT HELD" + (", as above" if again else "")
+    if again:
+        return
+    for name, refusal in unheld.refusals:
+        yield f"  {name}: {refusal.reason}" + (f" (would help: {refusal.hint})" if refusal.hint else "")
+
+
+def plain(text: str) -> str:
+    """One line that a terminal can be given."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def _title(rule: Rule) -> str:
+    group = f"{rule.group}: " if rule.group else ""
+    return f"{group}{plain(rule.title)}" + ("" if rule.allow else f" → {rule.action.name}")
+
+
+def _calls(rule: Rule, closed: bool) -> str:
+    if not isinstance(rule, CallRule):
+        return ""
+    listed = sorted(rule.calls)
+    shown = ", ".join(name + " (with an address)" * (name in rule.addressed) for name in listed[:_MANY])
+    more = f" and {len(listed) - _MANY} more" if len(listed) > _MANY else ""
+    return shown + more + ("; io_uring_* refused as well" if closed and names.closes(rule.calls) else "")
+
+
+def count_lines(plan: Plan, counts: Mapping[str, Counts]) -> list[str]:
+    """What happened, by rule."""
+    lines = []
+    for held in plan.held:
+        if not held.rule.allow:
+            hits = counts[held.mechanism].hits.get(held.number, 0)
+            verb = {"errno": "refused", "kill": "killed", "audit": "would be refused"}[held.action.kind]
+            lines.append(f"{_title(held.rule)}: {hits} {verb}")
+    if lost := sum(each.lost for each in counts.values()):
+        lines.append(f"{lost} lines lost, the refusals themselves were not: output was too slow")
+    return lines

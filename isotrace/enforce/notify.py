@@ -1,0 +1,174 @@
+"""seccomp(2) and its user notifications: installing a filter, taking its listener from a child, receiving and answering.
+
+Structures and ioctl numbers: include/uapi/linux/seccomp.h. User notification came with 5.0, CONTINUE with 5.5,
+pidfd_getfd(2) with 5.6, WAIT_KILLABLE_RECV with 5.19.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from isotrace import catalog
+
+_MODE_FILTER = 1
+_NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
+_PR_SET_NO_NEW_PRIVS = 38
+_RECV, _SEND, _ID_VALID = 0xC0502100, 0xC0182101, 0x40082102
+_CONTINUE = 1
+
+_NOTIFICATION = struct.Struct("=QIIiIQ6Q")
+_RESPONSE = struct.Struct("=QqiI")
+_ALLOW_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
+_PATIENCE = 0.0005  # seconds between two looks whether a child has its filter
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+@dataclass(frozen=True)
+class Notification:
+    """A call that waits for an answer. ``pid`` is the thread's, in our pid namespace."""
+
+    id: int
+    pid: int
+    number: int
+    arch: int
+    args: tuple[int, ...]
+
+
+def call(name: str, *args: object) -> int:
+    """A system call by name, with ctypes values. Raises ``OSError``."""
+    abi = "x86_64" if os.uname().machine == "x86_64" else "arm64"
+    result: int = _libc.syscall(catalog.by_name(abi)[name].number, *args)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def no_new_privs() -> None:
+    """Give up gaining privileges by execve, which makes a filter possible without root. Raises ``OSError``."""
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "cannot set no_new_privs")
+
+
+def install(code: bytes, listener: bool) -> int:
+    """Put the filter on this thread for good; returns the listener's descriptor, or 0. Raises ``OSError``."""
+    program = _Program(len(code) // 8, code)
+    if not listener:
+        return call("seccomp", _MODE_FILTER, 0, ctypes.byref(program))
+    try:
+        return call("seccomp", _MODE_FILTER, _NEW_LISTENER | _WAIT_KILLABLE, ctypes.byref(program))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return call("seccomp", _MODE_FILTER, _NEW_LISTENER, ctypes.byref(program))
+
+
+def take(pidfd: int, descriptor: int, ended: Callable[[], bool]) -> int | None:
+    """The listener that a child is about to have under ``descriptor``, or None once it has ``ended`` without.
+
+    Raises ``OSError`` when this process may not take it.
+    """
+    while True:
+        over = ended()
+        try:
+            return call("pidfd_getfd", pidfd, descriptor, 0)
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.ESRCH):
+                raise
+        if over:
+            return None
+        time.sleep(_PATIENCE)
+
+
+def receive(listener: int) -> Notification | None:
+    """The next notification; None when its task has gone meanwhile. Raises ``OSError``."""
+    buffer = bytearray(_NOTIFICATION.size)
+    try:
+        fcntl.ioctl(listener, _RECV, buffer)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINTR):
+            return None
+        raise
+    number, pid, _flags, nr, arch, _ip, *args = _NOTIFICATION.unpack(buffer)
+    return Notification(number, pid, nr, arch, tuple(args))
+
+
+def answer(listener: int, number: int, error: int | None) -> bool:
+    """Let the call go on (None), or make it fail with ``error``. False when its task has gone."""
+    response = _RESPONSE.pack(number, 0, -(error or 0), _CONTINUE if error is None else 0)
+    try:
+        fcntl.ioctl(listener, _SEND, bytearray(response))
+    except OSError as problem:
+        if problem.errno in (errno.ENOENT, errno.EINPROGRESS, errno.EINTR):
+            return False
+        raise
+    return True
+
+
+def valid(listener: int, number: int) -> bool:
+    """Whether the task still waits: then what was read of /proc under its pid was its own."""
+    try:
+        fcntl.ioctl(listener, _ID_VALID, bytearray(struct.pack("=Q", number)))
+    except OSError:
+        return False
+    return True
+
+
+def free_descriptor(some: int) -> int:
+    """The number that the next descriptor of this process gets; ``some`` is one that it has."""
+    descriptor = os.dup(some)
+    os.close(descriptor)
+    return descriptor
+
+
+@cache
+def unavailable() -> str:
+    """Why a listener cannot be had here, "" when it can: tried with a child that does nothing else."""
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _canary(tell)
+    os.close(tell)
+    pidfd = -1
+    try:
+        pidfd = os.pidfd_open(child)
+        with os.fdopen(told, "rb") as answer_pipe:
+            text = answer_pipe.readline()
+            if not text.strip().isdigit():
+                return text.decode().strip() or "the trial ended early"
+            os.close(call("pidfd_getfd", pidfd, int(text), 0))
+        return ""
+    except OSError as error:
+        return f"taking a child's listener: {error.strerror}"
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        if pidfd >= 0:
+            os.close(pidfd)
+
+
+def _canary(tell: int) -> None:
+    try:
+        no_new_privs()
+        listener = install(_ALLOW_ALL, True)
+        os.write(tell, b"%d\n" % listener)
+        time.sleep(60)
+    except OSError as error:
+        os.write(tell, f"user notification: {error.strerror}\n".encode())
+    finally:
+        os._exit(0)

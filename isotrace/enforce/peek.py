@@ -1,0 +1,61 @@
+"""What a waiting caller's memory shows of its path or address: for a line to read, never for a decision."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
+
+from isotrace import catalog
+
+_MAX_PATH, _MAX_ADDRESS = 4096, 128
+_PAGE = 4096
+_AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
+
+
+def what(tid: int, call: str, abi: str, args: Sequence[int]) -> str:
+    """The first path or socket address among the call's arguments, "" when it has none or it cannot be read.
+
+    Bytes that are no UTF-8 are surrogates (``os.fsdecode``).
+    """
+    known = catalog.by_name(abi).get(call)
+    for position, arg in enumerate(known.args if known else ()):
+        if arg.kind == "path":
+            return os.fsdecode(_read(tid, args[position], _MAX_PATH).partition(b"\0")[0])
+        if arg.kind == "sockaddr" and known:
+            size = next((args[i] for i, other in enumerate(known.args) if other.name == arg.params[0]), 0)
+            return _address(_read(tid, args[position], min(size, _MAX_ADDRESS)))
+    return ""
+
+
+def _read(tid: int, address: int, size: int) -> bytes:
+    """Up to ``size`` bytes, fewer where the mapping ends."""
+    if not address or not size:
+        return b""
+    try:
+        descriptor = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        first = min(size, _PAGE - address % _PAGE)
+        data = os.pread(descriptor, first, address)
+        if first == size or b"\0" in data:
+            return data
+        return data + os.pread(descriptor, size - first, address + first)
+    except (OSError, OverflowError):
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def _address(data: bytes) -> str:
+    family = struct.unpack_from("=H", data)[0] if len(data) >= 2 else 0
+    if family == _AF_INET and len(data) >= 8:
+        return f"{IPv4Address(data[4:8])}:{int.from_bytes(data[2:4], 'big')}"
+    if family == _AF_INET6 and len(data) >= 24:
+        return f"[{IPv6Address(data[8:24])}]:{int.from_bytes(data[2:4], 'big')}"
+    if family == _AF_UNIX and len(data) > 2:
+        name = data[2:]
+        return "@" + os.fsdecode(name[1:]) if name[0] == 0 else os.fsdecode(name.partition(b"\0")[0])
+    return ""

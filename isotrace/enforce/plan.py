@@ -1,0 +1,114 @@
+"""From rules and a kernel to one mechanism a rule, or why there is none. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from isotrace.enforce import Grade, Held, Mechanism, Refusal, Report
+from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
+from isotrace.policy.model import CallRule, PathRule, Policy, Rule
+from isotrace.target import Target
+
+_NEEDS_COMMAND = Refusal(
+    "works only in a command that isotrace starts",
+    "isotrace block … -- CMD, without --uid, --comm and the like",
+)
+_NOT_BUILT = Refusal("not built into this version of isotrace")
+_WEAKER = "--weaker-ok accepts that"
+
+
+@dataclass(frozen=True)
+class Unheld:
+    """A rule that nothing holds, and what each admitted mechanism says to it."""
+
+    number: int
+    rule: Rule
+    refusals: tuple[tuple[str, Refusal], ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be enforced, in the order of the rules, and what will not.
+
+    ``ok`` says whether a run may start: every rule is held, or the user accepted less and something is held.
+    """
+
+    held: tuple[Held, ...]
+    unheld: tuple[Unheld, ...]
+    ok: bool
+
+    def by_mechanism(self) -> dict[str, tuple[Held, ...]]:
+        """The rules that each mechanism in use holds."""
+        used = dict.fromkeys(held.mechanism for held in self.held)
+        return {name: tuple(held for held in self.held if held.mechanism == name) for name in used}
+
+
+def make(policy: Policy, report: Report, target: Target, backend: str = "auto", weaker_ok: bool = False) -> Plan:
+    """The plan. Call rules are placed one by one; path rules together, and net rules together, as they decide together."""
+    admitted = [mechanism for mechanism in MECHANISMS if mechanism.name in BACKENDS[backend]]
+    chooser = _Chooser(admitted, report, target, weaker_ok)
+    placed: dict[int, Held | Unheld] = {}
+    for rules in _units(policy.rules):
+        placed |= chooser.place(rules)
+    held = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Held))
+    unheld = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Unheld))
+    return Plan(held, unheld, bool(held) and (weaker_ok or not unheld))
+
+
+def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:
+    """Numbered rules that must go to one mechanism."""
+    numbered = list(enumerate(rules))
+    yield from ([entry] for entry in numbered if isinstance(entry[1], CallRule))
+    yield [entry for entry in numbered if isinstance(entry[1], PathRule)]
+    yield [entry for entry in numbered if not isinstance(entry[1], CallRule | PathRule)]
+
+
+@dataclass(frozen=True)
+class _Chooser:
+    admitted: Sequence[Mechanism]
+    report: Report
+    target: Target
+    weaker_ok: bool
+
+    def place(self, rules: Sequence[tuple[int, Rule]]) -> dict[int, Held | Unheld]:
+        """The first mechanism that holds most of the denials, an exception counting as much as it can."""
+        answers = {m.name: [self._answer(m, rule) for _, rule in rules] for m in self.admitted}
+        best = max(answers, key=lambda name: _score(rules, answers[name]), default="")
+        placed: dict[int, Held | Unheld] = {}
+        for position, (number, rule) in enumerate(rules):
+            answer = answers[best][position] if best else _NOT_BUILT
+            if isinstance(answer, Grade):
+                placed[number] = Held(number, rule, best, answer)
+            else:
+                refusals = [(name, given[position]) for name, given in answers.items()]
+                placed[number] = Unheld(number, rule, tuple((n, r) for n, r in refusals if isinstance(r, Refusal)))
+        return placed
+
+    def _answer(self, mechanism: Mechanism, rule: Rule) -> Grade | Refusal:
+        """What the mechanism says, made stricter by the target, by what is built, and by what the user accepts."""
+        answer = mechanism.holds(rule, self.report)
+        if isinstance(answer, Refusal):
+            return answer
+        if mechanism.commands_only and not self._only_command:
+            return _NEEDS_COMMAND
+        if BUILT[mechanism.name] is None:
+            return _NOT_BUILT
+        if answer.short and not self.weaker_ok:
+            return Refusal("; ".join(answer.short), _WEAKER)
+        return answer
+
+    @property
+    def _only_command(self) -> bool:
+        """A command, with no condition that would leave some of its processes out."""
+        target = self.target
+        conditions = (target.ppid, target.pid, target.tree, target.uid, target.comm, target.cgroup)
+        return bool(target.command) and all(condition is None for condition in conditions)
+
+
+def _score(rules: Sequence[tuple[int, Rule]], answers: Sequence[Grade | Refusal]) -> tuple[int, int, int]:
+    """How many denials are held, how many exceptions, and how much is held in full."""
+    pairs = list(zip(rules, answers, strict=True))
+    held = [(rule, answer) for (_, rule), answer in pairs if isinstance(answer, Grade)]
+    denials = sum(not rule.allow for rule, _ in held)
+    return denials, len(held) - denials, sum(not answer.short for _, answer in held)

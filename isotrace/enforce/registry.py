@@ -1,0 +1,51 @@
+"""Which mechanisms there are, in order of preference, and which of them this version has an implementation of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from isotrace.enforce import Enforcer, Held, Mechanism
+from isotrace.enforce.mechanisms import FmodRetCall, FmodRetHook, Lkm, Lsm, Override, Seccomp, Signal
+from isotrace.target import Target
+
+#: Most preferred first: what judges the kernel's own objects, then what judges registers, then what comes too late.
+MECHANISMS: tuple[Mechanism, ...] = (
+    Lsm(),
+    FmodRetHook(),
+    FmodRetCall(),
+    Override(),
+    Seccomp(),
+    Signal(),
+    Lkm(),
+)
+
+#: Mechanism → the module that implements it, None where this version has none. Such a module has
+#: ``make(held: Sequence[Held], target: Target) -> Enforcer``.
+BUILT: dict[str, str | None] = {
+    "lsm": None,
+    "fmod_ret": None,
+    "fmod_ret_call": None,
+    "override": None,
+    "seccomp": "isotrace.enforce.seccomp",
+    "signal": None,
+    "lkm": None,
+}
+
+#: What --backend admits. ``auto`` never takes the kernel module: it is loaded only when asked for by name.
+BACKENDS: dict[str, tuple[str, ...]] = {
+    "auto": ("lsm", "fmod_ret", "fmod_ret_call", "override", "seccomp", "signal"),
+    "lsm": ("lsm", "fmod_ret"),
+    "override": ("fmod_ret_call", "override"),
+    "seccomp": ("seccomp",),
+    "signal": ("signal",),
+    "lkm": ("lkm",),
+}
+
+
+def make(mechanism: str, held: Sequence[Held], target: Target) -> Enforcer:
+    """The enforcer of one mechanism for the rules that it holds."""
+    module = BUILT[mechanism]
+    assert module is not None, "the plan names only mechanisms that are built"
+    enforcer: Enforcer = import_module(module).make(held, target)
+    return enforcer

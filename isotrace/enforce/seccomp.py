@@ -1,0 +1,142 @@
+"""The seccomp mechanism: a filter that a command and all its descendants inherit, and a supervisor that answers for it.
+
+Every call that a rule refuses is a user notification: the supervisor records it and answers with the error, kills the
+caller, or (audit) lets it go on. The decision is by number and registers alone: nothing is read from memory, so
+there is nothing to race for. A filter cannot be lifted; ``lift`` lets every call go on for as long as isotrace runs.
+If isotrace is killed, the kernel answers in its place, with ENOSYS: the calls stay refused, also under audit.
+
+The command's process installs the filter before its execve. What it calls until then is let through, and so is that
+one execve, which is known by the address of its file name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+from isotrace import catalog
+from isotrace.enforce import Counts, Execute, Held, Refused, cbpf, notify
+from isotrace.enforce.cbpf import Entry, Test
+from isotrace.enforce.supervisor import Supervisor
+from isotrace.errors import IsotraceError, KernelError, UsageError
+from isotrace.target import Target
+
+_MAX_PATH = 4096
+_OWN_EXEC = -1  # the rule number of the command's own execve
+
+
+def make(held: Sequence[Held], target: Target) -> Seccomp:
+    """The enforcer for the rules. Raises ``UsageError`` when they do not fit into one filter."""
+    del target  # a command and all that descends from it: what a filter is inherited by
+    return Seccomp(held, reporting=not notify.unavailable())
+
+
+class Seccomp:
+    """An ``Enforcer``. Without ``reporting`` the kernel refuses alone: nothing is recorded or counted."""
+
+    def __init__(self, held: Sequence[Held], reporting: bool) -> None:
+        machine = os.uname().machine
+        self._path = ctypes.create_string_buffer(_MAX_PATH + 1)
+        self._actions = {one.number: one.action for one in held}
+        self._table = cbpf.table(held, machine)
+        self._reporting = reporting
+        if reporting:
+            self._mark_own_exec(machine)
+        try:
+            self._code = cbpf.program(self._table, machine, self._verdicts())
+        except OverflowError as error:
+            raise UsageError(
+                f"too many rules for seccomp: {error}", "name fewer calls, or words and families"
+            ) from None
+        self._descriptor, self._tell = os.pipe()
+        self._supervisor: Supervisor | None = None
+
+    def _mark_own_exec(self, machine: str) -> None:
+        """Have the command's own execve reported also where execve is not refused."""
+        arch, abis = next(iter(cbpf.ARCHES[machine].items()))
+        key = (arch, catalog.by_name(abis[0])["execve"].number)
+        own = Entry("execve", abis[0], _OWN_EXEC, Test(0, equals=ctypes.addressof(self._path)))
+        self._table[key] = [own, *self._table.get(key, [])]
+
+    def _verdicts(self) -> dict[int, int]:
+        if self._reporting:
+            return dict.fromkeys((*self._actions, _OWN_EXEC), cbpf.RET_USER_NOTIF)
+        return {
+            number: cbpf.RET_KILL_PROCESS if action.kind == "kill" else cbpf.RET_ERRNO | action.errno
+            for number, action in self._actions.items()
+        }
+
+    def starter(self) -> Execute:
+        """Installs the filter, then executes the command."""
+        return self._execute
+
+    def _execute(self, path: str, argv: Sequence[str]) -> None:
+        """In the child. After the filter is there, nothing but execve is called on purpose."""
+        self._path.value = os.fsencode(path)
+        arguments = _vector([os.fsencode(word) for word in argv])
+        environment = _vector([name + b"=" + value for name, value in os.environb.items()])
+        notify.no_new_privs()
+        if self._reporting:
+            os.write(self._tell, b"%d\n" % notify.free_descriptor(self._tell))
+        notify.install(self._code, self._reporting)
+        notify.call("execve", self._path, arguments, environment)
+
+    def open(self, pid: int | None) -> None:
+        """Supervise the command. Raises ``KernelError``."""
+        if pid is None:
+            raise KernelError("seccomp works only in a command that isotrace starts", "isotrace block … -- CMD")
+        os.close(self._tell)
+        self._tell = -1
+        if self._reporting:
+            address = ctypes.addressof(self._path)
+            self._supervisor = Supervisor(pid, self._descriptor, self._table, self._actions, address)
+            self._descriptor = -1
+
+    def wait(self, seconds: float) -> None:
+        """Return when records are waiting, or after ``seconds``. Raises what ended the supervisor."""
+        if self._supervisor is None:
+            time.sleep(seconds)
+            return
+        self._supervisor.news.wait(seconds)
+        self._supervisor.news.clear()
+        if self._supervisor.trouble:
+            raise IsotraceError(
+                f"the seccomp supervisor failed: {self._supervisor.trouble}", "what it refused stays refused"
+            )
+
+    def batches(self) -> Iterator[Sequence[Refused]]:
+        """All records that have arrived by now."""
+        if self._supervisor and (records := self._supervisor.drain()):
+            yield records
+
+    def alive(self) -> bool:
+        """Whether a process is left under the filter; without reporting nobody knows, and nobody is needed."""
+        return self._supervisor is not None and not self._supervisor.gone.is_set()
+
+    def lift(self) -> None:
+        """Let every call go on, as long as isotrace runs."""
+        if self._supervisor:
+            self._supervisor.lifted = True
+
+    def counts(self) -> Counts:
+        """Refusals by rule; every call that the filter meets is one."""
+        if self._supervisor is None:
+            return Counts()
+        hits = dict(self._supervisor.hits)
+        return Counts(hits, hits, self._supervisor.lost)
+
+    def close(self) -> None:
+        """Leave the processes to their filter."""
+        if self._supervisor:
+            self._supervisor.close()
+        for descriptor in (self._descriptor, self._tell):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._tell = -1
+
+
+def _vector(words: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    """A NULL-terminated ``char *[]``."""
+    return (ctypes.c_char_p * (len(words) + 1))(*words, None)

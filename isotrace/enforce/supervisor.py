@@ -1,0 +1,152 @@
+"""The thread that answers for a seccomp filter: it takes the listener from the command's process and serves it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from isotrace.enforce import Refused, cbpf, notify, peek
+from isotrace.enforce.cbpf import Entry, behind
+from isotrace.enforce.notify import Notification
+from isotrace.policy.model import Action
+
+_RECORDS = 65536  # records that wait to be read before further ones are given up
+_TICK = 200  # milliseconds between two looks whether to stop
+_EPERM = 1
+
+
+class Supervisor:
+    """``news`` is set with every record, ``gone`` when no process is left under the filter; ``trouble`` says what failed.
+
+    ``descriptor`` is the pipe on which the command's process tells the number that its listener will have;
+    ``own_exec`` the address of the file name of its first execve. Once ``lifted`` is set every call goes on.
+    """
+
+    def __init__(
+        self, pid: int, descriptor: int, table: cbpf.Table, actions: Mapping[int, Action], own_exec: int
+    ) -> None:
+        self.news, self.gone = threading.Event(), threading.Event()
+        self.hits: Counter[int] = Counter()
+        self.lost = 0
+        self.lifted = False
+        self.trouble = ""
+        self._pid, self._table, self._actions = pid, table, actions
+        self._own_exec, self._starting = own_exec, True
+        self._records: deque[Refused] = deque()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(descriptor,), daemon=True)
+        self._thread.start()
+
+    def drain(self) -> list[Refused]:
+        """The records that wait, and no others."""
+        return [self._records.popleft() for _ in range(len(self._records))]
+
+    def close(self) -> None:
+        """Stop answering: the kernel does, with ENOSYS."""
+        self._stop.set()
+        self._thread.join(2 * _TICK / 1000)
+
+    def _run(self, descriptor: int) -> None:
+        listener = None
+        try:
+            listener = self._take(descriptor)
+            if listener is not None:
+                self._serve(listener)
+        except OSError as error:
+            self.trouble = error.strerror or str(error)
+        finally:
+            if listener is not None:
+                os.close(listener)
+            self.gone.set()
+            self.news.set()
+
+    def _take(self, descriptor: int) -> int | None:
+        with os.fdopen(descriptor, "rb") as told:
+            text = told.readline()
+        if not text:
+            return None  # it ended before it had a filter
+        pidfd = os.pidfd_open(self._pid)
+        try:
+            return notify.take(pidfd, int(text), lambda: bool(select.select([pidfd], [], [], 0)[0]))
+        finally:
+            os.close(pidfd)
+
+    def _serve(self, listener: int) -> None:
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        while not self._stop.is_set():
+            for _, event in poll.poll(_TICK):
+                if event & select.POLLIN:
+                    if call := notify.receive(listener):
+                        self._judge(listener, call)
+                elif event & select.POLLHUP:
+                    return
+
+    def _judge(self, listener: int, call: Notification) -> None:
+        entry = cbpf.find(self._table, call.arch, call.number, call.args)
+        if self._starting and call.pid == self._pid:
+            self._starting = not (entry and entry.call == "execve" and call.args[0] == self._own_exec)
+            notify.answer(listener, call.id, None)
+        elif entry is None or entry.rule not in self._actions or self.lifted:
+            notify.answer(listener, call.id, None)
+        else:
+            self._refuse(listener, call, entry)
+
+    def _refuse(self, listener: int, call: Notification, entry: Entry) -> None:
+        action = self._actions[entry.rule]
+        record = _record(call, entry)
+        known = notify.valid(listener, call.id)
+        if action.kind == "kill" and known and _kill(record.pid, lambda: notify.valid(listener, call.id)):
+            done = True
+        else:
+            done = notify.answer(listener, call.id, _error(action))
+        if known or done:
+            self._keep(record)
+
+    def _keep(self, record: Refused) -> None:
+        self.hits[record.rule] += 1
+        if len(self._records) < _RECORDS:
+            self._records.append(record)
+        else:
+            self.lost += 1
+        self.news.set()
+
+
+def _error(action: Action) -> int | None:
+    """What to answer; a caller that could not be killed is refused."""
+    return {"errno": action.errno, "kill": _EPERM}.get(action.kind)
+
+
+def _record(call: Notification, entry: Entry) -> Refused:
+    process = Path("/proc") / str(call.pid)
+    try:
+        comm = (process / "comm").read_bytes().rstrip(b"\n")
+        status = (process / "status").read_bytes()
+        tgid = int(status.split(b"\nTgid:", 1)[1].split(None, 1)[0])
+    except (OSError, IndexError, ValueError):
+        comm, tgid = b"?", call.pid
+    shown = "" if behind(entry) else peek.what(call.pid, entry.call, entry.abi, call.args)
+    return Refused(time.time_ns(), tgid, call.pid, comm, entry.call, entry.abi, call.args, entry.rule, shown)
+
+
+def _kill(pid: int, valid: Callable[[], bool]) -> bool:
+    """SIGKILL to the process, which is surely the caller's while ``valid`` says so."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not valid():
+            return False
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)

@@ -1,0 +1,22 @@
+"""Policies: what is refused. Pure: model, the words that people write, and the reference decision."""
+
+from isotrace.policy.decide import CallRequest, Decision, NetRequest, PathRequest, Request, decide
+from isotrace.policy.model import Action, CallRule, Group, NetRule, PathRule, Policy, Rule
+from isotrace.policy.patterns import Pattern
+
+__all__ = [
+    "Action",
+    "CallRequest",
+    "CallRule",
+    "Decision",
+    "Group",
+    "NetRequest",
+    "NetRule",
+    "PathRequest",
+    "PathRule",
+    "Pattern",
+    "Policy",
+    "Request",
+    "Rule",
+    "decide",
+]

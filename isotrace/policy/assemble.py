@@ -1,0 +1,51 @@
+"""One policy from the words of the command line and a policy file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from isotrace.errors import UsageError
+from isotrace.policy import names, nets, paths
+from isotrace.policy.model import Action, Group, Policy, Rule
+
+_PARSERS: tuple[tuple[str, Callable[..., Rule], bool], ...] = (
+    ("deny_path", paths.parse, False),
+    ("allow_path", paths.parse, True),
+    ("deny_net", nets.parse, False),
+    ("allow_net", nets.parse, True),
+)
+
+
+def action(errno: str | None, kill: bool, audit: bool) -> Action:
+    """What ``--errno NAME``, ``--kill`` or ``--audit`` asks for. Raises ``UsageError``."""
+    from isotrace.policy.file import parse_errno
+
+    if kill or audit:
+        return Action("kill" if kill else "audit")
+    return Action(errno=parse_errno(errno)) if errno is not None else Action()
+
+
+def policy(words: Mapping[str, Sequence[str]], chosen: Action, path: str | None) -> Policy:
+    """The rules of the command line, in a group without a name, then those of the file.
+
+    ``words`` are the option values by option: deny, deny_path, allow_path, deny_net, allow_net. With ``chosen`` audit,
+    the file's rules are audited, too. Raises ``UsageError`` when nothing is denied.
+    """
+    rules: list[Rule] = [names.parse(word, action=chosen) for word in words["deny"]]
+    for option, parse, allow in _PARSERS:
+        rules += [parse(word, allow=allow, action=chosen) for word in words[option]]
+    groups = [Group("", tuple(rules))] if rules else []
+    groups += _from_file(path, chosen) if path is not None else []
+    if all(rule.allow for group in groups for rule in group.rules):
+        raise UsageError("nothing to refuse was named", "give --deny, --deny-path, --deny-net or --policy FILE")
+    return Policy(tuple(groups))
+
+
+def _from_file(path: str, chosen: Action) -> Sequence[Group]:
+    from isotrace.policy.file import load  # pydantic takes a while to import
+
+    groups = load(path).groups
+    if chosen.kind != "audit":
+        return groups
+    return [replace(group, rules=tuple(replace(rule, action=chosen) for rule in group.rules)) for group in groups]

@@ -1,0 +1,128 @@
+"""What a policy is: rules, each with the words that asked for it, and what happens to a call that one refuses."""
+
+from __future__ import annotations
+
+import errno as numbers
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+from isotrace.policy.patterns import Pattern
+
+#: What can be done to a file, one letter each: read, write (also create, remove, rename, change), execute.
+ACCESSES = "rwx"
+#: The protocols of a net rule; ``any`` is every protocol over IPv4 or IPv6, not unix.
+PROTOCOLS = ("tcp", "udp", "unix", "any")
+#: Refused with every rule on something that io_uring can do as well, unless the mechanism sees through it.
+IO_URING = frozenset({"io_uring_setup", "io_uring_enter", "io_uring_register"})
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a refusal is. ``errno`` is the positive number that the call fails with, for ``kind`` "errno".
+
+    ``kill``: the call does not happen and its process gets SIGKILL. ``audit``: the call happens and is reported.
+    """
+
+    kind: Literal["errno", "kill", "audit"] = "errno"
+    errno: int = numbers.EPERM
+
+    @property
+    def name(self) -> str:
+        """``EPERM``, ``kill`` or ``audit``."""
+        return numbers.errorcode[self.errno] if self.kind == "errno" else self.kind
+
+
+@dataclass(frozen=True)
+class CallRule:
+    """Refuse system calls, by the names of the catalogue, of whatever ABI.
+
+    ``addressed`` is the part of ``calls`` that is refused only where the call carries a destination address (sendto
+    under the word connect).
+    """
+
+    asked: str
+    calls: frozenset[str]
+    addressed: frozenset[str] = frozenset()
+    action: Action = field(default_factory=Action)
+    group: str = ""
+    allow: Literal[False] = False
+
+    @property
+    def title(self) -> str:
+        """The rule as the user would write it."""
+        return f"deny {self.asked}"
+
+
+@dataclass(frozen=True)
+class PathRule:
+    """Refuse, or except from refusal, ``access`` (letters of ``ACCESSES``) to the files that ``pattern`` matches."""
+
+    asked: str
+    allow: bool
+    access: frozenset[str]
+    pattern: Pattern
+    action: Action = field(default_factory=Action)
+    group: str = ""
+
+    @property
+    def title(self) -> str:
+        """The rule as the user would write it."""
+        return f"{'allow' if self.allow else 'deny'}-path {self.asked}"
+
+
+@dataclass(frozen=True)
+class NetRule:
+    """Refuse, or except from refusal, an address that a socket is connected, sent or bound to.
+
+    ``network`` None is every IPv4 and IPv6 address. ``ports`` is an inclusive range, None every port. With
+    ``protocol`` "unix", ``path`` is a file's pattern or ``abstract`` an abstract name (``*`` is a wildcard, no ``@``);
+    both None is every unix socket.
+    """
+
+    asked: str
+    allow: bool
+    protocol: Literal["tcp", "udp", "unix", "any"]
+    network: IPv4Network | IPv6Network | None = None
+    ports: tuple[int, int] | None = None
+    path: Pattern | None = None
+    abstract: str | None = None
+    action: Action = field(default_factory=Action)
+    group: str = ""
+
+    @property
+    def title(self) -> str:
+        """The rule as the user would write it."""
+        return f"{'allow' if self.allow else 'deny'}-net {self.asked}"
+
+
+Rule = CallRule | PathRule | NetRule
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rules under one name with one action."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All the rules. Groups say what belongs together and what happens; rules compete across all of them.
+
+    A rule's number, by which counters know it, is its index in ``rules``.
+    """
+
+    groups: tuple[Group, ...]
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule, in the order of the groups."""
+        return tuple(self._each())
+
+    def _each(self) -> Iterator[Rule]:
+        for group in self.groups:
+            yield from group.rules

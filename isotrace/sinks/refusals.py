@@ -1,0 +1,165 @@
+"""Refusals as lines, for people and as JSON. Repeated ones are folded: the first is shown at once, the rest as a count."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from isotrace import catalog
+from isotrace.decode.quote import comm, escape, quote
+from isotrace.enforce import Counts, Held, Refused
+from isotrace.enforce.describe import plain
+from isotrace.sinks.output import Output
+
+_FOLD = 1.0  # seconds for which equal refusals become one line
+_KINDS_MAX = 4096  # different refusals that are kept apart at a time
+
+_Key = tuple[int, bytes, str, str, int, str]
+
+
+class Style(Protocol):
+    """How lines look; ``count`` is how many refusals a line stands for."""
+
+    def line(self, record: Refused, held: Held, count: int, repeated: bool) -> bytes:
+        """One line. ``repeated``: it counts ``count`` more like one that was shown before."""
+
+    def summary(self, held: Sequence[Held], counts: Mapping[str, Counts]) -> bytes:
+        """The end of the output."""
+
+
+@dataclass
+class _Seen:
+    record: Refused
+    since: float
+    more: int = 0
+
+
+class Refusals:
+    """Writes records in ``style``. What happened between two lines about the same thing is in the second one's count."""
+
+    def __init__(self, output: Output, held: Iterable[Held], style: Style) -> None:
+        self._output, self._style = output, style
+        self._held = {one.number: one for one in held}
+        self._seen: dict[_Key, _Seen] = {}
+
+    def write(self, records: Sequence[Refused]) -> None:
+        """Take records as they come."""
+        lines = []
+        for record in records:
+            key = (record.pid, record.comm, record.call, record.abi, record.rule, record.what)
+            if seen := self._seen.get(key):
+                seen.record, seen.more = record, seen.more + 1
+            else:
+                self._seen[key] = _Seen(record, time.monotonic())
+                lines.append(self._line(record, 1, False))
+        self._output.write(b"".join(lines))
+        self.tick(everything=len(self._seen) > _KINDS_MAX)
+
+    def tick(self, everything: bool = False) -> None:
+        """Show what was folded for long enough, or ``everything``."""
+        due = time.monotonic() - _FOLD
+        lines = []
+        for key, seen in list(self._seen.items()):
+            if everything or seen.since <= due:
+                if seen.more:
+                    lines.append(self._line(seen.record, seen.more, True))
+                    self._seen[key] = _Seen(seen.record, time.monotonic())
+                if everything or not seen.more:
+                    del self._seen[key]
+        if lines:
+            self._output.write(b"".join(lines))
+
+    def finish(self, counts: Mapping[str, Counts]) -> None:
+        """Show what is left, and the end."""
+        self.tick(everything=True)
+        self._output.write(self._style.summary(list(self._held.values()), counts))
+
+    def _line(self, record: Refused, count: int, repeated: bool) -> bytes:
+        return self._style.line(record, self._held[record.rule], count, repeated)
+
+
+def arguments(record: Refused) -> list[tuple[str, int]]:
+    """The registers that the call uses, by name."""
+    known = catalog.by_name(record.abi).get(record.call)
+    return [(arg.name, value) for arg, value in zip(known.args if known else (), record.args, strict=False)]
+
+
+class Lines:
+    """``12:00:01.123456 1234 cat  openat(dfd=0xffffff9c, …) = -1 EPERM  (deny open)``."""
+
+    def line(self, record: Refused, held: Held, count: int, repeated: bool) -> bytes:
+        """One line of plain ASCII."""
+        seconds, rest = divmod(record.time_ns, 1_000_000_000)
+        clock = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1000:06}"
+        shown = quote(record.what.encode("utf-8", "surrogateescape")) if record.what else self._registers(record)
+        call = record.call if record.abi in ("x86_64", "arm64") else f"{record.call}@{record.abi}"
+        more = f"  {count} more" if repeated else ""
+        group = f"{held.rule.group}: " if held.rule.group else ""
+        rule = plain(group + held.rule.title)
+        text = f"{clock} {record.tid} {comm(record.comm)}  {call}({shown}) {_outcome(held)}  ({rule}){more}\n"
+        return text.encode("ascii", "backslashreplace")
+
+    @staticmethod
+    def _registers(record: Refused) -> str:
+        return ", ".join(f"{name}={value:#x}" for name, value in arguments(record))
+
+    def summary(self, held: Sequence[Held], counts: Mapping[str, Counts]) -> bytes:
+        """Nothing: people read the counts on standard error."""
+        del held, counts
+        return b""
+
+
+def _outcome(held: Held) -> str:
+    return {"errno": f"= -1 {held.action.name}", "kill": "killed", "audit": "allowed"}[held.action.kind]
+
+
+class Json:
+    """One object a line: ``refused``, ``repeated`` (``count`` more like it), and at the end ``summary``."""
+
+    def line(self, record: Refused, held: Held, count: int, repeated: bool) -> bytes:
+        """One object."""
+        found = {
+            "type": "repeated" if repeated else "refused",
+            "time_ns": record.time_ns,
+            "pid": record.pid,
+            "tid": record.tid,
+            "comm": escape(record.comm),
+            "abi": record.abi,
+            "call": record.call,
+            "args": [{"name": name, "raw": value} for name, value in arguments(record)],
+            "what": escape(record.what.encode("utf-8", "surrogateescape")) or None,
+            **_rule(held),
+            "count": count,
+        }
+        return orjson.dumps(found) + b"\n"
+
+    def summary(self, held: Sequence[Held], counts: Mapping[str, Counts]) -> bytes:
+        """The counts by rule."""
+        rules = [
+            {
+                **_rule(one),
+                "mechanism": one.mechanism,
+                "tries": counts[one.mechanism].tries.get(one.number, 0),
+                "hits": counts[one.mechanism].hits.get(one.number, 0),
+            }
+            for one in held
+        ]
+        lost = sum(each.lost for each in counts.values())
+        return orjson.dumps({"type": "summary", "rules": rules, "lost": lost}) + b"\n"
+
+
+def _rule(held: Held) -> dict[str, object]:
+    return {
+        "rule": held.number,
+        "asked": _ascii(held.rule.title),
+        "group": held.rule.group or None,
+        "action": held.action.name,
+    }
+
+
+def _ascii(text: str) -> str:
+    return escape(text.encode("utf-8", "surrogateescape"))
