@@ -26,6 +26,8 @@ BPF_PERCPU_ARRAY(tally, u64, TALLIES);
 #define SIGKILL 9
 #define MAX_ERRNO 4095
 
+#define OFFSET_OF_REG(name) offsetof(struct registers, name)
+
 struct rule {
 	s64 result;		/* what the refused call returns: a negative errno, or 0 under audit */
 	u32 flags;

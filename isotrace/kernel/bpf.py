@@ -7,6 +7,7 @@ descriptors, which need neither BCC nor LLVM in the process that runs for hours.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import struct
 from functools import cache
@@ -15,6 +16,10 @@ from pathlib import Path
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _OBJ_GET_INFO, _RAW_TRACEPOINT_OPEN = 15, 17
+
+_SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+_PERF_ATTR = 112  # PERF_ATTR_SIZE_VER5
+_PERF_CLOEXEC, _PERF_SET_BPF, _PERF_ENABLE = 8, 0x40042408, 0x2400
 
 _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
 
@@ -104,6 +109,26 @@ def raw_tracepoint_open(name: str, prog_fd: int) -> int:
     """
     text = ctypes.create_string_buffer(name.encode())
     return _bpf(_RAW_TRACEPOINT_OPEN, _attr("QI", ctypes.addressof(text) if name else 0, prog_fd))
+
+
+def kprobe_open(function: str, prog_fd: int) -> int:
+    """Run the program at the entry of a kernel function; closing the returned descriptor ends that."""
+    kind = int(Path("/sys/bus/event_source/devices/kprobe/type").read_text())
+    name = ctypes.create_string_buffer(function.encode())
+    # struct perf_event_attr: type, size, …, and at 56 config1, which is kprobe_func here
+    attr = struct.pack("=II", kind, _PERF_ATTR).ljust(56, b"\0") + struct.pack("=Q", ctypes.addressof(name))
+    buffer = ctypes.create_string_buffer(attr.ljust(_PERF_ATTR, b"\0"), _PERF_ATTR)
+    fd: int = _libc.syscall(_SYS_PERF_EVENT_OPEN[os.uname().machine], buffer, -1, 0, -1, _PERF_CLOEXEC)
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    try:
+        fcntl.ioctl(fd, _PERF_SET_BPF, prog_fd)
+        fcntl.ioctl(fd, _PERF_ENABLE, 0)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def recursion_misses(prog_fd: int) -> int:
