@@ -72,7 +72,8 @@ int symbol(u64 *ctx)								\
 	if (!concerns(&judged.who))						\
 		return 0;							\
 	find_call(&judged);							\
-	rule = call_rule(&judged, address(ctx));				\
+	rule = number_of(call_rule(&judged, address(ctx)));			\
+	forget(&judged);							\
 	if (!rule || is_audit(rule)) {						\
 		other = judge(ctx, &judged);					\
 		if (other && rule)						\

@@ -209,6 +209,7 @@ def _load(
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     os.environ["BCC_KERNEL_SOURCE"] = str(SOURCES / "include")
     flags = [f"-D{constant}" for constant in constants]
+    bcc.BPF._trace_autoload = lambda _module: None  # BCC would attach by name, before the maps have content
     module = bcc.BPF(text=(expand(source) + ending).encode(), cflags=[*flags, "-Wno-unused-function"])
     fds = [module.load_func(name.encode(), getattr(bcc.BPF, kind)).fd for name, kind in programs]
     return fds + [bcc.lib.bpf_table_fd(module.module, name.encode()) for name in maps]

@@ -18,7 +18,7 @@ from isotrace.backends.loader import Loaded, Loader
 from isotrace.enforce import Counts, Execute, Refused
 from isotrace.enforce.tables import Slots, pack_rule, shown
 from isotrace.errors import KernelError
-from isotrace.events import ABI_NAMES, Batch
+from isotrace.events import ABI_NAMES, CUT, PART_PATH, Batch, Blob
 from isotrace.kernel import bpf, btf
 from isotrace.ring import Ring
 from isotrace.target import Target
@@ -65,6 +65,13 @@ def common_constants(target: Target, slots: Slots) -> list[str]:
     }
     found |= btf.constants()
     return [*(f"{name}={value}" for name, value in found.items()), *target.defines()]
+
+
+def _path(blob: Blob) -> str:
+    """Names from the object up, each ended by NUL, as a path; an ellipsis stands for what is above those recorded."""
+    names = blob.data.split(b"\0")[:-1]
+    head = "…/" if blob.state == CUT else "/"
+    return head + b"/".join(reversed(names)).decode(errors="surrogateescape")
 
 
 class Attached:
@@ -166,6 +173,8 @@ class Attached:
 
     def _what(self, batch: Batch, index: int) -> str:
         for blob in batch.blobs(index):
+            if blob.part == PART_PATH:
+                return _path(blob)
             return blob.data.decode(errors="surrogateescape")
         return ""
 

@@ -153,6 +153,11 @@ def unheld(calls: Iterable[str], exists: Callable[[str], bool] = lambda _hook: T
     return frozenset(call for call in calls if call not in NEEDLESS and holding(call, exists) is None)
 
 
+def held() -> frozenset[str]:
+    """The hooks that hold calls."""
+    return frozenset(_table())
+
+
 def held_at(hook: str) -> frozenset[str]:
     """The calls that ``hook`` helps to hold."""
     return _table()[hook][0]
