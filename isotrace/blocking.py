@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from isotrace.enforce import Counts, Enforcer, Execute, describe, registry
 from isotrace.enforce import plan as planning
 from isotrace.enforce.plan import Plan
 from isotrace.enforce.report import KernelReport
-from isotrace.errors import KernelError
+from isotrace.errors import IsotraceError, KernelError
 from isotrace.interrupts import Interrupts
 from isotrace.launch import Command, execv, find
 from isotrace.policy.model import Policy
@@ -76,7 +77,7 @@ class _Run:
         self._target, self._plan, self._enforcers, self._sink = target, plan, enforcers, sink
         self._deadline = time.monotonic() + seconds if seconds else None
         self._next_look = self._ended_at = 0.0
-        self._told = self._lifted = False
+        self._told = self._lifted = self._unseen = False
         self._status = 0
         self._command: Command | None = None
 
@@ -104,7 +105,7 @@ class _Run:
             if self._command:
                 self._command.start()
         except BaseException:
-            if self._command and self._command.poll() is None:
+            if self._command:
                 self._command.abandon()
             raise
 
@@ -116,17 +117,27 @@ class _Run:
         while (reason := self._ended()) is None:
             next(iter(self._enforcers.values())).wait(_TICK)
             self._write()
-            self._sink.tick()
+            self._show(self._sink.tick)
         return reason
 
     def _write(self) -> None:
         for enforcer in self._enforcers.values():
             for records in enforcer.batches():
-                self._sink.write(records)
+                self._show(partial(self._sink.write, records))
+
+    def _show(self, write: Callable[[], None]) -> None:
+        """An output that fails ends the lines, never the refusals."""
+        if self._unseen:
+            return
+        try:
+            write()
+        except IsotraceError as error:
+            self._unseen = True
+            tell([f"{error.message.partition(':')[0]}: refusing goes on, without showing it"])
 
     def _finish(self, reason: str) -> None:
         counts: dict[str, Counts] = {name: enforcer.counts() for name, enforcer in self._enforcers.items()}
-        self._sink.finish(counts)
+        self._show(partial(self._sink.finish, counts))
         tell([reason] if reason else [])
         tell(describe.count_lines(self._plan, counts))
         if self._stuck():

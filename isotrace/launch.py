@@ -64,6 +64,7 @@ class Command:
             text = answer.read()
         if text:
             os.waitpid(self.pid, 0)
+            self._status = 126
             raise NotStarted(self._name, text, 126)
 
     def poll(self) -> int | None:
@@ -81,7 +82,9 @@ class Command:
             os.kill(self.pid, number)
 
     def abandon(self) -> None:
-        """End a child that was never started."""
+        """End a child that was never started; one that failed to start has ended by itself."""
+        if self._status is not None:
+            return
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
 

@@ -123,3 +123,10 @@ def test_a_terminal_gets_a_table_that_fits():
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.decode().splitlines()]
     assert any(line.split()[:4] == ["connect", "42", "362", "203"] for line in lines)
     assert max(map(len, lines)) <= 100
+
+
+def test_the_words_of_deny_are_shown():
+    assert "Words of --deny that cover it:\n  open  open a file\n" in run("openat2")
+    assert re.search(r"connect +reach an address \(only with an address\)", run("sendto"))
+    assert " chmod " in table("%file")[1]["fchmodat2"]
+    assert json.loads(run("clone3", "--format", "json").splitlines()[0])["words"] == ["fork", "clone"]

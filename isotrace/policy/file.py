@@ -91,12 +91,18 @@ class _Group(BaseModel):
     allow_net: _Nets = Field(default_factory=list, alias="allow-net")
 
 
+def _version(value: object) -> object:
+    if type(value) is not int or value != 1:
+        raise ValueError("should be 1, the only version there is")
+    return value
+
+
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
 
 
 class _File(BaseModel):
     model_config = _Strict
-    version: Literal[1]
+    version: Annotated[Literal[1], BeforeValidator(_version)]
     groups: Annotated[dict[_Name, _Group], Field(min_length=1)]
 
 

@@ -72,21 +72,17 @@ class Pattern:
         return self._regex.fullmatch("" if path == "/" else path) is not None
 
     @cached_property
-    def specificity(self) -> tuple[tuple[tuple[int, int], ...], tuple[int, int, int, int]]:
+    def specificity(self) -> tuple[int, int, int, int, int]:
         """Sorts patterns that match one path: the greater one is the more specific.
 
-        Up to the first ``**`` component for component, where the end of the pattern is most specific, then a plain
-        name, then a star with more letters; after it by plain names, letters, components and fewer ``**``.
+        Plain names before the first wildcard, plain names in all, components, letters beside stars, fewer ``**``. A
+        pattern that matches only a part of what another does is never the lesser of the two.
         """
-        first = next((i for i, c in enumerate(self.components) if c.anything), None)
-        head = tuple((3, 0) if c.literal else (2, c.letters) for c in self.components[:first])
-        if first is None:
-            return (*head, (4, 0)), (0, 0, 0, 0)
-        rest = self.components[first:]
-        names = [c for c in rest if not c.anything]
-        plain = sum(c.literal for c in names)
-        letters = sum(c.letters for c in names if not c.literal)
-        return (*head, (1, 0)), (plain, letters, len(names), len(names) - len(rest))
+        names = [component for component in self.components if not component.anything]
+        plain = sum(component.literal for component in names)
+        leading = next((i for i, component in enumerate(self.components) if not component.literal), plain)
+        letters = sum(component.letters for component in names if not component.literal)
+        return leading, plain, len(names), letters, len(names) - len(self.components)
 
 
 def _regex_of(component: Component) -> str:

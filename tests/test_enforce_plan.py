@@ -1,0 +1,268 @@
+"""The planner: each rule goes to the best mechanism that can truthfully hold it, and what is not held is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isotrace.enforce import Grade, describe, mechanisms, plan, registry
+from isotrace.enforce.mechanisms import FEATURES
+from isotrace.errors import UsageError
+from isotrace.policy import CallRequest, CallRule, Group, NetRequest, PathRequest, Policy, decide, names, nets, paths
+from isotrace.policy.model import Action
+from isotrace.target import Target
+
+RUNNING, COMMAND = Target(ppid=1), Target(command=("true",))
+ALL_BUILT = dict.fromkeys(registry.BUILT, "somewhere")
+NEEDS = {
+    "lsm": {"lsm_bpf"},
+    "fmod_ret": {"fmod_ret_security"},
+    "fmod_ret_call": {"fmod_ret_syscall"},
+    "override": {"kprobe", "override"},
+    "seccomp": {"seccomp"},
+    "signal": {"signal", "raw_tracepoint"},
+    "lkm": {"modules", "ftrace"},
+}
+
+
+@dataclass(frozen=True)
+class Fake:
+    verdict: str
+    why: str = "as was tried"
+    remedy: str = "another kernel"
+
+
+def report(*present, unknown=()):
+    return {name: Fake("yes" if name in present else "unknown" if name in unknown else "no") for name in FEATURES}
+
+
+def policy(*rules):
+    return Policy((Group("", rules),))
+
+
+def mechanism_of(rule, found, target=RUNNING, **options):
+    with mock.patch.dict(registry.BUILT, ALL_BUILT):
+        made = plan.make(policy(rule), found, target, **options)
+    return made.held[0].mechanism if made.held else None
+
+
+OPEN = names.parse("open")
+KILL_OPEN = names.parse("open", action=Action("kill"))
+WRITE_ETC = paths.parse("w:/etc/**", allow=False)
+PORT_53 = nets.parse(":53", allow=False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "present", "target", "expected"),
+    [
+        (OPEN, ("lsm_bpf", "fmod_ret_security", "kprobe", "override", "seccomp"), COMMAND, "lsm"),
+        (OPEN, ("fmod_ret_security", "kprobe", "override"), RUNNING, "fmod_ret"),
+        (OPEN, ("fmod_ret_syscall", "kprobe", "override"), RUNNING, "fmod_ret_call"),
+        (OPEN, ("kprobe", "override", "seccomp", "seccomp_notify"), COMMAND, "override"),
+        (OPEN, ("override", "seccomp", "seccomp_notify"), COMMAND, "seccomp"),
+        (OPEN, ("seccomp", "seccomp_notify", "signal", "raw_tracepoint"), RUNNING, None),
+        (names.parse("getrandom"), ("lsm_bpf", "kprobe", "override"), RUNNING, "override"),
+        (names.parse("openat"), ("lsm_bpf", "seccomp", "seccomp_notify"), COMMAND, "seccomp"),
+        (WRITE_ETC, ("lsm_bpf", "fmod_ret_security"), RUNNING, "lsm"),
+        (PORT_53, ("fmod_ret_security", "seccomp"), COMMAND, "fmod_ret"),
+        (WRITE_ETC, ("fmod_ret_syscall", "kprobe", "override", "seccomp", "seccomp_notify", "signal"), COMMAND, None),
+        (PORT_53, ("fmod_ret_syscall", "kprobe", "override", "seccomp", "seccomp_notify", "signal"), COMMAND, None),
+        (OPEN, (), COMMAND, None),
+    ],
+)
+def test_the_best_mechanism_that_holds_it(rule, present, target, expected):
+    assert mechanism_of(rule, report(*present), target) == expected
+
+
+def test_what_may_be_there_is_not_counted_on():
+    assert mechanism_of(OPEN, report(unknown=("lsm_bpf",))) is None
+
+
+def test_a_backend_asked_for_is_the_only_one():
+    found = report("lsm_bpf", "kprobe", "override", "seccomp", "seccomp_notify", "modules", "ftrace")
+    assert mechanism_of(OPEN, found, backend="override") == "override"
+    assert mechanism_of(OPEN, found, COMMAND, backend="seccomp") == "seccomp"
+    assert mechanism_of(OPEN, found, backend="lkm") == "lkm"
+    assert mechanism_of(WRITE_ETC, found, backend="override") is None
+
+
+def test_a_signal_comes_after_the_fact_and_only_when_that_is_accepted():
+    found = report("signal", "raw_tracepoint")
+    assert mechanism_of(KILL_OPEN, found) is None and mechanism_of(OPEN, found, weaker_ok=True) is None
+    with mock.patch.dict(registry.BUILT, ALL_BUILT):
+        made = plan.make(policy(KILL_OPEN), found, RUNNING, weaker_ok=True)
+        refused = plan.make(policy(KILL_OPEN), found, RUNNING)
+    assert made.ok and made.held[0].grade.after_the_fact and made.held[0].grade.short
+    assert "LESS THAN ASKED" in "\n".join(describe.plan_lines(made))
+    assert not refused.ok and "--weaker-ok" in "\n".join(describe.plan_lines(refused))
+
+
+def test_a_mechanism_without_an_implementation_is_never_claimed():
+    with mock.patch.dict(registry.BUILT, dict.fromkeys(registry.BUILT)):
+        made = plan.make(policy(OPEN), report(*FEATURES), COMMAND)
+    assert not made.ok and not made.held
+    said = dict(made.unheld[0].refusals)
+    assert (
+        "not built into this version" in said["lsm"].reason and "not built into this version" in said["seccomp"].reason
+    )
+
+
+def test_the_reason_is_what_the_kernel_lacks():
+    found = report() | {
+        "lsm_bpf": Fake("no", "an LSM program: EPERM although privileged", "lift it"),
+        "unlocked": Fake("no", "locked down: integrity", "boot without lockdown="),
+        "kprobe": Fake("no", "no event source", "CONFIG_KPROBES=y"),
+        "seccomp": Fake("yes"),
+    }
+    lines = describe.plan_lines(plan.make(policy(OPEN, OPEN), found, RUNNING))
+    assert "deny open → EPERM: NOT HELD" in lines and "deny open → EPERM: NOT HELD, as above" in lines
+    lsm = next(line for line in lines if line.startswith("  lsm:"))
+    assert "EPERM although privileged; locked down: integrity" in lsm and "would help: boot without lockdown=" in lsm
+    override = next(line for line in lines if line.startswith("  override:"))
+    assert "no kprobe: no event source" in override and "CONFIG_KPROBES=y" in override
+    assert any("seccomp: works only in a command" in line for line in lines)
+
+
+def test_seccomp_is_not_for_a_part_of_a_command():
+    found = report("seccomp", "seccomp_notify")
+    assert mechanism_of(OPEN, found, Target(command=("true",), uid=1000)) is None
+
+
+def test_without_notification_seccomp_neither_audits_nor_refuses_exec():
+    found = report("seccomp")
+    assert mechanism_of(OPEN, found, COMMAND) == "seccomp"
+    assert mechanism_of(names.parse("open", action=Action("audit")), found, COMMAND) is None
+    assert mechanism_of(names.parse("exec"), found, COMMAND) is None
+
+
+def test_path_rules_stay_together():
+    both = policy(WRITE_ETC, paths.parse("w:/etc/motd", allow=True), OPEN)
+    with mock.patch.dict(registry.BUILT, ALL_BUILT):
+        made = plan.make(both, report("fmod_ret_security", "override", "kprobe"), RUNNING)
+    assert [held.mechanism for held in made.held] == ["fmod_ret"] * 3
+
+
+def test_weaker_ok_leaves_out_what_cannot_be_held_and_says_it():
+    mixed = policy(WRITE_ETC, OPEN)
+    strict = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND)
+    weaker = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND, weaker_ok=True)
+    assert not strict.ok and weaker.ok
+    assert [held.number for held in weaker.held] == [1] and [unheld.number for unheld in weaker.unheld] == [0]
+    assert "deny-path w:/etc/** → EPERM: NOT HELD" in describe.plan_lines(weaker)
+    assert not plan.make(policy(WRITE_ETC), report("seccomp"), COMMAND, weaker_ok=True).ok
+
+
+def test_a_hostile_policy_cannot_write_to_the_terminal():
+    rule = CallRule("/a\x1b[2J/", frozenset({"read"}))
+    assert all(line.isprintable() for line in describe.plan_lines(plan.make(policy(rule), report(), RUNNING)))
+
+
+_COMPONENT = st.sampled_from(["a", "b", "*", "**", "a*"])
+_ACTIONS = st.sampled_from([Action(), Action("kill"), Action("audit")])
+
+
+@st.composite
+def rules(draw):
+    action, allowed = draw(_ACTIONS), draw(st.booleans())
+    match draw(st.sampled_from(["call", "path", "net"])):
+        case "call":
+            terms = st.sampled_from([*names.words(), "openat", "%process", "@file-system", "!connect", "getrandom"])
+            try:
+                return names.parse(",".join(draw(st.lists(terms, min_size=1, max_size=2))), action=action)
+            except UsageError:
+                return names.parse("open", action=action)
+        case "path":
+            parts = draw(st.lists(_COMPONENT, min_size=1, max_size=3))
+            access = draw(st.sampled_from(["r:", "w:", ""]))
+            return paths.parse(f"{access}/{'/'.join(parts)}", allow=allowed, action=action)
+        case _:
+            text = draw(
+                st.sampled_from(["10.0.0.0/8", "10.0.0.1:80", "tcp:*:80-90", "any:", ":53", "unix:/a/**", "unix:"])
+            )
+            return nets.parse(text, allow=allowed, action=action)
+
+
+_REQUESTS = st.one_of(
+    st.builds(
+        CallRequest,
+        st.sampled_from(["open", "openat2", "sendto", "connect", "fork", "chmod", "getrandom"]),
+        st.booleans(),
+    ),
+    st.builds(
+        lambda parts, access: PathRequest("/" + "/".join(parts), frozenset(access)),
+        st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3),
+        st.sampled_from(["r", "w", "rw", "x"]),
+    ),
+    st.builds(
+        NetRequest,
+        st.sampled_from(["tcp", "udp"]),
+        st.sampled_from([ip_address("10.0.0.1"), ip_address("9.9.9.9"), ip_address("::1")]),
+        st.sampled_from([53, 80, 85]),
+    ),
+    st.builds(lambda path: NetRequest("unix", path=path), st.sampled_from(["/a/s", "/b"])),
+)
+_REPORTS = st.dictionaries(
+    st.sampled_from(FEATURES), st.sampled_from([Fake("yes"), Fake("yes"), Fake("no"), Fake("unknown")])
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(rules(), min_size=1, max_size=6),
+    _REPORTS,
+    st.sampled_from([RUNNING, COMMAND]),
+    st.sampled_from(sorted(registry.BACKENDS)),
+    st.booleans(),
+    st.sets(st.sampled_from(sorted(registry.BUILT))),
+    st.lists(_REQUESTS, min_size=1, max_size=10),
+)
+def test_never_less_than_asked_without_saying_so(rules, found, target, backend, weaker_ok, missing, requests):
+    asked = policy(*rules)
+    with mock.patch.dict(registry.BUILT, ALL_BUILT | dict.fromkeys(missing)):
+        made = plan.make(asked, found, target, backend, weaker_ok)
+    said = {unheld.number for unheld in made.unheld} | {held.number for held in made.held if held.grade.short}
+    assert {held.number for held in made.held} | {unheld.number for unheld in made.unheld} == set(range(len(rules)))
+    if made.ok and not weaker_ok:
+        assert not said
+    enforced = policy(*(held.rule for held in made.held))
+    for request in requests:
+        decided = decide(asked, request)
+        if decided.denied and not said:
+            assert decide(enforced, request) == decided
+        elif decided.denied:
+            known = [number for number, rule in enumerate(rules) if rule == decided.rule and number in said]
+            after = decide(enforced, request)
+            assert after.denied or known
+            assert known or (after.rule is not None and after.rule.action.kind == decided.rule.action.kind)
+    for held in made.held:
+        check_claim(held, found, target, backend, missing)
+
+
+def check_claim(held, found, target, backend, missing):
+    """What a plan says of a rule, held against what is known of mechanisms, apart from their own code."""
+    name, grade = held.mechanism, held.grade
+    assert name in registry.BACKENDS[backend] and name not in missing
+    assert all(feature in found and found[feature].verdict == "yes" for feature in NEEDS[name])
+    by_object = name in ("lsm", "fmod_ret")
+    assert by_object or isinstance(held.rule, CallRule)
+    assert name != "seccomp" or (target.command and not grade.ends)
+    assert name != "signal" or (held.rule.action.kind == "kill" and grade.after_the_fact and not grade.race_free)
+    assert grade.race_free or grade.short
+    assert grade.io_uring != "passes" or grade.short
+    assert (grade.io_uring == "judged") == by_object
+    if by_object and isinstance(held.rule, CallRule):
+        words = [word for word in mechanisms.HOOKS if names.words()[word].calls <= held.rule.calls]
+        assert {call for word in words for call in names.words()[word].calls} == held.rule.calls
+    if not by_object and names.closes(held.rule.calls):
+        assert grade.io_uring == "closed"
+
+
+def test_grades_are_shown_as_doctor_does():
+    assert Grade(True, "closed", True).text == "race-free yes · io_uring closed · compat yes"
+    late = Grade(False, "not concerned", False, after_the_fact=True)
+    assert late.text == "race-free no · io_uring not concerned · compat no · after the fact"
