@@ -220,10 +220,8 @@ static __always_inline u32 write_path(struct refusal *refusal, u64 dentry, u64 m
 			continue;
 		}
 		parent = read_u64(dentry + OFF_D_PARENT);
-		if (parent == dentry) {
-			refusal->blob.state = BLOB_WHOLE;
+		if (parent == dentry)
 			break;
-		}
 		at = *length;
 		if (at > TEXT_BYTES - NAME_ROOM)
 			break;

@@ -368,15 +368,17 @@ static __always_inline u32 judge_mprotect(u64 *ctx, struct judged *judged)
 }
 
 /*
- * How user space learns an inode's address: it looks at the file (fstat), and this program, at the hook inode_getattr, notes what it looks at.
+ * How user space learns an inode's address: it looks at the file (fstat), and this program, at the hook inode_getattr, notes what it looks at
+ * first: an overlay file system asks the file system below in turn.
  */
 static __always_inline int learn(u64 *ctx)
 {
 	u64 dentry = read_u64(ctx[0] + OFF_PATH_DENTRY);
 	u64 inode = read_u64(dentry + OFF_D_INODE), device = read_u32(read_u64(dentry + OFF_D_SB) + OFF_S_DEV);
 	u32 first = 0, second = 1;
+	u64 *known = learned.lookup(&first);
 
-	if (bpf_get_current_pid_tgid() >> 32 != SELF)
+	if (bpf_get_current_pid_tgid() >> 32 != SELF || !known || *known)
 		return 0;
 	learned.update(&first, &inode);
 	learned.update(&second, &device);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from isotrace.backends.loader import Loaded, Loader
 from isotrace.enforce import Counts, Execute, Refused
 from isotrace.enforce.tables import Slots, pack_rule, shown
 from isotrace.errors import KernelError
-from isotrace.events import ABI_NAMES, CUT, PART_PATH, Batch, Blob
+from isotrace.events import ABI_NAMES, CUT, PART_NAME, PART_PATH, Batch, Blob
 from isotrace.kernel import bpf, btf
 from isotrace.ring import Ring
 from isotrace.target import Target
@@ -72,6 +73,14 @@ def _path(blob: Blob) -> str:
     names = blob.data.split(b"\0")[:-1]
     head = "…/" if blob.state == CUT else "/"
     return head + b"/".join(reversed(names)).decode(errors="surrogateescape")
+
+
+def _address(data: bytes) -> str:
+    """A sockaddr of IPv4 or IPv6 as ``ADDRESS:PORT``."""
+    family, port = struct.unpack_from("=H", data)[0], struct.unpack_from(">H", data, 2)[0]
+    if family == socket.AF_INET6:
+        return f"[{socket.inet_ntop(socket.AF_INET6, data[8:24])}]:{port}"
+    return f"{socket.inet_ntoa(data[4:8])}:{port}"
 
 
 class Attached:
@@ -175,6 +184,8 @@ class Attached:
         for blob in batch.blobs(index):
             if blob.part == PART_PATH:
                 return _path(blob)
+            if blob.part == PART_NAME:
+                return _address(blob.data)
             return blob.data.decode(errors="surrogateescape")
         return ""
 

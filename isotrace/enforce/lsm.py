@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping, Sequence
 
 from isotrace import plan
-from isotrace.enforce import Held, hooks, objects
+from isotrace.enforce import Held, addresses, hooks, objects
 from isotrace.enforce.attached import Attached, Programs, common_constants, u32
 from isotrace.enforce.automaton import mask
 from isotrace.enforce.objects import LETTERS, MEET, Places, PlaceRule
@@ -38,6 +38,8 @@ _OFFSETS = {
     "OFF_MOUNT_PARENT": ("mount", "mnt_parent"),
     "OFF_MOUNT_POINT": ("mount", "mnt_mountpoint"),
     "OFF_VM_FILE": ("vm_area_struct", "vm_file"),
+    "OFF_SOCKET_SK": ("socket", "sk"),
+    "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
 }
 _QSTR_NAME = 8  # offsetof(struct qstr, name)
 
@@ -59,6 +61,7 @@ _PLACE_HOOKS = {
     "mmap_file": ("judge_mmap", "x"),
     "file_mprotect": ("judge_mprotect", "x"),
 }
+_NET_HOOKS = {"socket_connect": "judge_connect", "socket_bind": "judge_bind", "socket_sendmsg": "judge_sendmsg"}
 _OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl"})
 _BITS = {**LETTERS, "u": MEET}
 
@@ -101,6 +104,7 @@ class Hooks(Attached):
         place_rules = _place_rules(held, slots)
         self._places = Places(place_rules) if place_rules else None
         self._packed = objects.pack(self._places) if self._places else None
+        self._nets = addresses.table(held, slots)
         self._closed = next((rule.slot for rule in place_rules if not rule.allow), 0)
         self._pinned: list[int] = []
         judges = self._judges()
@@ -110,9 +114,9 @@ class Hooks(Attached):
 
     def _judges(self) -> Mapping[str, str]:
         """Hook → what judges there."""
+        found = dict(_NET_HOOKS) if self._nets else {}
         if not self._places or not self._places.denied:
-            return {}
-        found = {}
+            return found
         for hook, (judge, letters) in _PLACE_HOOKS.items():
             needed = self._places.denied & sum(_BITS[letter] for letter in letters)
             if needed and exists(hook, self._lsm):
@@ -123,20 +127,24 @@ class Hooks(Attached):
 
     def _dentry_judge(self, hook: str) -> str:
         """By the position of the dentry among the arguments: kernels differ in what comes before it."""
-        position = btf.vmlinux().parameters(hooks.function(hook)).index("dentry")
+        attached = f"bpf_lsm_{hook}" if self._lsm else hooks.function(hook)
+        position = btf.vmlinux().parameters(attached).index("dentry")
         return ("judge_first", "judge_second")[position]
 
     def _plan(self, slots: Slots, target: Target, judges: Mapping[str, str]) -> Programs:
         constants = common_constants(target, slots)
         constants += [f"{name}={value}" for name, value in _offsets().items()]
         constants += [f"HOOKS={max(1, len(self._hooks))}", *self._sizes()]
+        if self._nets:
+            # Until 5.6 the protocol of a socket had eight bits (commit bf9765145b85); MPTCP's number needs nine.
+            constants += [f"NETS={len(self._nets)}", "PROTOCOL_MASK=0xffff"]
         lines = ["\n"]
         for index, hook in enumerate(self._hooks):
             address = "message_address" if hook == "socket_sendmsg" else "no_address"
             judge = judges.get(hook, "judge_nothing")
             lines.append(f"HOOK({index}, {hooks.symbol(hook, self._lsm)}, {judge}, {address})\n")
         kinds = dict.fromkeys((hooks.symbol(hook, self._lsm) for hook in self._hooks), self._kind)
-        maps = ["call_rules"]
+        maps = ["call_rules", "nets"] if self._nets else ["call_rules"]
         if self._places:
             lines.append(f"LEARN({self._learner})\n")
             kinds[self._learner] = self._kind
@@ -164,6 +172,7 @@ class Hooks(Attached):
         found["CHILDREN"] = 2 * len(self._packed.children) + 2
         if self._places.names.start:
             found |= {"GLOBS": len(self._packed.globs), "WORDS": 2 * len(self._places.names.words) + 2}
+            found["ANCHOR_GLOBS"] = self._places.most_globs
         if self._places.names.stars:
             found["STARS"] = len(self._places.names.stars)
         return [f"{name}={value}" for name, value in found.items()]
@@ -176,6 +185,8 @@ class Hooks(Attached):
                 continue
             for slot, entry in hook_table(hook, self._rules, calls).items():
                 bpf.map_update(self._loaded.maps["call_rules"], u32(index * SLOTS + slot), struct.pack("=HH", *entry))
+        for index, net in enumerate(self._nets):
+            bpf.map_update(self._loaded.maps["nets"], u32(index), net)
         if self._places and self._packed:
             self._fill_patterns()
             self._fill_places()

@@ -108,10 +108,12 @@ class Places:
         for rule in rules:
             self.denied |= 0 if rule.allow else rule.accesses
             self._place(rule)
-        for anchor in (*self.objects.values(), *self.roots.values()):
+        anchors = (*self.objects.values(), *self.roots.values())
+        for anchor in anchors:
             anchor.globs.sort(key=lambda glob: glob[0])
-            if len(anchor.globs) > ANCHOR_GLOBS:
-                raise TooMuch("too many patterns below one directory", f"{ANCHOR_GLOBS} is what fits")
+        self.most_globs = max((len(anchor.globs) for anchor in anchors), default=0)
+        if self.most_globs > ANCHOR_GLOBS:
+            raise TooMuch("too many patterns below one directory", f"{ANCHOR_GLOBS} is what fits")
 
     def _place(self, rule: PlaceRule) -> None:
         components = rule.pattern.components
