@@ -101,6 +101,9 @@ class Hooks(Attached):
         slots = Slots()
         self._lsm = lsm
         self._rules: list[tuple[int, CallRule]] = [(slots.add(one), rule) for one, rule in calls_by_strictness(held)]
+        for _, rule in self._rules:
+            if missing := hooks.unheld(rule.calls, lambda hook: exists(hook, lsm)):
+                raise KernelError(f"this kernel has no hook for {', '.join(sorted(missing))}", "leave that call out of the rule")
         place_rules = _place_rules(held, slots)
         self._places = Places(place_rules) if place_rules else None
         self._packed = objects.pack(self._places) if self._places else None
