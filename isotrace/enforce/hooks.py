@@ -97,6 +97,9 @@ BROAD = frozenset(
     "file_alloc_security inode_permission inode_getattr file_permission mmap_file inode_setattr task_alloc".split()
 )
 
+#: Hooks that are there for io_uring's work alone: the calls themselves are met before.
+FOR_RING = frozenset({"file_open"})
+
 #: Calls that come to a hook by themselves beside those of ``catalog.refuse``.
 _ALSO = {
     "file_open": "ioctl read readv mount fsconfig fsmount finit_module init_module quotactl bpf",

@@ -80,7 +80,7 @@ def hook_table(
     found: dict[int, tuple[int, int]] = {}
     for slot, call in calls.items():
         names = own if call.name == hooks.SOCKETCALL and hook.startswith("socket_") else {call.name} & own
-        if entry := _entry(held, frozenset(names)):
+        if hook not in hooks.FOR_RING and (entry := _entry(held, frozenset(names))):
             found[slot] = (entry[0] or NOT_REFUSED, entry[1])
         elif call.name in free:
             found[slot] = (NOT_REFUSED, 0)
