@@ -256,10 +256,10 @@ static int ring_open(struct ring *ring)
 	ring->fd = syscall(SYS_io_uring_setup, 4, &ring->params);
 	if (ring->fd < 0)
 		return -errno;
-	ring->sq = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_SQ_RING);
-	ring->cq = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_CQ_RING);
-	ring->sqes = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_SQES);
-	return ring->sqes == MAP_FAILED ? -ENOSYS : 0;
+	ring->sq = mmap(NULL, ring->params.sq_off.array + ring->params.sq_entries * sizeof(unsigned), PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_SQ_RING);
+	ring->cq = mmap(NULL, ring->params.cq_off.cqes + ring->params.cq_entries * sizeof(struct io_uring_cqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_CQ_RING);
+	ring->sqes = mmap(NULL, ring->params.sq_entries * sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_SQES);
+	return ring->sq == MAP_FAILED || ring->cq == MAP_FAILED || ring->sqes == MAP_FAILED ? -ENOSYS : 0;
 }
 
 static int ring_do(struct ring *ring, struct io_uring_sqe *sqe)
