@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isotrace.enforce import Grade, describe, mechanisms, plan, registry, hooks
+from isotrace.enforce import Grade, describe, hooks, plan, registry
 from isotrace.enforce.mechanisms import FEATURES
 from isotrace.errors import UsageError
 from isotrace.policy import CallRequest, CallRule, Group, NetRequest, PathRequest, Policy, decide, names, nets, paths

@@ -50,7 +50,10 @@ _OTHER = {
     "prctl": "prctl",
     "_llseek": "llseek",
     "signal": "signal",
-    **{f"{call}_time64": f"{call} {call}_time64" for call in ("utimensat", "recvmmsg", "ppoll", "pselect6", "semtimedop")},
+    **{
+        f"{call}_time64": f"{call} {call}_time64"
+        for call in ("utimensat", "recvmmsg", "ppoll", "pselect6", "semtimedop")
+    },
     **{f"{call}_time64": f"{call} {call}_time64" for call in ("clock_nanosleep", "io_pgetevents", "futex")},
     **{f"{call}_time64": f"{call} {call}_time64" for call in ("mq_timedsend", "mq_timedreceive", "rt_sigtimedwait")},
     **{f"{call}64": call for call in ("clock_settime", "clock_gettime", "clock_adjtime", "clock_getres_time")},
@@ -77,7 +80,7 @@ _OTHER = {
     "sched_rr_get_interval": "sched_rr_get_interval sched_rr_get_interval_time32",
 }
 # i386's first calls on users and groups took 16 bits; the name without 32 is theirs.
-_SHORT = "chown lchown fchown setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups".split()
+_SHORT = ["chown", "lchown", "fchown", "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups"]
 
 
 def names(call: str) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ NEEDLESS = {
 
 #: Hooks that nearly every call can come to: there only io_uring's own calls are io_uring's work.
 BROAD = frozenset(
-    "file_alloc_security inode_permission inode_getattr file_permission mmap_file inode_setattr task_alloc".split()
+    ["file_alloc_security", "inode_permission", "inode_getattr", "file_permission", "mmap_file", "inode_setattr", "task_alloc"]
 )
 
 #: Hooks that are there for io_uring's work alone: the calls themselves are met before.

@@ -11,13 +11,13 @@ from isotrace import plan
 from isotrace.enforce import Held, addresses, hooks, objects
 from isotrace.enforce.attached import Attached, Programs, common_constants, u32
 from isotrace.enforce.automaton import mask
-from isotrace.enforce.objects import LETTERS, MEET, Places, PlaceRule
+from isotrace.enforce.objects import LETTERS, MEET, PlaceRule, Places
 from isotrace.enforce.tables import Slots, calls_by_strictness, hook_table, hooks_for
 from isotrace.errors import KernelError
 from isotrace.events import SLOTS
 from isotrace.kernel import bpf, btf
 from isotrace.policy.decide import strictness
-from isotrace.policy.model import CallRule, NetRule, PathRule
+from isotrace.policy.model import CallRule, PathRule
 from isotrace.target import Target
 
 _OFFSETS = {
@@ -103,7 +103,9 @@ class Hooks(Attached):
         self._rules: list[tuple[int, CallRule]] = [(slots.add(one), rule) for one, rule in calls_by_strictness(held)]
         for _, rule in self._rules:
             if missing := hooks.unheld(rule.calls, lambda hook: exists(hook, lsm)):
-                raise KernelError(f"this kernel has no hook for {', '.join(sorted(missing))}", "leave that call out of the rule")
+                raise KernelError(
+                    f"this kernel has no hook for {', '.join(sorted(missing))}", "leave that call out of the rule"
+                )
         place_rules = _place_rules(held, slots)
         self._places = Places(place_rules) if place_rules else None
         self._packed = objects.pack(self._places) if self._places else None
@@ -125,7 +127,9 @@ class Hooks(Attached):
             if needed and exists(hook, self._lsm):
                 found[hook] = self._dentry_judge(hook) if judge == "judge_dentry" else judge
             elif needed and hook not in _OPTIONAL:
-                raise KernelError(f"this kernel has no hook {hook}: rules on paths cannot be held", "CONFIG_SECURITY_PATH=y")
+                raise KernelError(
+                    f"this kernel has no hook {hook}: rules on paths cannot be held", "CONFIG_SECURITY_PATH=y"
+                )
         return found
 
     def _dentry_judge(self, hook: str) -> str:

@@ -203,9 +203,7 @@ def pack(places: Places) -> Packed:
     return Packed(objects, roots, children, globs)  # type: ignore[arg-type]
 
 
-def _pack_anchor(
-    anchor: Anchor, children: dict[bytes, bytes], globs: list[bytes], number: Callable[[], int]
-) -> bytes:
+def _pack_anchor(anchor: Anchor, children: dict[bytes, bytes], globs: list[bytes], number: Callable[[], int]) -> bytes:
     directory = number() if anchor.names else 0
     for name, (at, below) in anchor.names.items():
         value = at.over(below).pack() + below.pack()

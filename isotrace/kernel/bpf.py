@@ -141,8 +141,6 @@ def recursion_misses(prog_fd: int) -> int:
     return int(struct.unpack_from("=Q", info.raw, _INFO_RECURSION_MISSES)[0])
 
 
-
-
 @cache
 def possible_cpus() -> int:
     """How many values a per-CPU map holds for each key."""

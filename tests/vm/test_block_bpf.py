@@ -167,7 +167,10 @@ def test_no_way_round_rules_on_paths_and_addresses(mechanism, tmp_path):
         said, _ = process.communicate("\n", timeout=300)
     results = {line.split()[0]: line.split()[1:] for line in said.splitlines()}
     assert {name for name, result in results.items() if result == ["through"]} == set()
-    assert {name for name, result in results.items() if result[0] == "refused" and result[1] != "EXDEV"} <= {"race", "x32"}
+    assert {name for name, result in results.items() if result[0] == "refused" and result[1] != "EXDEV"} <= {
+        "race",
+        "x32",
+    }
     assert "race" in results
     assert (secret / "file").read_text() == "hidden"
     listener.close()
