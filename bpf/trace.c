@@ -168,7 +168,7 @@ static __always_inline void capture_string(struct scratch *scratch, u8 arg, u64 
 	if (limit > STRING_MAX)
 		limit = STRING_MAX;
 	got = read_user_string(blob + 1, limit, (void *)address);
-	/* 5.10 and 6.1 count the NUL of every string but an empty one */
+	/* up to 6.12 the NUL counts in every string but an empty one (seen on 5.10, 6.1, 6.12; not on 6.18) */
 	if (got == 0) {
 		*(char *)(blob + 1) = 0;
 		got = 1;
