@@ -194,6 +194,6 @@ def _load(
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     os.environ["BCC_KERNEL_SOURCE"] = str(SOURCES / "include")
     flags = [f"-D{constant}" for constant in constants]
-    module = bcc.BPF(text=expand(source).encode(), cflags=[*flags, "-Wno-unused-function"])
+    module = bcc.BPF(text=expand(source).encode(), cflags=[*flags, "-Wno-unused-function", "-g0"])
     fds = [module.load_func(name.encode(), getattr(bcc.BPF, kind)).fd for name, kind in programs.items()]
     return fds + [bcc.lib.bpf_table_fd(module.module, name.encode()) for name in maps]
