@@ -18,7 +18,7 @@ from isotrace.launch import Command, execv, find
 from isotrace.policy.model import Policy
 from isotrace.sinks.output import Output
 from isotrace.sinks.refusals import Json, Lines, Refusals
-from isotrace.target import Target, read_process
+from isotrace.target import Target, ended
 
 _TICK = 0.05  # seconds between two looks at a quiet enforcer
 _LOOK = 0.25  # seconds between two looks at whether a target is still there
@@ -160,7 +160,7 @@ class _Run:
         if now < self._next_look or self._command:
             return None
         self._next_look = now + _LOOK
-        return self._target_ended()
+        return ended(self._target, lambda: any(enforcer.alive() for enforcer in self._enforcers.values()))
 
     def _time_is_up(self) -> str | None:
         for enforcer in self._enforcers.values():
@@ -180,12 +180,3 @@ class _Run:
             tell(["the command ended, descendants of it go on; Ctrl-C ends isotrace"])
             self._told = True
         return None
-
-    def _target_ended(self) -> str | None:
-        target = self._target
-        named = target.pid or target.ppid or target.tree
-        if named is None or read_process(named) is not None:
-            return None
-        if (target.follow or target.tree) and any(enforcer.alive() for enforcer in self._enforcers.values()):
-            return None
-        return f"process {named} ended"

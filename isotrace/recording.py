@@ -20,7 +20,7 @@ from isotrace.plan import Options, Plan
 from isotrace.session import Session
 from isotrace.sinks import Null, Sink
 from isotrace.sinks.output import Output
-from isotrace.target import Target, members, read_process
+from isotrace.target import Target, ended, members
 
 _LOOK = 0.25  # seconds between two looks at whether a target is still there
 
@@ -145,7 +145,7 @@ class Ending:
         if now < self._next_look or self._command:
             return None
         self._next_look = now + _LOOK
-        return self._target_ended()
+        return ended(self._target, self._backend.alive)
 
     def _after_command(self, status: int, now: float) -> str | None:
         self.status = status
@@ -158,12 +158,3 @@ class Ending:
             self._tell("the command ended, descendants of it go on; Ctrl-C stops tracing them")
             self._told = True
         return None
-
-    def _target_ended(self) -> str | None:
-        target = self._target
-        named = target.pid or target.ppid or target.tree
-        if named is None or read_process(named) is not None:
-            return None
-        if (target.follow or target.tree) and self._backend.alive():
-            return None
-        return f"process {named} ended"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,3 +194,16 @@ def members(target: Target, descendants_known: set[int]) -> set[int]:
     if target.tree is not None or target.command:
         return {pid for pid in descendants_known if (process := read_process(pid)) and _meets(target, process)}
     return matching(target) | descendants_known
+
+
+def ended(target: Target, alive: Callable[[], bool]) -> str | None:
+    """That the process which the target names is gone, in words, or None.
+
+    ``alive()`` tells whether descendants of a target by descent are left; it is asked only once the named one is gone.
+    """
+    named = target.pid or target.ppid or target.tree
+    if named is None or read_process(named) is not None:
+        return None
+    if (target.follow or target.tree) and alive():
+        return None
+    return f"process {named} ended"

@@ -141,15 +141,10 @@ _OFFSETS = {
     "OFF_CRED": ("task_struct", "cred"),
     "OFF_UID": ("cred", "uid"),
     "OFF_EXIT_CODE": ("task_struct", "exit_code"),
-    "OFF_SIGNAL": ("task_struct", "signal"),
-    "OFF_LIVE": ("signal_struct", "live"),
-    "OFF_GROUP_EXIT_CODE": ("signal_struct", "group_exit_code"),
     "OFF_BPRM_FILENAME": ("linux_binprm", "filename"),
     "OFF_BPRM_INTERP": ("linux_binprm", "interp"),
     "OFF_THREAD_INFO": ("task_struct", "thread_info"),
     "OFF_STATUS": ("thread_info", "status"),
-    "OFF_AX": ("pt_regs", "ax"),
-    "OFF_ORIG_AX": ("pt_regs", "orig_ax"),
 }
 
 
