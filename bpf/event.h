@@ -20,6 +20,7 @@ enum event_kind {
 	KIND_TASK_EXIT = 3,	/* a thread ended; `result` is its wait status */
 	KIND_SIGNAL = 4,	/* a signal is delivered; `result` is its number, the first blob its siginfo */
 	KIND_UNFINISHED = 5,	/* made in user space from /proc: a call that a thread is inside of */
+	KIND_REFUSED = 6,	/* a call that was refused; `result` is the negative errno, `duration` rule, hook and reason: see block.h */
 };
 
 enum event_abi { ABI_X86_64 = 0, ABI_X32 = 1, ABI_I386 = 2 };
@@ -46,7 +47,7 @@ struct event {
 enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2 };
 
 /* What a blob is of its argument: the thing pointed to, or a part that this points to in turn. */
-enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4 };
+enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4, PART_PATH = 5 };
 
 struct blob {
 	u8 arg;

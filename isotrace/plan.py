@@ -59,13 +59,16 @@ class Facts:
         return [*found, *(["PERF_TRACEPOINTS"] if self.preemptible else []), *(["DIRECT"] if self.typed_task else [])]
 
 
-#: How a program is attached → its type, as an attribute of bcc.BPF.
+#: How a program on calls and tasks is attached → its type, as an attribute of bcc.BPF.
 TYPES = {"raw_tracepoint": "RAW_TRACEPOINT", "trace_event": "TRACEPOINT", "kprobe": "KPROBE"}
 
 
 @dataclass(frozen=True)
 class Attachment:
-    """``program`` runs at ``where``; ``how`` is a key of TYPES."""
+    """``program`` runs at ``where``; ``how`` is a key of TYPES.
+
+    With ``how`` "hook" it runs at the hook or function that it was loaded for, and ``where`` is "".
+    """
 
     how: str
     where: str
@@ -104,13 +107,7 @@ class Plan:
     def maps(self) -> tuple[str, ...]:
         """The maps that user space reads or writes."""
         found = ["events", "exits", "enters", "seen", "lost", "tally", "captures"]
-        if self.target.descends:
-            found += ["born", "seeding"]
-        if self.target.tree is not None or self.target.command:
-            found.append("tree")
-        if self.target.follow:
-            found.append("family")
-        return tuple(found)
+        return (*found, *self.target.maps)
 
 
 def slot_of(abi: str, number: int) -> int:

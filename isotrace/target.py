@@ -79,6 +79,16 @@ class Target:
         """Whether the kernel keeps a map of processes for this target."""
         return self.follow or self.tree is not None or bool(self.command)
 
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The maps that the programs keep for this target (bpf/filter.h)."""
+        found = ["born", "seeding"] if self.descends else []
+        if self.tree is not None or self.command:
+            found.append("tree")
+        if self.follow:
+            found.append("family")
+        return tuple(found)
+
 
 def parse_uid(text: str) -> int:
     """A user id from a number or a login name. Raises ``UsageError``."""

@@ -17,6 +17,7 @@ _MEMBER_ARMED, _MEMBER_ACTIVE = 1, 2  # bpf/filter.h
 
 
 _ATTACH = {
+    "hook": bpf.raw_tracepoint_open,
     "raw_tracepoint": bpf.raw_tracepoint_open,
     "trace_event": perf.attach_trace_event,
     "kprobe": perf.attach_kprobe,
@@ -53,7 +54,7 @@ class Attached:
             try:
                 self._links.append(_ATTACH[attachment.how](attachment.where, program))
             except OSError as error:
-                what = f"{attachment.how.replace('_', ' ')} {attachment.where}"
+                what = f"{attachment.how.replace('_', ' ')} {attachment.where or attachment.program}"
                 raise KernelError(f"cannot attach to the {what}: {error.strerror}", "see: isotrace doctor") from None
 
     # ---- descent: attached first, then filled from /proc until a round finds nothing new --------------------------

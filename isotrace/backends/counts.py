@@ -161,9 +161,7 @@ class Counting(Attached):
         constants += [f"ROWS={rows}", f"ERRORS={max(2048, rows // 4)}", f"PLACES={_PLACES}"]
         constants += [f"BUCKET_MAX={0xFFFFFFFF // bpf.possible_cpus()}U", *(["TOUCHES"] if places else [])]
         maps = ["calls", "names", "counts", "errors", "tally", *(["touches"] if places else [])]
-        maps += ["born", "seeding"] if target.descends else []
-        maps += ["tree"] if target.tree is not None or target.command else []
-        maps += ["family"] if target.follow else []
+        maps += target.maps
         loader.start("counts.c", constants, {one.program: TYPES[one.how] for one in attach}, maps)
 
     @staticmethod

@@ -115,13 +115,17 @@ class Loader:
             _serve(theirs, self._messages.fileno())
         theirs.close()
 
-    def start(self, source: str, constants: Sequence[str], programs: Mapping[str, str], maps: Sequence[str]) -> None:
-        """Compile ``bpf/SOURCE`` with ``-D`` each of ``constants``; ``result`` waits for it.
+    def start(
+        self, source: str, constants: Sequence[str], programs: Mapping[str, str], maps: Sequence[str], ending: str = ""
+    ) -> None:
+        """Compile ``bpf/SOURCE``, ``ending`` appended, with ``-D`` each of ``constants``; ``result`` waits for it.
 
-        ``programs`` are functions of the source with their types, as ``bcc.BPF`` names them: RAW_TRACEPOINT, KPROBE, …
+        ``programs`` are functions of the source with their types, as ``bcc.BPF`` names them: RAW_TRACEPOINT, KPROBE, …;
+        BCC tells from the name what a program of type LSM (``lsm__HOOK``) or TRACING (``kmod_ret__FUNCTION``) is for.
         """
         self._wanted, self._programs = [*programs, *maps], len(programs)
         request = {"source": source, "constants": [*constants], "programs": dict(programs), "maps": [*maps]}
+        request["ending"] = ending
         self._socket.sendall(json.dumps(request).encode())
         self._socket.shutdown(socket.SHUT_WR)
 
@@ -187,13 +191,19 @@ def _say(answer: socket.socket, kind: str, message: str, hint: str) -> None:
 
 
 def _load(
-    bcc: Any, source: str, constants: Sequence[str], programs: Mapping[str, str], maps: Sequence[str]
+    bcc: Any,
+    source: str,
+    constants: Sequence[str],
+    programs: Mapping[str, str],
+    maps: Sequence[str],
+    ending: str,
 ) -> list[int]:
     # Until 5.11 (commit 80ee81e0403c) map memory counts against RLIMIT_MEMLOCK.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     os.environ["BCC_KERNEL_SOURCE"] = str(SOURCES / "include")
     flags = [f"-D{constant}" for constant in constants]
-    module = bcc.BPF(text=expand(source).encode(), cflags=[*flags, "-Wno-unused-function", "-g0"])
+    bcc.BPF._trace_autoload = lambda _module: None  # BCC would attach by name, before the maps have content
+    module = bcc.BPF(text=(expand(source) + ending).encode(), cflags=[*flags, "-Wno-unused-function", "-g0"])
     fds = [module.load_func(name.encode(), getattr(bcc.BPF, kind)).fd for name, kind in programs.items()]
     return fds + [bcc.lib.bpf_table_fd(module.module, name.encode()) for name in maps]

@@ -132,9 +132,12 @@ def prog_load(
 
 
 def raw_tracepoint_open(name: str, prog_fd: int) -> int:
-    """Attach the program to raw tracepoint ``name``; closing the returned descriptor detaches it."""
+    """Attach the program to raw tracepoint ``name``, or, where that is "", to the hook or function it was loaded for.
+
+    Closing the returned descriptor detaches it.
+    """
     text = ctypes.create_string_buffer(name.encode())
-    return _bpf(_RAW_TRACEPOINT_OPEN, _attr("QI", ctypes.addressof(text), prog_fd))
+    return _bpf(_RAW_TRACEPOINT_OPEN, _attr("QI", ctypes.addressof(text) if name else 0, prog_fd))
 
 
 def recursion_misses(prog_fd: int) -> int:

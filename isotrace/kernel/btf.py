@@ -19,6 +19,8 @@ from isotrace.errors import KernelError
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 KIND_STRUCT, KIND_FUNC, KIND_VAR = 4, 12, 14
+_KIND_POINTER = 2
+_PASSED = (_KIND_POINTER, 9, 10, 11)  # and volatile, const, restrict
 
 # What follows the three words of a type, by kind: (words, words for each of vlen).
 _TRAILERS = {
@@ -105,11 +107,63 @@ class Btf:
             wanted = self._name_offset(member)
         except KeyError:
             raise KeyError(f"{struct_name}.{member}") from None
+        found = self._member(at, count, wanted)
+        if found is None:
+            raise KeyError(f"{struct_name}.{member}")
+        return found
+
+    def _member(self, at: int, count: int, wanted: int) -> int | None:
+        """Byte offset of a member, also of one inside a member without a name."""
         for index in range(count):
-            name, _type, bits = struct.unpack_from("<III", self._types, at + 12 + 12 * index)
+            name, kind, bits = struct.unpack_from("<III", self._types, at + 12 + 12 * index)
             if name == wanted:
                 return int(bits & 0xFFFFFF) // 8
-        raise KeyError(f"{struct_name}.{member}")
+            if name == 0 and (inside := self._member(*self._record(kind), wanted)) is not None:
+                return int(bits & 0xFFFFFF) // 8 + inside
+        return None
+
+    def _record(self, number: int) -> tuple[int, int]:
+        """Position and vlen of type ``number``."""
+        at = self._starts[number - 1] * 4
+        return at, int.from_bytes(self._types[at + 4 : at + 6], "little")
+
+    def _name(self, at: int) -> str:
+        start = int.from_bytes(self._types[at : at + 4], "little")
+        return self._strings[start : self._strings.index(b"\0", start)].decode()
+
+    def has_struct(self, name: str) -> bool:
+        """Whether the kernel describes a struct of that name."""
+        try:
+            self._find(name, KIND_STRUCT)
+        except KeyError:
+            return False
+        return True
+
+    def size(self, struct_name: str) -> int:
+        """Bytes of a struct. Raises ``KeyError``."""
+        at, _count = self._find(struct_name, KIND_STRUCT)
+        return int.from_bytes(self._types[at + 8 : at + 12], "little")
+
+    def parameters(self, function: str) -> list[str]:
+        """For each parameter the name of the struct it points to, "" where it is something else. Raises ``KeyError``."""
+        at, _vlen = self._find(function, KIND_FUNC)
+        prototype, count = self._record(int.from_bytes(self._types[at + 8 : at + 12], "little"))
+        kinds = [struct.unpack_from("<II", self._types, prototype + 12 + 8 * index)[1] for index in range(count)]
+        return [self._pointed(kind) for kind in kinds]
+
+    def _pointed(self, number: int) -> str:
+        """The struct that type ``number`` points to, through any const and volatile."""
+        pointer = False
+        while number:
+            at, _vlen = self._record(number)
+            kind = (self._types[at + 7]) & 0x1F
+            if kind == KIND_STRUCT:
+                return self._name(at) if pointer else ""
+            if kind not in _PASSED:
+                return ""
+            pointer |= kind == _KIND_POINTER
+            number = int.from_bytes(self._types[at + 8 : at + 12], "little")
+        return ""
 
     def has_function(self, name: str) -> bool:
         """Whether the kernel describes a function of that name."""
