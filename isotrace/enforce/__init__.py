@@ -134,12 +134,15 @@ class Counts:
     """By rule number: calls that were judged (``tries``), and those that were refused or, under audit, noticed (``hits``).
 
     ``lost``: refusals that happened but have no record, for want of room. ``tries`` equals ``hits`` where a mechanism
-    meets only calls that it refuses.
+    meets only calls that it refuses. ``missed``: how often the kernel passed a program over, and ``not_followed``:
+    children that no program followed; what these did was not judged.
     """
 
     tries: Mapping[int, int] = field(default_factory=dict)
     hits: Mapping[int, int] = field(default_factory=dict)
     lost: int = 0
+    missed: int = 0
+    not_followed: int = 0
 
 
 class Enforcer(Protocol):

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Refusing, whatever the mechanism: who is concerned, by which call, what the verdict of a rule is, and the record of a refusal.
+ *
+ * A rule has a slot in `rules`, from 1 on; 0 is "no rule". User space sorts the slots of path and net rules so that the smaller one is the more
+ * specific. Counting and refusing do not depend on the ring: a full one loses the record alone.
+ */
+#ifndef ISOTRACE_BLOCK_H
+#define ISOTRACE_BLOCK_H
+
+#include <linux/types.h>
+#include "event.h"
+#include "filter.h"
+#include "calls.h"
+
+BPF_PERCPU_ARRAY(tally, u64, TALLIES);
+
+#include "descent.h"
+
+#define RULE_KILL 1
+#define RULE_AUDIT 2
+#define SLOT_RING 1022		/* no call has this number: work done for io_uring */
+#define PF_IO_WORKER 0x10
+#define NR_IO_URING_ENTER 426
+#define EPERM 1
+#define SIGKILL 9
+#define MAX_ERRNO 4095
+
+struct rule {
+	s64 result;		/* what the refused call returns: a negative errno, or 0 under audit */
+	u32 flags;
+	u32 pad;
+};
+
+/* The size of a record and its header together is a multiple of RECORD_ALIGN. */
+#define TEXT_BYTES 880
+struct refusal {
+	struct event event;
+	struct blob blob;
+	char text[TEXT_BYTES];
+};
+
+BPF_ARRAY(rules, struct rule, RULES);
+BPF_PERCPU_ARRAY(hits, u64, RULES);
+BPF_ARRAY(shown, u8, SLOTS);	/* which argument of a call is a path, from 1 on */
+BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+
+/* A verdict under way. */
+struct judged {
+	struct who who;
+	s32 number;
+	u16 slot;
+	u8 abi;
+	u8 ring;		/* the work is done for io_uring, by a worker or by the task itself */
+	u32 hook;
+	u32 reason;
+	u64 dentry;		/* what is refused, or 0 */
+	u64 mount;
+	u64 address;
+	u32 length;
+};
+
+/* Whether the current task can be refused anything: isotrace itself (is_watched) and init never are. */
+static __always_inline int concerns(struct who *who)
+{
+	return is_watched(who) && who->pid != 1;
+}
+
+/*
+ * The same number, but through memory: neither the compiler nor the verifier knows its type or bounds any more. A hook's typed pointer becomes
+ * free for arithmetic, and the rounds of a loop that starts with it look alike to the verifier.
+ */
+static __always_inline u64 number_of(u64 known)
+{
+	u64 value = 0;
+
+	read_kernel(&value, sizeof(value), &known);
+	return value;
+}
+
+/* Where the current task's registers lie; with DIRECT calls.h finds them by itself. */
+static __always_inline u64 registers_of(u64 task)
+{
+#if defined(DIRECT)
+	return 0;
+#else
+	return read_u64(task + OFF_STACK) + THREAD_BYTES - STACK_PADDING - sizeof(struct registers);
+#endif
+}
+
+/* Has the verifier forget by which branches we came here: it looks at what follows once, and not once for each way. */
+static __always_inline void forget(struct judged *judged)
+{
+	struct judged copy = *judged;
+
+	read_kernel(judged, sizeof(*judged), &copy);
+}
+
+static __always_inline void find_call(struct judged *judged)
+{
+	u64 task = judged->who.task;
+
+	judged->number = (s32)original_number(registers_of(task));
+	judged->abi = abi_of(task, judged->number);
+	judged->slot = slot_of(judged->abi, judged->number);
+	judged->ring = (judged->slot & (SLOT_I386 - 1)) == NR_IO_URING_ENTER;
+	if (MEMBER_U32(task + OFF_FLAGS) & PF_IO_WORKER)
+		judged->ring = 1;
+	forget(judged);
+}
+
+static __always_inline void count_hit(u32 rule)
+{
+	u64 *value = hits.lookup(&rule);
+
+	if (value)
+		(*value)++;
+}
+
+static __always_inline void count_lost(void)
+{
+	u32 which = TALLY_EXTRAS_LOST;
+	u64 *value = tally.lookup(&which);
+
+	if (value)
+		(*value)++;
+}
+
+/* The path that the caller wrote, where the kernel's object is not at hand: shown, never judged. */
+static __always_inline u32 write_argument(struct refusal *refusal, struct judged *judged)
+{
+	u32 slot = judged->slot & (SLOTS - 1);
+	u8 *which = shown.lookup(&slot);
+	u64 address;
+	long got;
+
+	if (!which || !*which || judged->ring)
+		return 0;
+	switch (*which) {
+	case 1: address = refusal->event.args[0]; break;
+	case 2: address = refusal->event.args[1]; break;
+	default: address = refusal->event.args[3]; break;
+	}
+	got = read_user_string(refusal->text, TEXT_BYTES, (void *)address);
+	return got > 0 ? got - 1 : 0;
+}
+
+static __always_inline void describe(struct refusal *refusal, struct judged *judged, u32 rule, s64 result)
+{
+	struct event *event = &refusal->event;
+
+	event->time = bpf_ktime_get_ns();
+	event->duration = (u64)judged->reason << 32 | judged->hook << 16 | rule;
+	event->pid = judged->who.pid;
+	event->tid = (u32)bpf_get_current_pid_tgid();
+	event->ppid = judged->who.ppid;
+	event->uid = (u32)bpf_get_current_uid_gid();
+	event->number = judged->number;
+	event->slot = judged->slot;
+	event->kind = KIND_REFUSED;
+	event->blobs = 1;
+	event->result = result;
+	current_args(event->args, judged->abi, registers_of(judged->who.task));
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	event->abi = judged->abi;
+	__builtin_memset(event->pad, 0, sizeof(event->pad));
+	__builtin_memset(&refusal->blob, 0, sizeof(refusal->blob));
+}
+
+#if defined(PLACES)
+#define SHOWN_DEPTH 24
+#define NAME_ROOM 256
+
+/*
+ * The names from the object up to the root, each ended by NUL; the blob is marked as cut when there are more. The length lives in the record: what
+ * comes from memory has no known bounds, so that the verifier finds every round like the one before.
+ */
+static __always_inline u32 write_path(struct refusal *refusal, u64 dentry, u64 mount)
+{
+	volatile u16 *length = &refusal->blob.size;
+	u64 parent, above;
+	u32 at;
+	long got;
+	int i;
+
+	*length = 0;
+	refusal->blob.state = BLOB_CUT;
+	for (i = 0; i < SHOWN_DEPTH; i++) {
+		if (mount && dentry == read_u64(mount + OFF_MOUNT_MNT + OFF_MNT_ROOT)) {
+			above = read_u64(mount + OFF_MOUNT_PARENT);
+			dentry = read_u64(mount + OFF_MOUNT_POINT);
+			if (above == mount) {
+				refusal->blob.state = BLOB_WHOLE;
+				break;
+			}
+			mount = above;
+			continue;
+		}
+		parent = read_u64(dentry + OFF_D_PARENT);
+		if (parent == dentry)
+			break;
+		at = *length;
+		if (at > TEXT_BYTES - NAME_ROOM)
+			break;
+		got = read_kernel_string(refusal->text + at, NAME_ROOM, (void *)read_u64(dentry + OFF_D_NAME));
+		if (got > 0)
+			*length = at + got;
+		dentry = parent;
+	}
+	return *length;
+}
+#endif
+
+static __always_inline void report(struct judged *judged, u32 rule, s64 result)
+{
+	struct refusal *refusal = events.ringbuf_reserve(sizeof(struct refusal));
+	u32 size = 0;
+
+	if (!refusal) {
+		count_lost();
+		return;
+	}
+	describe(refusal, judged, rule, result);
+#if defined(PLACES)
+	if (judged->dentry) {
+		size = write_path(refusal, judged->dentry, judged->mount);
+		refusal->blob.part = PART_PATH;
+	}
+#endif
+#if defined(NETS)
+	if (judged->address) {
+		size = judged->length;
+		asm volatile("" : "+r"(size));
+		size &= 0x7f;
+		if (read_kernel(refusal->text, size, (void *)judged->address))
+			size = 0;
+		refusal->blob.part = PART_NAME;
+	}
+#endif
+	if (!size)
+		size = write_argument(refusal, judged);
+	refusal->blob.size = size;
+	refusal->event.size = sizeof(struct event) + sizeof(struct blob) + size;
+	events.ringbuf_submit(refusal, BPF_RB_FORCE_WAKEUP);
+}
+
+static __always_inline int is_audit(u32 index)
+{
+	struct rule *rule = rules.lookup(&index);
+
+	return rule && (rule->flags & RULE_AUDIT);
+}
+
+/*
+ * A command that isotrace starts becomes a member with its execve: what led to it was isotrace's own. At sched_process_exec, which the task meets
+ * once the new program is in place.
+ */
+int on_start(void *ctx)
+{
+#if defined(FILTER_TREE)
+	u32 pid = bpf_get_current_pid_tgid() >> 32, active = MEMBER_ACTIVE;
+	u32 *state = tree.lookup(&pid);
+
+	if (state && *state == MEMBER_ARMED)
+		tree.update(&pid, &active);
+#endif
+	return 0;
+}
+
+/* Carries the verdict out: what the hook or call is to return. A rule that cannot be found refuses. */
+static __always_inline s64 refuse(struct judged *judged, u32 index)
+{
+	struct rule *rule;
+	s64 result = -EPERM;
+
+	forget(judged);
+	index = number_of(index);
+	rule = rules.lookup(&index);
+	if (rule) {
+		result = rule->result;
+		if (rule->flags & RULE_KILL)
+			bpf_send_signal(SIGKILL);
+	}
+	count_hit(index);
+	report(judged, index, result);
+	asm volatile("" : "+r"(result));
+	if (result > 0 || result < -MAX_ERRNO)
+		result = -EPERM;
+	return result;
+}
+
+#endif

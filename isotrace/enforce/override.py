@@ -1,0 +1,100 @@
+"""Refusing by number and registers, before the call's code runs.
+
+``override``: a kprobe on the call's own functions and bpf_override_return. ``fmod_ret_call``: fmod_ret programs on
+the same functions. ``signal``: a raw tracepoint, which can only kill.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping, Sequence
+
+from isotrace.backends.attached import u32
+from isotrace.catalog.model import X32_BIT
+from isotrace.enforce import Held, cbpf, entries, programs
+from isotrace.enforce.programs import Programs, Refusing
+from isotrace.enforce.tables import Slots
+from isotrace.events import SLOT_I386
+from isotrace.kernel import bpf
+from isotrace.kernel.facts import facts
+from isotrace.plan import TYPES, Attachment, Facts, on_calls
+from isotrace.policy import names
+from isotrace.policy.model import CallRule
+from isotrace.target import Target
+
+_I386 = 0x40000003  # AUDIT_ARCH_I386
+_MAPS = ("call_rules", "behind")
+_DOORS = {102: 0, 117: 32}  # i386's socketcall and ipc → where their calls begin in the map `behind`
+
+
+def make(held: Sequence[Held], target: Target) -> Refusing:
+    """The enforcer for the rules, all of which one of the three mechanisms holds."""
+    return {"override": Override, "fmod_ret_call": FmodRet, "signal": Signal}[held[0].mechanism](held, target)
+
+
+class _ByNumber(Refusing):
+    """What the three have in common: the table of calls."""
+
+    def __init__(self, held: Sequence[Held], target: Target) -> None:
+        slots = Slots()
+        by_number = {one.number: slots.add(one) for one in held}
+        rules = [one.rule for one in held if isinstance(one.rule, CallRule)]
+        calls = frozenset().union(*(rule.calls | names.closes(rule.calls) for rule in rules))
+        self._functions = entries.all_functions(calls)
+        self._table = cbpf.table(held, os.uname().machine)
+        self._by_number = by_number
+        known = facts()
+        super().__init__(target, self._plan(programs.constants(target, slots, known), slots, known), known)
+
+    def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
+        raise NotImplementedError
+
+    def _fill(self) -> None:
+        super()._fill()
+        for (arch, number), found in self._table.items():
+            base = SLOT_I386 if arch == _I386 else 0
+            self._fill_call(base + (number & ~X32_BIT), found, _DOORS.get(number) if base else None)
+
+    def _fill_call(self, slot: int, found: Sequence[cbpf.Entry], door: int | None) -> None:
+        maps: Mapping[str, int] = self._loaded.maps
+        always, addressed = 0, 0
+        for entry in reversed(found):
+            rule = self._by_number[entry.rule]
+            if entry.test is None:
+                always = addressed = rule
+            elif entry.test.mask and door is not None:
+                bpf.map_update(maps["behind"], u32(door + entry.test.value), struct.pack("=HH", rule, rule))
+            else:
+                addressed = rule
+        if addressed:
+            bpf.map_update(maps["call_rules"], u32(slot), struct.pack("=HH", always, addressed))
+
+
+class Override(_ByNumber):
+    """An ``Enforcer`` by kprobes and bpf_override_return."""
+
+    def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
+        attach = [Attachment("kprobe", function, "on_kprobe") for function in self._functions]
+        return Programs("block_override.c", [*constants, "KPROBE"], {"on_kprobe": "KPROBE"}, attach, _MAPS, slots=slots)
+
+
+class FmodRet(_ByNumber):
+    """An ``Enforcer`` by fmod_ret on the calls' own functions."""
+
+    def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
+        kinds = {f"kmod_ret__{function}": "TRACING" for function in self._functions}
+        attach = [Attachment("hook", "", name) for name in kinds]
+        ending = "\n" + "".join(f"CALL({name})\n" for name in kinds)
+        return Programs("block_override.c", constants, kinds, attach, _MAPS, ending, slots)
+
+
+class Signal(_ByNumber):
+    """An ``Enforcer`` that kills when it sees a call, which may take effect before."""
+
+    def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
+        enter, _exit = on_calls(known)
+        attach = Attachment(enter.how, enter.where, "on_signal")
+        return Programs(
+            "block_override.c", [*constants, "SIGNAL"], {"on_signal": TYPES[enter.how]}, [attach], _MAPS, slots=slots
+        )

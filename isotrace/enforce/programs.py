@@ -1,0 +1,194 @@
+"""BPF programs that refuse, at work: loaded, their maps filled, attached, read. The mechanisms differ in what they load.
+
+Everything in the kernel hangs on descriptors of this process: it is gone when this process is, whatever ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from isotrace import plan
+from isotrace.backends.attached import Attached, u32
+from isotrace.backends.loader import Loader
+from isotrace.enforce import Counts, Execute, Refused
+from isotrace.enforce.tables import Slots, pack_rule, shown
+from isotrace.events import ABI_NAMES, CUT, PART_NAME, PART_PATH, Batch, Blob
+from isotrace.kernel import bpf, btf
+from isotrace.plan import TYPES, Attachment, Facts
+from isotrace.ring import Ring
+from isotrace.target import Target
+
+RING_BYTES = 1 << 20
+_PAGE = 4096
+_NOT_FOLLOWED, _RECORDS_LOST = 0, 1  # enum tally, bpf/event.h
+
+
+@dataclass(frozen=True)
+class Programs:
+    """What is loaded: ``programs`` with their types, and those that refuse as they are attached, in order."""
+
+    source: str
+    constants: Sequence[str]
+    programs: Mapping[str, str]
+    attach: Sequence[Attachment]
+    maps: Sequence[str]
+    ending: str = ""
+    slots: Slots = field(default_factory=Slots)
+
+
+def constants(target: Target, slots: Slots, known: Facts) -> list[str]:
+    """What bpf/block.h needs."""
+    types = btf.vmlinux()
+    found = {
+        "OFF_STACK": types.offset("task_struct", "stack"),
+        "OFF_FLAGS": types.offset("task_struct", "flags"),
+        "THREAD_BYTES": 16384,
+        # Since 6.9 the top of the stack has room for what FRED pushes, where the kernel knows FRED.
+        "STACK_PADDING": 16 if types.has_struct("fred_frame") else 0,
+        "RULES": max(2, len(slots.numbers)),
+        "RING_PAGES": RING_BYTES // _PAGE,
+    }
+    return [*known.constants(), *(f"{name}={value}" for name, value in found.items()), *target.defines()]
+
+
+def following(target: Target, known: Facts) -> tuple[Attachment, ...]:
+    """What keeps the maps of descent. A command becomes a member at its execve, which must not be missed either."""
+    if not target.descends:
+        return ()
+    how, where = ("trace_event", "sched/") if known.preemptible else ("raw_tracepoint", "")
+    start = Attachment(how, f"{where}sched_process_exec", "on_start")
+    return (*plan.descent(known), *([start] if target.command else []))
+
+
+def _path(blob: Blob) -> str:
+    """Names from the object up, each ended by NUL, as a path; an ellipsis stands for what is above those recorded."""
+    names = blob.data.split(b"\0")[:-1]
+    head = "…/" if blob.state == CUT else "/"
+    return head + b"/".join(reversed(names)).decode(errors="surrogateescape")
+
+
+def _address(data: bytes) -> str:
+    """A sockaddr of IPv4 or IPv6 as ``ADDRESS:PORT``."""
+    family, port = struct.unpack_from("=H", data)[0], struct.unpack_from(">H", data, 2)[0]
+    if family == socket.AF_INET6:
+        return f"[{socket.inet_ntop(socket.AF_INET6, data[8:24])}]:{port}"
+    return f"{socket.inet_ntoa(data[4:8])}:{port}"
+
+
+class Refusing(Attached):
+    """An ``Enforcer`` by BPF programs; ``wanted`` is what the mechanism makes of its rules."""
+
+    def __init__(self, target: Target, wanted: Programs, known: Facts) -> None:
+        follow = following(target, known)
+        super().__init__(target, (*follow, *wanted.attach))
+        self._wanted = wanted
+        self._kinds = {**{one.program: TYPES[one.how] for one in follow}, **wanted.programs}
+        self._slots = wanted.slots
+        self._ring: Ring | None = None
+        self._poll = select.poll()
+        self._calls = plan.all_calls()
+        self._clock = time.time_ns() - time.monotonic_ns()
+
+    def starter(self) -> Execute | None:
+        """The command starts by execve alone."""
+        return None
+
+    def open(self, pid: int | None) -> None:
+        """Refuse from now on. Raises ``IsotraceError``; then nothing is refused."""
+        try:
+            self._load()
+            self._fill()
+            self._watch(pid)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self) -> None:
+        wanted = self._wanted
+        maps = ["events", "rules", "hits", "tally", "shown", *wanted.maps, *self._target.maps]
+        loader = Loader()
+        loader.start(wanted.source, wanted.constants, self._kinds, maps, wanted.ending)
+        self._loaded = loader.result()
+        self._ring = Ring(os.dup(self._loaded.maps["events"]), RING_BYTES)
+        self._poll.register(self._ring.fd, select.POLLIN)
+
+    def _fill(self) -> None:
+        for slot, action in enumerate(self._slots.actions):
+            if action is not None:
+                bpf.map_update(self._loaded.maps["rules"], u32(slot), pack_rule(action))
+        for call, argument in shown().items():
+            bpf.map_update(self._loaded.maps["shown"], u32(call), bytes([argument]))
+
+    # ---- reading ------------------------------------------------------------------------------------------------------
+
+    def wait(self, seconds: float) -> None:
+        """Return when records are waiting, or after ``seconds``."""
+        self._poll.poll(seconds * 1000)
+
+    def batches(self) -> Iterator[Sequence[Refused]]:
+        """All records that have arrived by now."""
+        for batch in self._ring.batches() if self._ring else ():
+            yield [self._refused(batch, index) for index in range(len(batch))]
+
+    def _refused(self, batch: Batch, index: int) -> Refused:
+        event = batch.events[index]
+        call = self._calls.get(int(event["slot"]))
+        return Refused(
+            time_ns=int(event["time"]) + self._clock,
+            pid=int(event["pid"]),
+            tid=int(event["tid"]),
+            comm=bytes(event["comm"]),
+            call=call.name if call else f"syscall_{int(event['number'])}",
+            abi=ABI_NAMES[int(event["abi"])],
+            args=tuple(map(int, event["args"])),
+            rule=self._slots.numbers[int(event["duration"]) & 0xFFFF],
+            what=self._what(batch, index),
+        )
+
+    def _what(self, batch: Batch, index: int) -> str:
+        for blob in batch.blobs(index):
+            if blob.part == PART_PATH:
+                return _path(blob)
+            if blob.part == PART_NAME:
+                return _address(blob.data)
+            return blob.data.decode(errors="surrogateescape")
+        return ""
+
+    def alive(self) -> bool:
+        """Whether a process is left in the map of descent; True for a target that has none."""
+        return super().alive() if self._target.descends else True
+
+    def lift(self) -> None:
+        """Refuse no more."""
+        self.detach()
+
+    def counts(self) -> Counts:
+        """Refusals by rule, and what was not refused for want of room or because the kernel passed a program over."""
+        if not self._loaded.maps:
+            return Counts()
+        hits: dict[int, int] = {}
+        for slot, number in enumerate(self._slots.numbers):
+            if number >= 0:
+                hits[number] = hits.get(number, 0) + self._sum("hits", slot)
+        births = self._missed("on_fork", "on_new_task", "on_start")
+        return Counts(
+            hits,
+            hits,
+            lost=self._sum("tally", _RECORDS_LOST),
+            not_followed=self._sum("tally", _NOT_FOLLOWED) + births,
+            missed=self._missed(*self._wanted.programs),
+        )
+
+    def close(self) -> None:
+        """Detach, unmap, close every descriptor."""
+        self.lift()
+        if self._ring:
+            self._ring.close()
+            self._ring = None
+        super().close()

@@ -1,0 +1,101 @@
+"""From rules to the tables of the BPF programs. Pure.
+
+A rule gets a slot in the map `rules`, from 1 on. Where several rules are on one call, the strictest decides, then the
+first.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from isotrace import plan
+from isotrace.catalog.model import Syscall
+from isotrace.enforce import Held, hooks
+from isotrace.events import SLOTS
+from isotrace.policy.decide import strictness
+from isotrace.policy.model import Action, CallRule
+
+KILL, AUDIT = 1, 2  # bpf/block.h
+SLOT_RING = 1022
+NOT_REFUSED = 0xFFFF
+_EPERM = 1
+_SHOWN = {"path", "filename", "pathname", "name"}
+_PATH_ARGUMENT = {"open": 1, "creat": 1, "openat": 2, "openat2": 2, "execve": 1, "execveat": 2}
+
+
+def pack_rule(action: Action) -> bytes:
+    """``struct rule`` of bpf/block.h."""
+    if action.kind == "errno":
+        return struct.pack("=qII", -action.errno, 0, 0)
+    return struct.pack("=qII", *((-_EPERM, KILL, 0) if action.kind == "kill" else (0, AUDIT, 0)))
+
+
+@dataclass
+class Slots:
+    """The rules of the map `rules`: ``numbers[slot]`` is the rule's number in the policy."""
+
+    numbers: list[int] = field(default_factory=lambda: [-1])
+    actions: list[Action | None] = field(default_factory=lambda: [None])
+
+    def add(self, held: Held) -> int:
+        """The next slot, for ``held``."""
+        self.numbers.append(held.number)
+        self.actions.append(held.action)
+        return len(self.numbers) - 1
+
+
+def calls_by_strictness(held: Sequence[Held]) -> list[tuple[Held, CallRule]]:
+    """The rules on calls, the one that decides first."""
+    found = [(one, one.rule) for one in held if isinstance(one.rule, CallRule)]
+    return sorted(found, key=lambda pair: strictness(pair[1]))
+
+
+def shown() -> dict[int, int]:
+    """Call slot → which argument is a path, from 1 on."""
+    return {slot: _PATH_ARGUMENT[call.name] for slot, call in plan.all_calls().items() if call.name in _PATH_ARGUMENT}
+
+
+def call_table(held: Sequence[tuple[int, CallRule]], calls: Mapping[int, Syscall]) -> dict[int, tuple[int, int]]:
+    """Call slot → (rule slot, rule slot where there is an address); for programs at the calls' own symbols."""
+    found: dict[int, tuple[int, int]] = {}
+    for slot, call in calls.items():
+        if entry := _entry(held, frozenset({call.name})):
+            found[slot] = entry
+    return found
+
+
+def _entry(held: Sequence[tuple[int, CallRule]], names: frozenset[str]) -> tuple[int, int] | None:
+    always = next((slot for slot, rule in held if names & (rule.calls - rule.addressed)), 0)
+    addressed = next((slot for slot, rule in held if names & rule.calls), 0)
+    return (always, addressed) if addressed else None
+
+
+def hook_table(
+    hook: str, held: Sequence[tuple[int, CallRule]], calls: Mapping[int, Syscall]
+) -> dict[int, tuple[int, int]]:
+    """Call slot → (rule slot, rule slot where there is an address) at a hook, NOT_REFUSED for what may come by."""
+    own, free = hooks.held_at(hook), hooks.comes_by(hook)
+    found: dict[int, tuple[int, int]] = {}
+    for slot, call in calls.items():
+        names = own if call.name == hooks.SOCKETCALL and hook.startswith("socket_") else {call.name} & own
+        if hook not in hooks.FOR_RING and (entry := _entry(held, frozenset(names))):
+            found[slot] = (entry[0] or NOT_REFUSED, entry[1])
+        elif call.name in free:
+            found[slot] = (NOT_REFUSED, 0)
+    if hook in hooks.BROAD:
+        found |= {slot: (NOT_REFUSED, 0) for slot in range(SLOTS) if slot not in found}
+    ringed = [(slot, rule) for slot, rule in held if hooks.by_ring(hook, rule.calls)]
+    entry = _entry(ringed, own)
+    found[SLOT_RING] = (entry[0] or NOT_REFUSED, entry[1]) if entry else (NOT_REFUSED, 0)
+    return found
+
+
+def hooks_for(rules: Sequence[CallRule], exists: Callable[[str], bool]) -> tuple[str, ...]:
+    """The hooks that the rules need."""
+    wanted: dict[str, None] = {}
+    for rule in rules:
+        for call in sorted(rule.calls):
+            wanted |= dict.fromkeys(sorted(hooks.holding(call, exists) or ()))
+    return tuple(wanted)
