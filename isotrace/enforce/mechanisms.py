@@ -5,30 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from isotrace.enforce import Grade, Refusal, Report, Ring
+from isotrace.enforce import Grade, Refusal, Report, Ring, hooks
 from isotrace.policy import names
-from isotrace.policy.model import IO_URING, CallRule, PathRule, Rule
-
-#: Words whose operation a set of LSM hooks denotes exactly: no more and no less happens at them than the word means.
-#: All of a rule's calls must be covered by such words, each word whole.
-HOOKS = {
-    "open": ("file_open",),
-    "exec": ("bprm_check_security",),
-    "connect": ("socket_connect", "socket_sendmsg"),
-    "socket": ("socket_create",),
-    "bind": ("socket_bind",),
-    "listen": ("socket_listen",),
-    "accept": ("socket_accept",),
-    "fork": ("task_alloc",),
-    "kill": ("task_kill",),
-    "link": ("inode_link",),
-    "symlink": ("inode_symlink",),
-    "rename": ("inode_rename",),
-    "mkdir": ("inode_mkdir",),
-    "rmdir": ("inode_rmdir",),
-    "readlink": ("inode_readlink",),
-    "bpf": ("bpf", "perf_event_open"),
-}
+from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule
 
 #: Every feature that a mechanism asks about.
 FEATURES = (
@@ -36,19 +15,13 @@ FEATURES = (
     *("seccomp", "seccomp_notify", "raw_tracepoint", "signal", "modules", "ftrace", "unlocked"),
 )
 
-_O_PATH = "an open with O_PATH, which gives no access to what is in a file, passes: it reaches no hook"
+_MOVES = (
+    "a path deeper than 64 levels, and a file whose place is not known, is refused; "
+    "so is to move or link what is denied"
+)
+_LINKS = "a hard link made before, from inside a denied directory to a place outside of it, keeps working"
+_RAW = "judges IP sockets; raw packets and connections that exist already are not met"
 _FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"
-
-
-def hooks(rule: CallRule) -> tuple[str, ...]:
-    """The LSM hooks that together denote exactly the rule's calls; none when there is no such set."""
-    whole = [word for word in HOOKS if names.words()[word].calls <= rule.calls and _addressed_fits(word, rule)]
-    covered = {call for word in whole for call in names.words()[word].calls}
-    return tuple(dict.fromkeys(hook for word in whole for hook in HOOKS[word])) if covered == rule.calls else ()
-
-
-def _addressed_fits(word: str, rule: CallRule) -> bool:
-    return names.words()[word].addressed == rule.addressed & names.words()[word].calls
 
 
 def _lacks(report: Report, *features: str) -> Refusal | None:
@@ -80,18 +53,31 @@ class _ByObject:
     commands_only: bool = False
 
     def holds(self, rule: Rule, report: Report) -> Grade | Refusal:
-        """Paths and addresses, and those calls that hooks denote exactly."""
-        if isinstance(rule, CallRule) and not hooks(rule):
-            return Refusal("no security hook stands for exactly these calls", _split_hint(rule))
+        """Paths, IP addresses, and those calls that all come to a hook before they take effect."""
+        if isinstance(rule, CallRule) and (missing := hooks.unheld(rule.calls)):
+            return Refusal(f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing))
+        if isinstance(rule, NetRule) and rule.protocol == "unix":
+            return Refusal("does not judge unix addresses in this version", "deny connect, or deny the socket's path")
         if refusal := _lacks(report, self.feature):
             return refusal
-        passes = (_O_PATH,) if isinstance(rule, CallRule) and "openat" in rule.calls else ()
-        return Grade(True, "judged", True, notes=(_FOLLOWS_OBJECTS, *passes))
+        return Grade(True, "judged", True, notes=(_FOLLOWS_OBJECTS, *_hook_notes(rule)))
 
 
-def _split_hint(rule: CallRule) -> str:
-    near = [word for word in HOOKS if names.words()[word].calls & rule.calls]
-    return f"hooks stand for the words {', '.join(near)}" if near else ""
+def _hook_notes(rule: Rule) -> tuple[str, ...]:
+    if isinstance(rule, PathRule):
+        return (_MOVES, _LINKS)
+    if isinstance(rule, NetRule):
+        return (_RAW,)
+    needless = sorted(rule.calls & hooks.NEEDLESS.keys())
+    found = [f"{call} is not refused: {hooks.NEEDLESS[call]}" for call in needless]
+    if "openat" in rule.calls:
+        found.append("through io_uring, sockets and accepted connections are refused together with opens")
+    return tuple(found)
+
+
+def _split_hint(rule: CallRule, missing: frozenset[str]) -> str:
+    held = sorted(rule.calls - missing)
+    return f"hooks hold {', '.join(held[:8])}{' …' if len(held) > 8 else ''}" if held else ""
 
 
 @dataclass(frozen=True)

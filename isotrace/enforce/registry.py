@@ -23,12 +23,12 @@ MECHANISMS: tuple[Mechanism, ...] = (
 #: Mechanism → the module that implements it, None where this version has none. Such a module has
 #: ``make(held: Sequence[Held], target: Target) -> Enforcer``.
 BUILT: dict[str, str | None] = {
-    "lsm": None,
-    "fmod_ret": None,
-    "fmod_ret_call": None,
-    "override": None,
+    "lsm": "isotrace.enforce.lsm",
+    "fmod_ret": "isotrace.enforce.lsm",
+    "fmod_ret_call": "isotrace.enforce.override",
+    "override": "isotrace.enforce.override",
     "seccomp": "isotrace.enforce.seccomp",
-    "signal": None,
+    "signal": "isotrace.enforce.override",
     "lkm": None,
 }
 

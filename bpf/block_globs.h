@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Patterns below an anchor. All of them together are one automaton over names, run from the last component to the first as the walk goes up: bit n
+ * of the state means "the pattern's last n components match" within the pattern's own bits (isotrace/enforce/automaton.py). A component that has
+ * letters beside its stars is in turn a piece of an automaton over letters, all of them in 64 bits.
+ */
+#ifndef ISOTRACE_BLOCK_GLOBS_H
+#define ISOTRACE_BLOCK_GLOBS_H
+
+#if !defined(ANCHOR_GLOBS)
+#define ANCHOR_GLOBS 16
+#endif
+#define STARS_MAX 16
+
+struct automaton {
+	struct bits start;
+	struct bits loop;	/* `**`: any name leaves the state as it is, and it may match none */
+	struct bits any;	/* `*` */
+	struct bits unsure;	/* components with letters that refuse: taken to match a name that is too long to look at */
+};
+
+/* One step for each byte; NUL keeps the state. Tables, not branches: a branch a byte is more than the verifier bears. */
+struct letters {
+	u64 start;
+	u64 next[256];
+	u64 keep[256];
+	u64 final[STARS_MAX];		/* the number of the bit */
+	struct bits bits[STARS_MAX];	/* the components that it stands for */
+};
+
+struct glob {
+	u16 rule;
+	u16 bit;
+	u8 decided;
+	u8 denied;
+	u16 pad;
+};
+
+BPF_ARRAY(automaton, struct automaton, 1);
+BPF_HASH(words, struct name, struct bits, WORDS);
+BPF_ARRAY(glob_entries, struct glob, GLOBS);
+#if defined(STARS)
+BPF_ARRAY(letters, struct letters, 1);
+#endif
+
+static __always_inline void begin_globs(struct walk *walk)
+{
+	u32 zero = 0;
+	struct automaton *machine = automaton.lookup(&zero);
+
+	if (!machine)
+		return;
+	walk->state[0] = machine->start.word[0];
+	walk->state[1] = machine->start.word[1];
+	if (walk->mount)
+		walk->mount_root = read_u64(walk->mount + OFF_MOUNT_MNT + OFF_MNT_ROOT);
+}
+
+static __always_inline void keep_globs(struct walk *walk)
+{
+	if (walk->dentry != walk->mount_root)
+		return;
+	walk->kept[0] = walk->state[0];
+	walk->kept[1] = walk->state[1];
+}
+
+#if defined(STARS)
+static __always_inline void match_letters(struct walk *walk)
+{
+	u32 zero = 0;
+	struct letters *table = letters.lookup(&zero);
+	u64 state, hit;
+	int i;
+
+	if (!table)
+		return;
+	state = table->start;
+	for (i = 0; i < NAME; i++) {
+		u32 letter = (u8)walk->name.text[i];
+
+		state = ((state << 1) & table->next[letter]) | (state & table->keep[letter]);
+	}
+#pragma unroll
+	for (i = 0; i < STARS; i++) {
+		hit = -((state >> (table->final[i] & (WORD_BITS - 1))) & 1);
+		walk->matched.word[0] |= table->bits[i].word[0] & hit;
+		walk->matched.word[1] |= table->bits[i].word[1] & hit;
+	}
+}
+#endif
+
+/* The components that the name of walk->dentry matches. */
+static __always_inline void match_name(struct walk *walk, struct automaton *machine)
+{
+	struct bits *found;
+	long got;
+
+	__builtin_memset(&walk->name, 0, sizeof(walk->name));
+	got = read_kernel_string(walk->name.text, NAME, (void *)read_u64(walk->dentry + OFF_D_NAME));
+	walk->matched = machine->any;
+	if (got <= 0 || got == NAME) {
+		walk->matched.word[0] |= machine->unsure.word[0];
+		walk->matched.word[1] |= machine->unsure.word[1];
+		return;
+	}
+	found = words.lookup(&walk->name);
+	if (found) {
+		walk->matched.word[0] |= found->word[0];
+		walk->matched.word[1] |= found->word[1];
+	}
+#if defined(STARS)
+	match_letters(walk);
+#endif
+}
+
+static __always_inline u64 step(u64 state, u64 matched, u64 loop)
+{
+	state = ((state & matched) << 1) | (state & loop);
+	return state | (state & loop) << 1;
+}
+
+static __always_inline void step_globs(struct walk *walk)
+{
+	u32 zero = 0;
+	struct automaton *machine = automaton.lookup(&zero);
+
+	if (!machine || !(walk->state[0] | walk->state[1]))
+		return;
+	match_name(walk, machine);
+	walk->state[0] = step(walk->state[0], walk->matched.word[0], machine->loop.word[0]);
+	walk->state[1] = step(walk->state[1], walk->matched.word[1], machine->loop.word[1]);
+}
+
+/* All ones when the number, which is small, is not zero: without a branch. */
+static __always_inline u64 mask_of(u64 number)
+{
+	return 0 - ((0 - number) >> 63);
+}
+
+/* The patterns of one anchor, the most specific first. */
+static __always_inline int apply_globs(struct walk *walk, u32 range)
+{
+	u32 from = range & 0xffff, end = range >> 16;
+	int i;
+
+	for (i = 0; i < ANCHOR_GLOBS; i++) {
+		u32 index = from + i;
+		u64 on, denied;
+		struct glob *glob;
+
+		if (index >= end)
+			break;
+		glob = glob_entries.lookup(&index);
+		if (!glob)
+			break;
+		on = mask_of((walk->state[(glob->bit / WORD_BITS) & 1] >> (glob->bit & (WORD_BITS - 1))) & 1);
+		denied = mask_of(walk->open & glob->denied & on);
+		walk->denied |= glob->rule & denied;
+		walk->open &= ~((u64)glob->decided & on) & ~denied;
+	}
+	return walk->open == 0;
+}
+
+#endif

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Refusing at the kernel's security hooks: one program a hook, attached as an LSM program or, where bpf is no active LSM, as fmod_ret on the
+ * function security_HOOK. Both see the hook's own arguments at ctx[0], ctx[1], …
+ *
+ * User space appends one line HOOK(index, symbol, judge) for each hook that the rules need: `index` is the hook's row in `call_rules`, `judge`
+ * one of the judge_… functions below, which look at paths or addresses, or judge_nothing.
+ *
+ * Constants: see filter.h and block.h; OFF_… from the kernel's BTF; RULES, HOOKS: the sizes of maps; PLACES: there are rules on paths;
+ * GLOBS: there are patterns among them; NETS: there are rules on addresses; ARG_…: the position of an argument that kernels differ in.
+ */
+#include "block.h"
+
+/* Entries of call_rules. 0: a call that does not come to this hook by itself, so that it is here for io_uring. */
+#define NOT_REFUSED 0xffff
+
+struct call_rule {
+	u16 always;
+	u16 addressed;		/* only where the call carries an address */
+};
+BPF_ARRAY(call_rules, struct call_rule, HOOKS * SLOTS);
+
+/* The rule on the current call at this hook. A call that cannot have led here by itself runs work of io_uring, which any call's exit may do. */
+static __always_inline u32 call_rule(struct judged *judged, int has_address)
+{
+	u32 index = judged->hook * SLOTS + (judged->ring ? SLOT_RING : judged->slot);
+	struct call_rule *found = call_rules.lookup(&index);
+	u32 rule;
+
+	if (!found)
+		return 0;
+	if (!found->always && !found->addressed) {
+		judged->ring = 1;
+		index = judged->hook * SLOTS + SLOT_RING;
+		found = call_rules.lookup(&index);
+		if (!found)
+			return 0;
+	}
+	rule = has_address && found->addressed ? found->addressed : found->always;
+	return rule == NOT_REFUSED ? 0 : rule;
+}
+
+#if defined(PLACES)
+#include "block_paths.h"
+#endif
+#if defined(NETS)
+#include "block_nets.h"
+#endif
+
+static __always_inline u32 judge_nothing(u64 *ctx, struct judged *judged)
+{
+	return 0;
+}
+
+static __always_inline int no_address(u64 *ctx)
+{
+	return 0;
+}
+
+/* socket_sendmsg(sock, msg, size) */
+static __always_inline int message_address(u64 *ctx)
+{
+	return read_u64(ctx[1] + OFF_MSG_NAME) != 0;
+}
+
+#define HOOK(index, symbol, judge, address)					\
+int symbol(u64 *ctx)								\
+{										\
+	struct judged judged = {.hook = index};					\
+	u32 rule, other;							\
+										\
+	if (!concerns(&judged.who))						\
+		return 0;							\
+	find_call(&judged);							\
+	rule = number_of(call_rule(&judged, address(ctx)));			\
+	forget(&judged);							\
+	if (!rule || is_audit(rule)) {						\
+		other = judge(ctx, &judged);					\
+		if (other && rule)						\
+			count_hit(rule);					\
+		if (other)							\
+			rule = other;						\
+	}									\
+	return rule ? (int)refuse(&judged, rule) : 0;				\
+}

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Rules on paths, by object. The walk goes from the object up to the root of its file system and on from there by the mounts, and looks at each
+ * level whether the directory is the anchor of a rule: the deepest directory that a pattern names literally. Anchors are known by the address of
+ * their inode, which user space keeps in memory by an open descriptor, so neither the spelling of a path nor where a directory was moved matters.
+ *
+ * The deepest anchor with a rule on the access decides, which is what "the most specific pattern wins" amounts to. At one anchor a name right
+ * below it comes first, then the patterns in their order, then the subtree.
+ */
+#ifndef ISOTRACE_BLOCK_PATHS_H
+#define ISOTRACE_BLOCK_PATHS_H
+
+#define ACCESS_READ 1
+#define ACCESS_WRITE 2
+#define ACCESS_EXECUTE 4
+#define ACCESS_MOVE 8		/* a directory that a pattern leads through changes its place */
+#define ACCESS_MEET 16		/* a unix socket is connected, sent or bound to */
+#define ACCESSES 5
+#define ACCESS_ANY (ACCESS_READ | ACCESS_WRITE | ACCESS_EXECUTE)
+
+#define REASON_RULE 0
+#define REASON_DEEP 1		/* farther from the root than WALK levels */
+#define REASON_ADRIFT 2		/* opened by handle, and its directory is not known */
+#define REASON_TORN 3		/* another task ran on this CPU during the walk */
+
+#if !defined(WALK)
+#define WALK 64
+#endif
+#define NAME 64
+#define PREFIX_NAME 60
+#define WORD_BITS 64
+
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define S_IFDIR 0040000
+#define O_ACCMODE 3
+#define O_TRUNC 01000
+#define FMODE_EXEC 0x20
+#define PROT_EXEC 4
+
+#if defined(GLOBS)
+struct bits {
+	u64 word[2];
+};
+
+struct name {
+	char text[NAME];
+};
+#endif
+
+/* Which accesses are decided, and of these denied; by which rule, for each access. */
+struct verdict {
+	u8 decided;
+	u8 denied;
+	u16 rules[ACCESSES];
+};
+
+struct anchor {
+	struct verdict at;	/* the anchor itself */
+	struct verdict below;
+	u32 directory;		/* the number of its names in `children`; 0: none */
+	u32 globs;		/* its patterns in `glob_entries`: from, and the end in the upper half */
+};
+
+struct child {
+	u32 directory;
+	char name[PREFIX_NAME];
+};
+
+struct child_verdict {
+	struct verdict at;
+	struct verdict below;
+};
+
+BPF_HASH(anchors, u64, struct anchor, ANCHORS);		/* by inode */
+BPF_HASH(filesystems, u32, struct anchor, FILESYSTEMS);	/* by device: what mounts below an anchor inherit, at their root */
+BPF_HASH(children, struct child, struct child_verdict, CHILDREN);
+BPF_ARRAY(learned, u64, 2);				/* inode and device that isotrace itself looks at: see learn() */
+
+/*
+ * A walk under way. It is in a map and not on the stack because the verifier takes what comes from a map for anything at all: each level is then
+ * like the one before, and is looked at once. Where the kernel lets another task run in between, that one takes the CPU's walk over: `owner` tells.
+ */
+struct walk {
+	u64 owner;
+	u64 dentry;
+	u64 mount;		/* struct mount, or 0 */
+	u64 below;		/* the dentry that the walk came from */
+	u64 object;		/* where it began */
+	u32 open;		/* accesses not yet decided */
+	u32 denied;		/* rule */
+#if defined(GLOBS)
+	u64 state[2], kept[2];	/* the patterns that match so far; kept: when the walk passed the root of `mount` */
+	u64 mount_root;
+	struct name name;
+	struct bits matched;
+#endif
+	struct child key;
+};
+BPF_PERCPU_ARRAY(walks, struct walk, 1);
+
+static __always_inline u32 rule_for(struct verdict *verdict, u32 accesses)
+{
+	if (accesses & ACCESS_READ)
+		return verdict->rules[0];
+	if (accesses & ACCESS_WRITE)
+		return verdict->rules[1];
+	if (accesses & ACCESS_EXECUTE)
+		return verdict->rules[2];
+	if (accesses & ACCESS_MOVE)
+		return verdict->rules[3];
+	return verdict->rules[4];
+}
+
+/* Returns whether nothing is left to decide. */
+static __always_inline int apply(struct walk *walk, struct verdict *verdict)
+{
+	u32 denied = walk->open & verdict->denied;
+
+	if (denied) {
+		walk->denied = rule_for(verdict, denied);
+		return 1;
+	}
+	walk->open &= ~verdict->decided;
+	return walk->open == 0;
+}
+
+#if defined(GLOBS)
+#include "block_globs.h"
+#endif
+
+static __always_inline int apply_child(struct walk *walk, u32 directory)
+{
+	struct child_verdict *found;
+	long got;
+
+	__builtin_memset(&walk->key, 0, sizeof(walk->key));
+	walk->key.directory = directory;
+	got = read_kernel_string(walk->key.name, PREFIX_NAME, (void *)read_u64(walk->below + OFF_D_NAME));
+
+	if (got <= 0 || got == PREFIX_NAME)
+		return 0;
+	found = children.lookup(&walk->key);
+	if (!found)
+		return 0;
+	if (walk->below == walk->object)
+		return apply(walk, &found->at);
+	return apply(walk, &found->below);
+}
+
+static __always_inline int apply_anchor(struct walk *walk, struct anchor *anchor)
+{
+	if (anchor->directory && walk->below && apply_child(walk, anchor->directory))
+		return 1;
+#if defined(GLOBS)
+	if (anchor->globs && apply_globs(walk, anchor->globs))
+		return 1;
+#endif
+	if (walk->dentry == walk->object)
+		return apply(walk, &anchor->at);
+	return apply(walk, &anchor->below);
+}
+
+static __always_inline struct anchor *anchor_of_root(struct walk *walk, u32 *reason)
+{
+	u64 super = read_u64(walk->dentry + OFF_D_SB);
+	u32 device = read_u32(super + OFF_S_DEV);
+	struct anchor *found = filesystems.lookup(&device);
+
+	if (found && walk->dentry != read_u64(super + OFF_S_ROOT))
+		*reason = REASON_ADRIFT;
+	return found;
+}
+
+/* Goes on at the directory that the file system is mounted on; returns whether there is one. */
+static __always_inline int climb(struct walk *walk)
+{
+	u64 above;
+
+	if (!walk->mount)
+		return 0;
+	above = read_u64(walk->mount + OFF_MOUNT_PARENT);
+	if (above == walk->mount)
+		return 0;
+	walk->dentry = read_u64(walk->mount + OFF_MOUNT_POINT);
+	walk->mount = above;
+	walk->below = 0;
+#if defined(GLOBS)
+	walk->state[0] = walk->kept[0];
+	walk->state[1] = walk->kept[1];
+	walk->mount_root = read_u64(above + OFF_MOUNT_MNT + OFF_MNT_ROOT);
+#endif
+	return 1;
+}
+
+/* The reason why the walk ended; `walk->denied` is its result. */
+static __always_inline u32 walk_up(struct walk *walk)
+{
+	u32 reason = REASON_RULE;
+	int i;
+
+	for (i = 0; i < WALK; i++) {
+		u64 parent = read_u64(walk->dentry + OFF_D_PARENT);
+		u64 inode = read_u64(walk->dentry + OFF_D_INODE);
+		struct anchor *anchor = inode ? anchors.lookup(&inode) : NULL;
+
+#if defined(GLOBS)
+		keep_globs(walk);
+#endif
+		if (!anchor && parent == walk->dentry) {
+			anchor = anchor_of_root(walk, &reason);
+			if (reason == REASON_ADRIFT)
+				return reason;
+		}
+		if (anchor && apply_anchor(walk, anchor))
+			return REASON_RULE;
+		if (parent == walk->dentry) {
+			if (!climb(walk))
+				return REASON_RULE;
+			continue;
+		}
+#if defined(GLOBS)
+		step_globs(walk);
+#endif
+		walk->below = walk->dentry;
+		walk->dentry = parent;
+	}
+	return REASON_DEEP;
+}
+
+/* The rule that denies one of `accesses` to the object, or 0. `mount` is 0 where the hook does not have it. */
+static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
+{
+	u64 owner = bpf_ktime_get_ns() ^ (bpf_get_current_pid_tgid() << 32);
+	u32 zero = 0;
+	struct walk *walk;
+
+	accesses &= PLACES;
+	if (!accesses)
+		return 0;
+	judged->dentry = dentry;
+	judged->mount = mount;
+	walk = walks.lookup(&zero);
+	if (!walk)
+		return CLOSED_RULE;
+	walk->owner = owner;
+	walk->dentry = dentry;
+	walk->mount = mount;
+	walk->object = dentry;
+	walk->below = 0;
+	walk->denied = 0;
+	walk->open = accesses;
+	asm volatile("" : : : "memory");
+#if defined(GLOBS)
+	begin_globs(walk);
+#endif
+	judged->reason = walk_up(walk);
+	asm volatile("" : : : "memory");
+	if (walk->owner != owner)
+		judged->reason = REASON_TORN;
+	return judged->reason == REASON_RULE ? walk->denied : CLOSED_RULE;
+}
+
+/* ---- hooks ------------------------------------------------------------------------------------------------ */
+
+static __always_inline u64 mount_of(u64 path)
+{
+	u64 mount = read_u64(path + OFF_PATH_MNT);
+
+	return mount ? mount - OFF_MOUNT_MNT : 0;
+}
+
+static __always_inline u32 judge_file(struct judged *judged, u64 file, u32 accesses)
+{
+	u64 path = file + OFF_F_PATH;
+
+	return judge_place(judged, read_u64(path + OFF_PATH_DENTRY), mount_of(path), accesses);
+}
+
+/* file_open(file) */
+static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
+{
+	u64 file = number_of(ctx[0]);
+	u32 flags = read_u32(file + OFF_F_FLAGS), accesses = 0;
+
+	if (flags & FMODE_EXEC) {
+		accesses = ACCESS_EXECUTE;
+	} else {
+		if ((flags & O_ACCMODE) != 1)
+			accesses |= ACCESS_READ;
+		if ((flags & O_ACCMODE) || (flags & O_TRUNC))
+			accesses |= ACCESS_WRITE;
+	}
+	return judge_file(judged, file, accesses);
+}
+
+/* path_unlink, path_mkdir, path_rmdir, path_symlink(dir, dentry, …) */
+static __always_inline u32 judge_entry(u64 *ctx, struct judged *judged)
+{
+	return judge_place(judged, number_of(ctx[1]), mount_of(ctx[0]), ACCESS_WRITE);
+}
+
+/* path_mknod(dir, dentry, mode, dev) */
+static __always_inline u32 judge_mknod(u64 *ctx, struct judged *judged)
+{
+	u32 accesses = ACCESS_WRITE;
+
+	if ((ctx[2] & S_IFMT) == S_IFSOCK)
+		accesses |= ACCESS_MEET;
+	return judge_place(judged, number_of(ctx[1]), mount_of(ctx[0]), accesses);
+}
+
+/* What must hold for an object to get another name: a move or a link is no way round a rule. */
+static __always_inline u32 accesses_to_move(u64 dentry)
+{
+	u64 inode = read_u64(dentry + OFF_D_INODE);
+	u16 mode = 0;
+
+	if (!inode)
+		return ACCESS_WRITE;
+	read_kernel(&mode, sizeof(mode), (void *)(inode + OFF_I_MODE));
+	return (mode & S_IFMT) == S_IFDIR ? ACCESS_ANY | ACCESS_MOVE : ACCESS_ANY;
+}
+
+/* path_link(old_dentry, new_dir, new_dentry) */
+static __always_inline u32 judge_link(u64 *ctx, struct judged *judged)
+{
+	u64 mount = mount_of(ctx[1]);
+	u32 rule = judge_place(judged, number_of(ctx[0]), mount, ACCESS_ANY);
+
+	return rule ? rule : judge_place(judged, number_of(ctx[2]), mount, ACCESS_WRITE);
+}
+
+/* path_rename(old_dir, old_dentry, new_dir, new_dentry, …) */
+static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
+{
+	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
+	u32 rule = judge_place(judged, old, mount_of(ctx[0]), accesses_to_move(old));
+
+	return rule ? rule : judge_place(judged, new, mount_of(ctx[2]), accesses_to_move(new));
+}
+
+/* inode_setattr and the like: there is no mount at hand */
+static __always_inline u32 judge_first(u64 *ctx, struct judged *judged)
+{
+	return judge_place(judged, number_of(ctx[0]), 0, ACCESS_WRITE);
+}
+
+static __always_inline u32 judge_second(u64 *ctx, struct judged *judged)
+{
+	return judge_place(judged, number_of(ctx[1]), 0, ACCESS_WRITE);
+}
+
+/* mmap_file(file, prot, …) */
+static __always_inline u32 judge_mmap(u64 *ctx, struct judged *judged)
+{
+	u64 file = number_of(ctx[0]);
+
+	return file && (ctx[1] & PROT_EXEC) ? judge_file(judged, file, ACCESS_EXECUTE) : 0;
+}
+
+/* file_mprotect(vma, reqprot, prot) */
+static __always_inline u32 judge_mprotect(u64 *ctx, struct judged *judged)
+{
+	u64 file = (ctx[2] & PROT_EXEC) ? read_u64(ctx[0] + OFF_VM_FILE) : 0;
+
+	return file ? judge_file(judged, file, ACCESS_EXECUTE) : 0;
+}
+
+/*
+ * How user space learns an inode's address: it looks at the file (fstat), and this program, at the hook inode_getattr, notes what it looks at
+ * first: an overlay file system asks the file system below in turn.
+ */
+static __always_inline int learn(u64 *ctx)
+{
+	u64 dentry = read_u64(ctx[0] + OFF_PATH_DENTRY);
+	u64 inode = read_u64(dentry + OFF_D_INODE), device = read_u32(read_u64(dentry + OFF_D_SB) + OFF_S_DEV);
+	u32 first = 0, second = 1;
+	u64 *known = learned.lookup(&first);
+
+	if (bpf_get_current_pid_tgid() >> 32 != SELF || !known || *known)
+		return 0;
+	learned.update(&first, &inode);
+	learned.update(&second, &device);
+	return 0;
+}
+
+#define LEARN(symbol) int symbol(u64 *ctx) { return learn(ctx); }
+
+#endif

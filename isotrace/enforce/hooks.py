@@ -1,0 +1,185 @@
+"""Which security hooks hold which call: every call of a row comes to the row's hook before it takes effect.
+
+At a hook the program asks for the number of the call that is under way, so a hook that many calls come to still refuses
+just those that were asked for. Work that io_uring does comes to the same hooks from another call: what reaches a hook
+from a call that cannot lead there by itself is judged as work of io_uring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+
+from isotrace import catalog
+from isotrace.catalog import refuse
+from isotrace.policy.names import VIA_IO_URING
+
+# hook: calls. `?` before a hook: it exists on some kernels only, and where it does not, its calls need it no more.
+_HOLDS = """
+file_alloc_security: open openat openat2 creat open_by_handle_at uselib epoll_create epoll_create1 eventfd eventfd2
+    memfd_create memfd_secret timerfd_create inotify_init inotify_init1 fanotify_init userfaultfd io_uring_setup pipe pipe2
+    mq_open fsopen fsmount fspick open_tree
+file_open: open openat openat2 creat open_by_handle_at
+bprm_creds_for_exec: execve execveat
+socket_create: socket socketpair
+socket_bind: bind
+socket_connect: connect
+socket_listen: listen
+socket_accept: accept accept4
+socket_sendmsg: sendto sendmsg sendmmsg
+socket_recvmsg: recvfrom recvmsg recvmmsg recvmmsg_time64
+socket_getsockname: getsockname
+socket_getpeername: getpeername
+socket_getsockopt: getsockopt
+socket_setsockopt: setsockopt
+socket_shutdown: shutdown
+task_alloc: fork vfork clone clone3
+task_kill: kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal
+ptrace_access_check: ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_getfd
+ptrace_traceme: ptrace
+inode_unlink: unlink unlinkat mq_unlink
+inode_rmdir: rmdir unlinkat
+inode_rename: rename renameat renameat2
+inode_link: link linkat
+inode_symlink: symlink symlinkat
+inode_mkdir: mkdir mkdirat
+inode_mknod: mknod mknodat
+inode_create: mknod mknodat
+inode_readlink: readlink readlinkat
+inode_getattr: stat lstat fstat stat64 lstat64 fstat64 newfstatat fstatat64 statx oldstat oldlstat oldfstat
+inode_setattr: chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat chown32 lchown32 fchown32 utime utimes futimesat
+    utimensat utimensat_time64 truncate truncate64 ftruncate ftruncate64
+inode_setxattr: setxattr lsetxattr fsetxattr setxattrat
+inode_removexattr: removexattr lremovexattr fremovexattr removexattrat
+?inode_set_acl: setxattr lsetxattr fsetxattr setxattrat
+?inode_remove_acl: removexattr lremovexattr fremovexattr removexattrat
+inode_permission: access faccessat faccessat2 chdir fchdir
+file_permission: read pread64 readv preadv preadv2 write pwrite64 writev pwritev pwritev2
+    getdents getdents64 readdir fallocate
+file_ioctl: ioctl
+?file_ioctl_compat: ioctl
+file_fcntl: fcntl fcntl64
+file_lock: flock
+mmap_file: mmap mmap2
+file_mprotect: mprotect pkey_mprotect
+path_chroot: chroot
+path_notify: inotify_add_watch fanotify_mark
+sb_mount: mount
+sb_umount: umount umount2
+sb_pivotroot: pivot_root
+move_mount: move_mount
+task_fix_setuid: setuid setuid32 setreuid setreuid32 setresuid setresuid32
+task_fix_setgid: setgid setgid32 setregid setregid32 setresgid setresgid32
+task_fix_setgroups: setgroups setgroups32
+task_setnice: nice setpriority
+task_setscheduler: sched_setscheduler sched_setparam sched_setattr sched_setaffinity
+task_setioprio: ioprio_set
+task_prctl: prctl
+bpf: bpf
+perf_event_open: perf_event_open
+kernel_load_data: init_module
+kernel_read_file: finit_module kexec_file_load
+settime: settimeofday stime clock_settime clock_settime64
+syslog: syslog
+"""
+
+#: Calls of the words that need no hook, and why.
+NEEDLESS = {
+    "process_mrelease": "only hurries the end of a process that is being killed",
+    "remap_file_pages": "only rearranges what is mapped already",
+    "setfsuid": "changes only what other refusals look at, and cannot return an error",
+    "setfsgid": "changes only what other refusals look at, and cannot return an error",
+    "setfsuid32": "changes only what other refusals look at, and cannot return an error",
+    "setfsgid32": "changes only what other refusals look at, and cannot return an error",
+}
+
+#: Hooks that nearly every call can come to: there only io_uring's own calls are io_uring's work.
+BROAD = frozenset(
+    (
+        *("file_alloc_security", "inode_permission", "inode_getattr", "file_permission", "mmap_file"),
+        *("inode_setattr", "task_alloc"),
+    )
+)
+
+#: Hooks that are there for io_uring's work alone: the calls themselves are met before.
+FOR_RING = frozenset({"file_open"})
+
+#: Calls that come to a hook by themselves beside those of ``catalog.refuse``.
+_ALSO = {
+    "file_open": "ioctl read readv mount fsconfig fsmount finit_module init_module quotactl bpf",
+    "inode_create": "mount fsconfig bpf",
+    "socket_create": "mount fsconfig accept accept4 ioctl setsockopt sendto sendmsg write",
+    "socket_connect": "mount fsconfig ioctl",
+    "socket_bind": "mount fsconfig ioctl",
+    "socket_sendmsg": "write writev pwritev2 sendfile sendfile64 splice mount fsconfig ioctl",
+    "socket_recvmsg": "read readv preadv2 splice mount fsconfig ioctl",
+    "inode_unlink": "bind",
+    "inode_mknod": "mkdir",
+}
+
+# The kernel's function of a hook, where it is not security_HOOK.
+_FUNCTIONS = {
+    "file_alloc_security": "security_file_alloc",
+    "settime": "security_settime64",
+    "bprm_check_security": "security_bprm_check",
+}
+
+SOCKETCALL = "socketcall"
+
+
+def function(hook: str) -> str:
+    """The kernel's function that runs a hook: what fmod_ret is attached to."""
+    return _FUNCTIONS.get(hook, f"security_{hook}")
+
+
+def symbol(hook: str, lsm: bool) -> str:
+    """The program's name, by which BCC knows what to attach it to."""
+    return f"lsm__{hook}" if lsm else f"kmod_ret__{function(hook)}"
+
+
+@cache
+def _table() -> dict[str, tuple[frozenset[str], bool]]:
+    """``{hook: (calls, optional)}``."""
+    found = {}
+    for line in _HOLDS.replace("\n    ", " ").strip().splitlines():
+        hook, calls = line.split(":")
+        found[hook.lstrip("?")] = frozenset(calls.split()), hook.startswith("?")
+    return found
+
+
+def holding(call: str, exists: Callable[[str], bool] = lambda _hook: True) -> frozenset[str] | None:
+    """The hooks that together hold ``call`` on a kernel where ``exists``, or None where nothing does."""
+    wanted = {hook: optional for hook, (calls, optional) in _table().items() if call in calls}
+    present = frozenset(hook for hook in wanted if exists(hook))
+    lacking = any(not optional and hook not in present for hook, optional in wanted.items())
+    return present if present and not lacking else None
+
+
+def unheld(calls: Iterable[str], exists: Callable[[str], bool] = lambda _hook: True) -> frozenset[str]:
+    """Those of ``calls`` that no set of hooks holds."""
+    return frozenset(call for call in calls if call not in NEEDLESS and holding(call, exists) is None)
+
+
+def held() -> frozenset[str]:
+    """The hooks that hold calls."""
+    return frozenset(_table())
+
+
+def held_at(hook: str) -> frozenset[str]:
+    """The calls that ``hook`` helps to hold."""
+    return _table()[hook][0]
+
+
+@cache
+def comes_by(hook: str) -> frozenset[str]:
+    """The calls that come to ``hook`` by themselves."""
+    if hook in BROAD:
+        return frozenset(catalog.names()) - {"io_uring_enter"}
+    reached = {call for call in catalog.names() if hook in refuse.by_object(call)}
+    held = _table()[hook][0] if hook in _table() else frozenset()
+    return frozenset(reached | held | set(_ALSO.get(hook, "").split()))
+
+
+def by_ring(hook: str, calls: frozenset[str]) -> bool:
+    """Whether io_uring can be asked for one of ``calls`` and comes to ``hook`` with it."""
+    return bool(held_at(hook) & calls & VIA_IO_URING) if hook in _table() else False

@@ -1,0 +1,261 @@
+"""Refusing at the kernel's security hooks, as an LSM or by fmod_ret on the functions that run the hooks."""
+
+from __future__ import annotations
+
+import os
+import resource
+import struct
+from collections.abc import Mapping, Sequence
+
+from isotrace import plan
+from isotrace.backends.attached import u32
+from isotrace.enforce import Held, addresses, hooks, objects, programs
+from isotrace.enforce.automaton import mask
+from isotrace.enforce.objects import LETTERS, MEET, PlaceRule, Places
+from isotrace.enforce.programs import Programs, Refusing
+from isotrace.enforce.tables import Slots, calls_by_strictness, hook_table, hooks_for
+from isotrace.errors import KernelError
+from isotrace.events import SLOTS
+from isotrace.kernel import bpf, btf
+from isotrace.kernel.facts import facts
+from isotrace.plan import Attachment
+from isotrace.policy.decide import strictness
+from isotrace.policy.model import CallRule, PathRule
+from isotrace.target import Target
+
+_OFFSETS = {
+    "OFF_MSG_NAME": ("msghdr", "msg_name"),
+    "OFF_D_PARENT": ("dentry", "d_parent"),
+    "OFF_D_INODE": ("dentry", "d_inode"),
+    "OFF_D_NAME": ("dentry", "d_name"),
+    "OFF_D_SB": ("dentry", "d_sb"),
+    "OFF_S_DEV": ("super_block", "s_dev"),
+    "OFF_S_ROOT": ("super_block", "s_root"),
+    "OFF_I_MODE": ("inode", "i_mode"),
+    "OFF_F_PATH": ("file", "f_path"),
+    "OFF_F_FLAGS": ("file", "f_flags"),
+    "OFF_PATH_MNT": ("path", "mnt"),
+    "OFF_PATH_DENTRY": ("path", "dentry"),
+    "OFF_MNT_ROOT": ("vfsmount", "mnt_root"),
+    "OFF_MOUNT_MNT": ("mount", "mnt"),
+    "OFF_MOUNT_PARENT": ("mount", "mnt_parent"),
+    "OFF_MOUNT_POINT": ("mount", "mnt_mountpoint"),
+    "OFF_VM_FILE": ("vm_area_struct", "vm_file"),
+    "OFF_SOCKET_SK": ("socket", "sk"),
+    "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
+}
+_QSTR_NAME = 8  # offsetof(struct qstr, name)
+
+# Hooks that see paths → what judges there; the word of `accesses` says for which accesses the hook is needed.
+_PLACE_HOOKS = {
+    "file_open": ("judge_open", "rwx"),
+    "path_unlink": ("judge_entry", "w"),
+    "path_rmdir": ("judge_entry", "w"),
+    "path_mkdir": ("judge_entry", "w"),
+    "path_symlink": ("judge_entry", "w"),
+    "path_mknod": ("judge_mknod", "wu"),
+    "path_link": ("judge_link", "rwx"),
+    "path_rename": ("judge_rename", "rwx"),
+    "inode_setattr": ("judge_dentry", "w"),
+    "inode_setxattr": ("judge_dentry", "w"),
+    "inode_removexattr": ("judge_dentry", "w"),
+    "inode_set_acl": ("judge_dentry", "w"),
+    "inode_remove_acl": ("judge_dentry", "w"),
+    "mmap_file": ("judge_mmap", "x"),
+    "file_mprotect": ("judge_mprotect", "x"),
+}
+_NET_HOOKS = {"socket_connect": "judge_connect", "socket_bind": "judge_bind", "socket_sendmsg": "judge_sendmsg"}
+_OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl"})
+_BITS = {**LETTERS, "u": MEET}
+
+
+def exists(hook: str, lsm: bool) -> bool:
+    """Whether this kernel has the hook, as an LSM program or as a function for fmod_ret."""
+    return btf.vmlinux().has_function(f"bpf_lsm_{hook}" if lsm else hooks.function(hook))
+
+
+def make(held: Sequence[Held], target: Target) -> Hooks:
+    """The enforcer for the rules, all of which the mechanism "lsm", or all "fmod_ret", holds."""
+    return Hooks(held, target, lsm=held[0].mechanism == "lsm")
+
+
+def _offsets() -> dict[str, int]:
+    found = {name: btf.vmlinux().offset(*path) for name, path in _OFFSETS.items()}
+    found["OFF_D_NAME"] += _QSTR_NAME
+    return found
+
+
+def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
+    """The rules on paths, the most specific first."""
+    found = [(one, one.rule) for one in held if isinstance(one.rule, PathRule)]
+    found.sort(key=lambda pair: strictness(pair[1]))
+    found.sort(key=lambda pair: pair[1].pattern.specificity, reverse=True)
+    bits = [sum(LETTERS[letter] for letter in rule.access) for _, rule in found]
+    return [
+        PlaceRule(slots.add(one), rule.allow, accesses, rule.pattern)
+        for (one, rule), accesses in zip(found, bits, strict=True)
+    ]
+
+
+class Hooks(Refusing):
+    """An ``Enforcer`` at the security hooks."""
+
+    def __init__(self, held: Sequence[Held], target: Target, lsm: bool) -> None:
+        slots = Slots()
+        self._lsm = lsm
+        self._rules: list[tuple[int, CallRule]] = [(slots.add(one), rule) for one, rule in calls_by_strictness(held)]
+        for _, rule in self._rules:
+            if missing := hooks.unheld(rule.calls, lambda hook: exists(hook, lsm)):
+                raise KernelError(
+                    f"this kernel has no hook for {', '.join(sorted(missing))}", "leave that call out of the rule"
+                )
+        place_rules = _place_rules(held, slots)
+        self._places = Places(place_rules) if place_rules else None
+        self._packed = objects.pack(self._places) if self._places else None
+        self._nets = addresses.table(held, slots)
+        self._closed = next((rule.slot for rule in place_rules if not rule.allow), 0)
+        self._pinned: list[int] = []
+        judges = self._judges()
+        wanted = dict.fromkeys(hooks_for([rule for _, rule in self._rules], lambda hook: exists(hook, lsm)))
+        self._hooks = tuple({**wanted, **dict.fromkeys(judges)})
+        known = facts()
+        super().__init__(target, self._plan(slots, programs.constants(target, slots, known), judges), known)
+
+    def _judges(self) -> Mapping[str, str]:
+        """Hook → what judges there."""
+        found = dict(_NET_HOOKS) if self._nets else {}
+        if not self._places or not self._places.denied:
+            return found
+        for hook, (judge, letters) in _PLACE_HOOKS.items():
+            needed = self._places.denied & sum(_BITS[letter] for letter in letters)
+            if needed and exists(hook, self._lsm):
+                found[hook] = self._dentry_judge(hook) if judge == "judge_dentry" else judge
+            elif needed and hook not in _OPTIONAL:
+                raise KernelError(
+                    f"this kernel has no hook {hook}: rules on paths cannot be held", "CONFIG_SECURITY_PATH=y"
+                )
+        return found
+
+    def _dentry_judge(self, hook: str) -> str:
+        """By the position of the dentry among the arguments: kernels differ in what comes before it."""
+        attached = f"bpf_lsm_{hook}" if self._lsm else hooks.function(hook)
+        position = btf.vmlinux().parameters(attached).index("dentry")
+        return ("judge_first", "judge_second")[position]
+
+    def _plan(self, slots: Slots, constants: list[str], judges: Mapping[str, str]) -> Programs:
+        constants += [f"{name}={value}" for name, value in _offsets().items()]
+        constants += [f"HOOKS={max(1, len(self._hooks))}", *self._sizes()]
+        if self._nets:
+            # Until 5.6 the protocol of a socket had eight bits (commit bf9765145b85); MPTCP's number needs nine.
+            constants += [f"NETS={len(self._nets)}", "PROTOCOL_MASK=0xffff"]
+        lines = ["\n"]
+        for index, hook in enumerate(self._hooks):
+            address = "message_address" if hook == "socket_sendmsg" else "no_address"
+            judge = judges.get(hook, "judge_nothing")
+            lines.append(f"HOOK({index}, {hooks.symbol(hook, self._lsm)}, {judge}, {address})\n")
+        kinds = dict.fromkeys((hooks.symbol(hook, self._lsm) for hook in self._hooks), self._kind)
+        maps = ["call_rules", "nets"] if self._nets else ["call_rules"]
+        if self._places:
+            lines.append(f"LEARN({self._learner})\n")
+            kinds[self._learner] = self._kind
+            maps += ["anchors", "filesystems", "children", "learned"]
+            if self._places.names.start:
+                maps += ["automaton", "words", "glob_entries"]
+            if self._places.names.stars:
+                maps.append("letters")
+        attach = [Attachment("hook", "", hooks.symbol(hook, self._lsm)) for hook in self._hooks]
+        return Programs("block_lsm.c", constants, kinds, attach, maps, "".join(lines), slots)
+
+    @property
+    def _kind(self) -> str:
+        return "LSM" if self._lsm else "TRACING"
+
+    @property
+    def _learner(self) -> str:
+        """The program by which the kernel tells an inode's address."""
+        return hooks.symbol("inode_getattr", self._lsm)
+
+    def _sizes(self) -> list[str]:
+        if not self._places or not self._packed:
+            return []
+        found = {"PLACES": self._places.denied, "CLOSED_RULE": self._closed}
+        found |= {"ANCHORS": 2 * len(self._packed.objects) + 2, "FILESYSTEMS": 1024}
+        found["CHILDREN"] = 2 * len(self._packed.children) + 2
+        if self._places.names.start:
+            found |= {"GLOBS": len(self._packed.globs), "WORDS": 2 * len(self._places.names.words) + 2}
+            found["ANCHOR_GLOBS"] = self._places.most_globs
+        if self._places.names.stars:
+            found["STARS"] = len(self._places.names.stars)
+        return [f"{name}={value}" for name, value in found.items()]
+
+    def _fill(self) -> None:
+        super()._fill()
+        calls = plan.all_calls()
+        for index, hook in enumerate(self._hooks):
+            if not self._rules or hook not in hooks.held():
+                continue
+            for slot, entry in hook_table(hook, self._rules, calls).items():
+                bpf.map_update(self._loaded.maps["call_rules"], u32(index * SLOTS + slot), struct.pack("=HH", *entry))
+        for index, net in enumerate(self._nets):
+            bpf.map_update(self._loaded.maps["nets"], u32(index), net)
+        if self._places and self._packed:
+            self._fill_patterns()
+            self._fill_places()
+
+    def _fill_patterns(self) -> None:
+        assert self._places and self._packed
+        maps, names = self._loaded.maps, self._places.names
+        for key, value in self._packed.children.items():
+            bpf.map_update(maps["children"], key, value)
+        if not names.start:
+            return
+        bpf.map_update(maps["automaton"], u32(0), names.pack())
+        for word, bits in names.words.items():
+            bpf.map_update(maps["words"], word.ljust(64, b"\0"), struct.pack("=QQ", *mask(bits)))
+        for index, entry in enumerate(self._packed.globs):
+            bpf.map_update(maps["glob_entries"], u32(index), entry)
+        if names.stars:
+            bpf.map_update(maps["letters"], u32(0), names.pack_letters())
+
+    def _fill_places(self) -> None:
+        """Ask the kernel for the inodes' addresses, and keep the inodes."""
+        assert self._packed
+        _room_for_descriptors(len(self._packed.objects))
+        link = bpf.raw_tracepoint_open("", self._loaded.programs[self._learner])
+        devices = set(self._packed.roots)
+        try:
+            for path, value in self._packed.objects.items():
+                inode, device = self._learn(path)
+                bpf.map_update(self._loaded.maps["anchors"], struct.pack("=Q", inode), value)
+                devices.add(device)
+        finally:
+            os.close(link)
+        empty = objects.Anchor()
+        nothing = empty.at.pack() + empty.below.pack() + bytes(8)
+        for device in devices:
+            value = self._packed.roots.get(device, nothing)
+            bpf.map_update(self._loaded.maps["filesystems"], u32(device), value)
+
+    def _learn(self, path: str) -> tuple[int, int]:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        self._pinned.append(descriptor)
+        os.fstat(descriptor)
+        raw = [bpf.map_lookup(self._loaded.maps["learned"], u32(index), 8) for index in (0, 1)]
+        inode, device = (struct.unpack("=Q", value or bytes(8))[0] for value in raw)
+        bpf.map_update(self._loaded.maps["learned"], u32(0), bytes(8))
+        if not inode:
+            raise KernelError(f"the kernel does not tell which object {path} is", "see: isotrace doctor")
+        return inode, device
+
+    def close(self) -> None:
+        """Detach, and let go of what rules name."""
+        super().close()
+        while self._pinned:
+            os.close(self._pinned.pop())
+
+
+def _room_for_descriptors(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 512
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))

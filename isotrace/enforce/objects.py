@@ -1,0 +1,214 @@
+"""Where path rules are anchored: the directories and files that exist now, and what is left of each pattern below them.
+
+``Places`` is what bpf/block_paths.h works with, but for the inodes' addresses, which the kernel tells when the
+enforcer asks (lsm.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isotrace.enforce.automaton import Names, TooMuch, name_of, residuals
+from isotrace.policy.patterns import Component, Pattern
+
+READ, WRITE, EXECUTE, MOVE, MEET = 1, 2, 4, 8, 16
+CLASSES = (READ, WRITE, EXECUTE, MOVE, MEET)
+LETTERS = {"r": READ, "w": WRITE, "x": EXECUTE}
+PREFIX_NAME = 60
+ANCHOR_GLOBS = 16  # bpf/block_globs.h
+_SUBTREE = (Component(anything=True),)
+
+
+@dataclass(frozen=True)
+class PlaceRule:
+    """A rule on a pattern: ``slot`` is its place in the map `rules`; the smaller one is more specific."""
+
+    slot: int
+    allow: bool
+    accesses: int
+    pattern: Pattern
+
+
+@dataclass
+class Verdict:
+    """``struct verdict``: the slot that decides each access; the first rule given for one stays."""
+
+    rules: dict[int, tuple[int, bool]] = field(default_factory=dict)
+
+    def add(self, slot: int, allow: bool, accesses: int) -> None:
+        """A rule; of two on one access the more specific one decides."""
+        for access in CLASSES:
+            if accesses & access and (access not in self.rules or slot < self.rules[access][0]):
+                self.rules[access] = (slot, allow)
+
+    def over(self, other: Verdict) -> Verdict:
+        """This verdict, and where it says nothing the other's."""
+        return Verdict({**other.rules, **self.rules})
+
+    def pack(self) -> bytes:
+        """``struct verdict`` of bpf/block_paths.h."""
+        decided = sum(self.rules)
+        denied = sum(access for access, (_slot, allow) in self.rules.items() if not allow)
+        return struct.pack("=BB5H", decided, denied, *(self.rules.get(access, (0, True))[0] for access in CLASSES))
+
+    def pack_single(self, bit: int) -> bytes:
+        """``struct glob``: a verdict of one rule."""
+        slot, allow = next(iter(self.rules.values()))
+        return struct.pack("=HHBBH", slot, bit, sum(self.rules), 0 if allow else sum(self.rules), 0)
+
+
+@dataclass
+class Anchor:
+    """What is decided at an object, below it, by the names right below it, and by patterns: (slot, bit, verdict)."""
+
+    at: Verdict = field(default_factory=Verdict)
+    below: Verdict = field(default_factory=Verdict)
+    names: dict[bytes, tuple[Verdict, Verdict]] = field(default_factory=dict)
+    globs: list[tuple[int, int, Verdict]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A line of /proc/self/mountinfo: ``root`` is the directory of the file system that is mounted."""
+
+    device: int
+    root: str
+    point: str
+
+
+def mounts(text: str) -> list[Mount]:
+    """The mounts that mountinfo lists."""
+    found = []
+    for line in text.splitlines():
+        _id, _parent, device, root, point, *_ = line.split()
+        major, minor = map(int, device.split(":"))
+        found.append(Mount(major << 20 | minor, _unescape(root), _unescape(point)))
+    return found
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+class Places:
+    """The anchors of ``rules`` on the file systems as they are now."""
+
+    def __init__(self, rules: Sequence[PlaceRule], mounted: Sequence[Mount] | None = None) -> None:
+        self.names = Names()
+        self.objects: dict[str, Anchor] = {}
+        self.roots: dict[int, Anchor] = {}
+        text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape") if mounted is None else ""
+        self._mounts = mounts(text) if mounted is None else list(mounted)
+        self.denied = 0
+        for rule in rules:
+            self.denied |= 0 if rule.allow else rule.accesses
+            self._place(rule)
+        anchors = (*self.objects.values(), *self.roots.values())
+        for anchor in anchors:
+            anchor.globs.sort(key=lambda glob: glob[0])
+        self.most_globs = max((len(anchor.globs) for anchor in anchors), default=0)
+        if self.most_globs > ANCHOR_GLOBS:
+            raise TooMuch("too many patterns below one directory", f"{ANCHOR_GLOBS} is what fits")
+
+    def _place(self, rule: PlaceRule) -> None:
+        components = rule.pattern.components
+        literal = next((i for i, part in enumerate(components) if not part.literal), len(components))
+        texts = [part.pieces[0] for part in components[:literal]]
+        there = next(n for n in range(literal, -1, -1) if os.path.exists("/" + "/".join(texts[:n])))
+        real = os.path.realpath("/" + "/".join(texts[:there]))
+        self._put(self._object(real), rule, components[there:])
+        if there == literal and there and len(components) - literal <= 1 and components[literal:] in ((), _SUBTREE):
+            parent = os.path.realpath("/" + "/".join(texts[: there - 1]))
+            self._put(self._object(parent), rule, components[there - 1 :])
+        self._inherit(rule, real, components[there:])
+
+    def _object(self, path: str) -> Anchor:
+        return self.objects.setdefault(path, Anchor())
+
+    def _put(self, anchor: Anchor, rule: PlaceRule, left: tuple[Component, ...]) -> None:
+        """The rule at an anchor where ``left`` is what its pattern still asks for below."""
+        if left == ():
+            anchor.at.add(rule.slot, rule.allow, rule.accesses)
+        elif left == _SUBTREE:
+            anchor.at.add(rule.slot, rule.allow, rule.accesses)
+            anchor.below.add(rule.slot, rule.allow, rule.accesses)
+        elif left[0].literal and left[1:] in ((), _SUBTREE):
+            at, below = anchor.names.setdefault(name_of(left[0], PREFIX_NAME), (Verdict(), Verdict()))
+            at.add(rule.slot, rule.allow, rule.accesses)
+            if left[1:]:
+                below.add(rule.slot, rule.allow, rule.accesses)
+        else:
+            self._put_pattern(anchor, rule, left)
+
+    def _put_pattern(self, anchor: Anchor, rule: PlaceRule, left: tuple[Component, ...]) -> None:
+        verdict = Verdict()
+        verdict.add(rule.slot, rule.allow, rule.accesses)
+        anchor.globs.append((rule.slot, self.names.add(left, not rule.allow), verdict))
+        if rule.allow:
+            return
+        # What leads to the pattern may not be moved away: below its new name the pattern would not be met.
+        for length in range(1, len(left)):
+            if not left[length - 1].anything or anchor is not self.objects.get("/"):
+                still = Verdict()
+                still.add(rule.slot, False, MOVE)
+                anchor.globs.append((rule.slot, self.names.add(left[:length], True), still))
+                self.denied |= MOVE
+
+    def _inherit(self, rule: PlaceRule, real: str, left: tuple[Component, ...]) -> None:
+        """The roots of what is mounted below the anchor. An exception counts only where the file system is mounted once."""
+        for mount in self._mounts:
+            below = _below(real, mount.point)
+            if not below:
+                continue
+            for rest in sorted(residuals(left, below), key=str):
+                if mount.root != "/":
+                    if not rule.allow:
+                        self._put(self._object(os.path.realpath(mount.point)), rule, rest)
+                elif not rule.allow or sum(other.device == mount.device for other in self._mounts) == 1:
+                    self._put(self.roots.setdefault(mount.device, Anchor()), rule, rest)
+
+
+def _below(directory: str, path: str) -> list[str]:
+    """The components of ``path`` below ``directory``; none when it is not below."""
+    head = directory.rstrip("/") + "/"
+    return path[len(head) :].split("/") if path.startswith(head) and len(path) > len(head) else []
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The content of the maps: values by object's path, by device, by (directory, name), and the patterns in order."""
+
+    objects: dict[str, bytes]
+    roots: dict[int, bytes]
+    children: dict[bytes, bytes]
+    globs: list[bytes]
+
+
+def pack(places: Places) -> Packed:
+    """The anchors as the kernel's structs."""
+    children: dict[bytes, bytes] = {}
+    globs: list[bytes] = [b"\0" * 8]
+    numbers = iter(range(1, 1 << 31))
+
+    def packed(anchors: Iterable[tuple[object, Anchor]]) -> dict[object, bytes]:
+        return {key: _pack_anchor(anchor, children, globs, lambda: next(numbers)) for key, anchor in anchors}
+
+    objects = packed(places.objects.items())
+    roots = packed(places.roots.items())
+    return Packed(objects, roots, children, globs)  # type: ignore[arg-type]
+
+
+def _pack_anchor(anchor: Anchor, children: dict[bytes, bytes], globs: list[bytes], number: Callable[[], int]) -> bytes:
+    directory = number() if anchor.names else 0
+    for name, (at, below) in anchor.names.items():
+        value = at.over(below).pack() + below.pack()
+        children[struct.pack("=I", directory) + name.ljust(PREFIX_NAME, b"\0")] = value
+    first = len(globs)
+    globs += [verdict.pack_single(bit) for _slot, bit, verdict in anchor.globs]
+    span = (first | len(globs) << 16) if anchor.globs else 0
+    return anchor.at.pack() + anchor.below.pack() + struct.pack("=II", directory, span)
