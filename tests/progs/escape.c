@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Ways round a rule that refuses reading FILE: each is tried, and a line says whether it got through.
+ *
+ *	escape FILE DIRECTORY PORT
+ *
+ * FILE is what is refused, DIRECTORY a place that is not, on the same file system; the connections go to 127.0.0.1:PORT, which is refused too.
+ * A line is `NAME through`, `NAME refused ERRNO`, or `NAME untried ERRNO` where this kernel or file system does not know the way. The program waits
+ * for a line on its standard input before it begins.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define RACES 100000
+
+static const char *target, *place;
+static int port;
+static char spare[4096], root[4096];
+
+static int done(int fd)
+{
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+static int by_open(void) { return done(syscall(SYS_open, target, O_RDONLY)); }
+static int by_openat(void) { return done(openat(AT_FDCWD, target, O_RDONLY)); }
+static int by_creat(void) { return done(syscall(SYS_creat, target, 0600)); }
+
+static int by_openat2(void)
+{
+	struct open_how how = {.flags = O_RDONLY};
+
+	return done(syscall(SYS_openat2, AT_FDCWD, target, &how, sizeof(how)));
+}
+
+static int by_int80(void)
+{
+	char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	long result;
+
+	strcpy(low, target);
+	__asm__ volatile("int $0x80" : "=a"(result) : "a"(5L), "b"(low), "c"(0L), "d"(0L) : "memory", "r8", "r9", "r10", "r11");
+	if ((int)result >= 0)
+		close((int)result);
+	return (int)result >= 0 ? 0 : (int)result;
+}
+
+static int by_x32(void)
+{
+	long fd = syscall(0x40000000 | SYS_openat, AT_FDCWD, target, O_RDONLY);
+
+	return done(fd);
+}
+
+static int by_o_path(void)
+{
+	int fd = open(target, O_PATH), result;
+	char name[64];
+
+	if (fd < 0)
+		return -errno;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	result = done(open(name, O_RDONLY));
+	close(fd);
+	return result;
+}
+
+static int by_handle(void)
+{
+	char room[sizeof(struct file_handle) + 128];
+	struct file_handle *handle = (void *)room;
+	int mount, id, result;
+
+	handle->handle_bytes = 128;
+	if (name_to_handle_at(AT_FDCWD, target, handle, &id, 0))
+		return -ENOSYS;
+	mount = open(place, O_RDONLY | O_DIRECTORY);
+	if (mount < 0)
+		return -errno;
+	result = done(open_by_handle_at(mount, handle, O_RDONLY));
+	close(mount);
+	return result;
+}
+
+static int by_proc_root(void)
+{
+	snprintf(root, sizeof(root), "/proc/self/root%s", target);
+	return done(open(root, O_RDONLY));
+}
+
+static int by_symlink(void)
+{
+	int result;
+
+	snprintf(spare, sizeof(spare), "%s/symlink", place);
+	if (symlink(target, spare))
+		return -ENOSYS;
+	result = done(open(spare, O_RDONLY));
+	unlink(spare);
+	return result;
+}
+
+static int by_link(void)
+{
+	snprintf(spare, sizeof(spare), "%s/link", place);
+	if (link(target, spare))
+		return -errno;
+	return done(open(spare, O_RDONLY));
+}
+
+static int by_rename(void)
+{
+	int result;
+
+	snprintf(spare, sizeof(spare), "%s/renamed", place);
+	if (rename(target, spare))
+		return -errno;
+	result = done(open(spare, O_RDONLY));
+	rename(spare, target);
+	return result;
+}
+
+static int by_exchange(void)
+{
+	int result;
+
+	snprintf(spare, sizeof(spare), "%s/other", place);
+	close(open(spare, O_CREAT | O_WRONLY, 0600));
+	if (syscall(SYS_renameat2, AT_FDCWD, spare, AT_FDCWD, target, 2))
+		return -errno;
+	result = done(open(spare, O_RDONLY));
+	syscall(SYS_renameat2, AT_FDCWD, spare, AT_FDCWD, target, 2);
+	return result;
+}
+
+/* What a child's exit status says: 0 through, else the errno. */
+static int in_child(int (*way)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		_exit(-way() & 0xff);
+	waitpid(pid, &status, 0);
+	return -WEXITSTATUS(status);
+}
+
+static int mounted(void)
+{
+	char directory[4096];
+
+	snprintf(directory, sizeof(directory), "%s", target);
+	*strrchr(directory, '/') = 0;
+	if (unshare(CLONE_NEWNS) && unshare(CLONE_NEWUSER | CLONE_NEWNS))
+		return -ENOSYS;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || mkdir(spare, 0700) || mount(directory, spare, NULL, MS_BIND, NULL))
+		return -ENOSYS;
+	strcat(spare, strrchr(target, '/'));
+	return done(open(spare, O_RDONLY));
+}
+
+static int by_bind_mount(void)
+{
+	int result;
+
+	snprintf(spare, sizeof(spare), "%s/mounted", place);
+	result = in_child(mounted);
+	rmdir(spare);
+	return result;
+}
+
+static int grandchild(void) { return in_child(by_open); }
+static int by_double_fork(void) { return in_child(grandchild); }
+
+static int by_clone_parent(void)
+{
+	int ends[2], result = -EIO;
+	long pid;
+
+	if (pipe(ends))
+		return -ENOSYS;
+	pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+	if (pid < 0)
+		return -ENOSYS;
+	if (pid == 0) {
+		result = by_open();
+		_exit(write(ends[1], &result, sizeof(result)) < 0);
+	}
+	if (read(ends[0], &result, sizeof(result)) < 0)
+		result = -errno;
+	close(ends[0]);
+	close(ends[1]);
+	return result;
+}
+
+static int by_orphan(void)
+{
+	int ends[2], result = -EIO;
+	pid_t pid;
+
+	if (pipe(ends))
+		return -ENOSYS;
+	pid = fork();
+	if (pid == 0) {
+		if (fork() == 0) {
+			while (getppid() != 1 && getppid() == getpgid(0))
+				sched_yield();
+			usleep(20000);
+			result = by_open();
+			_exit(write(ends[1], &result, sizeof(result)) < 0);
+		}
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	if (read(ends[0], &result, sizeof(result)) < 0)
+		result = -errno;
+	close(ends[0]);
+	close(ends[1]);
+	return result;
+}
+
+/* ---- io_uring, by its raw calls ----------------------------------------------------------------------------- */
+
+struct ring {
+	int fd;
+	char *sq, *cq;
+	struct io_uring_sqe *sqes;
+	struct io_uring_params params;
+};
+
+static int ring_open(struct ring *ring)
+{
+	memset(ring, 0, sizeof(*ring));
+	ring->fd = syscall(SYS_io_uring_setup, 4, &ring->params);
+	if (ring->fd < 0)
+		return -errno;
+	ring->sq = mmap(NULL, ring->params.sq_off.array + ring->params.sq_entries * sizeof(unsigned), PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_SQ_RING);
+	ring->cq = mmap(NULL, ring->params.cq_off.cqes + ring->params.cq_entries * sizeof(struct io_uring_cqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_CQ_RING);
+	ring->sqes = mmap(NULL, ring->params.sq_entries * sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_SQES);
+	return ring->sq == MAP_FAILED || ring->cq == MAP_FAILED || ring->sqes == MAP_FAILED ? -ENOSYS : 0;
+}
+
+static int ring_do(struct ring *ring, struct io_uring_sqe *sqe)
+{
+	unsigned *tail = (unsigned *)(ring->sq + ring->params.sq_off.tail);
+	struct io_uring_cqe *cqe;
+
+	ring->sqes[0] = *sqe;
+	*(unsigned *)(ring->sq + ring->params.sq_off.array) = 0;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+		return -errno;
+	cqe = (void *)(ring->cq + ring->params.cq_off.cqes);
+	return cqe->res;
+}
+
+static int ring_open_file(unsigned flags)
+{
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .addr = (unsigned long)target, .flags = flags};
+	struct ring ring;
+	int result = ring_open(&ring);
+
+	if (!result)
+		result = ring_do(&ring, &sqe);
+	close(ring.fd);
+	if (result >= 0)
+		close(result);
+	return result < 0 ? result : 0;
+}
+
+static int by_ring_open(void) { return ring_open_file(0); }
+static int by_ring_worker(void) { return ring_open_file(IOSQE_ASYNC); }
+
+static struct sockaddr_in refused_address(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	return address;
+}
+
+static int by_connect(void)
+{
+	struct sockaddr_in address = refused_address();
+	int fd = socket(AF_INET, SOCK_STREAM, 0), result = connect(fd, (void *)&address, sizeof(address)) ? -errno : 0;
+
+	close(fd);
+	return result;
+}
+
+static int by_connect_mapped(void)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	int fd = socket(AF_INET6, SOCK_STREAM, 0), result;
+
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &address.sin6_addr);
+	result = connect(fd, (void *)&address, sizeof(address)) ? -errno : 0;
+	close(fd);
+	return result == -EAFNOSUPPORT || result == -EBADF ? -ENOSYS : result;
+}
+
+static int by_fastopen(void)
+{
+	struct sockaddr_in address = refused_address();
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int result = sendto(fd, "x", 1, MSG_FASTOPEN, (void *)&address, sizeof(address)) < 0 ? -errno : 0;
+
+	close(fd);
+	return result == -EOPNOTSUPP ? -ENOSYS : result;
+}
+
+static int by_ring_connect(void)
+{
+	struct sockaddr_in address = refused_address();
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_CONNECT, .addr = (unsigned long)&address, .off = sizeof(address)};
+	struct ring ring;
+	int result = ring_open(&ring);
+
+	if (result)
+		return result;
+	sqe.fd = socket(AF_INET, SOCK_STREAM, 0);
+	result = ring_do(&ring, &sqe);
+	close(sqe.fd);
+	close(ring.fd);
+	return result;
+}
+
+/* A thread changes the path between an allowed and the refused file while the call looks at it. */
+static volatile int racing = 1;
+static char raced[4096];
+
+static void *changer(void *end)
+{
+	while (racing) {
+		memcpy(raced, target, strlen(target) + 1);
+		memcpy(raced, spare, strlen(spare) + 1);
+	}
+	return end;
+}
+
+static int by_race(void)
+{
+	struct stat wanted, got;
+	pthread_t thread;
+	int fd, i, result = -EPERM;
+
+	snprintf(spare, sizeof(spare), "%s/allowed", place);
+	close(open(spare, O_CREAT | O_WRONLY, 0600));
+	if (stat(target, &wanted) || pthread_create(&thread, NULL, changer, NULL))
+		return -ENOSYS;
+	for (i = 0; i < RACES && result; i++) {
+		fd = open(raced, O_RDONLY);
+		if (fd < 0)
+			continue;
+		fstat(fd, &got);
+		if (got.st_ino == wanted.st_ino && got.st_dev == wanted.st_dev)
+			result = 0;
+		close(fd);
+	}
+	racing = 0;
+	pthread_join(thread, NULL);
+	return result;
+}
+
+static const struct way {
+	const char *name;
+	int (*try)(void);
+} ways[] = {
+	{"open", by_open}, {"openat", by_openat}, {"openat2", by_openat2}, {"creat", by_creat}, {"int80", by_int80}, {"x32", by_x32},
+	{"o_path", by_o_path}, {"handle", by_handle}, {"proc_root", by_proc_root}, {"symlink", by_symlink}, {"link", by_link},
+	{"rename", by_rename}, {"exchange", by_exchange}, {"bind_mount", by_bind_mount}, {"double_fork", by_double_fork},
+	{"clone_parent", by_clone_parent}, {"orphan", by_orphan}, {"ring_open", by_ring_open}, {"ring_worker", by_ring_worker},
+	{"connect", by_connect}, {"connect_mapped", by_connect_mapped}, {"fastopen", by_fastopen}, {"ring_connect", by_ring_connect},
+	{"race", by_race},
+};
+
+int main(int argc, char **argv)
+{
+	unsigned i;
+
+	if (argc != 4)
+		return 2;
+	target = argv[1];
+	place = argv[2];
+	port = atoi(argv[3]);
+	if (getchar() == EOF)
+		return 2;
+	for (i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
+		int result = ways[i].try();
+
+		if (result >= 0)
+			printf("%s through\n", ways[i].name);
+		else
+			printf("%s %s %s\n", ways[i].name, result == -ENOSYS ? "untried" : "refused", strerrorname_np(-result));
+		fflush(stdout);
+	}
+	return 0;
+}
