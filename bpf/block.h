@@ -27,9 +27,8 @@ BPF_PERCPU_ARRAY(tally, u64, TALLIES);
 #define MAX_ERRNO 4095
 
 struct rule {
-	s64 result;		/* what the refused call returns: a negative errno, or 0 under audit */
+	u32 number;		/* the errno that the refused call returns, or 0 under audit */
 	u32 flags;
-	u32 pad;
 };
 
 /* The size of a record and its header together is a multiple of RECORD_ALIGN. */
@@ -88,13 +87,11 @@ static __always_inline u64 registers_of(u64 task)
 #endif
 }
 
-/* Has the verifier forget by which branches we came here: it looks at what follows once, and not once for each way. */
-static __always_inline void forget(struct judged *judged)
-{
-	struct judged copy = *judged;
-
-	read_kernel(judged, sizeof(*judged), &copy);
-}
+/*
+ * Has the verifier forget what it knows of a thing on the stack, and by which branches it came to know it: what follows is looked at once, and not
+ * once for each way.
+ */
+#define forget(thing) read_kernel((thing), sizeof(*(thing)), (thing))
 
 static __always_inline void find_call(struct judged *judged)
 {
@@ -267,26 +264,33 @@ int on_start(void *ctx)
 	return 0;
 }
 
+/* -number, in words of which the verifier follows the range: from 6.12 on it wants to know that a hook's result is from -4095 to 0. */
+static __always_inline s64 negative(u64 number)
+{
+	s64 result;
+
+	number &= MAX_ERRNO;
+	asm volatile("%0 = 0\n\t%0 -= %1" : "=&r"(result) : "r"(number));
+	return result;
+}
+
 /* Carries the verdict out: what the hook or call is to return. A rule that cannot be found refuses. */
 static __always_inline s64 refuse(struct judged *judged, u32 index)
 {
 	struct rule *rule;
-	s64 result = -EPERM;
+	u64 number = EPERM;
 
 	forget(judged);
 	index = number_of(index);
 	rule = rules.lookup(&index);
 	if (rule) {
-		result = rule->result;
+		number = rule->number;
 		if (rule->flags & RULE_KILL)
 			bpf_send_signal(SIGKILL);
 	}
 	count_hit(index);
-	report(judged, index, result);
-	asm volatile("" : "+r"(result));
-	if (result > 0 || result < -MAX_ERRNO)
-		result = -EPERM;
-	return result;
+	report(judged, index, -(s64)number);
+	return negative(number);
 }
 
 #endif

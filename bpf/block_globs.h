@@ -65,7 +65,7 @@ static __always_inline void keep_globs(struct walk *walk)
 }
 
 #if defined(STARS)
-static __always_inline void match_letters(struct walk *walk)
+static __always_inline void match_letters(struct name *name, struct bits *matched)
 {
 	u32 zero = 0;
 	struct letters *table = letters.lookup(&zero);
@@ -76,40 +76,41 @@ static __always_inline void match_letters(struct walk *walk)
 		return;
 	state = table->start;
 	for (i = 0; i < NAME; i++) {
-		u32 letter = (u8)walk->name.text[i];
+		u32 letter = (u8)name->text[i];
 
 		state = ((state << 1) & table->next[letter]) | (state & table->keep[letter]);
 	}
 #pragma unroll
 	for (i = 0; i < STARS; i++) {
 		hit = -((state >> (table->final[i] & (WORD_BITS - 1))) & 1);
-		walk->matched.word[0] |= table->bits[i].word[0] & hit;
-		walk->matched.word[1] |= table->bits[i].word[1] & hit;
+		matched->word[0] |= table->bits[i].word[0] & hit;
+		matched->word[1] |= table->bits[i].word[1] & hit;
 	}
 }
 #endif
 
-/* The components that the name of walk->dentry matches. */
-static __always_inline void match_name(struct walk *walk, struct automaton *machine)
+/* The components that the name at `address` matches. */
+static __always_inline void match_name(u64 address, struct automaton *machine, struct bits *matched)
 {
+	struct name name;
 	struct bits *found;
 	long got;
 
-	__builtin_memset(&walk->name, 0, sizeof(walk->name));
-	got = read_kernel_string(walk->name.text, NAME, (void *)read_u64(walk->dentry + OFF_D_NAME));
-	walk->matched = machine->any;
+	__builtin_memset(&name, 0, sizeof(name));
+	got = read_kernel_string(name.text, NAME, (void *)address);
+	*matched = machine->any;
 	if (got <= 0 || got == NAME) {
-		walk->matched.word[0] |= machine->unsure.word[0];
-		walk->matched.word[1] |= machine->unsure.word[1];
+		matched->word[0] |= machine->unsure.word[0];
+		matched->word[1] |= machine->unsure.word[1];
 		return;
 	}
-	found = words.lookup(&walk->name);
+	found = words.lookup(&name);
 	if (found) {
-		walk->matched.word[0] |= found->word[0];
-		walk->matched.word[1] |= found->word[1];
+		matched->word[0] |= found->word[0];
+		matched->word[1] |= found->word[1];
 	}
 #if defined(STARS)
-	match_letters(walk);
+	match_letters(&name, matched);
 #endif
 }
 
@@ -119,16 +120,18 @@ static __always_inline u64 step(u64 state, u64 matched, u64 loop)
 	return state | (state & loop) << 1;
 }
 
-static __always_inline void step_globs(struct walk *walk)
+static __always_inline void step_globs(struct walk *walk, u64 name)
 {
 	u32 zero = 0;
 	struct automaton *machine = automaton.lookup(&zero);
+	struct bits matched;
 
 	if (!machine || !(walk->state[0] | walk->state[1]))
 		return;
-	match_name(walk, machine);
-	walk->state[0] = step(walk->state[0], walk->matched.word[0], machine->loop.word[0]);
-	walk->state[1] = step(walk->state[1], walk->matched.word[1], machine->loop.word[1]);
+	match_name(name, machine, &matched);
+	forget(&matched);
+	walk->state[0] = step(walk->state[0], matched.word[0], machine->loop.word[0]);
+	walk->state[1] = step(walk->state[1], matched.word[1], machine->loop.word[1]);
 }
 
 /* All ones when the number, which is small, is not zero: without a branch. */

@@ -21,7 +21,6 @@
 #define REASON_RULE 0
 #define REASON_DEEP 1		/* farther from the root than WALK levels */
 #define REASON_ADRIFT 2		/* opened by handle, and its directory is not known */
-#define REASON_TORN 3		/* another task ran on this CPU during the walk */
 
 #if !defined(WALK)
 #define WALK 64
@@ -78,26 +77,40 @@ BPF_HASH(children, struct child, struct child_verdict, CHILDREN);
 BPF_ARRAY(learned, u64, 2);				/* inode and device that isotrace itself looks at: see learn() */
 
 /*
- * A walk under way. It is in a map and not on the stack because the verifier takes what comes from a map for anything at all: each level is then
- * like the one before, and is looked at once. Where the kernel lets another task run in between, that one takes the CPU's walk over: `owner` tells.
+ * A walk under way, on the stack: no other task can come between. forget() has the verifier take what is in it for anything at all, so that each
+ * level is like the one before, and is looked at once.
  */
 struct walk {
-	u64 owner;
 	u64 dentry;
 	u64 mount;		/* struct mount, or 0 */
 	u64 below;		/* the dentry that the walk came from */
+	u64 below_name;
 	u64 object;		/* where it began */
 	u32 open;		/* accesses not yet decided */
 	u32 denied;		/* rule */
 #if defined(GLOBS)
 	u64 state[2], kept[2];	/* the patterns that match so far; kept: when the walk passed the root of `mount` */
 	u64 mount_root;
-	struct name name;
-	struct bits matched;
 #endif
-	struct child key;
 };
-BPF_PERCPU_ARRAY(walks, struct walk, 1);
+
+/* What is read of a dentry, in one go. */
+struct place {
+	u64 parent;
+	u64 inode;
+	u64 name;
+};
+
+static __always_inline void read_place(struct place *place, u64 dentry)
+{
+	char part[DENTRY_BYTES];
+
+	__builtin_memset(part, 0, sizeof(part));
+	read_kernel(part, sizeof(part), (void *)(dentry + DENTRY_FROM));
+	place->parent = *(u64 *)(part + OFF_D_PARENT - DENTRY_FROM);
+	place->inode = *(u64 *)(part + OFF_D_INODE - DENTRY_FROM);
+	place->name = *(u64 *)(part + OFF_D_NAME - DENTRY_FROM);
+}
 
 static __always_inline u32 rule_for(struct verdict *verdict, u32 accesses)
 {
@@ -132,15 +145,15 @@ static __always_inline int apply(struct walk *walk, struct verdict *verdict)
 static __always_inline int apply_child(struct walk *walk, u32 directory)
 {
 	struct child_verdict *found;
+	struct child key;
 	long got;
 
-	__builtin_memset(&walk->key, 0, sizeof(walk->key));
-	walk->key.directory = directory;
-	got = read_kernel_string(walk->key.name, PREFIX_NAME, (void *)read_u64(walk->below + OFF_D_NAME));
-
+	__builtin_memset(&key, 0, sizeof(key));
+	key.directory = directory;
+	got = read_kernel_string(key.name, PREFIX_NAME, (void *)walk->below_name);
 	if (got <= 0 || got == PREFIX_NAME)
 		return 0;
-	found = children.lookup(&walk->key);
+	found = children.lookup(&key);
 	if (!found)
 		return 0;
 	if (walk->below == walk->object)
@@ -148,6 +161,7 @@ static __always_inline int apply_child(struct walk *walk, u32 directory)
 	return apply(walk, &found->below);
 }
 
+/* Returns whether nothing is left to decide. */
 static __always_inline int apply_anchor(struct walk *walk, struct anchor *anchor)
 {
 	if (anchor->directory && walk->below && apply_child(walk, anchor->directory))
@@ -200,30 +214,34 @@ static __always_inline u32 walk_up(struct walk *walk)
 	int i;
 
 	for (i = 0; i < WALK; i++) {
-		u64 parent = read_u64(walk->dentry + OFF_D_PARENT);
-		u64 inode = read_u64(walk->dentry + OFF_D_INODE);
-		struct anchor *anchor = inode ? anchors.lookup(&inode) : NULL;
+		struct place place;
+		struct anchor *anchor;
 
+		read_place(&place, walk->dentry);
+		anchor = place.inode ? anchors.lookup(&place.inode) : NULL;
 #if defined(GLOBS)
 		keep_globs(walk);
 #endif
-		if (!anchor && parent == walk->dentry) {
+		if (!anchor && place.parent == walk->dentry) {
 			anchor = anchor_of_root(walk, &reason);
 			if (reason == REASON_ADRIFT)
 				return reason;
 		}
 		if (anchor && apply_anchor(walk, anchor))
 			return REASON_RULE;
-		if (parent == walk->dentry) {
+		forget(walk);
+		if (place.parent == walk->dentry) {
 			if (!climb(walk))
 				return REASON_RULE;
 			continue;
 		}
 #if defined(GLOBS)
-		step_globs(walk);
+		step_globs(walk, place.name);
 #endif
 		walk->below = walk->dentry;
-		walk->dentry = parent;
+		walk->below_name = place.name;
+		walk->dentry = place.parent;
+		forget(walk);
 	}
 	return REASON_DEEP;
 }
@@ -231,34 +249,18 @@ static __always_inline u32 walk_up(struct walk *walk)
 /* The rule that denies one of `accesses` to the object, or 0. `mount` is 0 where the hook does not have it. */
 static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
 {
-	u64 owner = bpf_ktime_get_ns() ^ (bpf_get_current_pid_tgid() << 32);
-	u32 zero = 0;
-	struct walk *walk;
+	struct walk walk = {.dentry = dentry, .mount = mount, .object = dentry, .open = accesses & PLACES};
 
-	accesses &= PLACES;
-	if (!accesses)
+	if (!walk.open)
 		return 0;
 	judged->dentry = dentry;
 	judged->mount = mount;
-	walk = walks.lookup(&zero);
-	if (!walk)
-		return CLOSED_RULE;
-	walk->owner = owner;
-	walk->dentry = dentry;
-	walk->mount = mount;
-	walk->object = dentry;
-	walk->below = 0;
-	walk->denied = 0;
-	walk->open = accesses;
-	asm volatile("" : : : "memory");
 #if defined(GLOBS)
-	begin_globs(walk);
+	begin_globs(&walk);
 #endif
-	judged->reason = walk_up(walk);
-	asm volatile("" : : : "memory");
-	if (walk->owner != owner)
-		judged->reason = REASON_TORN;
-	return judged->reason == REASON_RULE ? walk->denied : CLOSED_RULE;
+	forget(&walk);
+	judged->reason = walk_up(&walk);
+	return judged->reason == REASON_RULE ? walk.denied : CLOSED_RULE;
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------ */

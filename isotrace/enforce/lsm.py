@@ -82,7 +82,8 @@ def make(held: Sequence[Held], target: Target) -> Hooks:
 def _offsets() -> dict[str, int]:
     found = {name: btf.vmlinux().offset(*path) for name, path in _OFFSETS.items()}
     found["OFF_D_NAME"] += _QSTR_NAME
-    return found
+    members = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
+    return found | {"DENTRY_FROM": min(members), "DENTRY_BYTES": max(members) + 8 - min(members)}
 
 
 def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
