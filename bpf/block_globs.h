@@ -52,8 +52,6 @@ static __always_inline void begin_globs(struct walk *walk)
 		return;
 	walk->state[0] = machine->start.word[0];
 	walk->state[1] = machine->start.word[1];
-	if (walk->mount)
-		walk->mount_root = read_u64(walk->mount + OFF_MOUNT_MNT + OFF_MNT_ROOT);
 }
 
 static __always_inline void keep_globs(struct walk *walk)

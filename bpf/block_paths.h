@@ -22,9 +22,8 @@
 #define REASON_DEEP 1		/* farther from the root than WALK levels */
 #define REASON_ADRIFT 2		/* opened by handle, and its directory is not known */
 
-#if !defined(WALK)
 #define WALK 64
-#endif
+#define WALK_TYPED 24
 #define NAME 64
 #define PREFIX_NAME 60
 #define WORD_BITS 64
@@ -76,7 +75,11 @@ struct child_verdict {
 BPF_HASH(anchors, u64, struct anchor, ANCHORS);		/* by inode */
 BPF_HASH(filesystems, u32, struct anchor, FILESYSTEMS);	/* by device: what mounts below an anchor inherit, at their root */
 BPF_HASH(children, struct child, struct child_verdict, CHILDREN);
-BPF_ARRAY(learned, u64, 2);				/* inode and device that isotrace itself looks at: see learn() */
+BPF_ARRAY(learned, u64, 3);				/* inode, device and inode number that isotrace itself looks at: see learn() */
+
+/* One bit for the inode number of each anchor, modulo SIEVE: most directories on a way up are none, and need no look into `anchors`. */
+#define SIEVE 4096
+BPF_ARRAY(sieve, u64, SIEVE / 64);
 
 /*
  * A walk under way, on the stack: no other task can come between. forget() has the verifier take what is in it for anything at all, so that each
@@ -248,6 +251,62 @@ static __always_inline u32 walk_up(struct walk *walk)
 	return REASON_DEEP;
 }
 
+static __always_inline int may_be_anchor(u64 number)
+{
+	u32 index = (number / 64) & (SIEVE / 64 - 1);
+	u64 *word = sieve.lookup(&index);
+
+	return word && (*word >> (number & 63)) & 1;
+}
+
+/*
+ * The first part of a walk, up to the root of the file system, from a file that the verifier knows the type of: plain loads, which cost a tenth of
+ * what a read through a helper does. Returns whether all is decided; if not, walk_up() goes on from where this ends.
+ */
+static __always_inline int walk_typed(struct walk *walk, u64 dentry, u64 mnt)
+{
+	u64 parent = 0, inode, above = 0;
+	struct anchor *anchor;
+	int i;
+
+	for (i = 0; i < WALK_TYPED; i++) {
+		walk->dentry = dentry;
+#if defined(GLOBS)
+		keep_globs(walk);
+#endif
+		inode = *(u64 *)(dentry + OFF_D_INODE);
+		if (may_be_anchor(*(u64 *)(inode + OFF_I_INO))) {
+			anchor = anchors.lookup(&inode);
+			if (anchor && apply_anchor(walk, anchor))
+				return 1;
+		}
+		parent = *(u64 *)(dentry + OFF_D_PARENT);
+		/* "Likely", or the compiler has the loop's end fall into its beginning, which the verifier takes for no loop it knows. */
+		if (__builtin_expect(parent == dentry, 1))
+			break;
+#if defined(GLOBS)
+		step_globs(walk, *(u64 *)(dentry + OFF_D_NAME));
+#endif
+		walk->below = dentry;
+		walk->below_name = *(u64 *)(dentry + OFF_D_NAME);
+		dentry = parent;
+	}
+	walk->dentry = dentry;
+	if (parent != dentry || ROOTS != 0 || dentry != *(u64 *)(*(u64 *)(dentry + OFF_D_SB) + OFF_S_ROOT))
+		return 0;
+	mnt -= OFF_MOUNT_MNT;
+	read_kernel(&above, sizeof(above), (void *)(mnt + OFF_MOUNT_PARENT));
+	return above == mnt;
+}
+
+/* The rule that the rest of the walk finds, or 0. */
+static __always_inline u32 finish(struct judged *judged, struct walk *walk)
+{
+	forget(walk);
+	judged->reason = walk_up(walk);
+	return judged->reason == REASON_RULE ? walk->denied : CLOSED_RULE;
+}
+
 /* The rule that denies one of `accesses` to the object, or 0. `mount` is 0 where the hook does not have it. */
 static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
 {
@@ -259,10 +318,9 @@ static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mo
 	judged->mount = mount;
 #if defined(GLOBS)
 	begin_globs(&walk);
+	walk.mount_root = mount ? read_u64(mount + OFF_MOUNT_MNT + OFF_MNT_ROOT) : 0;
 #endif
-	forget(&walk);
-	judged->reason = walk_up(&walk);
-	return judged->reason == REASON_RULE ? walk.denied : CLOSED_RULE;
+	return finish(judged, &walk);
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------ */
@@ -284,8 +342,9 @@ static __always_inline u32 judge_file(struct judged *judged, u64 file, u32 acces
 /* file_open(file) */
 static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 {
-	u64 file = number_of(ctx[0]);
-	u32 flags = read_u32(file + OFF_F_FLAGS), accesses = 0;
+	u64 file = ctx[0], dentry = *(u64 *)(file + OFF_F_PATH + OFF_PATH_DENTRY), mnt = *(u64 *)(file + OFF_F_PATH + OFF_PATH_MNT);
+	struct walk walk = {.dentry = dentry, .mount = mnt - OFF_MOUNT_MNT, .object = dentry};
+	u32 flags = *(u32 *)(file + OFF_F_FLAGS), accesses = 0;
 
 	if (flags & FMODE_EXEC) {
 		accesses = ACCESS_EXECUTE;
@@ -295,7 +354,18 @@ static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 		if ((flags & O_ACCMODE) || (flags & O_TRUNC))
 			accesses |= ACCESS_WRITE;
 	}
-	return judge_file(judged, file, accesses);
+	walk.open = accesses & PLACES;
+	if (!walk.open)
+		return 0;
+	judged->dentry = dentry;
+	judged->mount = walk.mount;
+#if defined(GLOBS)
+	begin_globs(&walk);
+	walk.mount_root = *(u64 *)(mnt + OFF_MNT_ROOT);
+#endif
+	if (walk_typed(&walk, dentry, mnt))
+		return walk.denied;
+	return finish(judged, &walk);
 }
 
 /* file_receive(file): a descriptor that comes from another process gives what an open would */
@@ -387,13 +457,15 @@ static __always_inline int learn(u64 *ctx)
 {
 	u64 dentry = number_of(ctx[0]);
 	u64 inode = read_u64(dentry + OFF_D_INODE), device = read_u32(read_u64(dentry + OFF_D_SB) + OFF_S_DEV);
-	u32 first = 0, second = 1;
+	u64 number = read_u64(inode + OFF_I_INO);
+	u32 first = 0, second = 1, third = 2;
 	u64 *known = learned.lookup(&first);
 
 	if (bpf_get_current_pid_tgid() >> 32 != SELF || !known || *known)
 		return 0;
 	learned.update(&first, &inode);
 	learned.update(&second, &device);
+	learned.update(&third, &number);
 	return 0;
 }
 

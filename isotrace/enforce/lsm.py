@@ -33,6 +33,7 @@ _OFFSETS = {
     "OFF_S_DEV": ("super_block", "s_dev"),
     "OFF_S_ROOT": ("super_block", "s_root"),
     "OFF_I_MODE": ("inode", "i_mode"),
+    "OFF_I_INO": ("inode", "i_ino"),
     "OFF_F_PATH": ("file", "f_path"),
     "OFF_F_FLAGS": ("file", "f_flags"),
     "OFF_F_MODE": ("file", "f_mode"),
@@ -48,6 +49,7 @@ _OFFSETS = {
 }
 _QSTR_NAME = 8  # offsetof(struct qstr, name)
 _LEARN_AT = "sb_statfs"
+_SIEVE = 4096  # bpf/block_paths.h
 
 _BITS = {**LETTERS, "u": MEET}
 
@@ -149,7 +151,7 @@ class Hooks(Refusing):
     def _maps(self) -> list[str]:
         found = [*(["call_rules"] if self._rules else []), *(["nets"] if self._nets else [])]
         if self._places:
-            found += ["anchors", "filesystems", "children", "learned"]
+            found += ["anchors", "filesystems", "children", "learned", "sieve"]
             found += ["automaton", "words", "glob_entries"] if self._places.names.start else []
             found += ["letters"] if self._places.names.stars else []
         return found
@@ -157,7 +159,7 @@ class Hooks(Refusing):
     def _sizes(self) -> list[str]:
         if not self._places or not self._packed:
             return []
-        found = {"PLACES": self._places.denied, "CLOSED_RULE": self._closed}
+        found = {"PLACES": self._places.denied, "CLOSED_RULE": self._closed, "ROOTS": len(self._packed.roots)}
         found |= {"ANCHORS": 2 * len(self._packed.objects) + 2, "FILESYSTEMS": 1024}
         found["CHILDREN"] = 2 * len(self._packed.children) + 2
         if self._places.names.start:
@@ -201,12 +203,13 @@ class Hooks(Refusing):
         assert self._packed
         _room_for_descriptors(len(self._packed.objects))
         link = bpf.raw_tracepoint_open("", self._loaded.programs[self._learner])
-        devices = set(self._packed.roots)
+        devices, sieve = set(self._packed.roots), [0] * (_SIEVE // 64)
         try:
             for path, value in self._packed.objects.items():
-                inode, device = self._learn(path)
+                inode, device, number = self._learn(path)
                 bpf.map_update(self._loaded.maps["anchors"], struct.pack("=Q", inode), value)
                 devices.add(device)
+                sieve[number % _SIEVE // 64] |= 1 << number % 64
         finally:
             os.close(link)
         empty = objects.Anchor()
@@ -214,17 +217,20 @@ class Hooks(Refusing):
         for device in devices:
             value = self._packed.roots.get(device, nothing)
             bpf.map_update(self._loaded.maps["filesystems"], u32(device), value)
+        for index, word in enumerate(sieve):
+            bpf.map_update(self._loaded.maps["sieve"], u32(index), struct.pack("=Q", word))
 
-    def _learn(self, path: str) -> tuple[int, int]:
+    def _learn(self, path: str) -> tuple[int, int, int]:
+        """The object's inode by address, its device, its inode number."""
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         self._pinned.append(descriptor)
         os.fstatvfs(descriptor)
-        raw = [bpf.map_lookup(self._loaded.maps["learned"], u32(index), 8) for index in (0, 1)]
-        inode, device = (struct.unpack("=Q", value or bytes(8))[0] for value in raw)
+        raw = [bpf.map_lookup(self._loaded.maps["learned"], u32(index), 8) for index in range(3)]
+        inode, device, number = (struct.unpack("=Q", value or bytes(8))[0] for value in raw)
         bpf.map_update(self._loaded.maps["learned"], u32(0), bytes(8))
         if not inode:
             raise KernelError(f"the kernel does not tell which object {path} is", "see: isotrace doctor")
-        return inode, device
+        return inode, device, number
 
     def _prove(self) -> None:
         tried = [hook for hook in trials.ACTIONS if hook in self._hooks]
