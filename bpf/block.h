@@ -65,6 +65,18 @@ static __always_inline int concerns(struct who *who)
 	return is_watched(who) && who->pid != 1;
 }
 
+/* A child of isotrace that tries, before a run begins, whether refusing works: it gets an errno that nothing else here gives. */
+#define EUCLEAN 117
+BPF_ARRAY(canary, u32, 1);
+
+static __always_inline int is_canary(struct who *who)
+{
+	u32 zero = 0;
+	u32 *pid = canary.lookup(&zero);
+
+	return pid && *pid == who->pid;
+}
+
 /*
  * The same number, but through memory: neither the compiler nor the verifier knows its type or bounds any more. A hook's typed pointer becomes
  * free for arithmetic, and the rounds of a loop that starts with it look alike to the verifier.
@@ -95,8 +107,9 @@ static __always_inline u64 registers_of(u64 task)
 
 static __always_inline void find_call(struct judged *judged)
 {
-	u64 task = judged->who.task;
+	u64 task = CURRENT();
 
+	judged->who.task = task;
 	judged->number = (s32)original_number(registers_of(task));
 	judged->abi = abi_of(task, judged->number);
 	judged->slot = slot_of(judged->abi, judged->number);

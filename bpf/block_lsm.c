@@ -7,10 +7,11 @@
  * one of the judge_… functions below, which look at paths or addresses, or judge_nothing.
  *
  * Constants: see filter.h and block.h; OFF_… from the kernel's BTF; RULES, HOOKS: the sizes of maps; PLACES: there are rules on paths;
- * GLOBS: there are patterns among them; NETS: there are rules on addresses; ARG_…: the position of an argument that kernels differ in.
+ * CALLS: there are rules on calls; GLOBS: there are patterns among those on paths; NETS: there are rules on addresses; ARG_…: the position of an argument that kernels differ in.
  */
 #include "block.h"
 
+#if defined(CALLS)
 /* Entries of call_rules. 0: a call that does not come to this hook by itself, so that it is here for io_uring. */
 #define NOT_REFUSED 0xffff
 
@@ -37,8 +38,16 @@ static __always_inline u32 call_rule(struct judged *judged, int has_address)
 			return 0;
 	}
 	rule = has_address && found->addressed ? found->addressed : found->always;
-	return rule == NOT_REFUSED ? 0 : rule;
+	rule = number_of(rule == NOT_REFUSED ? 0 : rule);
+	forget(judged);
+	return rule;
 }
+#else
+static __always_inline u32 call_rule(struct judged *judged, int has_address)
+{
+	return 0;
+}
+#endif
 
 #if defined(PLACES)
 #include "block_paths.h"
@@ -63,17 +72,30 @@ static __always_inline int message_address(u64 *ctx)
 	return read_u64(ctx[1] + OFF_MSG_NAME) != 0;
 }
 
+/*
+ * Rules on calls come first. Where there are none, what the call is gets looked up for the record alone.
+ */
+#if defined(CALLS)
+#define FIND_CALL_BEFORE(judged) find_call(judged)
+#define FIND_CALL_AFTER(judged)
+#else
+#define FIND_CALL_BEFORE(judged)
+#define FIND_CALL_AFTER(judged) find_call(judged)
+#endif
+
 #define HOOK(index, symbol, judge, address)					\
 int symbol(u64 *ctx)								\
 {										\
 	struct judged judged = {.hook = index};					\
+	int concerned = concerns(&judged.who);					\
 	u32 rule, other;							\
 										\
-	if (!concerns(&judged.who))						\
+	if (is_canary(&judged.who))						\
+		return -EUCLEAN;						\
+	if (!concerned)								\
 		return 0;							\
-	find_call(&judged);							\
-	rule = number_of(call_rule(&judged, address(ctx)));			\
-	forget(&judged);							\
+	FIND_CALL_BEFORE(&judged);						\
+	rule = call_rule(&judged, address(ctx));				\
 	if (!rule || is_audit(rule)) {						\
 		other = judge(ctx, &judged);					\
 		if (other && rule)						\
@@ -81,5 +103,8 @@ int symbol(u64 *ctx)								\
 		if (other)							\
 			rule = other;						\
 	}									\
-	return rule ? (int)refuse(&judged, rule) : 0;				\
+	if (!rule)								\
+		return 0;							\
+	FIND_CALL_AFTER(&judged);						\
+	return (int)refuse(&judged, rule);					\
 }

@@ -55,30 +55,34 @@ static __always_inline u32 rule_of(struct judged *judged)
 	return found->addressed;
 }
 
-/* The rule on the current call, or 0. */
-static __always_inline u32 judge_call(struct judged *judged)
+/* What the current call is to return, or 0 to let it run. */
+static __always_inline s64 judge_call(struct judged *judged)
 {
-	if (!concerns(&judged->who))
+	int concerned = concerns(&judged->who), tried = is_canary(&judged->who);
+	u32 rule;
+
+	if (!concerned && !tried)
 		return 0;
 	find_call(judged);
-	return rule_of(judged);
+	rule = rule_of(judged);
+	if (!rule)
+		return 0;
+	return tried ? -EUCLEAN : refuse(judged, rule);
 }
 
 #define CALL(symbol)								\
 long symbol(u64 *ctx)								\
 {										\
 	struct judged judged = {};						\
-	u32 rule = judge_call(&judged);						\
 										\
-	return rule ? refuse(&judged, rule) : 0;				\
+	return judge_call(&judged);						\
 }
 
 #if defined(KPROBE)
 int on_kprobe(void *ctx)
 {
 	struct judged judged = {};
-	u32 rule = judge_call(&judged);
-	s64 result = rule ? refuse(&judged, rule) : 0;
+	s64 result = judge_call(&judged);
 
 	if (result)
 		bpf_override_return(ctx, result);
@@ -90,14 +94,8 @@ int on_kprobe(void *ctx)
 int on_signal(void *ctx)
 {
 	struct judged judged = {};
-	u32 rule;
 
-	if (!concerns(&judged.who))
-		return 0;
-	find_call(&judged);
-	rule = rule_of(&judged);
-	if (rule)
-		refuse(&judged, rule);
+	judge_call(&judged);
 	return 0;
 }
 #endif

@@ -34,6 +34,8 @@
 #define S_IFDIR 0040000
 #define O_ACCMODE 3
 #define O_TRUNC 01000
+#define FMODE_READ 1		/* as ACCESS_READ and ACCESS_WRITE */
+#define FMODE_WRITE 2
 #define FMODE_EXEC 0x20
 #define PROT_EXEC 4
 
@@ -296,6 +298,14 @@ static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 	return judge_file(judged, file, accesses);
 }
 
+/* file_receive(file): a descriptor that comes from another process gives what an open would */
+static __always_inline u32 judge_received(u64 *ctx, struct judged *judged)
+{
+	u64 file = number_of(ctx[0]);
+
+	return judge_file(judged, file, read_u32(file + OFF_F_MODE) & (FMODE_READ | FMODE_WRITE));
+}
+
 /* path_unlink, path_mkdir, path_rmdir, path_symlink(dir, dentry, …) */
 static __always_inline u32 judge_entry(u64 *ctx, struct judged *judged)
 {
@@ -370,12 +380,12 @@ static __always_inline u32 judge_mprotect(u64 *ctx, struct judged *judged)
 }
 
 /*
- * How user space learns an inode's address: it looks at the file (fstat), and this program, at the hook inode_getattr, notes what it looks at
- * first: an overlay file system asks the file system below in turn.
+ * How user space learns an inode's address: it asks about the file system of the file (fstatfs), and this program, at the hook sb_statfs(dentry),
+ * notes which file that was first: an overlay file system asks the file system below in turn.
  */
 static __always_inline int learn(u64 *ctx)
 {
-	u64 dentry = read_u64(ctx[0] + OFF_PATH_DENTRY);
+	u64 dentry = number_of(ctx[0]);
 	u64 inode = read_u64(dentry + OFF_D_INODE), device = read_u32(read_u64(dentry + OFF_D_SB) + OFF_S_DEV);
 	u32 first = 0, second = 1;
 	u64 *known = learned.lookup(&first);

@@ -37,8 +37,13 @@ class Fake:
     remedy: str = "another kernel"
 
 
-def report(*present, unknown=()):
-    return {name: Fake("yes" if name in present else "unknown" if name in unknown else "no") for name in FEATURES}
+#: What makes no mechanism by itself, and what a usual kernel has.
+USUAL = ("unpreempted", "lsm_unskipped", "io_threads", "ia32")
+
+
+def report(*present, unknown=(), usual=USUAL):
+    there = {*present, *usual}
+    return {name: Fake("yes" if name in there else "unknown" if name in unknown else "no") for name in FEATURES}
 
 
 def policy(*rules):
@@ -138,6 +143,40 @@ def test_without_notification_seccomp_neither_audits_nor_refuses_exec():
     assert mechanism_of(OPEN, found, COMMAND) == "seccomp"
     assert mechanism_of(names.parse("open", action=Action("audit")), found, COMMAND) is None
     assert mechanism_of(names.parse("exec"), found, COMMAND) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "details", "expected"),
+    [
+        (OPEN, {"lsm:file_open": "no"}, "fmod_ret"),
+        (OPEN, {"lsm:file_open": "no", "fmod_ret:file_open": "unknown"}, "override"),
+        (OPEN, {"lsm:socket_bind": "no"}, "lsm"),
+        (WRITE_ETC, {"lsm:path_rename": "no"}, "fmod_ret"),
+        (WRITE_ETC, {"lsm:mmap_file": "no"}, "lsm"),
+        (names.parse("getrandom"), {"override:getrandom": "no"}, None),
+        (names.parse("getrandom"), {"override:getrandom@i386": "no"}, None),
+        (names.parse("getrandom"), {"override:getrandom@i386": "no", "ia32": "no"}, "override"),
+    ],
+)
+def test_a_place_that_takes_no_program_holds_nothing(rule, details, expected):
+    found = report("lsm_bpf", "fmod_ret_security", "kprobe", "override")
+    found |= {name: Fake(verdict) for name, verdict in details.items()}
+    assert mechanism_of(rule, found) == expected
+
+
+@pytest.mark.parametrize(
+    ("present", "usual", "expected"),
+    [
+        (("lsm_bpf", "fmod_ret_security"), ("lsm_unskipped",), "lsm"),
+        (("lsm_bpf", "fmod_ret_security"), ("unpreempted",), "lsm"),
+        (("lsm_bpf", "fmod_ret_security"), (), None),
+        (("fmod_ret_security", "kprobe", "override"), ("lsm_unskipped",), None),
+    ],
+)
+def test_where_the_kernel_may_pass_a_program_over_a_rule_is_not_held(present, usual, expected):
+    assert mechanism_of(OPEN, report(*present, usual=usual)) == expected
+    held = plan.make(policy(OPEN), report(*present, usual=usual), RUNNING, weaker_ok=True).held
+    assert held and bool(held[0].grade.short) == (expected is None)
 
 
 def test_path_rules_stay_together():
@@ -254,7 +293,14 @@ def check_claim(held, found, target, backend, missing):
     assert name != "signal" or (held.rule.action.kind == "kill" and grade.after_the_fact and not grade.race_free)
     assert grade.race_free or grade.short
     assert grade.io_uring != "passes" or grade.short
-    assert (grade.io_uring == "judged") == by_object
+    certain = {feature for feature in found if found[feature].verdict == "yes"}
+    threads = "io_threads" not in found or "io_threads" in certain
+    assert by_object or grade.io_uring != "judged"
+    assert not by_object or grade.io_uring == "judged" or (grade.io_uring == "closed" and not threads)
+    if by_object and not threads and names.closes(getattr(held.rule, "calls", {"open"})):
+        assert grade.io_uring == "closed"
+    skips = "unpreempted" not in certain and not (name == "lsm" and "lsm_unskipped" in certain)
+    assert name in ("seccomp", "lkm") or not skips or grade.short
     if by_object and isinstance(held.rule, CallRule):
         assert all(hooks.holding(call) or call in hooks.NEEDLESS for call in held.rule.calls)
     if not by_object and names.closes(held.rule.calls):

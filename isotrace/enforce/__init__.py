@@ -36,7 +36,8 @@ class Finding(Protocol):
 #: Runs in the command's process in place of ``os.execv(path, argv)``; returns only by raising ``OSError``.
 Execute = Callable[[str, Sequence[str]], object]
 
-#: Features by name: lsm_bpf fmod_ret_security fmod_ret_syscall override signal seccomp seccomp_notify kprobe unlocked …
+#: Features by name: lsm_bpf fmod_ret_security fmod_ret_syscall override signal seccomp seccomp_notify kprobe unlocked …;
+#: and whether a mechanism's program can be attached: lsm:HOOK fmod_ret:HOOK override:CALL override:CALL@i386 …
 Report = Mapping[str, Finding]
 
 

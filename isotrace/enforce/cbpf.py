@@ -102,6 +102,13 @@ def _add_calls(found: Table, arch: int, abi: str, number: int, rule: CallRule) -
             _add(found, (arch, numbers[name].number & ~X32_BIT), Entry(name, abi, number, test))
 
 
+def doors(calls: Iterable[str]) -> frozenset[str]:
+    """The calls of i386 that some of ``calls`` can be made through."""
+    wanted = set(calls)
+    found = (("socketcall", _SOCKETCALL), ("ipc", _IPC))
+    return frozenset(door for door, inside in found if wanted & inside.keys())
+
+
 def _add_multiplexed(found: Table, arch: int, number: int, rule: CallRule) -> None:
     for door, inside, mask in (("socketcall", _SOCKETCALL, 0xFFFFFFFF), ("ipc", _IPC, _VERSION_MASK)):
         key = (arch, catalog.by_name("i386")[door].number)

@@ -74,4 +74,8 @@ def count_lines(plan: Plan, counts: Mapping[str, Counts]) -> list[str]:
             lines.append(f"{_title(held.rule)}: {hits} {verb}")
     if lost := sum(each.lost for each in counts.values()):
         lines.append(f"{lost} lines lost, the refusals themselves were not: output was too slow")
+    if missed := sum(each.missed for each in counts.values()):
+        lines.append(f"{missed} times the kernel passed a program over: what was asked then was not judged")
+    if strays := sum(each.not_followed for each in counts.values()):
+        lines.append(f"{strays} children not followed: what these and their descendants did was not refused")
     return lines

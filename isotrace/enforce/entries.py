@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
+
+from isotrace.kernel import probe_system
 
 _PREFIXES = ("__x64_sys_", "__ia32_sys_", "__ia32_compat_sys_", "__x32_compat_sys_", "__x64_compat_sys_")
 
@@ -95,10 +96,14 @@ def names(call: str) -> tuple[str, ...]:
     return tuple(_OTHER.get(call, call).split())
 
 
+def is_i386(function: str) -> bool:
+    """Whether a function is the entry of a 32-bit call."""
+    return function.startswith("__ia32_")
+
+
 @cache
 def _symbols() -> frozenset[str]:
-    text = Path("/proc/kallsyms").read_text()
-    return frozenset(re.findall(r" [tT] (__(?:x64|ia32|x32)_(?:compat_)?sys_\w+)", text))
+    return frozenset(re.findall(r" [tT] (__(?:x64|ia32|x32)_(?:compat_)?sys_\w+)", probe_system.symbols()))
 
 
 def functions(call: str) -> tuple[str, ...]:

@@ -83,6 +83,30 @@ settime: settimeofday stime clock_settime clock_settime64
 syslog: syslog
 """
 
+#: Hooks that see paths: what judges there (bpf/block_paths.h), and the accesses it is needed for, u for unix sockets.
+PLACES = {
+    "file_open": ("judge_open", "rwx"),
+    "file_receive": ("judge_received", "rwx"),
+    "path_unlink": ("judge_entry", "w"),
+    "path_rmdir": ("judge_entry", "w"),
+    "path_mkdir": ("judge_entry", "w"),
+    "path_symlink": ("judge_entry", "w"),
+    "path_mknod": ("judge_mknod", "wu"),
+    "path_link": ("judge_link", "rwx"),
+    "path_rename": ("judge_rename", "rwx"),
+    "inode_setattr": ("judge_dentry", "w"),
+    "inode_setxattr": ("judge_dentry", "w"),
+    "inode_removexattr": ("judge_dentry", "w"),
+    "inode_set_acl": ("judge_dentry", "w"),
+    "inode_remove_acl": ("judge_dentry", "w"),
+    "mmap_file": ("judge_mmap", "x"),
+    "file_mprotect": ("judge_mprotect", "x"),
+}
+#: Of these, hooks that exist on some kernels only, where the calls come to another as well.
+OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl"})
+#: Hooks that see addresses of IP sockets, and what judges there (bpf/block_nets.h).
+NETS = {"socket_connect": "judge_connect", "socket_bind": "judge_bind", "socket_sendmsg": "judge_sendmsg"}
+
 #: Calls of the words that need no hook, and why.
 NEEDLESS = {
     "process_mrelease": "only hurries the end of a process that is being killed",
@@ -101,8 +125,8 @@ BROAD = frozenset(
     )
 )
 
-#: Hooks that are there for io_uring's work alone: the calls themselves are met before.
-FOR_RING = frozenset({"file_open"})
+#: Hooks that the calls themselves met another hook before: here for io_uring's work, and for calls that got past that one.
+SECOND = frozenset({"file_open"})
 
 #: Calls that come to a hook by themselves beside those of ``catalog.refuse``.
 _ALSO = {
@@ -158,6 +182,12 @@ def holding(call: str, exists: Callable[[str], bool] = lambda _hook: True) -> fr
 def unheld(calls: Iterable[str], exists: Callable[[str], bool] = lambda _hook: True) -> frozenset[str]:
     """Those of ``calls`` that no set of hooks holds."""
     return frozenset(call for call in calls if call not in NEEDLESS and holding(call, exists) is None)
+
+
+def lacking(accesses: Iterable[str], exists: Callable[[str], bool]) -> list[str]:
+    """The hooks that a rule on paths needs for ``accesses`` and that are not there."""
+    wanted = set(accesses)
+    return [hook for hook, (_, on) in PLACES.items() if wanted & set(on) and hook not in OPTIONAL and not exists(hook)]
 
 
 def held() -> frozenset[str]:

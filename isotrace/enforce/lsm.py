@@ -6,17 +6,18 @@ import os
 import resource
 import struct
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from isotrace import plan
 from isotrace.backends.attached import u32
-from isotrace.enforce import Held, addresses, hooks, objects, programs
+from isotrace.enforce import Held, addresses, canary, hooks, objects, programs, trials
 from isotrace.enforce.automaton import mask
 from isotrace.enforce.objects import LETTERS, MEET, PlaceRule, Places
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.tables import Slots, calls_by_strictness, hook_table, hooks_for
 from isotrace.errors import KernelError
 from isotrace.events import SLOTS
-from isotrace.kernel import bpf, btf
+from isotrace.kernel import attachable, bpf, btf
 from isotrace.kernel.facts import facts
 from isotrace.plan import Attachment
 from isotrace.policy.decide import strictness
@@ -34,6 +35,7 @@ _OFFSETS = {
     "OFF_I_MODE": ("inode", "i_mode"),
     "OFF_F_PATH": ("file", "f_path"),
     "OFF_F_FLAGS": ("file", "f_flags"),
+    "OFF_F_MODE": ("file", "f_mode"),
     "OFF_PATH_MNT": ("path", "mnt"),
     "OFF_PATH_DENTRY": ("path", "dentry"),
     "OFF_MNT_ROOT": ("vfsmount", "mnt_root"),
@@ -45,33 +47,33 @@ _OFFSETS = {
     "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
 }
 _QSTR_NAME = 8  # offsetof(struct qstr, name)
+_LEARN_AT = "sb_statfs"
 
-# Hooks that see paths → what judges there; the word of `accesses` says for which accesses the hook is needed.
-_PLACE_HOOKS = {
-    "file_open": ("judge_open", "rwx"),
-    "path_unlink": ("judge_entry", "w"),
-    "path_rmdir": ("judge_entry", "w"),
-    "path_mkdir": ("judge_entry", "w"),
-    "path_symlink": ("judge_entry", "w"),
-    "path_mknod": ("judge_mknod", "wu"),
-    "path_link": ("judge_link", "rwx"),
-    "path_rename": ("judge_rename", "rwx"),
-    "inode_setattr": ("judge_dentry", "w"),
-    "inode_setxattr": ("judge_dentry", "w"),
-    "inode_removexattr": ("judge_dentry", "w"),
-    "inode_set_acl": ("judge_dentry", "w"),
-    "inode_remove_acl": ("judge_dentry", "w"),
-    "mmap_file": ("judge_mmap", "x"),
-    "file_mprotect": ("judge_mprotect", "x"),
-}
-_NET_HOOKS = {"socket_connect": "judge_connect", "socket_bind": "judge_bind", "socket_sendmsg": "judge_sendmsg"}
-_OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl"})
 _BITS = {**LETTERS, "u": MEET}
 
 
-def exists(hook: str, lsm: bool) -> bool:
-    """Whether this kernel has the hook, as an LSM program or as a function for fmod_ret."""
-    return btf.vmlinux().has_function(f"bpf_lsm_{hook}" if lsm else hooks.function(hook))
+def by_lsm(hook: str, lsm: bool) -> bool | None:
+    """Whether the hook takes an LSM program, as ``lsm`` asks for first, else fmod_ret; None where it takes neither."""
+    if lsm and attachable.lsm(hook).verdict == "yes":
+        return True
+    return False if attachable.fmod_ret(hooks.function(hook)).verdict == "yes" else None
+
+
+def _place_judges(denied: int, lsm: bool) -> dict[str, str]:
+    """Hook → what judges there, for what rules on paths deny."""
+    found = {}
+    for hook, (judge, letters) in hooks.PLACES.items():
+        means = by_lsm(hook, lsm) if denied & sum(_BITS[letter] for letter in letters) else None
+        if means is not None:
+            found[hook] = _dentry_judge(hook, means) if judge == "judge_dentry" else judge
+    return found
+
+
+def _dentry_judge(hook: str, lsm: bool) -> str:
+    """By the position of the dentry among the arguments: kernels differ in what comes before it."""
+    attached = f"bpf_lsm_{hook}" if lsm else hooks.function(hook)
+    position = btf.vmlinux().parameters(attached).index("dentry")
+    return ("judge_first", "judge_second")[position]
 
 
 def make(held: Sequence[Held], target: Target) -> Hooks:
@@ -102,79 +104,55 @@ class Hooks(Refusing):
     """An ``Enforcer`` at the security hooks."""
 
     def __init__(self, held: Sequence[Held], target: Target, lsm: bool) -> None:
-        slots = Slots()
-        self._lsm = lsm
+        slots, exists = Slots(), lambda hook: by_lsm(hook, lsm) is not None
         self._rules: list[tuple[int, CallRule]] = [(slots.add(one), rule) for one, rule in calls_by_strictness(held)]
-        for _, rule in self._rules:
-            if missing := hooks.unheld(rule.calls, lambda hook: exists(hook, lsm)):
-                raise KernelError(
-                    f"this kernel has no hook for {', '.join(sorted(missing))}", "leave that call out of the rule"
-                )
         place_rules = _place_rules(held, slots)
         self._places = Places(place_rules) if place_rules else None
         self._packed = objects.pack(self._places) if self._places else None
         self._nets = addresses.table(held, slots)
         self._closed = next((rule.slot for rule in place_rules if not rule.allow), 0)
+        self._close_rings(held, slots)
         self._pinned: list[int] = []
-        judges = self._judges()
-        wanted = dict.fromkeys(hooks_for([rule for _, rule in self._rules], lambda hook: exists(hook, lsm)))
-        self._hooks = tuple({**wanted, **dict.fromkeys(judges)})
+        calls = hooks_for([rule for _, rule in self._rules], exists)
+        places = self._places.denied if self._places else 0
+        judges = {**(hooks.NETS if self._nets else {}), **_place_judges(places, lsm)}
+        self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges)}
+        self._learner = hooks.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._places else ""
         known = facts()
         super().__init__(target, self._plan(slots, programs.constants(target, slots, known), judges), known)
 
-    def _judges(self) -> Mapping[str, str]:
-        """Hook → what judges there."""
-        found = dict(_NET_HOOKS) if self._nets else {}
-        if not self._places or not self._places.denied:
-            return found
-        for hook, (judge, letters) in _PLACE_HOOKS.items():
-            needed = self._places.denied & sum(_BITS[letter] for letter in letters)
-            if needed and exists(hook, self._lsm):
-                found[hook] = self._dentry_judge(hook) if judge == "judge_dentry" else judge
-            elif needed and hook not in _OPTIONAL:
-                raise KernelError(
-                    f"this kernel has no hook {hook}: rules on paths cannot be held", "CONFIG_SECURITY_PATH=y"
-                )
-        return found
-
-    def _dentry_judge(self, hook: str) -> str:
-        """By the position of the dentry among the arguments: kernels differ in what comes before it."""
-        attached = f"bpf_lsm_{hook}" if self._lsm else hooks.function(hook)
-        position = btf.vmlinux().parameters(attached).index("dentry")
-        return ("judge_first", "judge_second")[position]
+    def _close_rings(self, held: Sequence[Held], slots: Slots) -> None:
+        """Refuse to set up io_uring where the grade says so, in the name of the first rule that asks for it."""
+        first = next((one for one in held if one.grade.io_uring == "closed" and not one.rule.allow), None)
+        if first:
+            slot = slots.numbers.index(first.number)
+            self._rules.append((slot, CallRule("io_uring", frozenset({"io_uring_setup"}), action=first.action)))
 
     def _plan(self, slots: Slots, constants: list[str], judges: Mapping[str, str]) -> Programs:
         constants += [f"{name}={value}" for name, value in _offsets().items()]
-        constants += [f"HOOKS={max(1, len(self._hooks))}", *self._sizes()]
+        constants += [f"HOOKS={max(1, len(self._hooks))}", *self._sizes(), *(["CALLS"] if self._rules else [])]
         if self._nets:
             # Until 5.6 the protocol of a socket had eight bits (commit bf9765145b85); MPTCP's number needs nine.
             constants += [f"NETS={len(self._nets)}", "PROTOCOL_MASK=0xffff"]
+        symbols = {hook: hooks.symbol(hook, lsm) for hook, lsm in self._hooks.items()}
         lines = ["\n"]
-        for index, hook in enumerate(self._hooks):
+        for index, (hook, symbol) in enumerate(symbols.items()):
             address = "message_address" if hook == "socket_sendmsg" else "no_address"
-            judge = judges.get(hook, "judge_nothing")
-            lines.append(f"HOOK({index}, {hooks.symbol(hook, self._lsm)}, {judge}, {address})\n")
-        kinds = dict.fromkeys((hooks.symbol(hook, self._lsm) for hook in self._hooks), self._kind)
-        maps = ["call_rules", "nets"] if self._nets else ["call_rules"]
-        if self._places:
+            lines.append(f"HOOK({index}, {symbol}, {judges.get(hook, 'judge_nothing')}, {address})\n")
+        if self._learner:
             lines.append(f"LEARN({self._learner})\n")
-            kinds[self._learner] = self._kind
-            maps += ["anchors", "filesystems", "children", "learned"]
-            if self._places.names.start:
-                maps += ["automaton", "words", "glob_entries"]
-            if self._places.names.stars:
-                maps.append("letters")
-        attach = [Attachment("hook", "", hooks.symbol(hook, self._lsm)) for hook in self._hooks]
-        return Programs("block_lsm.c", constants, kinds, attach, maps, "".join(lines), slots)
+        loaded = [*symbols.values(), *([self._learner] if self._learner else [])]
+        kinds = {symbol: "LSM" if symbol.startswith("lsm__") else "TRACING" for symbol in loaded}
+        attach = [Attachment("hook", "", symbol) for symbol in symbols.values()]
+        return Programs("block_lsm.c", constants, kinds, attach, self._maps(), "".join(lines), slots)
 
-    @property
-    def _kind(self) -> str:
-        return "LSM" if self._lsm else "TRACING"
-
-    @property
-    def _learner(self) -> str:
-        """The program by which the kernel tells an inode's address."""
-        return hooks.symbol("inode_getattr", self._lsm)
+    def _maps(self) -> list[str]:
+        found = [*(["call_rules"] if self._rules else []), *(["nets"] if self._nets else [])]
+        if self._places:
+            found += ["anchors", "filesystems", "children", "learned"]
+            found += ["automaton", "words", "glob_entries"] if self._places.names.start else []
+            found += ["letters"] if self._places.names.stars else []
+        return found
 
     def _sizes(self) -> list[str]:
         if not self._places or not self._packed:
@@ -193,7 +171,7 @@ class Hooks(Refusing):
         super()._fill()
         calls = plan.all_calls()
         for index, hook in enumerate(self._hooks):
-            if not self._rules or hook not in hooks.held():
+            if not self._rules or hook not in hooks.held():  # one that only looks at paths or addresses
                 continue
             for slot, entry in hook_table(hook, self._rules, calls).items():
                 bpf.map_update(self._loaded.maps["call_rules"], u32(index * SLOTS + slot), struct.pack("=HH", *entry))
@@ -240,13 +218,23 @@ class Hooks(Refusing):
     def _learn(self, path: str) -> tuple[int, int]:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         self._pinned.append(descriptor)
-        os.fstat(descriptor)
+        os.fstatvfs(descriptor)
         raw = [bpf.map_lookup(self._loaded.maps["learned"], u32(index), 8) for index in (0, 1)]
         inode, device = (struct.unpack("=Q", value or bytes(8))[0] for value in raw)
         bpf.map_update(self._loaded.maps["learned"], u32(0), bytes(8))
         if not inode:
             raise KernelError(f"the kernel does not tell which object {path} is", "see: isotrace doctor")
         return inode, device
+
+    def _prove(self) -> None:
+        tried = [hook for hook in trials.ACTIONS if hook in self._hooks]
+        with trials.directory() as directory:
+            things = trials.Things(Path(directory))
+            found = canary.ask(trials.at_hooks(tried, things), self._arm_canary, things.prepare)
+        if failed := [hook for hook, result in zip(tried, found, strict=True) if result != canary.REFUSED]:
+            raise KernelError(
+                f"programs at {', '.join(failed)} are attached, but do not refuse", "see: isotrace doctor; --backend"
+            )
 
     def close(self) -> None:
         """Detach, and let go of what rules name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from isotrace.enforce import Grade, Refusal, Report, Ring, hooks
+from isotrace.enforce import Grade, Refusal, Report, Ring, cbpf, hooks
 from isotrace.policy import names
 from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule
 
@@ -13,6 +13,7 @@ from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule
 FEATURES = (
     *("lsm_bpf", "fmod_ret_security", "fmod_ret_syscall", "kprobe", "override"),
     *("seccomp", "seccomp_notify", "raw_tracepoint", "signal", "modules", "ftrace", "unlocked"),
+    *("unpreempted", "lsm_unskipped", "io_threads", "ia32"),
 )
 
 _MOVES = (
@@ -21,6 +22,8 @@ _MOVES = (
 )
 _LINKS = "a hard link made before, from inside a denied directory to a place outside of it, keeps working"
 _RAW = "judges IP sockets; raw packets and connections that exist already are not met"
+_SKIPPED = "a task that comes between another one inside the same program is passed over (rare, and counted)"
+_OLD_RINGS = "no io_uring can be set up; one that was set up before goes on being served"
 _FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"
 
 
@@ -58,9 +61,39 @@ class _ByObject:
             return Refusal(f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing))
         if isinstance(rule, NetRule) and rule.protocol == "unix":
             return Refusal("does not judge unix addresses in this version", "deny connect, or deny the socket's path")
-        if refusal := _lacks(report, self.feature):
-            return refusal
-        return Grade(True, "judged", True, notes=(_FOLLOWS_OBJECTS, *_hook_notes(rule)))
+        return _lacks(report, self.feature) or self._lacks_hooks(rule, report) or self._grade(rule, report)
+
+    def _lacks_hooks(self, rule: Rule, report: Report) -> Refusal | None:
+        """A refusal where this kernel takes no program at a hook that the rule needs."""
+
+        def exists(hook: str) -> bool:
+            return _there(report, f"{self.name}:{hook}")
+
+        if isinstance(rule, CallRule) and (missing := hooks.unheld(rule.calls, exists)):
+            return Refusal(f"this kernel has no hook for {', '.join(sorted(missing))}", _split_hint(rule, missing))
+        if isinstance(rule, PathRule) and (absent := hooks.lacking(rule.access, exists)):
+            return Refusal(f"this kernel has no hook {', '.join(absent)}", "CONFIG_SECURITY_PATH=y")
+        return None
+
+    def _grade(self, rule: Rule, report: Report) -> Grade:
+        whole, ring = self._unskipped(report), self._ring(rule, report)
+        notes = (_FOLLOWS_OBJECTS, *_hook_notes(rule), *((_OLD_RINGS,) if ring == "closed" else ()))
+        return Grade(whole, ring, True, notes=notes, short=() if whole else (_SKIPPED,))
+
+    def _unskipped(self, report: Report) -> bool:
+        return _lacks(report, "unpreempted") is None
+
+    @staticmethod
+    def _ring(rule: Rule, report: Report) -> Ring:
+        """Work that kernel threads do belongs to no process: io_uring is refused whole where it would be asked for that."""
+        closes = not isinstance(rule, CallRule) or names.closes(rule.calls)
+        return "closed" if closes and not _there(report, "io_threads") else "judged"
+
+
+def _there(report: Report, name: str) -> bool:
+    """Whether a detail that the report may have is there; a report that says nothing of it says nothing against it."""
+    finding = report.get(name)
+    return finding is None or finding.verdict == "yes"
 
 
 def _hook_notes(rule: Rule) -> tuple[str, ...]:
@@ -86,6 +119,9 @@ class Lsm(_ByObject):
 
     name: str = "lsm"
     feature: str = "lsm_bpf"
+
+    def _unskipped(self, report: Report) -> bool:
+        return super()._unskipped(report) or _lacks(report, "lsm_unskipped") is None
 
 
 @dataclass(frozen=True)
@@ -139,7 +175,29 @@ def _no_objects(rule: Rule) -> Refusal:
 
 
 @dataclass(frozen=True)
-class FmodRetCall(_ByNumber):
+class _AtFunctions(_ByNumber):
+    """Programs on the functions that calls are entered by."""
+
+    def _grade(self, rule: CallRule, report: Report) -> Grade | Refusal:
+        calls = sorted(rule.calls | names.closes(rule.calls))
+        for call in calls:
+            if not _there(report, f"{self.name}:{call}"):
+                return Refusal(f"{call}: {report[f'{self.name}:{call}'].why}")
+        whole = _lacks(report, "unpreempted") is None
+        compat = [*calls, *sorted(cbpf.doors(calls))] if _compat(report) else []
+        open_ = [call for call in compat if not _there(report, f"{self.name}:{call}@i386")]
+        short = [*([] if whole else [_SKIPPED]), *([f"not their 32-bit entry: {', '.join(open_)}"] if open_ else [])]
+        return Grade(whole, ring(rule), not open_, notes=_register_notes(rule), short=tuple(short))
+
+
+def _compat(report: Report) -> bool:
+    """Whether 32-bit calls may work here."""
+    finding = report.get("ia32")
+    return finding is None or finding.verdict != "no"
+
+
+@dataclass(frozen=True)
+class FmodRetCall(_AtFunctions):
     """fmod_ret programs on the calls' own symbols."""
 
     name: str = "fmod_ret_call"
@@ -147,7 +205,7 @@ class FmodRetCall(_ByNumber):
 
 
 @dataclass(frozen=True)
-class Override(_ByNumber):
+class Override(_AtFunctions):
     """bpf_override_return from kprobes on the calls' own symbols."""
 
     name: str = "override"

@@ -6,17 +6,19 @@ the same functions. ``signal``: a raw tracepoint, which can only kill.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Mapping, Sequence
 
 from isotrace.backends.attached import u32
 from isotrace.catalog.model import X32_BIT
-from isotrace.enforce import Held, cbpf, entries, programs
+from isotrace.enforce import Held, canary, cbpf, entries, programs, trials
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.tables import Slots
+from isotrace.errors import KernelError
 from isotrace.events import SLOT_I386
-from isotrace.kernel import bpf
+from isotrace.kernel import attachable, bpf
 from isotrace.kernel.facts import facts
 from isotrace.plan import TYPES, Attachment, Facts, on_calls
 from isotrace.policy import names
@@ -41,11 +43,16 @@ class _ByNumber(Refusing):
         by_number = {one.number: slots.add(one) for one in held}
         rules = [one.rule for one in held if isinstance(one.rule, CallRule)]
         calls = frozenset().union(*(rule.calls | names.closes(rule.calls) for rule in rules))
-        self._functions = entries.all_functions(calls)
         self._table = cbpf.table(held, os.uname().machine)
+        self._functions = self._attachable(entries.all_functions(calls | cbpf.doors(calls)))
+        self._compat = all(one.grade.compat for one in held)
         self._by_number = by_number
         known = facts()
         super().__init__(target, self._plan(programs.constants(target, slots, known), slots, known), known)
+
+    def _attachable(self, functions: Sequence[str]) -> tuple[str, ...]:
+        """Those that take a program; what the others leave open is in the rules' grades."""
+        return tuple(functions)
 
     def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
         raise NotImplementedError
@@ -70,6 +77,28 @@ class _ByNumber(Refusing):
         if addressed:
             bpf.map_update(maps["call_rules"], u32(slot), struct.pack("=HH", always, addressed))
 
+    def _prove(self) -> None:
+        known = trials.abis() - (set() if self._compat else {"i386"})
+        numbers = [one for one in self._numbers() if one.abi in known and one.call not in trials.UNTRIED]
+        found = canary.ask(trials.by_number(numbers), self._arm_canary)
+        failed = {one.call for one, result in zip(numbers, found, strict=True) if not self._convinces(one, result)}
+        if failed:
+            listed = ", ".join(sorted(failed))
+            raise KernelError(f"this kernel is not kept from {listed}", "leave that out of the rule, or try --backend")
+
+    def _convinces(self, one: trials.Number, result: int) -> bool:
+        """Refused, or a call that this kernel does not have."""
+        return result == canary.REFUSED or (result == errno.ENOSYS and not entries.functions(one.call))
+
+    def _numbers(self) -> list[trials.Number]:
+        """What the table refuses, one for each number and each call behind a door."""
+        found = []
+        for (_arch, number), listed in self._table.items():
+            for entry in listed:
+                first = entry.test.value if entry.test and entry.test.mask else -1
+                found.append(trials.Number(entry.call, entry.abi, number, first))
+        return found
+
 
 class Override(_ByNumber):
     """An ``Enforcer`` by kprobes and bpf_override_return."""
@@ -82,6 +111,9 @@ class Override(_ByNumber):
 class FmodRet(_ByNumber):
     """An ``Enforcer`` by fmod_ret on the calls' own functions."""
 
+    def _attachable(self, functions: Sequence[str]) -> tuple[str, ...]:
+        return tuple(function for function in functions if attachable.fmod_ret(function).verdict == "yes")
+
     def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
         kinds = {f"kmod_ret__{function}": "TRACING" for function in self._functions}
         attach = [Attachment("hook", "", name) for name in kinds]
@@ -91,6 +123,9 @@ class FmodRet(_ByNumber):
 
 class Signal(_ByNumber):
     """An ``Enforcer`` that kills when it sees a call, which may take effect before."""
+
+    def _prove(self) -> None:
+        """Nothing to prove: what is killed has been seen, and may have taken effect."""
 
     def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
         enter, _exit = on_calls(known)

@@ -105,13 +105,14 @@ class Refusing(Attached):
             self._load()
             self._fill()
             self._watch(pid)
+            self._prove()
         except BaseException:
             self.close()
             raise
 
     def _load(self) -> None:
         wanted = self._wanted
-        maps = ["events", "rules", "hits", "tally", "shown", *wanted.maps, *self._target.maps]
+        maps = ["events", "rules", "hits", "tally", "shown", "canary", *wanted.maps, *self._target.maps]
         loader = Loader()
         loader.start(wanted.source, wanted.constants, self._kinds, maps, wanted.ending)
         self._loaded = loader.result()
@@ -124,6 +125,12 @@ class Refusing(Attached):
                 bpf.map_update(self._loaded.maps["rules"], u32(slot), pack_rule(action))
         for call, argument in shown().items():
             bpf.map_update(self._loaded.maps["shown"], u32(call), bytes([argument]))
+
+    def _prove(self) -> None:
+        """Have a child try what is refused. Raises ``KernelError`` where that is not refused."""
+
+    def _arm_canary(self, pid: int) -> None:
+        bpf.map_update(self._loaded.maps["canary"], u32(0), u32(pid))
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from isotrace.enforce import Finding
+from isotrace.enforce import Finding, entries, hooks
 from isotrace.enforce.mechanisms import FEATURES
+from isotrace.kernel import attachable
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,17 @@ class Found:
 
 
 class KernelReport(Mapping[str, Finding]):
-    """The features that mechanisms ask about, as this kernel has them for this user."""
+    """The features that mechanisms ask about, as this kernel has them for this user, and the details of ``_DETAILS``."""
 
     def __init__(self) -> None:
         self._found: dict[str, Finding] = {}
 
     def __getitem__(self, name: str) -> Finding:
-        if name not in FEATURES:
+        mechanism, colon, detail = name.partition(":")
+        if name not in FEATURES and not (colon and mechanism in _DETAILS):
             raise KeyError(name)
         if name not in self._found:
-            self._found[name] = _probe(name)
+            self._found[name] = _DETAILS[mechanism](detail) if colon else _probe(name)
         return self._found[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -37,6 +39,43 @@ class KernelReport(Mapping[str, Finding]):
 
     def __len__(self) -> int:
         return len(FEATURES)
+
+
+def _hook(means: Sequence[Callable[[str], Finding]]) -> Callable[[str], Finding]:
+    """Whether a program at a hook loads by one of ``means``."""
+
+    def probe(hook: str) -> Finding:
+        found = [one(hook) for one in means]
+        return next((one for one in found if one.verdict == "yes"), found[0])
+
+    return probe
+
+
+def _entry(takes: Callable[[str], Finding]) -> Callable[[str], Finding]:
+    """Whether the functions of a call take programs: the native ones, or with ``CALL@i386`` the others.
+
+    A call without a function that isotrace knows may not exist here: enforce/canary.py finds out.
+    """
+
+    def probe(detail: str) -> Finding:
+        call, compat, _ = detail.partition("@")
+        found = [takes(function) for function in entries.functions(call) if entries.is_i386(function) == bool(compat)]
+        return next((one for one in found if one.verdict != "yes"), Found("yes", "every function takes one"))
+
+    return probe
+
+
+def _by_fmod_ret(hook: str) -> Finding:
+    return attachable.fmod_ret(hooks.function(hook))
+
+
+#: ``MECHANISM:WHAT`` → whether the mechanism's programs can be attached there.
+_DETAILS: dict[str, Callable[[str], Finding]] = {
+    "lsm": _hook((attachable.lsm, _by_fmod_ret)),
+    "fmod_ret": _hook((_by_fmod_ret,)),
+    "fmod_ret_call": _entry(attachable.fmod_ret),
+    "override": _entry(attachable.override),
+}
 
 
 def _probe(name: str) -> Finding:

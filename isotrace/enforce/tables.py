@@ -77,10 +77,11 @@ def hook_table(
 ) -> dict[int, tuple[int, int]]:
     """Call slot → (rule slot, rule slot where there is an address) at a hook, NOT_REFUSED for what may come by."""
     own, free = hooks.held_at(hook), hooks.comes_by(hook)
+    again = [(slot, rule) for slot, rule in held if rule.action.kind != "audit"]
     found: dict[int, tuple[int, int]] = {}
     for slot, call in calls.items():
         names = own if call.name == hooks.SOCKETCALL and hook.startswith("socket_") else {call.name} & own
-        if hook not in hooks.FOR_RING and (entry := _entry(held, frozenset(names))):
+        if entry := _entry(again if hook in hooks.SECOND else held, frozenset(names)):
             found[slot] = (entry[0] or NOT_REFUSED, entry[1])
         elif call.name in free:
             found[slot] = (NOT_REFUSED, 0)

@@ -12,9 +12,9 @@ import os
 import struct
 from pathlib import Path
 
+from isotrace.kernel import mounts
+
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
-_SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
-_FSCONFIG_CMD_CREATE = 6
 _TYPE_TRACEPOINT = 2
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 _FLAG_FD_CLOEXEC = 8
@@ -46,28 +46,9 @@ def _open(kind: int, config: int, config1: int, program: int) -> int:
     return fd
 
 
-def _tracefs() -> tuple[int, bool]:
-    """A descriptor of tracefs' root; where it is not mounted, of a mount that no path leads to."""
-    for path in _TRACEFS:
-        if (path / "events").is_dir():
-            return os.open(path, os.O_PATH | os.O_CLOEXEC), True
-    context = _checked(_libc.syscall(_SYS_FSOPEN, b"tracefs", 1))
-    try:
-        _checked(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0))
-        return _checked(_libc.syscall(_SYS_FSMOUNT, context, 1, 0)), False
-    finally:
-        os.close(context)
-
-
 def trace_event_id(name: str) -> int:
     """The number of a trace event such as ``raw_syscalls/sys_exit``."""
-    root, _mounted = _tracefs()
-    try:
-        fd = os.open(f"events/{name}/id", os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)
-        with os.fdopen(fd) as file:
-            return int(file.read())
-    finally:
-        os.close(root)
+    return int(mounts.read("tracefs", _TRACEFS, "events", f"events/{name}/id"))
 
 
 def attach_trace_event(name: str, program: int) -> int:

@@ -120,6 +120,16 @@ def _loads_for(function: str, what: str, kind: int, attach_type: int) -> Answer:
     return loads(f"{what} {function}", kind, RETURN_0, attach_type, number)
 
 
+def loads_lsm(function: str) -> Answer:
+    """Whether an LSM program for ``function``, a bpf_lsm_*, loads."""
+    return _loads_for(function, "an LSM program for", _LSM, _LSM_MAC)
+
+
+def loads_fmod_ret(function: str) -> Answer:
+    """Whether a fmod_ret program for ``function`` loads."""
+    return _loads_for(function, "a fmod_ret program for", _TRACING, _MODIFY_RETURN)
+
+
 # ---- probes ------------------------------------------------------------------------------------------------
 
 
@@ -213,7 +223,7 @@ def unlocked() -> Answer:
 
 def lsm_bpf() -> Answer:
     """Whether BPF LSM programs load and would also be called."""
-    program = _loads_for("bpf_lsm_file_open", "an LSM program for", _LSM, _LSM_MAC)
+    program = loads_lsm("bpf_lsm_file_open")
     if program.verdict != "yes":
         return program
     active = probe_system.active_lsms()
@@ -226,12 +236,12 @@ def lsm_bpf() -> Answer:
 
 def fmod_ret_security() -> Answer:
     """Whether a program may decide the result of an LSM hook's caller."""
-    return _loads_for("security_file_open", "a fmod_ret program for", _TRACING, _MODIFY_RETURN)
+    return loads_fmod_ret("security_file_open")
 
 
 def fmod_ret_syscall() -> Answer:
     """Whether a program may decide the result of a call's entry point."""
-    return _loads_for(f"{probe_system.entry_prefix()}openat", "a fmod_ret program for", _TRACING, _MODIFY_RETURN)
+    return loads_fmod_ret(f"{probe_system.entry_prefix()}openat")
 
 
 def override() -> Answer:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from isotrace.kernel import probe_bpf, probe_system
+from isotrace.kernel import attachable, probe_bpf, probe_system
 from isotrace.kernel.answer import Answer
 
 Use = Literal["log", "refuse", "module"]
@@ -205,6 +205,27 @@ PROBES = (
         ("module", "refuse"),
         probe_bpf.unlocked,
         "boot without lockdown=, or with Secure Boot off",
+    ),
+    Probe(
+        "unpreempted",
+        "programs that no other task comes between: those that one does come between are passed over",
+        ("refuse",),
+        attachable.unpreempted,
+        "boot with preempt=voluntary, where the kernel has it",
+    ),
+    Probe(
+        "lsm_unskipped",
+        "LSM programs that run whoever comes between",
+        ("refuse",),
+        attachable.lsm_unskipped,
+        "Linux 6.2 or later",
+    ),
+    Probe(
+        "io_threads",
+        "io_uring's work done in the name of who asked for it",
+        ("refuse",),
+        attachable.io_threads,
+        "Linux 5.12 or later",
     ),
     Probe(
         "kprobe",

@@ -10,6 +10,7 @@ import resource
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 _SECONDS = 20
 
@@ -41,22 +42,33 @@ def run(attempt: Callable[[], bytes]) -> Ended:
 def _child(attempt: Callable[[], bytes], write: int) -> None:
     status = 1
     try:
-        faulthandler.disable()
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_SECONDS)
-        null = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
+        silence()
         os.write(write, attempt())
         status = 0
     finally:
         os._exit(status)
 
 
-def execute(code: bytes) -> int:
-    """Run machine ``code`` as a function without arguments that returns an int. Only ever in a child."""
+def silence() -> None:
+    """In a child: no core dump, nothing on standard input, output and error."""
+    faulthandler.disable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+
+
+def function(code: bytes, result: type[Any], *arguments: type[Any]) -> Callable[..., Any]:
+    """Machine ``code`` as a function of these C types; to be called only in a child."""
     page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     page.write(code)
-    function = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
-    return int(function())
+    entry = ctypes.c_char.from_buffer(page)  # keeps the page for as long as the function is kept
+    made = ctypes.CFUNCTYPE(result, *arguments)(ctypes.addressof(entry))
+    return lambda *values: (made(*values), entry)[0]
+
+
+def execute(code: bytes) -> int:
+    """Run machine ``code`` as a function without arguments that returns an int. Only ever in a child."""
+    return int(function(code, ctypes.c_int)())

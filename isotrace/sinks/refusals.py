@@ -156,8 +156,9 @@ class Json:
             }
             for one in held
         ]
-        lost = sum(each.lost for each in counts.values())
-        return orjson.dumps({"type": "summary", "rules": rules, "lost": lost}) + b"\n"
+        names = ("lost", "missed", "not_followed")
+        sums = {name: sum(getattr(each, name) for each in counts.values()) for name in names}
+        return orjson.dumps({"type": "summary", "rules": rules, **sums}) + b"\n"
 
 
 def _rule(held: Held) -> dict[str, object]:

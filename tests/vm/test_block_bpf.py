@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from isotrace.enforce import Grade, Held, registry
+from isotrace.enforce.report import KernelReport
 from isotrace.policy import names, nets, paths
 from isotrace.policy.model import Action
 from isotrace.target import Target
@@ -88,9 +89,17 @@ def need(mechanism):
         pytest.skip(f"needs {NEEDS[mechanism]}: for {mechanism}")
 
 
+def grade(mechanism, rule):
+    chosen = next(one for one in registry.MECHANISMS if one.name == mechanism)
+    found = chosen.holds(rule, KernelReport())
+    assert isinstance(found, Grade), found
+    return found
+
+
 @contextmanager
 def enforced(mechanism, rules, target):
-    held = [Held(number, rule, mechanism, Grade(True, "judged", True)) for number, rule in enumerate(rules)]
+    grades = [grade(mechanism, rule) for rule in rules]
+    held = [Held(number, rule, mechanism, grades[number]) for number, rule in enumerate(rules)]
     enforcer = registry.make(mechanism, held, target)
     enforcer.open(None)
     try:

@@ -1,0 +1,150 @@
+"""What the canary tries: every refused number of every ABI, or an action that comes to a security hook."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from isotrace.catalog.model import X32_BIT
+from isotrace.enforce.canary import Trial, errno_of
+from isotrace.kernel import probe_system, throwaway
+
+#: Calls that would not come back, or come back twice, if they were not refused.
+UNTRIED = frozenset({"fork", "vfork", "pause", "sigsuspend"})
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# A function of (number, first argument): a call by int 0x80, all other arguments all ones; the result is in eax.
+_INT80 = bytes.fromhex(
+    "53 55 57 56"  # push rbx, rbp, rdi, rsi
+    "89f8 89f3"  # mov eax, edi; mov ebx, esi
+    "83c9ff 83caff 83ceff 83cfff 83cdff"  # or ecx, edx, esi, edi, ebp, -1
+    "cd80"
+    "5e 5f 5d 5b c3"
+)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A call by number; ``first`` is its first argument, the others are all ones."""
+
+    call: str
+    abi: str
+    number: int
+    first: int = -1
+
+    def native(self) -> int:
+        """Make the call; x32's carry their bit."""
+        ones = [ctypes.c_long(-1)] * 5
+        ctypes.set_errno(0)
+        number = self.number | (X32_BIT if self.abi == "x32" else 0)
+        result = _libc.syscall(ctypes.c_long(number), ctypes.c_long(self.first), *ones)
+        return ctypes.get_errno() if result == -1 else 0
+
+
+def abis() -> frozenset[str]:
+    """The ABIs whose calls this kernel takes."""
+    found = {"x86_64"}
+    found |= {"i386"} if probe_system.ia32().verdict == "yes" else set()
+    return frozenset(found | ({"x32"} if probe_system.x32().verdict == "yes" else set()))
+
+
+def by_number(numbers: Sequence[Number]) -> list[Trial]:
+    """A trial for each number."""
+    enter = throwaway.function(_INT80, ctypes.c_int, ctypes.c_uint, ctypes.c_uint)
+
+    def compat(one: Number) -> int:
+        result = int(enter(one.number, one.first & 0xFFFFFFFF))
+        return -result if -4096 < result < 0 else 0
+
+    return [partial(compat, one) if one.abi == "i386" else one.native for one in numbers]
+
+
+class Things:
+    """What actions at hooks need, made in the child before it is refused anything; ``directory`` is for it alone."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.fd = -1
+
+    def prepare(self) -> None:
+        """Make them."""
+        for name in ("file", "other"):
+            (self.directory / name).write_bytes(b"")
+        (self.directory / "empty").mkdir()
+        (self.directory / "link").symlink_to("file")
+        self.fd = os.open(self.path("file"), os.O_RDWR)
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+    def path(self, name: str) -> str:
+        """A file of the directory."""
+        return str(self.directory / name)
+
+
+def _fork() -> None:
+    if os.fork() == 0:
+        os._exit(0)
+
+
+_SOCKETS: dict[str, Callable[[Things], object]] = {
+    "socket_create": lambda _things: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+    "socket_bind": lambda things: things.udp.bind(("127.0.0.1", 0)),
+    "socket_connect": lambda things: things.udp.connect(("127.0.0.1", 9)),
+    "socket_sendmsg": lambda things: things.udp.sendto(b"", ("127.0.0.1", 9)),
+    "socket_recvmsg": lambda things: things.udp.recv(1),
+    "socket_listen": lambda things: things.tcp.listen(),
+    "socket_accept": lambda things: things.tcp.accept(),
+    "socket_getsockname": lambda things: things.udp.getsockname(),
+    "socket_getpeername": lambda things: things.udp.getpeername(),
+    "socket_getsockopt": lambda things: things.udp.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE),
+    "socket_setsockopt": lambda things: things.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096),
+    "socket_shutdown": lambda things: things.udp.shutdown(socket.SHUT_RD),
+}
+_NAMES: dict[str, Callable[[Things], object]] = {
+    "mkdir": lambda things: os.mkdir(things.path("made")),
+    "rmdir": lambda things: os.rmdir(things.path("empty")),
+    "unlink": lambda things: os.unlink(things.path("other")),
+    "rename": lambda things: os.rename(things.path("other"), things.path("renamed")),
+    "link": lambda things: os.link(things.path("file"), things.path("linked")),
+    "symlink": lambda things: os.symlink("file", things.path("another")),
+    "mknod": lambda things: os.mkfifo(things.path("fifo")),
+}
+_OTHERS: dict[str, Callable[[Things], object]] = {
+    "file_alloc_security": lambda _things: os.pipe(),
+    "file_open": lambda things: os.open(things.path("file"), os.O_RDONLY),
+    "file_permission": lambda things: os.read(things.fd, 1),
+    "file_fcntl": lambda things: fcntl.fcntl(things.fd, fcntl.F_GETFD),
+    "file_lock": lambda things: fcntl.flock(things.fd, fcntl.LOCK_EX),
+    "inode_create": lambda things: os.open(things.path("new"), os.O_CREAT | os.O_WRONLY),
+    "inode_readlink": lambda things: os.readlink(things.path("link")),
+    "inode_getattr": lambda things: os.stat(things.path("file")),
+    "inode_permission": lambda things: os.chdir(things.directory),
+    "inode_setattr": lambda things: os.chmod(things.path("file"), 0o600),
+    "task_alloc": lambda _things: _fork(),
+    "task_kill": lambda _things: os.kill(os.getpid(), 0),
+    "bprm_creds_for_exec": lambda _things: os.execv("/proc/self/exe", ["isotrace-canary", "-c", ""]),
+}
+#: Hook → an action that comes to it. What it would do if it were not refused does no harm in the child.
+ACTIONS: dict[str, Callable[[Things], object]] = {
+    **_SOCKETS,
+    **{f"{kind}_{name}": action for name, action in _NAMES.items() for kind in ("inode", "path")},
+    **_OTHERS,
+}
+
+
+def at_hooks(hooks: Sequence[str], things: Things) -> list[Trial]:
+    """A trial for each hook."""
+    return [partial(errno_of, partial(ACTIONS[hook], things)) for hook in hooks]
+
+
+def directory() -> tempfile.TemporaryDirectory[str]:
+    """A place for ``Things``, removed with what is in it when its context ends."""
+    return tempfile.TemporaryDirectory(prefix="isotrace-canary-")
