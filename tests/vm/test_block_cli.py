@@ -15,7 +15,9 @@ from tests.vm.family import FEATURES, block, family, library
 
 HOOKS = "lsm" if "lsm_bpf" in FEATURES else "fmod_ret"
 CHMOD = "os.chmod('/tmp', 0o1777)"  # what no other call of these tests depends on
-GRADE = "race-free yes · io_uring judged · compat yes"
+# Before 5.12 what io_uring's workers do belongs to no process: io_uring is refused whole.
+RING = "closed" if os.environ.get("ISOTRACE_VM_KERNEL") == "5.10" else "judged"
+GRADE = f"race-free yes · io_uring {RING} · compat yes"
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +160,8 @@ def test_isotrace_itself_is_never_refused_and_ends_when_the_time_is_up(file):
             (group / "cgroup.procs").write_text(str(run.process.pid))
             until(lambda: one.root.ask(opens(file)) == "ok" and file in run.text, "the refusal is seen")
             assert run.process.wait(PATIENCE) == 0
-    assert {line["pid"] for line in run.objects[:-1]} == {one.root.pid}
+    refused = {line["pid"] for line in run.objects[:-1]}
+    assert one.root.pid in refused and run.process.pid not in refused
     until(lambda: not (group / "cgroup.procs").read_text(), "an empty cgroup")
     group.rmdir()
 
