@@ -22,7 +22,7 @@ from tests.vm.test_block_table import NEEDS
 DENIED = Action("errno", errno.EXDEV)
 #: Way → what the plan says of it beforehand, for rules on calls by number.
 ANNOUNCED = {"passed": "is received from somebody else"}
-#: Ways whose error is not the rule's own: nothing received, a child's program or a file that does not come up, what never succeeds.
+#: Ways whose error is not the rule's own: nothing received, a program or file that does not come up, what never succeeds.
 OTHER_ERRORS = {"passed", "memfd", "race", "x32", "exchange"}
 
 
