@@ -75,7 +75,7 @@ class _Run:
         seconds: float | None,
     ) -> None:
         self._target, self._plan, self._enforcers, self._sink = target, plan, enforcers, sink
-        self._deadline = time.monotonic() + seconds if seconds else None
+        self._seconds, self._deadline = seconds, 0.0
         self._next_look = self._ended_at = 0.0
         self._told = self._lifted = self._unseen = False
         self._status = 0
@@ -104,6 +104,9 @@ class _Run:
                 enforcer.open(self._command.pid if self._command else None)
             if self._command:
                 self._command.start()
+            else:
+                tell(["refusing from now on"])
+            self._deadline = time.monotonic() + self._seconds if self._seconds else 0.0
         except BaseException:
             if self._command:
                 self._command.abandon()

@@ -98,6 +98,8 @@ def block(
 
     target = Target(ppid, pid, tree, uid, comm, cgroup, follow, command)
     target.check()
+    if target.pid == 1:
+        raise UsageError("pid 1 is never refused anything", "--ppid 1 are its children, --tree 1 is everybody")
     if choices["kill"] + choices["audit"] + (choices["errno"] is not None) > 1:
         raise UsageError("--errno, --kill and --audit exclude each other", "give one of them")
     words = {key: choices[key] for key in ("deny", "deny_path", "allow_path", "deny_net", "allow_net")}

@@ -24,6 +24,7 @@ _LINKS = "a hard link made before, from inside a denied directory to a place out
 _RAW = "judges IP sockets; raw packets and connections that exist already are not met"
 _SKIPPED = "a task that comes between another one inside the same program is passed over (rare, and counted)"
 _OLD_RINGS = "no io_uring can be set up; one that was set up before goes on being served"
+_OPEN_ALREADY = "what is open already, or is received from somebody else, goes on being read and written"
 _FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"
 
 
@@ -104,7 +105,7 @@ def _hook_notes(rule: Rule) -> tuple[str, ...]:
     needless = sorted(rule.calls & hooks.NEEDLESS.keys())
     found = [f"{call} is not refused: {hooks.NEEDLESS[call]}" for call in needless]
     if "openat" in rule.calls:
-        found.append("through io_uring, sockets and accepted connections are refused together with opens")
+        found += [_OPEN_ALREADY, "through io_uring, sockets and accepted connections are refused together with opens"]
     return tuple(found)
 
 
@@ -141,6 +142,8 @@ def _register_notes(rule: CallRule) -> tuple[str, ...]:
     found = ["judges calls and register values, never what pointers point to"]
     if beyond := _needs_memory(rule, ("sendto",)):
         found.append(f"refuses {', '.join(beyond)} also without an address, and sendto of socketcall")
+    if "openat" in rule.calls:
+        found.append(_OPEN_ALREADY)
     return tuple(found)
 
 

@@ -22,6 +22,7 @@ LETTERS = {"r": READ, "w": WRITE, "x": EXECUTE}
 PREFIX_NAME = 60
 ANCHOR_GLOBS = 16  # bpf/block_globs.h
 _SUBTREE = (Component(anything=True),)
+_BELOW = (Component(("", "")), *_SUBTREE)
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class PlaceRule:
     allow: bool
     accesses: int
     pattern: Pattern
+
+
+#: A rule and what its pattern still asks for below the anchor.
+Placed = tuple[PlaceRule, tuple[Component, ...]]
 
 
 @dataclass
@@ -64,12 +69,21 @@ class Verdict:
 
 @dataclass
 class Anchor:
-    """What is decided at an object, below it, by the names right below it, and by patterns: (slot, bit, verdict)."""
+    """What is decided at an object, below it, by the names right below it, and by patterns: (slot, bit, verdict).
 
+    ``placed`` are the rules with what their patterns still ask for below; ``Places`` makes the rest of it.
+    """
+
+    placed: list[Placed] = field(default_factory=list)
     at: Verdict = field(default_factory=Verdict)
     below: Verdict = field(default_factory=Verdict)
     names: dict[bytes, tuple[Verdict, Verdict]] = field(default_factory=dict)
     globs: list[tuple[int, int, Verdict]] = field(default_factory=list)
+
+    def put(self, rule: PlaceRule, left: tuple[Component, ...]) -> None:
+        """A rule whose pattern still asks for ``left`` below."""
+        if (rule, left) not in self.placed:
+            self.placed.append((rule, left))
 
 
 @dataclass(frozen=True)
@@ -108,8 +122,10 @@ class Places:
         for rule in rules:
             self.denied |= 0 if rule.allow else rule.accesses
             self._place(rule)
+        self._join_roots()
         anchors = (*self.objects.values(), *self.roots.values())
         for anchor in anchors:
+            self._settle(anchor)
             anchor.globs.sort(key=lambda glob: glob[0])
         self.most_globs = max((len(anchor.globs) for anchor in anchors), default=0)
         if self.most_globs > ANCHOR_GLOBS:
@@ -121,28 +137,42 @@ class Places:
         texts = [part.pieces[0] for part in components[:literal]]
         there = next(n for n in range(literal, -1, -1) if os.path.exists("/" + "/".join(texts[:n])))
         real = os.path.realpath("/" + "/".join(texts[:there]))
-        self._put(self._object(real), rule, components[there:])
+        self._object(real).put(rule, components[there:])
         if there == literal and there and len(components) - literal <= 1 and components[literal:] in ((), _SUBTREE):
             parent = os.path.realpath("/" + "/".join(texts[: there - 1]))
-            self._put(self._object(parent), rule, components[there - 1 :])
+            self._object(parent).put(rule, components[there - 1 :])
         self._inherit(rule, real, components[there:])
 
     def _object(self, path: str) -> Anchor:
         return self.objects.setdefault(path, Anchor())
 
-    def _put(self, anchor: Anchor, rule: PlaceRule, left: tuple[Component, ...]) -> None:
-        """The rule at an anchor where ``left`` is what its pattern still asks for below."""
-        if left == ():
+    def _join_roots(self) -> None:
+        """Where a file system is mounted, its root as an object is met before its root as a device, and hides it."""
+        for mount in self._mounts:
+            anchor = self.objects.get(os.path.realpath(mount.point))
+            if anchor and mount.root == "/":
+                for rule, left in self.roots.get(mount.device, Anchor()).placed:
+                    anchor.put(rule, left)
+
+    def _settle(self, anchor: Anchor) -> None:
+        """The kernel looks at names, then patterns, then the subtree: what this order would pass over becomes a pattern."""
+        patterns = [one for one in anchor.placed if not _is_name(one[1]) and not _is_whole(one[1])]
+        named = [one for one in anchor.placed if _is_name(one[1])]
+        least = max((rule.slot for rule, _ in (*patterns, *named)), default=0)
+        for rule, left in anchor.placed:
+            if not _is_whole(left):
+                continue
             anchor.at.add(rule.slot, rule.allow, rule.accesses)
-        elif left == _SUBTREE:
-            anchor.at.add(rule.slot, rule.allow, rule.accesses)
-            anchor.below.add(rule.slot, rule.allow, rule.accesses)
-        elif left[0].literal and left[1:] in ((), _SUBTREE):
-            at, below = anchor.names.setdefault(name_of(left[0], PREFIX_NAME), (Verdict(), Verdict()))
-            at.add(rule.slot, rule.allow, rule.accesses)
-            if left[1:]:
-                below.add(rule.slot, rule.allow, rule.accesses)
-        else:
+            if left and rule.slot < least:
+                patterns.append((rule, _BELOW))
+            elif left:
+                anchor.below.add(rule.slot, rule.allow, rule.accesses)
+        for rule, left in named:
+            if _passed_over(rule, left[0], patterns):
+                patterns.append((rule, left))
+            else:
+                _put_name(anchor, rule, left)
+        for rule, left in patterns:
             self._put_pattern(anchor, rule, left)
 
     def _put_pattern(self, anchor: Anchor, rule: PlaceRule, left: tuple[Component, ...]) -> None:
@@ -168,9 +198,31 @@ class Places:
             for rest in sorted(residuals(left, below), key=str):
                 if mount.root != "/":
                     if not rule.allow:
-                        self._put(self._object(os.path.realpath(mount.point)), rule, rest)
+                        self._object(os.path.realpath(mount.point)).put(rule, rest)
                 elif not rule.allow or sum(other.device == mount.device for other in self._mounts) == 1:
-                    self._put(self.roots.setdefault(mount.device, Anchor()), rule, rest)
+                    self.roots.setdefault(mount.device, Anchor()).put(rule, rest)
+
+
+def _is_whole(left: tuple[Component, ...]) -> bool:
+    """The object itself, or it and all below it."""
+    return left in ((), _SUBTREE)
+
+
+def _is_name(left: tuple[Component, ...]) -> bool:
+    """A plain name right below, alone or with all below it."""
+    return bool(left) and left[0].literal and _is_whole(left[1:])
+
+
+def _passed_over(rule: PlaceRule, name: Component, patterns: Sequence[Placed]) -> bool:
+    """Whether a pattern that is more specific than the rule may match below the name."""
+    return any(other.slot < rule.slot and (left[0] == name or not left[0].literal) for other, left in patterns)
+
+
+def _put_name(anchor: Anchor, rule: PlaceRule, left: tuple[Component, ...]) -> None:
+    at, below = anchor.names.setdefault(name_of(left[0], PREFIX_NAME), (Verdict(), Verdict()))
+    at.add(rule.slot, rule.allow, rule.accesses)
+    if left[1:]:
+        below.add(rule.slot, rule.allow, rule.accesses)
 
 
 def _below(directory: str, path: str) -> list[str]:

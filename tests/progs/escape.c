@@ -2,9 +2,11 @@
 /*
  * Ways round a rule that refuses reading FILE: each is tried, and a line says whether it got through.
  *
- *	escape FILE DIRECTORY PORT
+ *	escape FILE DIRECTORY PORT [SOCKET]
  *
  * FILE is what is refused, DIRECTORY a place that is not, on the same file system; the connections go to 127.0.0.1:PORT, which is refused too.
+ * Through the descriptor SOCKET, a unix socket, somebody else has sent a descriptor of FILE.
+ *
  * A line is `NAME through`, `NAME refused ERRNO`, or `NAME untried ERRNO` where this kernel or file system does not know the way. The program waits
  * for a line on its standard input before it begins.
  */
@@ -22,6 +24,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -31,7 +34,7 @@
 #define RACES 100000
 
 static const char *target, *place;
-static int port;
+static int port, received = -1;
 static char spare[4096], root[4096];
 
 static int done(int fd)
@@ -153,6 +156,92 @@ static int by_exchange(void)
 	return result;
 }
 
+/* By a descriptor of the directory, as such and through /proc. */
+static int directory_of_target(void)
+{
+	snprintf(root, sizeof(root), "%s", target);
+	*strrchr(root, '/') = 0;
+	return open(root, O_PATH | O_DIRECTORY);
+}
+
+static int by_dirfd(void)
+{
+	int directory = directory_of_target(), result;
+
+	if (directory < 0)
+		return -errno;
+	result = done(openat(directory, strrchr(target, '/') + 1, O_RDONLY));
+	close(directory);
+	return result;
+}
+
+static int by_proc_fd(void)
+{
+	int directory = directory_of_target(), result;
+
+	if (directory < 0)
+		return -errno;
+	snprintf(root, sizeof(root), "/proc/self/fd/%d%s", directory, strrchr(target, '/'));
+	result = done(open(root, O_RDONLY));
+	close(directory);
+	return result;
+}
+
+/* A copy of the directory's mount that hangs nowhere. */
+static int by_open_tree(void)
+{
+	int directory = directory_of_target(), tree, result;
+
+	if (directory < 0)
+		return -errno;
+	tree = syscall(SYS_open_tree, directory, "", 1 | O_CLOEXEC | AT_EMPTY_PATH);
+	close(directory);
+	if (tree < 0)
+		return -ENOSYS;
+	result = done(openat(tree, strrchr(target, '/') + 1, O_RDONLY));
+	close(tree);
+	return result;
+}
+
+static void *opener(void *result)
+{
+	*(int *)result = by_open();
+	return NULL;
+}
+
+static int by_thread(void)
+{
+	pthread_t thread;
+	int result;
+
+	if (pthread_create(&thread, NULL, opener, &result))
+		return -ENOSYS;
+	pthread_join(thread, NULL);
+	return result;
+}
+
+/* A descriptor that a process outside has opened and sent. */
+static int by_passed(void)
+{
+	char room[CMSG_SPACE(sizeof(int))], byte;
+	struct iovec part = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
+	struct cmsghdr *head;
+	int fd, result;
+
+	if (received < 0)
+		return -ENOSYS;
+	if (recvmsg(received, &message, 0) < 0)
+		return -errno;
+	head = CMSG_FIRSTHDR(&message);
+	if (!head)
+		return -EPERM;
+	memcpy(&fd, CMSG_DATA(head), sizeof(fd));
+	result = read(fd, &byte, 1) < 0 ? -errno : 0;
+	close(fd);
+	return result;
+}
+
 /* What a child's exit status says: 0 through, else the errno. */
 static int in_child(int (*way)(void))
 {
@@ -166,6 +255,34 @@ static int in_child(int (*way)(void))
 	waitpid(pid, &status, 0);
 	return -WEXITSTATUS(status);
 }
+
+/* Another program, that lies in no directory. */
+static int executed(void)
+{
+	char *words[] = {"escape", "--open", (char *)target, NULL}, *nothing[] = {NULL};
+	int self = open("/proc/self/exe", O_RDONLY), memory = syscall(SYS_memfd_create, "program", 0);
+	struct stat status;
+
+	if (self < 0 || fstat(self, &status))
+		return -errno;
+	if (sendfile(memory, self, NULL, status.st_size) != status.st_size)
+		return -ENOSYS;
+	fexecve(memory, words, nothing);
+	return -errno;
+}
+
+static int by_memfd(void) { return in_child(executed); }
+
+static int rooted(void)
+{
+	if (chdir("/") || unshare(CLONE_FS) || directory_of_target() < 0)
+		return -errno;
+	if (chroot(root))
+		return -errno;
+	return done(open(strrchr(target, '/'), O_RDONLY));
+}
+
+static int by_chroot(void) { return in_child(rooted); }
 
 static int mounted(void)
 {
@@ -390,6 +507,8 @@ static const struct way {
 	{"open", by_open}, {"openat", by_openat}, {"openat2", by_openat2}, {"creat", by_creat}, {"int80", by_int80}, {"x32", by_x32},
 	{"o_path", by_o_path}, {"handle", by_handle}, {"proc_root", by_proc_root}, {"symlink", by_symlink}, {"link", by_link},
 	{"rename", by_rename}, {"exchange", by_exchange}, {"bind_mount", by_bind_mount}, {"double_fork", by_double_fork},
+	{"dirfd", by_dirfd}, {"proc_fd", by_proc_fd}, {"open_tree", by_open_tree}, {"chroot", by_chroot}, {"thread", by_thread},
+	{"memfd", by_memfd}, {"passed", by_passed},
 	{"clone_parent", by_clone_parent}, {"orphan", by_orphan}, {"ring_open", by_ring_open}, {"ring_worker", by_ring_worker},
 	{"connect", by_connect}, {"connect_mapped", by_connect_mapped}, {"fastopen", by_fastopen}, {"ring_connect", by_ring_connect},
 	{"race", by_race},
@@ -399,8 +518,14 @@ int main(int argc, char **argv)
 {
 	unsigned i;
 
-	if (argc != 4)
+	if (argc == 3 && !strcmp(argv[1], "--open")) {
+		target = argv[2];
+		return -by_open();
+	}
+	if (argc != 4 && argc != 5)
 		return 2;
+	if (argc == 5)
+		received = atoi(argv[4]);
 	target = argv[1];
 	place = argv[2];
 	port = atoi(argv[3]);

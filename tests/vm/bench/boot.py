@@ -29,9 +29,10 @@ MEMORY = "2G"
 #: cx16=off: under QEMU 7.2 cmpxchg16b makes 6.12 panic in a quarter of its boots. One CPU: with more of them
 #: live patching of text (ftrace, kprobes, static keys) leaves one spinning on a stale int3 under
 #: multi-threaded emulation.
-MACHINE = (
-    f"-accel tcg,thread=multi -machine q35 -cpu max,cx16=off -smp 1 -m {MEMORY} -nodefaults -display none -no-reboot"
-)
+MACHINE = f"-machine q35 -cpu max,cx16=off -smp 1 -m {MEMORY} -nodefaults -display none -no-reboot"
+ACCELERATOR = "-accel tcg,thread=multi"
+#: The guest's clock counts instructions, one a nanosecond: for figures that do not depend on the machine.
+COUNTING = "-accel tcg,thread=single -icount shift=0"
 #: loglevel=5 lets warning splats through to the console; oops=panic ends a run that is not to be trusted any
 #: more.
 CMDLINE = (
@@ -62,11 +63,18 @@ class Boot:
     seconds: float
 
 
-def boot(kernel: Artefacts, job: str, link: Link, append: str = "", limits: Limits | None = None) -> Boot:
+def boot(
+    kernel: Artefacts,
+    job: str,
+    link: Link,
+    append: str = "",
+    limits: Limits | None = None,
+    accelerator: str = ACCELERATOR,
+) -> Boot:
     """Run the shell script ``job`` as root in a guest and follow it to its end. Raises ``BenchError`` if QEMU
     fails."""
     start = time.monotonic()
-    with machine(kernel, job, append) as (command, work):
+    with machine(kernel, job, append, accelerator) as (command, work):
         console, log = work / "console", work / "qemu.log"
         command += [
             "-serial",
@@ -134,7 +142,9 @@ def shell(kernel: Artefacts, job: str, append: str = "") -> int:
 
 
 @contextmanager
-def machine(kernel: Artefacts, job: str, append: str) -> Iterator[tuple[list[str], Path]]:
+def machine(
+    kernel: Artefacts, job: str, append: str, accelerator: str = ACCELERATOR
+) -> Iterator[tuple[list[str], Path]]:
     """QEMU's command line without the serial ports, and a directory that lasts as long as the machine."""
     qemu = shutil.which(QEMU)
     if not qemu:
@@ -144,7 +154,7 @@ def machine(kernel: Artefacts, job: str, append: str) -> Iterator[tuple[list[str
         work = Path(name)
         initrd = work / "initrd"
         initrd.write_bytes(base.read_bytes() + job_archive(job))
-        command = [qemu, *MACHINE.split(), "-kernel", str(kernel.vmlinux), "-initrd", str(initrd)]
+        command = [qemu, *accelerator.split(), *MACHINE.split(), "-kernel", str(kernel.vmlinux), "-initrd", str(initrd)]
         command += ["-append", f"{CMDLINE} {append}".strip()]
         with virtiofsd(work) if root_type == "virtiofs" else nullcontext():
             yield _die_with_us([*command, *root_options(root_type, work)]), work

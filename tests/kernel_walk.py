@@ -1,0 +1,160 @@
+"""What bpf/block_paths.h, block_globs.h and block_nets.h do with their tables, in Python: a model to test the tables with.
+
+A place is (device, names from the root of its file system); a mount knows where it hangs. Reads the packed bytes, not the
+objects that they were made from.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+from isotrace.enforce.automaton import NAME, Names, mask
+from isotrace.enforce.objects import CLASSES, PREFIX_NAME, Packed
+
+WALK = 64
+CLOSED = -1  # refused because the walk did not come to its end
+ALL = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file system that is mounted at ``point`` (names, seen from the root) in the mount ``parent``; None: the root."""
+
+    device: int
+    point: tuple[str, ...] = ()
+    parent: Mount | None = None
+
+
+@dataclass
+class Walk:
+    """One walk; ``open`` are the accesses not yet decided, ``denied`` the slot of the rule that denies."""
+
+    open: int
+    state: list[int] = field(default_factory=lambda: [0, 0])
+    kept: list[int] = field(default_factory=lambda: [0, 0])
+    denied: int = 0
+
+
+def _verdict(raw: bytes) -> tuple[int, int, tuple[int, ...]]:
+    decided, denied, *rules = struct.unpack("=BB5H", raw)
+    return decided, denied, tuple(rules)
+
+
+class Kernel:
+    """The tables in place. ``filesystems`` has the devices of every anchor, as the enforcer enters them."""
+
+    def __init__(self, packed: Packed, names: Names, mounts: tuple[Mount, ...]) -> None:
+        self._packed, self._mounts = packed, mounts
+        self._start, self._loop, self._any, self._unsure = _pairs(names.pack()) if names.start else ([0, 0],) * 4
+        self._words = {name: mask(bits) for name, bits in names.words.items()}
+        self._letters = struct.unpack(f"={1 + 512 + 48}Q", names.pack_letters()) if names.stars else ()
+
+    def _mount_of(self, names: tuple[str, ...]) -> Mount:
+        return max(
+            (one for one in self._mounts if names[: len(one.point)] == one.point), key=lambda one: len(one.point)
+        )
+
+    def judge(self, path: str, access: int, with_mount: bool = True) -> int:
+        """The slot of the rule that denies the access, 0 where none does; some hooks do not know the mount."""
+        at = tuple(part for part in path.split("/") if part)
+        mount, walk, first = self._mount_of(at), Walk(access, list(self._start)), True
+        came: tuple[str, bool] | None = None  # the name that the walk came from, and whether that is the object
+        covered = False  # at the directory below a mount, which no path leads to
+        for _ in range(WALK):
+            top = at == mount.point and not covered
+            if top and with_mount:
+                walk.kept = list(walk.state)
+            anchor = None if covered else self._packed.objects.get("/" + "/".join(at))
+            if anchor is None and top:
+                anchor = self._packed.roots.get(mount.device)
+            if anchor and self._apply(walk, anchor, came, first):
+                return walk.denied
+            if not top:
+                self._step(walk, at[-1])
+                came, at, covered, first = (at[-1], first), at[:-1], False, False
+            elif mount.parent is None or not with_mount:
+                return 0
+            else:
+                mount, walk.state, came, covered, first = mount.parent, list(walk.kept), None, True, False
+        return CLOSED
+
+    def _apply(self, walk: Walk, anchor: bytes, came: tuple[str, bool] | None, first: bool) -> bool:
+        at, below, (directory, span) = anchor[:12], anchor[12:24], struct.unpack("=II", anchor[24:])
+        if directory and came and self._child(walk, directory, *came):
+            return True
+        if span and self._globs(walk, span):
+            return True
+        return _decide(walk, at if first else below)
+
+    def _child(self, walk: Walk, directory: int, name: str, is_object: bool) -> bool:
+        raw = name.encode("utf-8", "surrogateescape")
+        if len(raw) + 1 >= PREFIX_NAME:
+            return False
+        found = self._packed.children.get(struct.pack("=I", directory) + raw.ljust(PREFIX_NAME, b"\0"))
+        return bool(found) and _decide(walk, found[:12] if is_object else found[12:24])
+
+    def _globs(self, walk: Walk, span: int) -> bool:
+        for index in range(span & 0xFFFF, span >> 16):
+            rule, bit, decided, denied, _pad = struct.unpack("=HHBBH", self._packed.globs[index])
+            if not walk.state[bit // 64] >> (bit % 64) & 1:
+                continue
+            if walk.open & denied:
+                walk.denied |= rule
+                return True
+            walk.open &= ~decided
+        return walk.open == 0
+
+    def _step(self, walk: Walk, name: str) -> None:
+        if not any(walk.state):
+            return
+        matched = self._matched(name.encode("utf-8", "surrogateescape"))
+        walk.state = [
+            _step(state, found, loop) for state, found, loop in zip(walk.state, matched, self._loop, strict=True)
+        ]
+
+    def _matched(self, raw: bytes) -> list[int]:
+        if len(raw) + 1 >= NAME:
+            return [any_ | unsure for any_, unsure in zip(self._any, self._unsure, strict=True)]
+        word = self._words.get(raw, (0, 0))
+        found = [any_ | bits for any_, bits in zip(self._any, word, strict=True)]
+        return self._match_letters(found, raw) if self._letters else found
+
+    def _match_letters(self, found: list[int], raw: bytes) -> list[int]:
+        state = self._letters[0]
+        for letter in raw.ljust(NAME, b"\0"):
+            state = ((state << 1 & ALL) & self._letters[1 + letter]) | (state & self._letters[257 + letter])
+        for star in range(16):
+            if state >> self._letters[513 + star] & 1:
+                found = [found[word] | self._letters[529 + 2 * star + word] for word in (0, 1)]
+        return found
+
+
+def _pairs(raw: bytes) -> tuple[list[int], ...]:
+    words = struct.unpack("=8Q", raw)
+    return tuple(list(words[at : at + 2]) for at in range(0, 8, 2))
+
+
+def _step(state: int, matched: int, loop: int) -> int:
+    state = ((state & matched) << 1 & ALL) | (state & loop)
+    return state | ((state & loop) << 1 & ALL)
+
+
+def _decide(walk: Walk, raw: bytes) -> bool:
+    decided, denied, rules = _verdict(raw)
+    if refused := walk.open & denied:
+        walk.denied = next(rules[index] for index, access in enumerate(CLASSES) if refused & access)
+        return True
+    walk.open &= ~decided
+    return walk.open == 0
+
+
+def judge_net(table: list[bytes], version: int, address: bytes, port: int, protocol: int) -> int:
+    """The slot of the rule that denies the address, 0 where none does; ``address`` as in memory, canonical already."""
+    words = address.ljust(16, b"\0")
+    for raw in table:
+        low, high, asked, wanted, verdict = struct.unpack("=HHBBH", raw[32:])
+        differs = any((one ^ other) & bits for one, other, bits in zip(raw[:16], words, raw[16:32], strict=True))
+        if (asked in (0, version)) and wanted in (0, protocol) and low <= port <= high and not differs:
+            return 0 if verdict & 0x8000 else verdict
+    return 0

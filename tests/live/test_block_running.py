@@ -1,0 +1,102 @@
+"""isotrace block on processes that run already, on a kernel where no mechanism serves: it says why, and starts nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from tracer import PATIENCE, environment, started, until
+
+from isotrace.enforce.report import KernelReport
+from isotrace.kernel import features
+
+MECHANISMS = ("lsm_bpf", "fmod_ret_security", "fmod_ret_syscall", "override")
+
+
+def isotrace(*words):
+    command = [sys.executable, "-m", "isotrace", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment(), check=False)
+
+
+@pytest.fixture(scope="module")
+def report():
+    """What this kernel has; the test is about one that has nothing."""
+    found = KernelReport()
+    if served := [name for name in MECHANISMS if found[name].verdict == "yes"]:
+        pytest.skip(f"needs a kernel that refuses nobody: this one has {', '.join(served)}")
+    return found
+
+
+@pytest.fixture
+def sleeper():
+    with started(["sleep", "1000"]) as process:
+        yield process
+
+
+def reason(report, name):
+    """What is to be said of a feature: its own evidence."""
+    return report[name].why
+
+
+@pytest.mark.parametrize("backend", ["auto", "lsm", "override", "seccomp", "signal", "lkm"])
+def test_a_running_process_is_not_half_refused(report, sleeper, backend):
+    run = isotrace("block", "--pid", sleeper.pid, "--deny", "open", "--backend", backend)
+    assert run.returncode == 3 and not run.stdout
+    assert "isotrace: deny open → EPERM: NOT HELD" in run.stderr
+    assert "1 of 1 rules cannot be held: nothing was started, nothing is refused" in run.stderr
+    said = {line.split(":")[1].strip(): line for line in run.stderr.splitlines() if line.startswith("isotrace:   ")}
+    expected = {
+        "lsm": reason(report, "lsm_bpf"),
+        "fmod_ret": reason(report, "fmod_ret_security"),
+        "fmod_ret_call": reason(report, "fmod_ret_syscall"),
+        "override": reason(report, "kprobe" if report["kprobe"].verdict != "yes" else "override"),
+        "seccomp": "works only in a command that isotrace starts",
+        "signal": "can only kill",
+        "lkm": "",
+    }
+    asked = {"auto": set(expected) - {"lkm"}, "lsm": {"lsm", "fmod_ret"}, "override": {"fmod_ret_call", "override"}}
+    assert set(said) == asked.get(backend, {backend})
+    assert all(expected[mechanism] in line for mechanism, line in said.items())
+    if features.check("unlocked").verdict == "no" and "lsm" in said:
+        assert "locked down" in said["lsm"] and "boot without lockdown=" in said["lsm"]
+
+
+def test_explain_says_the_same(report, sleeper, tmp_path):
+    policy = tmp_path / "p.toml"
+    policy.write_text('version = 1\n[groups.a]\ndeny = "open"\ndeny-path = "/etc/shadow"\ndeny-net = ":53"\n')
+    run = isotrace("policy", "explain", policy)
+    assert run.returncode == 0
+    running, command = run.stdout.split("A command that isotrace starts (-- CMD):")
+    assert running.count("NOT HELD") == 3 and command.count("NOT HELD") == 2
+    assert f"lsm: no lsm_bpf: {reason(report, 'lsm_bpf')}" in running
+    assert "override: cannot judge paths" in running and "override: cannot judge addresses" in running
+    blocked = isotrace("block", "--pid", sleeper.pid, "--policy", policy)
+    assert blocked.returncode == 3 and "3 of 3 rules cannot be held" in blocked.stderr
+    weaker = isotrace("block", "--pid", sleeper.pid, "--policy", policy, "--weaker-ok")
+    assert weaker.returncode == 3 and sleeper.poll() is None
+
+
+def test_a_signal_after_the_fact_only_where_that_is_accepted(report, tmp_path):
+    if report["signal"].verdict != "yes":
+        pytest.skip("needs signal: bpf_send_signal")
+    words = ("--deny", "mkdir", "--kill")
+    script = f"while :; do mkdir {tmp_path}/new && rmdir {tmp_path}/new; read line; done"
+    with started(["sh", "-c", script]) as shell:
+        strict = isotrace("block", "--tree", shell.pid, *words)
+        assert strict.returncode == 3 and "--weaker-ok accepts that" in strict.stderr
+        command = [sys.executable, "-m", "isotrace", "block", "--tree", str(shell.pid), *words, "--weaker-ok"]
+        errors = tmp_path / "errors"
+        with errors.open("w") as err, started(command, stderr=err, env=environment()) as run:
+            until(lambda: "refusing from now on" in errors.read_text(), "it refuses")
+            assert "LESS THAN ASKED" in errors.read_text()
+            shell.stdin.write("\n")
+            shell.stdin.flush()
+            until(lambda: " killed  (deny mkdir)" in run.stdout.readline(), "a kill")
+            run.terminate()
+            assert run.wait(PATIENCE) == 0
+
+
+def test_pid_1_is_never_refused():
+    run = isotrace("block", "--pid", 1, "--deny", "open")
+    assert run.returncode == 2 and "pid 1 is never refused anything" in run.stderr and len(run.stderr.splitlines()) == 2

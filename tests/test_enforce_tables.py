@@ -1,0 +1,167 @@
+"""The tables that the programs at the security hooks work with, held against what a policy means (policy/decide.py).
+
+The kernel's side is a model in Python, kernel_walk.py; tests/vm runs the real one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from ipaddress import ip_address
+from pathlib import Path
+
+import kernel_walk
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from isotrace.enforce import Grade, Held, addresses, lsm, objects
+from isotrace.enforce.automaton import TooMuch
+from isotrace.enforce.objects import LETTERS, Places
+from isotrace.enforce.tables import Slots
+from isotrace.policy import Group, NetRequest, PathRequest, Policy, decide, nets, paths
+from isotrace.policy.model import Action
+
+HERE = tempfile.TemporaryDirectory(prefix="isotrace-places-")
+BASE = str(Path(HERE.name).resolve())
+for directory in ("a/a/b", "a/b", "b/ab", "ab/a", "mnt/a"):
+    Path(BASE, directory).mkdir(parents=True)
+
+ACTIONS = st.sampled_from([Action(), Action("errno", 13), Action("kill"), Action("audit")])
+NAMES = st.sampled_from(["a", "b", "c", "ab", "aab"])  # below BASE there is no c
+COMPONENTS = st.sampled_from(["a", "a", "b", "c", "c", "ab", "*", "**", "a*", "*b", "a*b"])
+
+
+def held(rules, mechanism="lsm"):
+    return [Held(number, rule, mechanism, Grade(True, "judged", True)) for number, rule in enumerate(rules)]
+
+
+@st.composite
+def path_rules(draw):
+    head = draw(st.sampled_from([BASE, BASE, BASE, BASE, BASE + "/mnt", "/**"]))
+    parts = draw(st.lists(COMPONENTS, min_size=1, max_size=3))
+    access = draw(st.sampled_from(["", "", "r:", "w:", "rw:", "x:"]))
+    end = draw(st.sampled_from(["", "", "/"]))
+    return paths.parse(f"{access}{head}/{'/'.join(parts)}{end}", allow=draw(st.booleans()), action=draw(ACTIONS))
+
+
+ROOT = kernel_walk.Mount(1)
+MOUNTED = kernel_walk.Mount(2, tuple(f"{BASE}/mnt".split("/")[1:]), ROOT)
+WORLDS = {
+    "one file system": (ROOT,),
+    "another one mounted below": (ROOT, MOUNTED),
+}
+PATHS = st.builds(
+    lambda head, names: "/".join([BASE, *head, *names]), st.sampled_from([(), ("mnt",)]), st.lists(NAMES, max_size=4)
+)
+
+
+def compiled(rules, world):
+    """(the rule numbers by slot, the kernel with the tables in place)."""
+    slots = Slots()
+    mounted = [objects.Mount(one.device, "/", "/" + "/".join(one.point)) for one in world]
+    try:
+        places = Places(lsm._place_rules(held(rules), slots), mounted)
+    except TooMuch:
+        assume(False)
+    return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.names, world)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@settings(max_examples=600, deadline=None)
+@given(st.lists(path_rules(), min_size=1, max_size=6), st.lists(PATHS, min_size=1, max_size=12))
+def test_paths_are_judged_as_the_policy_says(world, rules, tried):
+    numbers, kernel = compiled(rules, WORLDS[world])
+    policy = Policy((Group("", tuple(rules)),))
+    for path in tried:
+        for letter, access in LETTERS.items():
+            wanted, slot = decide(policy, PathRequest(path, frozenset(letter))), kernel.judge(path, access)
+            assert (rules[numbers[slot]] if slot else None) == (wanted.rule if wanted.denied else None), (path, letter)
+            assert kernel.judge(path, access, with_mount=False) or not wanted.denied, (path, letter)
+
+
+LONG = st.sampled_from(["n" * 58, "n" * 59, "n" * 63, "n" * 64, "n" * 200, "é" * 40, "a" + "n" * 70])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(path_rules(), min_size=1, max_size=4), st.lists(st.one_of(NAMES, LONG), min_size=1, max_size=4))
+def test_names_that_are_too_long_to_look_at_are_never_less_than_asked(rules, names):
+    _numbers, kernel = compiled(rules, (ROOT,))
+    policy = Policy((Group("", tuple(rules)),))
+    path = "/".join([BASE, *names])
+    for letter, access in LETTERS.items():
+        if decide(policy, PathRequest(path, frozenset(letter))).denied:
+            assert kernel.judge(path, access)
+
+
+def test_what_is_too_deep_is_refused():
+    _, kernel = compiled([paths.parse(f"{BASE}/a", allow=False)], (ROOT,))
+    assert kernel.judge(BASE + "/c" * 100, LETTERS["r"]) == kernel_walk.CLOSED
+
+
+ADDRESSES = st.sampled_from(
+    [
+        "10.0.0.1",
+        "10.1.2.3",
+        "127.0.0.1",
+        "0.0.0.0",
+        "9.9.9.9",
+        "::1",
+        "::",
+        "fd00::5",
+        "::ffff:10.0.0.1",
+        "2001:db8::1",
+    ]
+)
+NETWORKS = [
+    "",
+    "*",
+    "10.0.0.0/8",
+    "10.0.0.0/24",
+    "10.0.0.1",
+    "0.0.0.0/0",
+    "127.0.0.0/8",
+    "[::]/0",
+    "[::1]",
+    "[fd00::]/8",
+]
+PORTS = ["", ":53", ":50-60", ":1-65535", ":80"]
+
+
+@st.composite
+def net_rules(draw):
+    protocol = draw(st.sampled_from(["", "tcp:", "udp:", "any:"]))
+    text = protocol + draw(st.sampled_from(NETWORKS)) + draw(st.sampled_from(PORTS))
+    assume(text)
+    return nets.parse(text, allow=draw(st.booleans()), action=draw(ACTIONS))
+
+
+def in_memory(request):
+    """The address as bpf/block_nets.h has made it when it looks at the table: (version, bytes)."""
+    address = request.address
+    if address.version == 6 and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if request.outward and address.is_unspecified:
+        address = ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return address.version, address.packed
+
+
+REQUESTS = st.builds(
+    NetRequest,
+    st.sampled_from(["tcp", "udp", "other"]),
+    ADDRESSES.map(ip_address),
+    st.sampled_from([53, 55, 80, 1]),
+    outward=st.booleans(),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(net_rules(), min_size=1, max_size=8), st.lists(REQUESTS, min_size=1, max_size=10))
+def test_addresses_are_judged_as_the_policy_says(rules, requests):
+    slots = Slots()
+    table = addresses.table(held(rules), slots)
+    policy = Policy((Group("", tuple(rules)),))
+    for request in requests:
+        protocol = {"tcp": 1, "udp": 2, "other": 0}[request.protocol]
+        slot = kernel_walk.judge_net(table, *in_memory(request), request.port, protocol)
+        wanted = decide(policy, request)
+        assert (rules[slots.numbers[slot]] if slot else None) == (wanted.rule if wanted.denied else None), request

@@ -1,0 +1,90 @@
+"""tests/progs/escape.c, which tries the ways round: none leads through where objects are judged; where calls are, those
+that do were announced."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+
+import pytest
+
+from isotrace.enforce import Held, registry
+from isotrace.policy import names, nets, paths
+from isotrace.policy.model import Action
+from isotrace.target import Target
+from tests.live.tracer import PATIENCE, PROGS
+from tests.vm.family import FEATURES
+from tests.vm.test_block_bpf import grade
+from tests.vm.test_block_table import NEEDS
+
+DENIED = Action("errno", errno.EXDEV)
+#: Way → what the plan says of it beforehand, for rules on calls by number.
+ANNOUNCED = {"passed": "is received from somebody else"}
+#: Ways whose error is not the rule's own: nothing received, a program or file that does not come up, what never succeeds.
+OTHER_ERRORS = {"passed", "memfd", "race", "x32", "exchange"}
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    built = tmp_path_factory.mktemp("escape") / "escape"
+    subprocess.run(["gcc", "-O1", "-pthread", "-o", built, PROGS / "escape.c"], check=True)
+    return built
+
+
+def ways(mechanism, program, where, rules_for):
+    """(way → what became of it, the notes of the grades, the counters)."""
+    secret, place = where / "secret", where / "place"
+    secret.mkdir()
+    place.mkdir()
+    file = secret / "file"
+    file.write_text("hidden")
+    ours, theirs = socket.socketpair()
+    descriptor = os.open(file, os.O_RDONLY)
+    socket.send_fds(ours, [b"x"], [descriptor])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        rules = rules_for(secret, port)
+        held = [Held(number, rule, mechanism, grade(mechanism, rule)) for number, rule in enumerate(rules)]
+        process = subprocess.Popen(
+            [program, file, place, str(port), str(theirs.fileno())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[theirs.fileno()],
+        )  # fmt: skip
+        enforcer = registry.make(mechanism, held, Target(tree=process.pid))
+        try:
+            enforcer.open(None)
+            said, _ = process.communicate("\n", timeout=5 * PATIENCE)
+            counts = enforcer.counts()
+        finally:
+            enforcer.close()
+            process.kill()
+            process.wait()
+    os.close(descriptor)
+    assert file.read_text() == "hidden"
+    found = {line.split()[0]: line.split()[1:] for line in said.splitlines()}
+    assert "race" in found, "the program came to its end"
+    return found, [note for one in held for note in one.grade.notes], counts
+
+
+@pytest.mark.parametrize("mechanism", NEEDS)
+def test_no_way_round_but_what_was_announced(mechanism, program, tmp_path):
+    if NEEDS[mechanism] not in FEATURES:
+        pytest.skip(f"needs {NEEDS[mechanism]}: for {mechanism}")
+    by_object = mechanism in ("lsm", "fmod_ret")
+
+    def rules(secret, port):
+        if not by_object:
+            return [names.parse(word, action=DENIED) for word in ("open", "connect")]
+        return [
+            paths.parse(f"{secret}/**", allow=False, action=DENIED),
+            nets.parse(f"tcp:127.0.0.1:{port}", allow=False, action=DENIED),
+        ]
+
+    found, notes, counts = ways(mechanism, program, tmp_path, rules)
+    through = {way for way, result in found.items() if result == ["through"]}
+    assert all(way in ANNOUNCED and any(ANNOUNCED[way] in note for note in notes) for way in through), through
+    assert not (by_object and through)
+    wrong = {way: result for way, result in found.items() if result[0] == "refused" and result[1] != "EXDEV"}
+    assert set(wrong) <= OTHER_ERRORS, wrong
+    assert counts.missed == counts.not_followed == 0
