@@ -9,6 +9,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+from isotrace import nursery
 from isotrace.backends.counts import Counting
 from isotrace.backends.loader import Loader
 from isotrace.errors import IsotraceError
@@ -66,7 +67,7 @@ def run(target: Target, calls: frozenset[str] | None, command: Command | None, l
         if choices.once:
             _once(backend, source, ending, choices)
         else:
-            _watch(target, source, ending, interrupts, choices)
+            _watch(target, command, backend, source, ending, interrupts, choices)
     finally:
         if command:
             _end(command)
@@ -98,18 +99,30 @@ def _once(backend: Counting, source: Source, ending: Ending, choices: Choices) -
         say(reason)
 
 
-def _watch(target: Target, source: Source, ending: Ending, interrupts: Interrupts, choices: Choices) -> None:
-    from isotrace.top.app import TopApp, describe
-    from isotrace.top.refusing import Unable
+def _watch(
+    target: Target,
+    command: Command | None,
+    backend: Counting,
+    source: Source,
+    ending: Ending,
+    interrupts: Interrupts,
+    choices: Choices,
+) -> None:
+    from isotrace.top import family
+    from isotrace.top.app import TopApp
+    from isotrace.top.refuser import Refuser
 
     for name in ("COLUMNS", "LINES"):  # the size of a terminal that may change
         os.environ.pop(name, None)
     note = ""
-    if target.command:
+    if command:
         where = f"to {choices.output}" if choices.output else "nowhere (--output FILE keeps it)"
         note = f"the command's output goes {where}"
     worker = Worker(source, ending.reason, choices.interval)
-    app = TopApp(worker, describe(target), choices.view, Unable(), note)
+    watched = family.running(target, command.pid if command else None, backend.pids)
+    found = nursery.current()
+    refuser = Refuser(watched, backend.names, [found.pid] if found else [])
+    app = TopApp(worker, family.describe(target), choices.view, refuser, note)
     app.stopped = interrupts.stopped
     app.run()
     if app.failure is not None:
