@@ -61,6 +61,9 @@ class Terminal:
             assert time.monotonic() < deadline, f"{pattern!r} did not go away:\n{self.screen()}"
             time.sleep(0.1)
 
+    def hang_up(self) -> None:
+        subprocess.run([*self._tmux, "kill-server"], check=True)
+
     def close(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             os.kill(self.pid, signal.SIGKILL)

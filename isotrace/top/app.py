@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,6 +59,16 @@ class Feed(Protocol):
 
     def finish(self) -> None:
         """Make no more."""
+
+
+def _stay() -> None:
+    """Nothing suspends the table.
+
+    On SIGCONT, which a terminal that hangs up sends as well, Textual 8.2 starts a second thread that writes, whether or not it
+    had been suspended; once that has died of the dead terminal the app waits for it for ever.
+    """
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    signal.signal(signal.SIGCONT, signal.SIG_DFL)
 
 
 class Arrived(Message):
@@ -143,6 +154,8 @@ class TopApp(App[None]):
 
     def on_mount(self) -> None:
         """Begin."""
+        if not self.is_headless:
+            _stay()
         self._table.focus()
         self._feed.begin(lambda snapshot: self.post_message(Arrived(snapshot)))
         self.set_interval(_CHECK, self._check)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from isotrace.top.source import Source, Worker
 _SETTLE = 0.02  # seconds for a program that still runs on another CPU after it was detached
 _PATIENCE = 2.0  # seconds that a command gets between SIGTERM and SIGKILL
 _TICK = 0.05
+_LONGEST_END = 30.0  # seconds between a signal and the end of the table
+_HUNG_UP = 129  # as a shell tells of SIGHUP
 _M_MMAP_THRESHOLD = -3  # malloc.h
 
 
@@ -124,11 +127,23 @@ def _watch(
     refuser = Refuser(watched, backend.names, [found.pid] if found else [])
     app = TopApp(worker, family.describe(target), choices.view, refuser, note)
     app.stopped = interrupts.stopped
+    over = threading.Event()
+    threading.Thread(target=_insist, args=(interrupts.stopped, over, command), daemon=True).start()
     app.run()
+    over.set()
     if app.failure is not None:
         raise app.failure
     if app.return_code:
         raise IsotraceError("the live table broke", "--once gives the counts without it; please report what is above")
+
+
+def _insist(stopped: threading.Event, over: threading.Event, command: Command | None) -> None:
+    """End isotrace where the table does not end itself after a signal: it may wait for a terminal that is gone."""
+    stopped.wait()
+    if not over.wait(_LONGEST_END):
+        if command:
+            _end(command)
+        os._exit(_HUNG_UP)
 
 
 def _end(command: Command) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from terminal import Terminal
+from terminal import PATIENCE, Terminal
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: isotrace loads BPF programs")
 
@@ -255,6 +256,29 @@ def test_the_terminal_is_restored_after_a_signal(terminal, number):
     assert terminal.ask("#{alternate_on}#{mouse_any_flag}#{cursor_flag}") == "001"
     terminal.wait(r"(^| )icanon")
     terminal.wait(r" echo ")
+
+
+def test_it_ends_when_the_terminal_hangs_up(terminal):
+    terminal.start(LOOP)
+    terminal.wait(r"^statx +\d")
+    pidfd = os.pidfd_open(terminal.pid)
+    terminal.hang_up()
+    assert select.select([pidfd], [], [], PATIENCE)[0], "isotrace waits for a terminal that is gone"
+    os.close(pidfd)
+
+
+def test_stopping_and_going_on_leaves_one_that_writes(terminal):
+    terminal.start(LOOP)
+    terminal.wait(r"^statx +\d")
+    tasks = Path(f"/proc/{terminal.pid}/task")
+    threads = len(list(tasks.iterdir()))
+    os.kill(terminal.pid, signal.SIGSTOP)
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.keys("4")
+    terminal.wait(r"^ENOENT +openat")
+    assert len(list(tasks.iterdir())) == threads
+    terminal.keys("q")
+    terminal.wait(r"^STATUS=")
 
 
 def test_the_table_stays_when_the_target_ends(terminal):
