@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -12,7 +13,13 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 600 if "ISOTRACE_VM_KERNEL" in os.environ else 20  # seconds; under emulation everything takes long
+PATIENCE = 400 if "ISOTRACE_VM_KERNEL" in os.environ else 20  # seconds; under emulation everything takes long
+
+
+def _tell(step: str) -> None:
+    """Tell the bench of guests that things go on, if slowly."""
+    if report := os.environ.get("ISOTRACE_VM_REPORT"):
+        os.write(int(report), json.dumps({"step": step}).encode() + b"\n")
 
 
 class Terminal:
@@ -51,6 +58,7 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if re.search(pattern, screen := self.screen(), re.MULTILINE):
+                _tell(f"the screen shows {pattern!r}")
                 return screen
             time.sleep(0.1)
         raise AssertionError(f"{pattern!r} did not appear:\n{self.screen()}")
