@@ -3,6 +3,7 @@
  * Who is watched. The target is compiled in; each FILTER_ constant that is defined is one condition, all must hold.
  *
  *	SELF			never matched: isotrace's own thread group
+ *	SPARED(pid)		thread groups that are not matched either
  *	FILTER_PPID=N		thread group of real_parent, as it is now
  *	FILTER_PID=N		thread group
  *	FILTER_UID=N		real uid
@@ -129,6 +130,10 @@ static __always_inline int is_watched(struct who *who)
 	who->pid = bpf_get_current_pid_tgid() >> 32;
 	if (who->pid == SELF)
 		return 0;
+#if defined(SPARED)
+	if (SPARED(who->pid))
+		return 0;
+#endif
 	who->task = CURRENT();
 	who->ppid = parent_of(who->task);
 	if (is_target(who))

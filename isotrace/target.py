@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from isotrace.errors import IsotraceError, KernelError, UsageError
@@ -21,6 +21,8 @@ class Target:
     """Conditions on a task, all of which must hold; ``None`` asks nothing. ``follow`` adds descendants of what matches.
 
     ``command`` is a program that isotrace starts itself and watches with all its descendants; ``tree`` is then its pid.
+    ``spared`` are processes that never match. ``known`` tells of a target by descent who else belongs to it: processes that
+    have got another parent meanwhile. It is asked once the programs are attached.
     """
 
     ppid: int | None = None
@@ -31,6 +33,8 @@ class Target:
     cgroup: str | None = None
     follow: bool = False
     command: tuple[str, ...] = ()
+    spared: frozenset[int] = frozenset()
+    known: Callable[[], Collection[int]] | None = field(default=None, compare=False)
 
     def check(self) -> None:
         """Refuse an empty target, a process that does not exist, a cgroup that is none. Raises ``IsotraceError``."""
@@ -69,6 +73,8 @@ class Target:
             found += [f"FILTER_CGROUP={path.stat().st_ino}ULL", f"FILTER_CGROUP_LEVEL={level}"]
         if self.follow:
             found.append("FOLLOW")
+        if self.spared:
+            found.append(f"SPARED(pid)=({'||'.join(f'(pid)=={pid}' for pid in sorted(self.spared))})")
         return found
 
     def _numbers(self) -> tuple[tuple[str, int | None], ...]:

@@ -11,8 +11,9 @@ from top_tables import SLOT, Clock, Recorded, errors, rows
 from isotrace.backends.counts import Losses
 from isotrace.target import Target
 from isotrace.top import source as sources
-from isotrace.top.app import TopApp, describe
-from isotrace.top.refusing import Unable
+from isotrace.top.app import TopApp
+from isotrace.top.family import describe
+from isotrace.top.refusing import Proposal, Refusal, Sight, Standing
 from isotrace.top.source import Source, Wishes
 
 
@@ -39,6 +40,35 @@ class Tape:
         self.finished = True
 
 
+class Deputy:
+    """Refuses when a test says so: it keeps what it was asked, and answers with what it was given."""
+
+    def __init__(self, *answers) -> None:
+        self.sight, self.failure = Sight(), None
+        self.asked, self.answers, self.finished = [], list(answers), False
+
+    def begin(self, tell) -> None:
+        self.tell = tell
+
+    def _answer(self, *what) -> None:
+        self.asked.append(what)
+        if self.answers:
+            answer = self.answers.pop(0)
+            self.tell(answer(what[1]) if callable(answer) else answer)
+
+    def explain(self, wanted) -> None:
+        self._answer("explain", wanted)
+
+    def refuse(self, proposal) -> None:
+        self._answer("refuse", proposal.wanted)
+
+    def lift(self, number) -> None:
+        self._answer("lift", number)
+
+    def finish(self) -> None:
+        self.finished = True
+
+
 @pytest.fixture
 def tables(monkeypatch):
     found = Recorded()
@@ -59,10 +89,10 @@ def text(app) -> list[str]:
     return ["".join(segment.text for segment in line).ljust(width) for line in lines][:height]
 
 
-def drive(tables, *steps, size=(80, 24), view="call"):
+def drive(tables, *steps, size=(80, 24), view="call", deputy=None):
     """Run the app; a step is a key, "…" to wait, or a function of (app, feed). Returns the last screen."""
     feed = Tape(tables)
-    app = TopApp(feed, "--tree 1", view, Unable(), "")
+    app = TopApp(feed, "--tree 1", view, deputy or Deputy(), "")
 
     async def run():
         async with app.run_test(size=size) as pilot:
@@ -197,9 +227,174 @@ def test_details_fit_80_by_24(tables):
     assert any("1.0µs–2.0µs" in line for line in screen)
 
 
-@pytest.mark.parametrize("key", ["d", "D", "u"])
-def test_refusing_is_not_there_and_says_so(tables, key):
-    assert "cannot refuse" in drive(tables, key)[0][-1]
+# ---- refusing -----------------------------------------------------------------------------------------------------
+
+
+def possible(wanted):
+    return Proposal(wanted, (f"to {wanted.whom}: 3 processes now", f"deny {wanted.call} → EPERM: lsm · race-free yes"))
+
+
+def in_force(wanted, number=1, **more):
+    return Refusal(number, wanted, "lsm", **more)
+
+
+def refused(wanted):
+    return Standing((in_force(wanted),), note=f"{wanted.call} is refused")
+
+
+def test_a_call_is_refused_to_the_target_once_the_mechanism_was_accepted(tables):
+    deputy = Deputy(possible, refused)
+    asked = "\n".join(drive(tables, "d", deputy=deputy)[0])
+    assert "Refuse read?" in asked and "lsm · race-free yes" in asked and "to --tree 1: 3 processes" in asked
+    assert [what for what, _ in deputy.asked] == ["explain"], "nothing is refused before the answer"
+    deputy = Deputy(possible, refused)
+    screen, _, _ = drive(tables, "d", "y", deputy=deputy)
+    assert [what for what, _ in deputy.asked] == ["explain", "refuse"]
+    assert (deputy.asked[1][1].call, deputy.asked[1][1].pid) == ("read", None)
+    assert "1 refused" in screen[0] and "read is refused" in screen[-1]
+    assert deputy.finished, "and nothing is when the table is left"
+
+
+@pytest.mark.parametrize("key", ["n", "escape", "enter", "d", "q"])
+def test_only_y_is_a_yes(tables, key):
+    deputy = Deputy(possible)
+    screen, app, _ = drive(tables, "d", key, deputy=deputy)
+    assert [what for what, _ in deputy.asked] == ["explain"]
+    assert names(screen)[0] == "read" and app._exit is False and "refused" not in screen[0]
+
+
+def test_while_an_answer_is_waited_for_the_table_goes_on(tables):
+    deputy = Deputy(None)
+    deputy.answers = []
+    screen, app, _ = drive(tables, "d", more, "down", deputy=deputy)
+    assert "looking how this kernel can refuse read" in screen[-1]
+    assert names(screen)[0] == "openat" and app._table.selected == SLOT["read"]
+
+
+def test_a_question_that_comes_late_takes_no_keys_meant_for_something_else(tables):
+    deputy = Deputy()
+
+    def late(app, feed):
+        deputy.tell(possible(deputy.asked[0][1]))
+
+    screen, _, _ = drive(tables, "d", "slash", late, "'yy", "enter", deputy=deputy)
+    assert [what for what, _ in deputy.asked] == ["explain"] and "/yy" in screen[2]
+    screen, _, _ = drive(tables, "d", "question_mark", late, deputy=deputy)
+    assert any("any key closes this" in line for line in screen)
+    assert "press d on it again" in screen[-1]
+
+
+def test_where_the_kernel_cannot_the_footer_says_why(tables):
+    def impossible(wanted):
+        return Proposal(wanted, ("deny read → EPERM: NOT HELD", "  lsm: bpf is not active"), "read cannot: lsm: bpf")
+
+    screen = drive(tables, "d", deputy=Deputy(impossible))[0]
+    assert "read cannot: lsm: bpf" in screen[-1]
+    assert any("lsm: bpf is not active" in line for line in screen)
+    deputy = Deputy(impossible)
+    screen = drive(tables, "d", "y", deputy=deputy)[0]
+    assert len(deputy.asked) == 1 and names(screen)[0] == "read" and "read cannot" in screen[-1]
+
+
+def test_a_process_and_its_descendants(tables):
+    deputy = Deputy(possible, refused)
+    screen = "\n".join(drive(tables, "2", "down", "d", deputy=deputy)[0])
+    assert "Refuse what to cat 10 and its descendants?" in screen and not deputy.asked
+    drive(tables, "2", "down", "d", "down", "enter", "y", deputy=deputy)
+    wanted = deputy.asked[1][1]
+    assert (wanted.call, wanted.pid, wanted.whom) == ("openat", 10, "cat 10 and its descendants")
+    assert deputy.sight.processes[10].parent == 1
+    deputy = Deputy()
+    drive(tables, "2", "down", "d", "escape", deputy=deputy)
+    assert not deputy.asked
+    drive(tables, "2", "down", "f", "d", deputy=deputy)
+    assert (deputy.asked[0][1].call, deputy.asked[0][1].pid) == ("read", 10), "one process's calls: it alone is meant"
+
+
+def test_the_call_of_an_error(tables):
+    deputy = Deputy()
+    drive(tables, "4", "down", "d", deputy=deputy)
+    assert (deputy.asked[0][1].call, deputy.asked[0][1].pid) == ("openat", None)
+
+
+def test_a_file_is_no_call(tables):
+    assert "this row is no call" in drive(tables, "3", "d")[0][-1]
+
+
+@pytest.mark.parametrize("before", [[], ["p"]], ids=["live", "paused"])
+def test_what_has_ended_is_refused_nothing(tables, before):
+    def end(app, feed):
+        tables.ended = {10, 11}
+        feed.hurry()
+
+    deputy = Deputy()
+    screen = drive(tables, *before, "2", "down", end, "d", deputy=deputy)[0]
+    assert "it has ended" in screen[-1] and not deputy.asked, "what is paused still shows it as running"
+
+
+def test_refusals_are_listed_with_their_hits_as_they_grow(tables):
+    deputy = Deputy()
+    wanted = []
+
+    def show(hits):
+        def step(app, feed):
+            wanted[:] = [deputy.asked[0][1]]
+            first = in_force(wanted[0], hits=hits, latest="cat 10 /etc/passwd")
+            second = in_force(wanted[0], number=2, ended="process 10 ended", unjudged=3)
+            deputy.tell(Standing((first, second)))
+
+        return step
+
+    screen = drive(tables, "d", show(7), "D", deputy=deputy, size=(120, 24))[0]
+    assert any("Refused now: 1" in line for line in screen)
+    assert any("read → EPERM  7 hits  lsm  --tree 1  latest: cat 10 /etc/passwd" in line for line in screen)
+    assert any("not judged: 3" in line and "(process 10 ended)" in line for line in screen)
+    screen = drive(tables, "d", show(7), "D", show(1234), deputy=deputy, size=(120, 24))[0]
+    assert any("1,234 hits" in line for line in screen)
+    assert "nothing is refused" in drive(tables, "D")[0][-1]
+
+
+def test_lifting(tables):
+    def two(wanted):
+        return Standing((in_force(wanted), in_force(wanted, number=5)))
+
+    deputy = Deputy(possible, refused, Standing(note="read works again"))
+    screen = drive(tables, "d", "y", "u", deputy=deputy)[0]
+    assert deputy.asked[-1] == ("lift", 1) and "read works again" in screen[-1] and "refused" not in screen[0]
+    deputy = Deputy(possible, two)
+    screen = drive(tables, "d", "y", "u", deputy=deputy)[0]
+    assert any("Refused now: 2" in line for line in screen), "with several the list is where one is chosen"
+    deputy = Deputy(possible, two)
+    drive(tables, "d", "y", "D", "down", "u", deputy=deputy)
+    assert deputy.asked[-1] == ("lift", 5)
+    assert "nothing is refused" in drive(tables, "u")[0][-1]
+
+
+def test_an_opening_that_fails_is_told(tables):
+    deputy = Deputy(possible, Standing(note="cannot attach to the hook: no memory"))
+    screen = drive(tables, "d", "y", deputy=deputy)[0]
+    assert "cannot attach to the hook" in screen[-1] and "refused" not in screen[0]
+
+
+def test_what_breaks_in_the_refusing_thread_ends_the_app_and_is_kept(tables):
+    async def run():
+        deputy = Deputy()
+        app = TopApp(Tape(tables), "t", "call", deputy, "")
+        async with app.run_test():
+            deputy.failure = ValueError("a bug")
+            await asyncio.sleep(0.4)
+        return app.failure
+
+    assert isinstance(asyncio.run(run()), ValueError)
+
+
+def test_a_long_question_fits_80_by_24(tables):
+    def long(wanted):
+        return Proposal(wanted, tuple(f"note {i}: " + "words that go on and on " * 8 for i in range(12)))
+
+    screen = drive(tables, "d", deputy=Deputy(long))[0]
+    assert all(len(line) == 80 for line in screen)
+    assert any("y refuses it" in line for line in screen) and any("…" in line for line in screen)
 
 
 def test_help(tables):
@@ -222,7 +417,7 @@ def test_too_small(tables):
 def test_resize_keeps_the_selected_row_in_view(tables):
     tables.table = rows(*((10, name, 1000 - i) for i, name in enumerate(list(SLOT)[:40])))
     feed = Tape(tables)
-    app = TopApp(feed, "t", "call", Unable(), "")
+    app = TopApp(feed, "t", "call", Deputy(), "")
 
     async def run():
         async with app.run_test(size=(160, 50)) as pilot:
@@ -281,7 +476,7 @@ def test_leaving(tables):
 def test_a_signal_ends_it(tables):
     async def run():
         feed = Tape(tables)
-        app = TopApp(feed, "t", "call", Unable(), "")
+        app = TopApp(feed, "t", "call", Deputy(), "")
         app.stopped = threading.Event()
         async with app.run_test() as pilot:
             app.stopped.set()
@@ -298,7 +493,7 @@ def test_a_signal_ends_it(tables):
 def test_what_breaks_in_the_worker_ends_the_app_and_is_kept(tables):
     async def run():
         feed = Tape(tables)
-        app = TopApp(feed, "t", "call", Unable(), "")
+        app = TopApp(feed, "t", "call", Deputy(), "")
         async with app.run_test():
             feed.failure = OSError("the map is gone")
             await asyncio.sleep(0.4)
@@ -310,7 +505,7 @@ def test_what_breaks_in_the_worker_ends_the_app_and_is_kept(tables):
 def test_mouse_selects_and_opens(tables):
     async def run():
         feed = Tape(tables)
-        app = TopApp(feed, "t", "call", Unable(), "")
+        app = TopApp(feed, "t", "call", Deputy(), "")
         async with app.run_test(size=(80, 24)) as pilot:
             await pilot.pause()
             await pilot.click(offset=(5, 6))

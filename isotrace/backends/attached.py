@@ -77,7 +77,8 @@ class Attached:
         while True:
             roots = {plan_target.tree} if plan_target.tree is not None else target.matching(plan_target)
             parents = [(process.pid, process.ppid) for process in target.processes()]
-            found = target.descendants(roots | known, parents + self._births()) - {os.getpid()}
+            roots |= set(plan_target.known()) if plan_target.known else set()
+            found = target.descendants(roots | known, parents + self._births()) - {os.getpid()} - plan_target.spared
             # Children of members are in the map by themselves: however fast they come, this ends.
             missing = {pid for pid in found - known - self.pids() if (target.PROC / str(pid)).exists()}
             if not missing:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from isotrace import nursery
 from isotrace.errors import IsotraceError, KernelError
 
 _PACKAGED = Path(__file__).parent.parent / "_bpf"
@@ -104,16 +105,22 @@ class Loader:
     """A child process that imports BCC at once, then compiles what it is asked to."""
 
     def __init__(self) -> None:
-        """Fork the child. Do this before anything large is imported: it works while the parent goes on."""
+        """Fork the child, here or in the nursery in use. Do it before anything large is imported, and before any thread
+        is started if there is no nursery: it works while the parent goes on.
+        """
         self._wanted: list[str] = []
         self._programs = 0
+        self._pid = 0
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the load
-        self._pid = os.fork()
-        if self._pid == 0:
-            self._socket.close()
-            _serve(theirs, self._messages.fileno())
-        theirs.close()
+        with theirs:
+            if (found := nursery.current()) is not None:
+                found.bear(f"{__name__}:serve", (theirs.fileno(), self._messages.fileno()))
+                return
+            self._pid = os.fork()
+            if self._pid == 0:
+                self._socket.close()
+                _serve(theirs, self._messages.fileno())
 
     def start(
         self, source: str, constants: Sequence[str], programs: Mapping[str, str], maps: Sequence[str], ending: str = ""
@@ -145,8 +152,8 @@ class Loader:
 
     def close(self) -> None:
         """End the child; without a request it ends by itself."""
+        self._socket.close()
         if self._pid:
-            self._socket.close()
             os.waitpid(self._pid, 0)
             self._pid = 0
 
@@ -163,6 +170,11 @@ def _explain(head: bytes, said: str) -> IsotraceError:
         return KernelError("the kernel does not let this user load BPF programs", "run as root; see: isotrace doctor")
     errors = [line for line in lines[1:] if "error:" in line] or lines[-1:]
     return KernelError(f"cannot load the BPF programs: {lines[0]}", errors[0])
+
+
+def serve(answer: int, log: int) -> NoReturn:
+    """What a child of the nursery does; the descriptors are a socket and a file."""
+    _serve(socket.socket(fileno=answer), log)
 
 
 def _serve(answer: socket.socket, log: int) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from isotrace import units
+from isotrace import nursery, units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.commands.options import Parsed, take_target, target_options
@@ -22,6 +22,8 @@ Counts are kept in the kernel: it costs the same at ten calls a second and at a 
 
 \b
 Keys: 1 2 3 4 views, arrows and Enter to look closer, < > sort, / filter, p pause, z zero, f one process, ? help, q quit.
+d refuses the call of a row (EPERM) to the target, or to a process and its descendants, once you said yes to what that rests
+on; D lists what is refused with its hits, u lifts one. Nothing stays refused when isotrace top ends, whatever ends it.
 Without a terminal, or with --once, a summary is printed when the target ends, the time is up, or Ctrl-C is pressed.
 A command that isotrace top started is ended with it (SIGTERM).
 
@@ -93,6 +95,10 @@ def top(**choices: Any) -> int:
     if once and choices["output"]:
         raise UsageError("--output is for the live table", "redirect the command's output: -- sh -c 'CMD >FILE'")
     require_log()
+    if not once:
+        nursery.use(
+            nursery.Nursery()
+        )  # first of all, to be small and to have no descriptors; for the loaders of refusals
     output = None if once else _open_output(choices["output"])
     started = Command(target.command, output=output) if target.command else None
     loader = Loader()

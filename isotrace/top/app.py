@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,15 +16,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.events import Resize
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from isotrace.target import Target
 from isotrace.top import figures, views
+from isotrace.top.dialogs import Help
 from isotrace.top.failures import recent
 from isotrace.top.model import Snapshot, empty
 from isotrace.top.painting import ALARM, DIM, HEAD, PLAIN
-from isotrace.top.refusing import Refusing, Wanted
+from isotrace.top.refusal_keys import RefusalKeys
+from isotrace.top.refusing import Answer, Refusing, Standing
 from isotrace.top.source import Wishes
 from isotrace.top.views import VIEWS, Order
 from isotrace.top.widgets import Detail, Head, TableView
@@ -33,25 +33,8 @@ SMALLEST = (60, 12)
 _NOTE_SECONDS = 8.0
 _CHECK = 0.25  # seconds between two looks at whether a signal has come
 
-_HELP = """\
-[b]Views[/b]    1 calls  2 processes  3 files & addresses  4 errors  Tab next
-[b]Rows[/b]     ↑ ↓ PgUp PgDn Home End, mouse    Enter details   Esc close
-[b]Order[/b]    ← → or s: by another column      r the other way round
-[b]Filter[/b]   / and type; Enter keeps it, Esc drops it
-[b]Time[/b]     p pause    z set all counts to zero
-[b]Process[/b]  f on a process: only its calls; f again: all
-[b]Refuse[/b]   d the call of this row    D list refusals    u lift one
-[b]Leave[/b]    q
-
-calls/s is of the latest look, the curve of the last minute. p50 and
-p99 come from a histogram of powers of two; max is exact. A call's
-time is from entry to return, so one that waits counts its waiting.
-Calls that did not return yet are not in the table: Enter shows them.
-Files are as the program named them.
-                                             [dim]any key closes this[/dim]"""
-
 _KEYS = "↑↓ Enter detail  ←→ sort  / filter  p pause  z zero  f process  d refuse  ? help  q quit"
-_LESS_KEYS = "Enter detail  ←→ sort  / filter  p pause  f process  ? help  q quit"
+_LESS_KEYS = "Enter detail  ←→ sort  / filter  d refuse  f process  ? help  q quit"
 
 _EMPTY = {
     "call": "nothing was called yet",
@@ -78,42 +61,14 @@ class Feed(Protocol):
         """Make no more."""
 
 
-def describe(target: Target) -> str:
-    """The target for the title."""
-    parts = [
-        f"--{name} {value}"
-        for name in ("ppid", "pid", "tree", "uid", "comm", "cgroup")
-        if (value := getattr(target, name)) is not None
-    ]
-    parts += ["-f"] if target.follow else []
-    parts += [shlex.join(target.command)] if target.command else []
-    return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
+def _stay() -> None:
+    """Nothing suspends the table.
 
-
-class Help(ModalScreen[None]):
-    """The keys, and what the figures mean."""
-
-    DEFAULT_CSS = """
-    Help { align: center middle; }
-    Help Static {
-        width: auto; max-width: 100%; height: auto; max-height: 100%;
-        border: round #5f9fff; padding: 0 1; background: $surface;
-    }
+    On SIGCONT, which a terminal that hangs up sends as well, Textual 8.2 starts a second thread that writes, whether or not it
+    had been suspended; once that has died of the dead terminal the app waits for it for ever.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._answered = False
-
-    def compose(self) -> ComposeResult:
-        """One box."""
-        yield Static(_HELP)
-
-    def on_key(self) -> None:
-        """Any key closes it; more of them may come before it is gone."""
-        if not self._answered:
-            self._answered = True
-            self.dismiss()
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    signal.signal(signal.SIGCONT, signal.SIG_DFL)
 
 
 class Arrived(Message):
@@ -122,6 +77,14 @@ class Arrived(Message):
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__()
         self.snapshot = snapshot
+
+
+class Answered(Message):
+    """Whoever refuses has an answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class TopApp(App[None]):
@@ -171,7 +134,7 @@ class TopApp(App[None]):
         super().__init__(ansi_color="NO_COLOR" in os.environ or None)
         self.stopped: threading.Event | None = None
         self.failure: BaseException | None = None
-        self._feed, self._refusing = feed, refusing
+        self._feed, self._refusals = feed, RefusalKeys(self, refusing, title, self._say)
         self._view, self._paused, self._open = view, False, False
         self._message = note
         self._orders = {name: Order(_SORT.get(name, "rate")) for name, _ in VIEWS}
@@ -191,21 +154,26 @@ class TopApp(App[None]):
 
     def on_mount(self) -> None:
         """Begin."""
+        if not self.is_headless:
+            _stay()
         self._table.focus()
         self._feed.begin(lambda snapshot: self.post_message(Arrived(snapshot)))
         self.set_interval(_CHECK, self._check)
         self._write_foot()
-        self.set_timer(_NOTE_SECONDS, lambda: self._say(""))
+        self._refusals.begin(lambda answer: self.post_message(Answered(answer)))
+        note = self._message
+        self.set_timer(_NOTE_SECONDS, lambda: self._say("") if self._message == note else None)
 
     def on_unmount(self) -> None:
-        """No more snapshots."""
+        """No more snapshots, and nothing refused."""
+        self._refusals.refusing.finish()
         self._feed.finish()
 
     def _check(self) -> None:
         if self.stopped is not None and self.stopped.is_set():
             self.exit()
-        if self._feed.failure is not None:
-            self.failure = self._feed.failure
+        self.failure = self._feed.failure or self._refusals.refusing.failure
+        if self.failure is not None:
             self.exit()
 
     def on_resize(self, event: Resize) -> None:
@@ -221,6 +189,7 @@ class TopApp(App[None]):
     def on_arrived(self, event: Arrived) -> None:
         """Draw it, unless paused."""
         self._latest = event.snapshot
+        self._refusals.see(event.snapshot)
         if not self._paused:
             self._drawn = event.snapshot
             self.draw()
@@ -239,9 +208,8 @@ class TopApp(App[None]):
         return f"nothing contains {order.needle!r}" if order.needle else _EMPTY[self._view]
 
     def _state(self) -> str:
-        if self._drawn.ended:
-            return f"■ {self._drawn.ended}"
-        return "paused" if self._paused else ""
+        state = f"■ {self._drawn.ended}" if self._drawn.ended else "paused" if self._paused else ""
+        return "  ".join(part for part in (self._refusals.summary, state) if part)
 
     def _restriction(self, order: Order) -> str:
         said = [f"/{order.needle}"] if order.needle else []
@@ -254,7 +222,8 @@ class TopApp(App[None]):
     def _write_foot(self) -> None:
         keys = _KEYS if self.size.width >= len(_KEYS) + 12 else _LESS_KEYS
         losses = self._drawn.losses.lines()
-        text, style = (self._message, ALARM) if self._message else (losses[0], ALARM) if losses else (keys, DIM)
+        alarm = self._message or self._refusals.doing or (losses[0] if losses else "")
+        text, style = (alarm, ALARM) if alarm else (keys, DIM)
         width = max(1, self.size.width - 9)
         line = Text.assemble((text[:width].ljust(width), style), (self._table.position.rjust(9), HEAD), no_wrap=True)
         self.query_one("#foot", Static).update(line)
@@ -422,25 +391,25 @@ class TopApp(App[None]):
         elif self._message:
             self._say("")
 
+    def on_answered(self, event: Answered) -> None:
+        """Show it."""
+        if isinstance(event.answer, Standing):
+            self._refusals.told(event.answer)
+        else:
+            self._refusals.proposed(event.answer, self.query_one("#needle", Input).display)
+        self.draw()
+
     def action_refuse(self) -> None:
-        """Refuse the call of this row, once more pressed after what it rests on was shown."""
-        owner, slot = self._chosen()
-        wanted = Wanted(views.call_name(slot) if slot is not None else None, owner)
-        self._say(self._refusing.explain(wanted).text)
+        """Refuse the call of this row, once what that rests on was shown and accepted."""
+        self._refusals.refuse(self._latest, *self._chosen())
 
     def action_refusals(self) -> None:
         """List those in force."""
-        active = self._refusing.active()
-        if active:
-            self._say("  ".join(f"{one.number}: {one.text} ({one.hits} hits)" for one in active))
-        else:
-            answer = self._refusing.explain(Wanted(None, None))
-            self._say("nothing is refused" if answer.possible else answer.text)
+        self._refusals.list()
 
     def action_lift(self) -> None:
-        """Lift the latest."""
-        active = self._refusing.active()
-        self._say(self._refusing.lift(active[-1].number if active else 0).text)
+        """Lift one."""
+        self._refusals.lift()
 
     def action_help(self) -> None:
         """What the keys are."""

@@ -1,67 +1,95 @@
-"""Refusing a call from the table: what the app asks of whoever can do it."""
+"""Refusing a call from the table: what the app asks, and the frozen answers that it draws.
+
+Every question is answered later, by ``tell``: to look at the kernel and to compile takes seconds.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from isotrace.top.model import Process
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The row under the cursor: a call (None: not one alone), and a process with its family (None: the target)."""
+    """A call by its name, to be refused to a process and its descendants; ``pid`` None: to the table's target.
 
-    call: str | None
+    ``whom`` says that in words, safe to print.
+    """
+
+    call: str
     pid: int | None
+    whom: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What refusing would rest on: mechanism, grade and notes in ``lines``. Where it cannot be done ``why`` says so."""
+
+    wanted: Wanted
+    lines: tuple[str, ...] = ()
+    why: str = ""
+
+    @property
+    def possible(self) -> bool:
+        """Whether it can be done."""
+        return not self.why
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One that is in force: ``hits`` is how often it was met."""
+    """One that is in force, or was until its processes had ended (``ended`` says so). ``hits``: calls refused.
+
+    ``latest`` is the latest refused call in words, ``unjudged`` how often the kernel or a full table passed a call by.
+    """
 
     number: int
-    text: str
-    hits: int
+    wanted: Wanted
+    mechanism: str
+    hits: int = 0
+    latest: str = ""
+    unjudged: int = 0
+    ended: str = ""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """``possible`` with the mechanism and its grade in ``text``, or not, with the reason."""
+class Standing:
+    """Everything in force; what is being done now; what has just been done or has failed."""
 
-    possible: bool
-    text: str
+    refusals: tuple[Refusal, ...] = ()
+    doing: str = ""
+    note: str = ""
+
+
+Answer = Proposal | Standing
+
+
+@dataclass
+class Sight:
+    """What the table shows, for whoever has to know who descends from whom: replaced with every snapshot."""
+
+    processes: Mapping[int, Process] = field(default_factory=dict)
 
 
 class Refusing(Protocol):
-    """Refuses calls while the table is on the screen."""
+    """Refuses calls while the table is on the screen. No method waits."""
 
-    def explain(self, wanted: Wanted) -> Answer:
-        """What refusing this would rest on, or why it cannot be done."""
+    sight: Sight
+    failure: BaseException | None
 
-    def refuse(self, wanted: Wanted) -> Answer:
-        """Do it."""
+    def begin(self, tell: Callable[[Answer], object]) -> None:
+        """Tell from now on, from a thread of its own."""
 
-    def lift(self, number: int) -> Answer:
-        """Undo it."""
+    def explain(self, wanted: Wanted) -> None:
+        """Propose it: answered by a ``Proposal``."""
 
-    def active(self) -> tuple[Refusal, ...]:
-        """Those in force."""
+    def refuse(self, proposal: Proposal) -> None:
+        """Do it: answered by a ``Standing``."""
 
+    def lift(self, number: int) -> None:
+        """Undo it: answered by a ``Standing``."""
 
-class Unable:
-    """This version counts and does not refuse."""
-
-    _WHY = "this version of isotrace top cannot refuse calls"
-
-    def explain(self, wanted: Wanted) -> Answer:
-        """Always no."""
-        return Answer(False, self._WHY)
-
-    refuse = explain
-
-    def lift(self, number: int) -> Answer:
-        """Nothing is in force."""
-        return Answer(False, self._WHY)
-
-    def active(self) -> tuple[Refusal, ...]:
-        """None."""
-        return ()
+    def finish(self) -> None:
+        """Refuse nothing any more."""

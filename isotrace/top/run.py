@@ -6,9 +6,11 @@ import contextlib
 import ctypes
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 
+from isotrace import nursery
 from isotrace.backends.counts import Counting
 from isotrace.backends.loader import Loader
 from isotrace.errors import IsotraceError
@@ -22,6 +24,8 @@ from isotrace.top.source import Source, Worker
 _SETTLE = 0.02  # seconds for a program that still runs on another CPU after it was detached
 _PATIENCE = 2.0  # seconds that a command gets between SIGTERM and SIGKILL
 _TICK = 0.05
+_LONGEST_END = 30.0  # seconds between a signal and the end of the table
+_HUNG_UP = 129  # as a shell tells of SIGHUP
 _M_MMAP_THRESHOLD = -3  # malloc.h
 
 
@@ -66,7 +70,7 @@ def run(target: Target, calls: frozenset[str] | None, command: Command | None, l
         if choices.once:
             _once(backend, source, ending, choices)
         else:
-            _watch(target, source, ending, interrupts, choices)
+            _watch(target, command, backend, source, ending, interrupts, choices)
     finally:
         if command:
             _end(command)
@@ -98,24 +102,48 @@ def _once(backend: Counting, source: Source, ending: Ending, choices: Choices) -
         say(reason)
 
 
-def _watch(target: Target, source: Source, ending: Ending, interrupts: Interrupts, choices: Choices) -> None:
-    from isotrace.top.app import TopApp, describe
-    from isotrace.top.refusing import Unable
+def _watch(
+    target: Target,
+    command: Command | None,
+    backend: Counting,
+    source: Source,
+    ending: Ending,
+    interrupts: Interrupts,
+    choices: Choices,
+) -> None:
+    from isotrace.top import family
+    from isotrace.top.app import TopApp
+    from isotrace.top.refuser import Refuser
 
     for name in ("COLUMNS", "LINES"):  # the size of a terminal that may change
         os.environ.pop(name, None)
     note = ""
-    if target.command:
+    if command:
         where = f"to {choices.output}" if choices.output else "nowhere (--output FILE keeps it)"
         note = f"the command's output goes {where}"
     worker = Worker(source, ending.reason, choices.interval)
-    app = TopApp(worker, describe(target), choices.view, Unable(), note)
+    watched = family.running(target, command.pid if command else None, backend.pids)
+    found = nursery.current()
+    refuser = Refuser(watched, backend.names, [found.pid] if found else [])
+    app = TopApp(worker, family.describe(target), choices.view, refuser, note)
     app.stopped = interrupts.stopped
+    over = threading.Event()
+    threading.Thread(target=_insist, args=(interrupts.stopped, over, command), daemon=True).start()
     app.run()
+    over.set()
     if app.failure is not None:
         raise app.failure
     if app.return_code:
         raise IsotraceError("the live table broke", "--once gives the counts without it; please report what is above")
+
+
+def _insist(stopped: threading.Event, over: threading.Event, command: Command | None) -> None:
+    """End isotrace where the table does not end itself after a signal: it may wait for a terminal that is gone."""
+    stopped.wait()
+    if not over.wait(_LONGEST_END):
+        if command:
+            _end(command)
+        os._exit(_HUNG_UP)
 
 
 def _end(command: Command) -> None:

@@ -162,6 +162,13 @@ def by_call(snapshot: Snapshot, owner: int | None = None) -> Grid:
     return Grid(CALL_COLUMNS, slots.tolist(), values, minute[slots] if minute is not None else None)
 
 
+def calls_of(snapshot: Snapshot, owner: int) -> list[tuple[int, int]]:
+    """(slot, calls) of one process, the most frequent call first."""
+    own = snapshot.table.owner == owner
+    pairs = zip(snapshot.table.slot[own].tolist(), snapshot.table.rows.sums[own, 0].tolist(), strict=True)
+    return sorted(pairs, key=lambda pair: -pair[1])
+
+
 def by_process(snapshot: Snapshot) -> Grid:
     """One row a process or group of ended processes; its parents are rows as well."""
     order = np.argsort(snapshot.table.owner, kind="stable")

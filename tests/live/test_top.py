@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from terminal import PATIENCE, Terminal
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: isotrace loads BPF programs")
 
@@ -182,52 +183,6 @@ def test_what_cannot_be_meant(arguments, message):
 # ---- in a terminal ------------------------------------------------------------------------------------------------
 
 
-class Terminal:
-    """A tmux pane of its own server."""
-
-    def __init__(self, path: Path) -> None:
-        self._tmux = ["tmux", "-S", str(path), "-f", "/dev/null"]
-        self._mark = path.with_suffix(".pid")
-
-    def start(self, command: str, width: int = 80, height: int = 24, **environment: str) -> None:
-        shell = f"export COLUMNS=80 LINES=24; echo $$ > {self._mark}; exec {sys.executable} -m isotrace top {command}"
-        after = f"(exit_status=0; sh -c '{shell}' || exit_status=$?; echo STATUS=$exit_status; stty -a; sleep 1000)"
-        settings = [f"-e{name}={value}" for name, value in ({"PYTHONPATH": str(ROOT)} | environment).items()]
-        size = ["-x", str(width), "-y", str(height)]
-        subprocess.run([*self._tmux, "new-session", "-d", *settings, *size, after], check=True, cwd=ROOT)
-
-    @property
-    def pid(self) -> int:
-        return int(self._mark.read_text())
-
-    def screen(self) -> str:
-        done = subprocess.run([*self._tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True)
-        return done.stdout
-
-    def keys(self, *keys: str) -> None:
-        subprocess.run([*self._tmux, "send-keys", *keys], check=True)
-
-    def resize(self, width: int, height: int) -> None:
-        subprocess.run([*self._tmux, "resize-window", "-x", str(width), "-y", str(height)], check=True)
-
-    def ask(self, what: str) -> str:
-        done = subprocess.run([*self._tmux, "display", "-p", what], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    def wait(self, pattern: str, seconds: float = 20) -> str:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if re.search(pattern, screen := self.screen(), re.MULTILINE):
-                return screen
-            time.sleep(0.1)
-        raise AssertionError(f"{pattern!r} did not appear:\n{self.screen()}")
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            os.kill(self.pid, signal.SIGKILL)
-        subprocess.run([*self._tmux, "kill-server"], capture_output=True)
-
-
 @pytest.fixture
 def terminal(tmp_path):
     if not shutil.which("tmux"):
@@ -271,7 +226,9 @@ def test_keys_in_a_terminal(terminal):
     terminal.keys("x", "x")
     terminal.wait(r"^ENOENT +openat")
     terminal.keys("1", "d")
-    terminal.wait("cannot refuse")
+    terminal.wait("any other key: no|any key closes this")
+    terminal.keys("x")
+    terminal.gone("any other key: no|any key closes this")
     terminal.keys("Enter")
     terminal.wait("inside the kernel now")
     terminal.keys("q")
@@ -299,6 +256,29 @@ def test_the_terminal_is_restored_after_a_signal(terminal, number):
     assert terminal.ask("#{alternate_on}#{mouse_any_flag}#{cursor_flag}") == "001"
     terminal.wait(r"(^| )icanon")
     terminal.wait(r" echo ")
+
+
+def test_it_ends_when_the_terminal_hangs_up(terminal):
+    terminal.start(LOOP)
+    terminal.wait(r"^statx +\d")
+    pidfd = os.pidfd_open(terminal.pid)
+    terminal.hang_up()
+    assert select.select([pidfd], [], [], PATIENCE)[0], "isotrace waits for a terminal that is gone"
+    os.close(pidfd)
+
+
+def test_stopping_and_going_on_leaves_one_that_writes(terminal):
+    terminal.start(LOOP)
+    terminal.wait(r"^statx +\d")
+    tasks = Path(f"/proc/{terminal.pid}/task")
+    threads = len(list(tasks.iterdir()))
+    os.kill(terminal.pid, signal.SIGSTOP)
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.keys("4")
+    terminal.wait(r"^ENOENT +openat")
+    assert len(list(tasks.iterdir())) == threads
+    terminal.keys("q")
+    terminal.wait(r"^STATUS=")
 
 
 def test_the_table_stays_when_the_target_ends(terminal):

@@ -1,0 +1,89 @@
+"""Whom a refusal concerns: the table's target, or a process with its descendants; and who is never concerned."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+
+from isotrace import target as targets
+from isotrace.errors import IsotraceError
+from isotrace.target import Target
+from isotrace.top.model import GROUPS, Process
+
+_INIT = 1
+
+
+def describe(target: Target) -> str:
+    """The target for a title."""
+    parts = [
+        f"--{name} {value}"
+        for name in ("ppid", "pid", "tree", "uid", "comm", "cgroup")
+        if (value := getattr(target, name)) is not None
+    ]
+    parts += ["-f"] if target.follow else []
+    parts += [shlex.join(target.command)] if target.command else []
+    return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
+
+
+def running(target: Target, command: int | None, known: Callable[[], Collection[int]]) -> Target:
+    """The table's target as it runs now: a command, started as process ``command``, is a tree of processes."""
+    found = replace(target, command=(), tree=command) if command is not None else target
+    return replace(found, known=known if target.descends else None)
+
+
+def of_process(pid: int, known: Callable[[], Collection[int]]) -> Target:
+    """A process and its descendants."""
+    return Target(tree=pid, known=known)
+
+
+def below(pid: int, processes: Mapping[int, Process], names: Mapping[int, tuple[bytes, int]]) -> set[int]:
+    """The processes that the table shows below ``pid``, whatever parents they have now.
+
+    ``names`` are what the kernel's table has since the last look: process → name, parent.
+    """
+    parents = [(process.owner, process.parent) for process in processes.values()]
+    parents += [(child, parent) for child, (_, parent) in names.items()]
+    return {owner for owner in targets.descendants({pid}, parents) if owner < GROUPS}
+
+
+def members(target: Target) -> set[int]:
+    """The processes that are concerned now."""
+    if not target.descends:
+        return targets.matching(target)
+    roots = {target.tree} if target.tree is not None else targets.matching(target)
+    roots |= set(target.known()) if target.known else set()
+    parents = [(process.pid, process.ppid) for process in targets.processes()]
+    found = targets.members(target, targets.descendants(roots, parents))
+    return {pid for pid in found if (process := targets.read_process(pid)) and process.state not in "ZX"}
+
+
+def own(helpers: Collection[int] = ()) -> frozenset[int]:
+    """Who is never refused anything: isotrace, its ``helpers``, the shell and the terminal that it runs in, process 1."""
+    found = {_INIT, *helpers}
+    pid = os.getpid()
+    while pid not in found and (process := targets.read_process(pid)):
+        found.add(pid)
+        pid = process.ppid
+    return frozenset(found)
+
+
+def check(target: Target, never: Collection[int]) -> int:
+    """How many processes are concerned now.
+
+    Raises ``IsotraceError`` where nobody is left, or where one of ``never`` is among them.
+    """
+    concerned = members(target)
+    for pid in sorted(concerned & set(never)):
+        why = "process 1 is never refused anything" if pid == _INIT else "isotrace itself runs in it"
+        raise IsotraceError(f"process {pid} ({_name(pid)}) is among them: {why}", "choose a process (2) below it")
+    gone = target.pid or target.ppid or target.tree
+    if gone is not None and not concerned and targets.read_process(gone) is None:
+        raise IsotraceError("its processes have ended", "choose one that runs")
+    return len(concerned)
+
+
+def _name(pid: int) -> str:
+    process = targets.read_process(pid)
+    return "".join(c if c.isprintable() else "?" for c in process.comm) if process else "?"
