@@ -1,7 +1,8 @@
-"""The BPF programs and maps that a process holds, and which of them the kernel still has."""
+"""The BPF programs, maps and links that a process holds, and which of them the kernel still has."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -19,12 +20,21 @@ Ids = set[tuple[str, int]]
 
 def held_by(pid: int) -> Ids:
     """What the process has descriptors of, as ("prog", id) and ("map", id)."""
-    found: Ids = set()
+    return {(kind, int(number)) for kind, number in re.findall(r"^(prog|map)_id:\t(\d+)$", _fdinfo(pid), re.M)}
+
+
+def attached_by(pid: int) -> int:
+    """How many links it has: raw tracepoints are links since 5.8."""
+    return len(re.findall(r"^link_type:", _fdinfo(pid), re.M))
+
+
+def _fdinfo(pid: int) -> str:
+    """What /proc tells of all descriptors; of those that are closed meanwhile, nothing."""
+    texts = []
     for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
-        found |= {
-            (kind, int(number)) for kind, number in re.findall(r"^(prog|map)_id:\t(\d+)$", entry.read_text(), re.M)
-        }
-    return found
+        with contextlib.suppress(FileNotFoundError):
+            texts.append(entry.read_text())
+    return "\n".join(texts)
 
 
 def still_there(ids: Ids) -> Ids:
