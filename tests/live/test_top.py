@@ -323,10 +323,13 @@ def test_the_terminal_is_restored_after_a_signal(terminal, number):
     terminal.wait(r" echo ")
 
 
-def test_the_table_stays_when_the_target_ends(terminal):
-    with subprocess.Popen(["sh", "-c", "sleep 3; :"]) as child:
-        terminal.start(f"--pid {child.pid}")
-        terminal.wait("1 process ")
+def test_the_table_stays_when_the_target_ends(terminal, tmp_path):
+    with subprocess.Popen(["sh", "-c", f"until [ -e {tmp_path}/go ]; do sleep 0.1; done"]) as child:
+        try:
+            terminal.start(f"--pid {child.pid}")
+            terminal.wait("1 process ")
+        finally:
+            (tmp_path / "go").touch()
         child.wait()
         terminal.wait(f"process {child.pid} ended")
         terminal.wait(r"^wait4|^exit_group")
