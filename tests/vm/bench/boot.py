@@ -52,7 +52,7 @@ class Limits:
     boot: float = 180
     silence: float = 120
     stuck: float = 600
-    total: float = 2400
+    total: float = 7200
 
 
 @dataclass(frozen=True)
