@@ -4,7 +4,8 @@ PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# What the program needs, and what the tests need beyond that.
+# What the program needs, and what the tests need beyond that: also, for gcc -m32, the lib32gcc of gcc's version
+# (gcc-multilib would put cross compilers out).
 RUN_PACKAGES := python3 python3-venv python3-bpfcc
 TEST_PACKAGES := gcc libc6-dev libc6-dev-i386 strace curl libseccomp2 tmux procps
 
@@ -37,6 +38,7 @@ $(BIN)/isotrace: pyproject.toml
 
 $(VENV)/dev: $(BIN)/isotrace
 	$(call install,$(TEST_PACKAGES))
+	$(call install,lib32gcc-$$(gcc -dumpversion)-dev)
 	@$(BIN)/python -m pip -q install --group dev
 	@touch $@
 

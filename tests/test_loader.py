@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from isotrace.backends import loader
@@ -44,3 +46,15 @@ def test_what_the_kernel_refused_is_told_in_a_line(said, expected):
 
 def test_a_compiler_that_died_is_told():
     assert "without an answer" in loader._explain(b"", "").message
+
+
+def test_a_program_that_is_not_asked_for_is_left_to_the_compiler_to_drop():
+    text = loader.expand("trace.c")
+    programs = re.findall(r"^int (\w+)\(struct \w+ \*ctx\)$", text, re.MULTILINE)
+    assert {"on_exit", "on_enter", "exit_plain", "exit_vector32", "on_fork"} <= set(programs)
+    kept = loader.only(text, ["on_exit", "exit_plain"])
+    assert re.findall(r"^int (\w+)\(", kept, re.MULTILINE) == ["exit_plain", "on_exit"]
+    assert re.findall(r"^static int (\w+)\(", kept, re.MULTILINE) == [
+        p for p in programs if p not in ("on_exit", "exit_plain")
+    ]
+    assert loader.only(text, programs) == text

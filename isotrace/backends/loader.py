@@ -15,7 +15,7 @@ import resource
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -99,6 +99,16 @@ def expand(name: str, seen: frozenset[str] = frozenset()) -> str:
             seen |= {match[1]}
             lines += [f'#line 1 "{match[1]}"', expand(match[1], seen), f'#line {number + 1} "{name}"']
     return "\n".join(lines)
+
+
+def only(text: str, programs: Container[str]) -> str:
+    """The source with every program that is not among ``programs`` static: the compiler drops it, in half the time."""
+    return re.sub(
+        r"^int (?=(\w+)\(struct \w+ \*ctx\)$)",
+        lambda m: "int " if m[1] in programs else "static int ",
+        text,
+        flags=re.M,
+    )
 
 
 class Loader:
@@ -216,6 +226,7 @@ def _load(
     os.environ["BCC_KERNEL_SOURCE"] = str(SOURCES / "include")
     flags = [f"-D{constant}" for constant in constants]
     bcc.BPF._trace_autoload = lambda _module: None  # BCC would attach by name, before the maps have content
-    module = bcc.BPF(text=(expand(source) + ending).encode(), cflags=[*flags, "-Wno-unused-function", "-g0"])
+    text = only(expand(source), programs) + ending
+    module = bcc.BPF(text=text.encode(), cflags=[*flags, "-Wno-unused-function", "-g0"])
     fds = [module.load_func(name.encode(), getattr(bcc.BPF, kind)).fd for name, kind in programs.items()]
     return fds + [bcc.lib.bpf_table_fd(module.module, name.encode()) for name in maps]

@@ -52,7 +52,9 @@ def compiled() -> Iterator[Compile]:
 def _compile(source: Path, target: Path, flags: tuple[str, ...]) -> None:
     if shutil.which("gcc") is None:
         pytest.skip("needs gcc: the test's program is C")
-    command = ["gcc", "-O1", "-Wall", "-pthread", *flags, "-o", target, source]
+    # gcc -m32 looks for <asm/…> in /usr/include only, where nothing but gcc-multilib puts it.
+    headers = ["-idirafter", "/usr/include/x86_64-linux-gnu"]
+    command = ["gcc", "-O1", "-Wall", "-pthread", *flags, *headers, "-o", target, source]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and set(flags) & {"-m32", "-static"}:
         pytest.skip(f"needs gcc: no libraries for {' '.join(flags)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import tracer
+from held import held_by, still_there
 from tracer import Run, argv, attached, environment, log, started, until
 
 Compile = Callable[..., Path]
@@ -324,38 +324,16 @@ def _blocked_in_write(pid: int) -> bool:
     return Path(f"/proc/{pid}/syscall").read_text().startswith("1 0x1 ")
 
 
-def _in_kernel(pid: int) -> dict[str, set[str]]:
-    """The ids of the BPF programs and maps that a process holds."""
-    found: dict[str, set[str]] = {"prog": set(), "map": set()}
-    for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
-        for kind, number in re.findall(r"^(prog|map)_id:\t(\d+)$", entry.read_text(), re.MULTILINE):
-            found[kind].add(number)
-    return found
-
-
-def _still_there(held: dict[str, set[str]]) -> list[str]:
-    shown = [
-        (kind, number, ["bpftool", kind, "show", "id", number]) for kind, numbers in held.items() for number in numbers
-    ]
-    return [
-        f"{kind} {number}"
-        for kind, number, command in shown
-        if subprocess.run(command, capture_output=True).returncode == 0
-    ]
-
-
-@pytest.mark.skipif(shutil.which("bpftool") is None, reason="needs bpftool: to ask for the kernel's programs by id")
 def test_sigkill_leaves_nothing_in_the_kernel() -> None:
     busy = started(["sh", "-c", "while :; do sleep 0.1; done"])
     with busy as process, attached("--pid", process.pid, ready=lambda: None) as live:
-        held = _in_kernel(live.process.pid)
-        if len(_still_there(held)) != len(held["prog"]) + len(held["map"]):
-            pytest.skip("needs bpftool: it does not work on this kernel")
+        ids = held_by(live.process.pid)
+        assert still_there(ids) == ids
         live.process.kill()
         live.process.wait()
-    assert len(held["prog"]) > 5
-    assert len(held["map"]) > 5
-    until(lambda: not _still_there(held), "programs and maps are gone")
+    assert Counter(kind for kind, _ in ids).keys() == {"prog", "map"}
+    assert min(Counter(kind for kind, _ in ids).values()) > 5
+    until(lambda: not still_there(ids), "programs and maps are gone")
 
 
 def test_a_closed_pipe_ends_it_with_a_line() -> None:

@@ -165,3 +165,25 @@ def test_bcc_can_be_imported() -> None:
     code = "import sys; sys.path.append('/usr/lib/python3/dist-packages'); import bcc; print(bcc.BPF.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "BPF\n", done.stderr
+
+
+#: Sorts arrays of each length whose end is the end of a mapping, and writes the first to be out of order.
+SORTS = """
+import ctypes, mmap, numpy
+size = 4 * mmap.PAGESIZE
+pages = mmap.mmap(-1, size + mmap.PAGESIZE)
+start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + size), mmap.PAGESIZE, 0) == 0
+for count in range(1, 300):
+    end = numpy.frombuffer(pages, numpy.uint64, count, size - 8 * count)
+    end[:] = numpy.arange(count, 0, -1)
+    order = numpy.argsort(end)
+    end.sort()
+    assert end.tolist() == list(range(1, count + 1)) and order.tolist() == list(range(count))[::-1], count
+print("sorted")
+"""
+
+
+def test_vector_instructions_stay_within_their_operands() -> None:
+    done = subprocess.run([sys.executable, "-c", SORTS], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "sorted\n"), done.stderr

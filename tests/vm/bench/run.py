@@ -142,6 +142,8 @@ def environment(kernel: Kernel) -> dict[str, str]:
     return {
         "ISOTRACE_VM_KERNEL": kernel.name,
         "ISOTRACE_VM_FEATURES": ",".join(sorted(kernel.features)),
+        "ISOTRACE_TEST_PATIENCE": "300",  # seconds; less than boot.Limits.stuck, so that a test can say what it waits for
+        "PYTHONFAULTHANDLER": "1",
         "PYTHONPATH": str(ROOT),
     }
 
