@@ -17,6 +17,17 @@
 #define MEMBER_ARMED 1		/* a command not yet started: watched from its execve on */
 #define MEMBER_ACTIVE 2
 
+/*
+ * A constant that is filled in when the program is loaded (isotrace/backends/compiled.py), so that what is compiled can be kept: the compiler
+ * sees a 64-bit load whose value it must not guess. `number` is the position in PARAMETERS there, written in hexadecimal with two digits.
+ */
+#define PARAMETER(number)									\
+({												\
+	u64 parameter_;										\
+	asm volatile("%0 = 0x69736f74720000" #number " ll" : "=r"(parameter_));			\
+	parameter_;										\
+})
+
 struct who {
 	u64 task;
 	u32 pid;
