@@ -106,12 +106,18 @@ static __always_inline int in_tree(u32 pid)
 #endif
 }
 
-static __always_inline int is_target(struct who *who)
+/* The conditions that need nothing but the pid: whoever they pass over pays for no more than them. */
+static __always_inline int may_be_target(u32 pid)
 {
 #if defined(FILTER_PID)
-	if (who->pid != FILTER_PID)
+	if (pid != FILTER_PID)
 		return 0;
 #endif
+	return in_tree(pid);
+}
+
+static __always_inline int is_target(struct who *who)
+{
 #if defined(FILTER_PPID)
 	if (who->ppid != FILTER_PPID)
 		return 0;
@@ -131,26 +137,33 @@ static __always_inline int is_target(struct who *who)
 	if (bpf_get_current_ancestor_cgroup_id(FILTER_CGROUP_LEVEL) != FILTER_CGROUP)
 		return 0;
 #endif
-	return in_tree(who->pid);
+	return 1;
 }
 
-/* Fills `who` for the current task and says whether it is watched. */
-static __always_inline int is_watched(struct who *who)
+static __always_inline void fill_who(struct who *who)
 {
-	who->pid = bpf_get_current_pid_tgid() >> 32;
-	if (who->pid == SELF)
-		return 0;
 	who->task = CURRENT();
 	who->ppid = parent_of(who->task);
-	if (is_target(who))
-		return 1;
-#if defined(FOLLOW)
-	u32 pid = who->pid;
-	u32 *state = family.lookup(&pid);
+}
 
-	return state != NULL;
+/* Says whether the current task is watched; fills `who` if it is, and its pid in any case. */
+static __always_inline int is_watched(struct who *who)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	who->pid = pid;
+	if (pid == SELF)
+		return 0;
+#if defined(FOLLOW)
+	fill_who(who);
+	if (may_be_target(pid) && is_target(who))
+		return 1;
+	return family.lookup(&pid) != NULL;
 #else
-	return 0;
+	if (!may_be_target(pid))
+		return 0;
+	fill_who(who);
+	return is_target(who);
 #endif
 }
 
