@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -66,9 +67,15 @@ class Started:
             raise Trouble(f"{_short(self.child)} ended with status {self.status()}: {self.tail()}")
 
     def tail(self) -> str:
-        """The end of what it said, for a person."""
-        lines = [line.strip() for line in self.said.splitlines() if line.strip()]
-        return " | ".join(lines[-2:])[-200:]
+        """What of it a person should read."""
+        return reason(self.said)
+
+
+def reason(said: str) -> str:
+    """The line that tells why a program failed: the first that says so, else the last."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and "RLIMIT_MEMLOCK" not in line]
+    telling = [line for line in lines if re.search(r"\b(unable|cannot|error)\b", line, re.IGNORECASE)]
+    return (telling or lines[-1:] or ["nothing was said"])[0][:120].rstrip(".")
 
 
 def _short(child: subprocess.Popen[bytes]) -> str:
@@ -119,7 +126,7 @@ class Keeper:
                 env=environment,
                 cwd=self.scratch,
                 start_new_session=True,
-                preexec_fn=_die_together,  # noqa: PLW1509 - the bench has one thread
+                preexec_fn=_die_together,
             )
         self._children.append(child)
         return Started(child, log, time.monotonic())

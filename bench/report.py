@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.runs import Cell, Table
-from bench.tools import GROUPS, Tool
+from bench.tools import COLD, GROUPS, Tool
 
 Cells = Mapping[str, Cell]
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that was measured. ``works``: name of the work → cells; ``served`` are those whose figure is requests per second."""
+    """All that was measured. ``works``: name → cells; ``served``: those of them whose figure is requests per second."""
 
     works: Table
     bystander: Cells
@@ -79,7 +79,7 @@ def cpu_per_million(cell: Cell, start: Cell | None) -> float:
 def _costs(results: Results, tools: Sequence[Tool]) -> list[str]:
     loops = [work for work, cells in results.works.items() if any(sum(cell.calls) for cell in cells.values())]
     rows = []
-    for tool in tools:
+    for tool in (*tools, COLD):
         row = [tool.name]
         for work in loops:
             row.append(

@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from bench.measure import Keeper, Started, Trouble, wait_until
-from bench.tools import Tool
+from bench.tools import COLD, Tool
 from bench.works import Outcome, Place, Work, attached
 
 _BYSTANDER_CALLS = "400000"
+_FEWEST = 2  # rounds
 
 
 @dataclass
@@ -45,12 +46,38 @@ def progress(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
+@dataclass
+class Budget:
+    """Rounds while there is time: ``sections`` share what is left of it; each gets two rounds whatever that takes."""
+
+    rounds: int
+    seconds: float
+    sections: int
+    short: dict[str, int] = field(default_factory=dict)
+    _spent: float = 0.0
+
+    def take(self, name: str) -> Iterator[int]:
+        """The numbers of the rounds of the section ``name``; notes in ``short`` when they are fewer than asked for."""
+        began = time.monotonic()
+        share = (self.seconds - self._spent) / max(1, self.sections)
+        for number in range(self.rounds):
+            spent = time.monotonic() - began
+            if number >= _FEWEST and spent * (number + 1) / number > share:
+                self.short[name] = number
+                progress(f"{name}: {number} rounds of {self.rounds}, for want of time")
+                break
+            progress(f"{name}, {number + 1} of {self.rounds}")
+            yield number
+        self.sections -= 1
+        self._spent += time.monotonic() - began
+
+
 @dataclass(frozen=True)
 class Bench:
     """What the measurements share. ``unable`` says of tools that cannot run here why."""
 
     place: Place
-    rounds: int
+    budget: Budget
     tools: Sequence[Tool]
     unable: dict[str, str]
 
@@ -72,8 +99,7 @@ class Bench:
         """Tool → cell; the bare work is called "bare"."""
         tools = [tool for tool in self.tools if tool.group in work.groups]
         cells = {"bare": Cell()} | {tool.name: Cell(self._why_not(tool, work)) for tool in tools}
-        for number in range(self.rounds):
-            progress(f"{work.name}, {number + 1} of {self.rounds}")
+        for _ in self.budget.take(work.name):
             bare = work.once(self.place, lambda command: command, 1)
             self._keeper.end(bare.tracer)
             cells["bare"].times.append(bare.time)
@@ -128,8 +154,7 @@ class Bench:
         """getppid in a process that is not traced, while a tool traces one that sleeps."""
         tools = [tool for tool in self.tools if not tool.attach and tool.group in ("text", "counts")]
         cells = {"bare": Cell()} | {tool.name: Cell(self.unable.get(tool.name, "")) for tool in tools}
-        for number in range(self.rounds):
-            progress(f"a bystander, {number + 1} of {self.rounds}")
+        for _ in self.budget.take("a bystander"):
             bare = self._loop()
             cells["bare"].times.append(bare)
             for tool in tools:
@@ -165,11 +190,13 @@ class Bench:
                 wait_until(tracer.ended, 20, "the tool did not end")
 
     def start_up(self) -> dict[str, Cell]:
-        """Seconds until `true` has given the first line of output, and the tool's CPU for that."""
-        tools = [tool for tool in self.tools if not tool.attach]
+        """Seconds until `true` has given the first line of output, and the tool's CPU for all of it."""
+        tools = [tool for tool in self.tools if not tool.attach and tool.group in ("text", "counts")]
+        tools += [COLD] if any(tool.is_ours for tool in tools) else []
         cells = {tool.name: Cell(self.unable.get(tool.name, "")) for tool in tools}
-        for number in range(self.rounds):
-            progress(f"start-up, {number + 1} of {self.rounds}")
+        for tool in tools:  # once unmeasured: what is read from the disk is in memory then, what is kept is kept
+            self._start_up(Cell(), tool)
+        for _ in self.budget.take("start-up"):
             for tool in tools:
                 if not cells[tool.name].why:
                     self._start_up(cells[tool.name], tool)

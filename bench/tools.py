@@ -36,7 +36,7 @@ _TIMES = (
     _FOLLOW
     + "tracepoint:raw_syscalls:sys_enter /@t[pid]/ { @s[tid] = nsecs } "
     + "tracepoint:raw_syscalls:sys_exit /@s[tid]/ { $t = nsecs - @s[tid]; @[args->id] = count(); @h[args->id] = hist($t); "
-    + "if (args->ret < 0) { @e[args->id, args->ret] = count() } delete(@s[tid]) } END { clear(@s) }"
+    + "if (args->ret < 0) { @e[args->id, args->ret] = count() } delete(@s[tid]) }"
 )
 _OPENS = (
     _FOLLOW
@@ -52,9 +52,10 @@ class Tool:
     """A tracer in one of its uses.
 
     ``command`` has OUT for the output file and ends where the traced command follows. With ``attach`` (for tools that
-    cannot start one) it ends where the pid of a process does, and the pattern is what it says when it is ready. ``lost`` finds, in what the tool said or in its output, the number that it
-    lost: its last group. ``slow`` is by how much the work is made smaller, for a tool that would take minutes. ``less``: what it
-    records is less than what the others of its group do.
+    cannot start one) it ends where the pid of a process does, and the pattern is what it says when it is ready.
+    ``lost`` finds, in what the tool said or in its output, the number that it lost: its last group. ``slow`` is by how
+    much the work is made smaller, for a tool that would take minutes. ``less``: what it records is less than what the
+    others of its group do. ``quoted``: the traced command is one word.
     """
 
     name: str
@@ -107,6 +108,14 @@ def _bpftrace(group: str, name: str, program: str, less: bool = False) -> Tool:
 _PERF_TRACE = ("perf", "trace", "-o", "OUT")
 _PERF_RECORD = ("perf", "record", "-q", "-e", "raw_syscalls:*", "-o", "OUT")
 _BCC = r"Possibly lost (\d+) samples"
+
+#: The first start on a machine, or after an update: nothing is kept yet and LLVM has to compile.
+COLD = Tool(
+    "isotrace log, nothing kept",
+    "text",
+    ("env", "ISOTRACE_CACHE=off", *ISOTRACE, "log", "-o", "OUT", "--"),
+    "isotrace",
+)
 
 TOOLS = (
     _log("text"),

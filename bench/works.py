@@ -18,7 +18,7 @@ Wrap = Callable[[list[str]], list[str]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """``time`` is what the work took: ns, or ns per request. ``calls`` that it made, where that is known. ``tracer`` ran it."""
+    """``time`` is what the work took: ns, or ns per request. ``calls`` that it made, 0 if not known. ``tracer`` ran it."""
 
     time: float
     calls: int

@@ -118,7 +118,7 @@ def load(
             maps.append(_create(one))
             opened.callback(os.close, maps[-1])
         ready = {name: _filled(compiled.programs[name], maps, values) for name in kinds}
-        with ThreadPoolExecutor() as pool:  # the verifier's work goes on all CPUs
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the verifier's work goes on all CPUs
             waiting = {name: pool.submit(_load, name, KINDS[kinds[name]], code) for name, code in ready.items()}
         failed = next((f.exception() for f in waiting.values() if f.exception()), None)
         programs = {name: one.result() for name, one in waiting.items() if not one.exception()}

@@ -23,9 +23,13 @@ _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+@cache
+def _number() -> int:
+    return _SYS_BPF[os.uname().machine]
+
+
 def _bpf(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
-    number = _SYS_BPF[os.uname().machine]
-    result: int = _libc.syscall(number, command, attr, len(attr))
+    result: int = _libc.syscall(_number(), command, attr, len(attr))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
