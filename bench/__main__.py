@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.measure import Keeper
 from bench.report import Results, page
-from bench.runs import Bench, Table, progress, unable
+from bench.runs import Bench, Budget, Table, progress, unable
 from bench.tools import TOOLS, Tool
 from bench.works import WORKS, Place, Work, write_project
 
@@ -49,6 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", default="", metavar="WORD", help="only works, and tools, whose name contains WORD,WORD"
     )
+    parser.add_argument("--minutes", type=float, default=24, help="fewer rounds when it would take longer (default 24)")
     parser.add_argument("--output", type=Path, default=REPORT, help=f"default {REPORT.name}")
     return parser.parse_args()
 
@@ -96,15 +97,17 @@ def measure(bench: Bench, works: Sequence[Work]) -> Results:
         else:
             table[work.name] = bench.slowdown(work)
     served = frozenset(work.name for work in works if work.served)
-    return Results(table, bystander, start_up, served, missing)
+    return Results(table, bystander, start_up, served, missing, bench.budget.short)
 
 
 def write(path: Path, text: str) -> None:
     """At once whole, or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".bench", delete=False) as part:
-        part.write(text)
-    os.chmod(part.name, 0o644)
-    os.replace(part.name, path)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _interrupt(*_signal: object) -> None:
@@ -116,7 +119,8 @@ def _bench(arguments: argparse.Namespace, scratch: Path, keeper: Keeper) -> str:
     write_project(scratch)
     works, tools = chosen(arguments.only)
     began = time.monotonic()
-    bench = Bench(place, arguments.rounds, tools, unable(tools, place))
+    budget = Budget(arguments.rounds, arguments.minutes * 60, len(works) + 2)
+    bench = Bench(place, budget, tools, unable(tools, place))
     results = measure(bench, works)
     minutes = max(1, round((time.monotonic() - began) / 60))
     return page(results, tools, machine(tools), _REPEAT.format(minutes=minutes), (HERE / "notes.md").read_text())

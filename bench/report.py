@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.runs import Cell, Table
 from bench.tools import COLD, GROUPS, Tool
@@ -21,6 +21,7 @@ class Results:
     start_up: Cells
     served: frozenset[str]
     missing: Mapping[str, str]
+    short: Mapping[str, int] = field(default_factory=dict)
 
 
 def spread(values: Sequence[float], form: Callable[[float], str]) -> str:
@@ -217,9 +218,9 @@ def page(results: Results, tools: Sequence[Tool], machine: str, repeat: str, not
     ]
     for group in GROUPS:
         lines += _slowdowns(results, group, tools)
-    for name, why in results.missing.items():
-        lines += [f"* {name}: {why}"]
-    lines += [*([""] if results.missing else []), "## Servers", "", *_served(results, tools)]
+    said = [f"* {name}: {why}" for name, why in results.missing.items()]
+    said += [f"* {name}: only {rounds} rounds, for want of time" for name, rounds in results.short.items()]
+    lines += [*said, *([""] if said else []), "## Servers", "", *_served(results, tools)]
     lines += ["## Losses", "", *_lost(results, tools), "## The tools themselves", "", *_costs(results, tools)]
     lines += ["## A bystander", "", *_bystander(results, tools)]
     return "\n".join(lines) + "\n" + notes

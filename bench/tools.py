@@ -84,7 +84,7 @@ class Tool:
 
     def losses(self, said: str) -> int:
         """How many calls or events it says it has lost."""
-        return sum(int(found[-1]) for found in re.findall(self.lost, said)) if self.lost else 0
+        return sum(int(found[found.lastindex or 0]) for found in re.finditer(self.lost, said)) if self.lost else 0
 
 
 def _isotrace(group: str, *options: str) -> Tool:
