@@ -75,7 +75,7 @@ def reason(said: str) -> str:
     """The line that tells why a program failed: the first that says so, else the last."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and "RLIMIT_MEMLOCK" not in line]
     telling = [line for line in lines if re.search(r"\b(unable|cannot|error)\b", line, re.IGNORECASE)]
-    return (telling or lines[-1:] or ["nothing was said"])[0][:120].rstrip(".")
+    return (telling or lines[-1:] or ["nothing was said"])[0].partition(". ")[0][:120].rstrip(".")
 
 
 def _short(child: subprocess.Popen[bytes]) -> str:

@@ -169,7 +169,7 @@ def _cheapest(results: Results, tools: Sequence[Tool]) -> list[Goal]:
             mine = [cell.ratio for name in ours if (cell := _cell(cells, name)) and cell.ratios]
             others = [cell.ratio for name in theirs if (cell := _cell(cells, name)) and cell.ratios]
             if mine and others:
-                asked = f"least slowdown, {GROUPS[group]}: {work} (isotrace ÷ the best peer)"
+                asked = f"least slowdown, {group}: {work} (isotrace ÷ the best peer)"
                 found.append(Goal(asked, mine[0] / min(others), lambda v: v <= 1))
     return found
 
