@@ -157,7 +157,10 @@ def _added(cells: Cells | None, name: str) -> float | None:
 
 
 def _times(first: float | None, second: float | None) -> float | None:
-    return first / second if first is not None and second else None
+    """How many times ``second`` is in ``first``; without end where ``second`` is nothing that can be measured."""
+    if first is None or second is None:
+        return None
+    return first / second if second > 0 else float("inf")
 
 
 def _cheapest(results: Results, tools: Sequence[Tool]) -> list[Goal]:

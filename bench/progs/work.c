@@ -10,8 +10,10 @@
  *	run CMD ...	a command; nanoseconds in all
  *	stand FILE	make FILE, then sleep until somebody removes it
  */
+#define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,8 +76,14 @@ static void echo(void)
 	_exit(0);
 }
 
+/* Both on one CPU: where the scheduler puts them matters more than any tracer. */
 static void start_pipe(void)
 {
+	cpu_set_t first;
+
+	CPU_ZERO(&first);
+	CPU_SET(sched_getcpu(), &first);
+	sched_setaffinity(0, sizeof(first), &first);
 	if (pipe(there) || pipe(back))
 		err(1, "pipe");
 	if (fork() == 0)
