@@ -12,6 +12,9 @@ TEST_PACKAGES := gcc libc6-dev libc6-dev-i386 strace curl libseccomp2 tmux procp
 # What of the live tests `make test` runs in the guests, where everything takes twenty times as long; `make vm` runs them all.
 GUEST_TESTS := tests/live/test_doctor.py tests/live/test_progs.py tests/vm
 
+# What isotrace is measured beside, and what is traced: `make bench` goes without those that cannot be had, and says so.
+BENCH_PACKAGES := strace linux-perf bpftrace bpfcc-tools redis-tools wrk nginx-light gcc libc6-dev make tar findutils util-linux
+
 .PHONY: help demo test check bench clean
 .DEFAULT_GOAL := help
 
@@ -26,6 +29,17 @@ define install
 		echo "installing" $$missing; apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
+endef
+
+# $(call install_some,PACKAGES): of those that this distribution has, the missing ones; no service is started by that
+define install_some
+	@policy=/usr/sbin/policy-rc.d; missing=; command -v apt-get >/dev/null || exit 0; \
+	for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] && exit 0; apt-get update -qq; \
+	missing=$$(for p in $$missing; do apt-cache show --no-all-versions $$p >/dev/null 2>&1 && echo $$p; done); \
+	[ -z "$$missing" ] && exit 0; echo "installing" $$missing; \
+	if [ ! -e $$policy ]; then trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; fi; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || echo "not installed:" $$missing >&2
 endef
 
 $(BIN)/isotrace: pyproject.toml
@@ -56,6 +70,7 @@ check: $(VENV)/dev       ## ruff and mypy --strict
 	$(BIN)/mypy
 
 bench: $(VENV)/dev       ## isotrace beside its peers on this machine: docs/benchmarks.md says how to read it
+	$(call install_some,$(BENCH_PACKAGES))
 	$(BIN)/python -m bench
 
 include vm.mk

@@ -1,124 +1,154 @@
-"""``make bench``: writes docs/benchmarks.md. Ratios come from runs that alternate, so a busy machine slows both sides."""
+"""``make bench``: isotrace beside its peers, in one run, into docs/benchmarks.md."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
-import statistics
+import shutil
+import signal
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.measure import ISOTRACE, STRACE, Run, compile_program, run
+from bench.measure import Keeper
+from bench.report import Results, page
+from bench.runs import Bench, Budget, Table, progress, unable
+from bench.tools import TOOLS, Tool
+from bench.works import WORKS, Place, Work, write_project
 
-REPORT = Path(__file__).parents[1] / "docs/benchmarks.md"
-ROUNDS = 5
+HERE = Path(__file__).parent
+REPORT = HERE.parent / "docs/benchmarks.md"
+_TRACEFS = Path("/sys/kernel/tracing")
+_AGAIN = "BENCH_HAS_TRACEFS"
 
-Row = tuple[str, str, str]
-
-
-def _median(values: Sequence[float]) -> str:
-    spread = f"{min(values):.0f}…{max(values):.0f}"
-    return f"{statistics.median(values):.0f} ({spread})"
-
-
-def per_call(program: Path) -> list[Row]:
-    """What each tracer adds to one getppid, in ns: bare, isotrace and strace in turn."""
-    counts = {"bare": 2_000_000, "isotrace": 1_000_000, "strace": 20_000}
-    wrap = {"bare": (), "isotrace": (*ISOTRACE, "--format", "none", "--"), "strace": STRACE}
-    times: dict[str, list[float]] = {name: [] for name in counts}
-    for _ in range(ROUNDS):
-        for name, count in counts.items():
-            times[name].append(run([*wrap[name], program, "getppid", str(count)]).nanoseconds)
-    bare, ours, theirs = (statistics.median(times[name]) for name in ("bare", "isotrace", "strace"))
-    return [
-        ("getppid, bare, ns", _median(times["bare"]), ""),
-        ("added by isotrace, full record, ns", f"{ours - bare:.0f}", _median(times["isotrace"]) + " in all"),
-        ("added by strace -f -o /dev/null, ns", f"{theirs - bare:.0f}", _median(times["strace"]) + " in all"),
-        (
-            "strace adds this many times more",
-            f"{(theirs - bare) / (ours - bare):.0f}",
-            "asked for: at least 40",
-        ),
-    ]
+_REPEAT = """
+Written by `make bench`, which took {minutes} minutes here; `python -m bench --help` has options. Each round runs the bare
+work and then each tool in turn; a ratio is that of two runs of one round, so that a machine that is busy with other
+things slows both. Times as such mean little, ratios much. Work of tools that are very slow is made smaller. CPU is that
+of the tool's own process, with what a traced `true` costs it subtracted; memory is its peak.
+"""
 
 
-def _memory(one: Run) -> str:
-    return f"{one.peak / 1024:.0f} MiB"
+def own_tracefs() -> None:
+    """perf and bpftrace want tracefs: where it is not mounted, begin again in a mount namespace that has it."""
+    if (_TRACEFS / "events").exists() or _AGAIN in os.environ or not shutil.which("unshare"):
+        return
+    mount = f'mount -t tracefs none {_TRACEFS}; exec "$@"'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh"]
+    os.environ[_AGAIN] = "1"
+    os.execvp("unshare", [*command, sys.executable, "-m", "bench", *sys.argv[1:]])
 
 
-def no_loss(program: Path) -> list[Row]:
-    """Five million calls in a tight loop with the default ring."""
-    none = run([*ISOTRACE, "--format", "none", "--", program, "getppid", "5000000"])
-    json = run([*ISOTRACE, "--format", "json", "-o", "/dev/null", "--", program, "getppid", "5000000"])
-    calls, delivered, lost = none.counts
-    return [
-        ("5,000,000 calls, --format none: lost", str(lost), f"{calls} calls, {delivered} delivered"),
-        ("tracer's CPU per million calls, none", f"{none.cpu / calls * 1e6:.2f} s", ""),
-        ("resident memory, none", _memory(none), "asked for: under 150 MB"),
-        (
-            "5,000,000 calls, --format json: lost",
-            str(json.counts[2]),
-            "a loop faster than any writer; the count is exact",
-        ),
-        ("resident memory, json", _memory(json), ""),
-    ]
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="of each tool on each work (default 5)")
+    parser.add_argument(
+        "--only", default="", metavar="WORD", help="only works, and tools, whose name contains WORD,WORD"
+    )
+    parser.add_argument("--minutes", type=float, default=24, help="fewer rounds when it would take longer (default 24)")
+    parser.add_argument("--output", type=Path, default=REPORT, help=f"default {REPORT.name}")
+    return parser.parse_args()
 
 
-def text_speed(program: Path) -> list[Row]:
-    """Lines of text a second of the tracer's CPU, for open, fstat, read, close, getppid in turn."""
-    one = run([*ISOTRACE, "--ring", "512m", "-o", "/dev/null", "--", program, "mixed", "60000"])
-    _calls, delivered, lost = one.counts
-    return [
-        (
-            "text, lines per second of one core",
-            f"{delivered / one.cpu:.0f}",
-            f"{delivered} lines, {lost} lost; start-up included",
-        )
-    ]
+def compile_work(scratch: Path) -> Path:
+    """The binary of bench/progs/work.c."""
+    binary = scratch / "work"
+    subprocess.run(["gcc", "-O2", "-Wall", "-o", binary, HERE / "progs/work.c"], check=True)
+    return binary
 
 
-def start_up() -> list[Row]:
-    """`true` under each tracer, from start to end."""
-    ours, theirs = [], []
-    for _ in range(ROUNDS):
-        ours.append(run([*ISOTRACE, "-o", "/dev/null", "--", "true"]).wall)
-        theirs.append(run([*STRACE, "true"]).wall)
-    return [
-        ("isotrace log -- true, s", f"{statistics.median(ours):.2f}", f"{min(ours):.2f}…{max(ours):.2f}"),
-        ("strace -f true, s", f"{statistics.median(theirs):.2f}", f"{min(theirs):.2f}…{max(theirs):.2f}"),
-    ]
+def chosen(only: str) -> tuple[list[Work], list[Tool]]:
+    """Works and tools with one of the words in their names; all where no name of that sort has one."""
+    words = [word for word in only.split(",") if word]
+    works = [work for work in WORKS if any(word in work.name for word in words)]
+    tools = [tool for tool in TOOLS if any(word in tool.name for word in words)]
+    return works or list(WORKS), tools or list(TOOLS)
 
 
-def _machine() -> str:
-    strace = subprocess.run(["strace", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    return f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {strace}"
+def machine(tools: Sequence[Tool]) -> str:
+    """The kernel, the processor, and the versions of what was run."""
+    found = [f"Linux {platform.release()}, {os.cpu_count()} CPUs ({_processor()}), Python {platform.python_version()}"]
+    for program, option in (("strace", "-V"), ("perf", "--version"), ("bpftrace", "--version")):
+        if any(tool.command[0] == program for tool in tools) and shutil.which(program):
+            said = subprocess.run([program, option], capture_output=True, text=True, check=False).stdout
+            found.append(said.splitlines()[0].replace(" -- version", ""))
+    return ", ".join(found)
 
 
-def report(rows: Sequence[Row]) -> str:
-    """The page as Markdown."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`; the machine is shared, so read ratios, not nanoseconds.",
-        "",
-        _machine(),
-        "",
-    ]
-    lines += ["| what | figure | |", "|---|---:|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines) + "\n"
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(": ")[2]
+    return platform.machine()
 
 
-def main() -> None:
-    """Measure everything, then write the report in one go: an interrupted run leaves the old one."""
-    with tempfile.TemporaryDirectory() as scratch:
-        program = compile_program("calls", Path(scratch))
-        rows = [*per_call(program), *no_loss(program), *text_speed(program), *start_up()]
-    text = report(rows)
-    REPORT.write_text(text)
+def measure(bench: Bench, works: Sequence[Work]) -> Results:
+    """Everything; takes minutes."""
+    start_up, bystander = bench.start_up(), bench.bystander()
+    table: Table = {}
+    missing = {}
+    for work in works:
+        if why := work.missing():
+            missing[work.name] = why
+        else:
+            table[work.name] = bench.slowdown(work)
+    served = frozenset(work.name for work in works if work.served)
+    return Results(table, bystander, start_up, served, missing, bench.budget.short)
+
+
+def write(path: Path, text: str) -> None:
+    """At once whole, or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _interrupt(*_signal: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _bench(arguments: argparse.Namespace, scratch: Path, keeper: Keeper) -> str:
+    place = Place(keeper, scratch, compile_work(scratch))
+    write_project(scratch)
+    works, tools = chosen(arguments.only)
+    began = time.monotonic()
+    budget = Budget(arguments.rounds, arguments.minutes * 60, len(works) + 2)
+    bench = Bench(place, budget, tools, unable(tools, place))
+    results = measure(bench, works)
+    minutes = max(1, round((time.monotonic() - began) / 60))
+    return page(results, tools, machine(tools), _REPEAT.format(minutes=minutes), (HERE / "notes.md").read_text())
+
+
+def main() -> int:
+    """Measure, then write in one go: a run that is interrupted leaves nothing behind and the old results as they were."""
+    arguments = _arguments()
+    if os.geteuid():
+        print("bench: tracing needs root", file=sys.stderr)
+        return 3
+    own_tracefs()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # isotrace as it is installed, with its bytecode
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, _interrupt)
+    with tempfile.TemporaryDirectory(prefix="isotrace-bench") as scratch:
+        keeper = Keeper(Path(scratch))
+        try:
+            text = _bench(arguments, Path(scratch), keeper)
+        except KeyboardInterrupt:
+            progress("interrupted: nothing was written")
+            return 130
+        finally:
+            keeper.close()
+    write(arguments.output, text)
     print(text)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

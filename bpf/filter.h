@@ -18,6 +18,17 @@
 #define MEMBER_ARMED 1		/* a command not yet started: watched from its execve on */
 #define MEMBER_ACTIVE 2
 
+/*
+ * A constant that is filled in when the program is loaded (isotrace/backends/compiled.py), so that what is compiled can be kept: the compiler
+ * sees a 64-bit load whose value it must not guess. `number` is the position in PARAMETERS there, written in hexadecimal with two digits.
+ */
+#define PARAMETER(number)									\
+({												\
+	u64 parameter_;										\
+	asm volatile("%0 = 0x69736f74720000" #number " ll" : "=r"(parameter_));			\
+	parameter_;										\
+})
+
 struct who {
 	u64 task;
 	u32 pid;
@@ -96,12 +107,18 @@ static __always_inline int in_tree(u32 pid)
 #endif
 }
 
-static __always_inline int is_target(struct who *who)
+/* The conditions that need nothing but the pid: whoever they pass over pays for no more than them. */
+static __always_inline int may_be_target(u32 pid)
 {
 #if defined(FILTER_PID)
-	if (who->pid != FILTER_PID)
+	if (pid != FILTER_PID)
 		return 0;
 #endif
+	return in_tree(pid);
+}
+
+static __always_inline int is_target(struct who *who)
+{
 #if defined(FILTER_PPID)
 	if (who->ppid != FILTER_PPID)
 		return 0;
@@ -121,30 +138,37 @@ static __always_inline int is_target(struct who *who)
 	if (bpf_get_current_ancestor_cgroup_id(FILTER_CGROUP_LEVEL) != FILTER_CGROUP)
 		return 0;
 #endif
-	return in_tree(who->pid);
+	return 1;
 }
 
-/* Fills `who` for the current task and says whether it is watched. */
-static __always_inline int is_watched(struct who *who)
+static __always_inline void fill_who(struct who *who)
 {
-	who->pid = bpf_get_current_pid_tgid() >> 32;
-	if (who->pid == SELF)
-		return 0;
-#if defined(SPARED)
-	if (SPARED(who->pid))
-		return 0;
-#endif
 	who->task = CURRENT();
 	who->ppid = parent_of(who->task);
-	if (is_target(who))
-		return 1;
-#if defined(FOLLOW)
-	u32 pid = who->pid;
-	u32 *state = family.lookup(&pid);
+}
 
-	return state != NULL;
+/* Says whether the current task is watched; fills `who` if it is, and its pid in any case. */
+static __always_inline int is_watched(struct who *who)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	who->pid = pid;
+	if (pid == SELF)
+		return 0;
+#if defined(SPARED)
+	if (SPARED(pid))
+		return 0;
+#endif
+#if defined(FOLLOW)
+	fill_who(who);
+	if (may_be_target(pid) && is_target(who))
+		return 1;
+	return family.lookup(&pid) != NULL;
 #else
-	return 0;
+	if (!may_be_target(pid))
+		return 0;
+	fill_who(who);
+	return is_target(who);
 #endif
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -69,6 +69,9 @@ class Blob(NamedTuple):
     data: bytes
 
 
+_new: Callable[[type[Blob], tuple[object, ...]], Blob] = tuple.__new__  # Blob(...) takes twice as long
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Some records in the order in which the kernel wrote them.
@@ -97,6 +100,19 @@ class Batch:
             at += 16
             yield Blob(arg, part, state, full, data[at : at + size])
             at += (size + 7) & ~7
+
+    def single_blobs(self, index: Sequence[int]) -> list[Blob] | None:
+        """The captures of the records ``index``, if each of them has one; else None."""
+        if not (self.events["blobs"][index] == 1).all():
+            return None
+        at = self.starts[index] + EVENT.itemsize
+        heads = self.data[at[:, None] + np.arange(BLOB.itemsize)].view(BLOB)[:, 0]
+        begins = at + BLOB.itemsize
+        pairs = zip(begins.tolist(), (begins + heads["size"]).tolist(), strict=True)
+        data = self._bytes
+        columns = [heads[name].tolist() for name in ("arg", "part", "state", "full")]
+        texts = [data[begin:end] for begin, end in pairs]
+        return [_new(Blob, row) for row in zip(*columns, texts, strict=True)]
 
     def select(self, mask: npt.NDArray[np.bool_]) -> Batch:
         """The records where ``mask`` (``(n,)`` bool) holds."""

@@ -19,7 +19,7 @@ EXIT_PROGRAMS = (
 )
 ENTER_PROGRAMS = ("enter_exec", "enter_plain", "enter_sigreturn", "enter_sigreturn32", "enter_rt_sigreturn32")
 
-MIN_RING, DEFAULT_RING, MAX_RING = 1 << 16, 1 << 24, 1 << 30
+MIN_RING, DEFAULT_RING, MAX_RING = 1 << 16, 1 << 26, 1 << 30
 MAX_STRING = 4096
 _PAGE = 4096
 
@@ -188,7 +188,7 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
         raise UsageError(f"--string-limit {options.string_limit} is out of range", f"give 1 to {MAX_STRING} bytes")
     size = options.ring_bytes
     if not MIN_RING <= size <= MAX_RING or size & (size - 1):
-        raise UsageError(f"--ring {size} is no power of two from 64k to 1g", "the default is 16m")
+        raise UsageError(f"--ring {size} is no power of two from 64k to 1g", "the default is 64m")
     constants = facts.constants()
     constants += [f"RING_PAGES={size // _PAGE}", f"WATERMARK={size // 8}"]
     constants += [f"STRING_LIMIT={options.string_limit}", *filters]

@@ -1,17 +1,18 @@
 """BCC: the one file that imports it.
 
-Compiling takes LLVM, some 90 MB of resident memory and a third of a second. A child process does it while the parent
-goes on, passes the program and map descriptors back over a socket, and ends. No kernel headers are read: bpf/include
-is all that the programs and BCC's own helpers need, and kernel offsets come as constants from BTF.
+Compiling takes LLVM, some 90 MB of resident memory and a second. A child process does it while the parent goes on,
+and ends. What it compiled is kept (cache.py), and next time no child and no BCC is needed; but programs that are bound to
+a hook (LSM, TRACING) are loaded by BCC in the child, which passes descriptors back, and are never kept. No kernel headers
+are read: bpf/include is all that the programs and BCC's own helpers need, and kernel offsets come as constants from BTF.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
-import resource
 import socket
 import sys
 import tempfile
@@ -21,7 +22,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from isotrace import nursery
+from isotrace.backends import cache, compiled
+from isotrace.backends.compiled import Compiled, MapDefinition
 from isotrace.errors import IsotraceError, KernelError
+from isotrace.kernel import bpf
 
 _PACKAGED = Path(__file__).parent.parent / "_bpf"
 SOURCES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "bpf"
@@ -112,15 +116,22 @@ def only(text: str, programs: Container[str]) -> str:
 
 
 class Loader:
-    """A child process that imports BCC at once, then compiles what it is asked to."""
+    """Compiles what it is asked to, or finds it compiled; on the way a child process that imports BCC."""
 
     def __init__(self) -> None:
-        """Fork the child, here or in the nursery in use. Do it before anything large is imported, and before any thread
-        is started if there is no nursery: it works while the parent goes on.
+        """Where nothing is kept yet, fork the child, here or in the nursery in use. Do it before anything large is imported
+        (it works meanwhile), and before any thread is started if there is no nursery.
         """
-        self._wanted: list[str] = []
-        self._programs = 0
+        self._request: dict[str, Any] = {}
+        self._parameters: dict[str, int] = {}
+        self._kept: Compiled | None = None
         self._pid = 0
+        self._forked = False
+        if not cache.is_warm():
+            self._fork()
+
+    def _fork(self) -> None:
+        self._forked = True
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the load
         with theirs:
@@ -140,32 +151,93 @@ class Loader:
         ``programs`` are functions of the source with their types, as ``bcc.BPF`` names them: RAW_TRACEPOINT, KPROBE, …;
         BCC tells from the name what a program of type LSM (``lsm__HOOK``) or TRACING (``kmod_ret__FUNCTION``) is for.
         """
-        self._wanted, self._programs = [*programs, *maps], len(programs)
         request = {"source": source, "constants": [*constants], "programs": dict(programs), "maps": [*maps]}
         request["ending"] = ending
-        self._socket.sendall(json.dumps(request).encode())
-        self._socket.shutdown(socket.SHUT_WR)
+        self._request = request
+        if all(kind in compiled.KINDS for kind in programs.values()):
+            request["constants"], self._parameters = open_constants(constants)
+            request["key"] = key = _key(request)
+            self._kept = cache.read(key)
+        if self._kept is None:
+            self._ask()
+
+    def _ask(self) -> None:
+        if not self._forked:
+            self._fork()
+        with contextlib.suppress(BrokenPipeError):  # a child that ended already has said why
+            self._socket.sendall(json.dumps(self._request).encode())
+            self._socket.shutdown(socket.SHUT_WR)
 
     def result(self) -> Loaded:
         """The descriptors. Raises ``KernelError`` (no BCC, refused by the kernel) or ``IsotraceError``."""
+        found = self._kept
+        self._kept = None
         try:
-            head, fds, _flags, _address = socket.recv_fds(self._socket, 65536, len(self._wanted))
+            if found is None:
+                head, fds = self._answer()
+                if fds:
+                    return self._named(fds)
+                found = _understood(head, self._said())
         finally:
             self.close()
-        with self._messages as log:
-            log.seek(0)
-            said = log.read().decode(errors="replace")
-        if len(fds) != len(self._wanted):
-            raise _explain(head, said)
-        found = list(zip(self._wanted, fds, strict=True))
-        return Loaded(dict(found[: self._programs]), dict(found[self._programs :]))
+        return Loaded(*compiled.load(found, self._request["programs"], self._parameters, self._request["maps"]))
+
+    def _answer(self) -> tuple[bytes, list[int]]:
+        most = len(self._request["programs"]) + len(self._request["maps"])
+        head, fds, _flags, _address = socket.recv_fds(self._socket, 65536, most)
+        parts = [head]
+        with contextlib.suppress(ConnectionResetError):  # the child ended without reading what it was asked
+            while not fds and (more := self._socket.recv(1 << 20)):
+                parts.append(more)
+        return b"".join(parts), fds
+
+    def _named(self, fds: list[int]) -> Loaded:
+        programs, maps = self._request["programs"], self._request["maps"]
+        if len(fds) != len(programs) + len(maps):
+            raise _explain(b"", self._said())
+        return Loaded(dict(zip(programs, fds, strict=False)), dict(zip(maps, fds[len(programs) :], strict=True)))
+
+    def _said(self) -> str:
+        self._messages.seek(0)
+        return self._messages.read().decode(errors="replace")
 
     def close(self) -> None:
         """End the child; without a request it ends by itself."""
-        self._socket.close()
+        if self._forked:
+            self._socket.close()
+            self._messages.close()
+            self._forked = False
         if self._pid:
             os.waitpid(self._pid, 0)
             self._pid = 0
+
+
+def open_constants(constants: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+    """The constants with those of ``compiled.PARAMETERS`` left open, and the values of these."""
+    found, values = [], {}
+    for constant in constants:
+        name, _, value = constant.partition("=")
+        if name in compiled.PARAMETERS:
+            values[name] = int(value.rstrip("UL"), 0)
+            constant = f"{name}=PARAMETER({compiled.PARAMETERS.index(name):02x})"
+        found.append(constant)
+    return found, values
+
+
+def _key(request: Mapping[str, Any]) -> str:
+    text = expand(request["source"]) + request["ending"]
+    headers = (path for path in (SOURCES / "include").rglob("*.h"))
+    return cache.key(text, headers, request)
+
+
+def _understood(head: bytes, said: str) -> Compiled:
+    try:
+        answer = json.loads(head)
+        if answer["kind"] == "compiled":
+            return Compiled.of(answer)
+    except (ValueError, LookupError):
+        pass
+    raise _explain(head, said)
 
 
 def _explain(head: bytes, said: str) -> IsotraceError:
@@ -177,7 +249,7 @@ def _explain(head: bytes, said: str) -> IsotraceError:
         return KernelError(answer["message"], answer["hint"])
     lines = [line for line in (answer["message"] + "\n" + said).splitlines() if line.strip()]
     if "Operation not permitted" in said or "EPERM" in said:
-        return KernelError("the kernel does not let this user load BPF programs", "run as root; see: isotrace doctor")
+        return compiled.not_permitted()
     errors = [line for line in lines[1:] if "error:" in line] or lines[-1:]
     return KernelError(f"cannot load the BPF programs: {lines[0]}", errors[0])
 
@@ -197,7 +269,7 @@ def _serve(answer: socket.socket, log: int) -> NoReturn:
         with answer.makefile("rb") as questions:
             request = questions.read()
         if request:
-            socket.send_fds(answer, [b"{}"], _load(bcc, **json.loads(request)))
+            _answer(answer, bcc, **json.loads(request))
         status = 0
     except KernelError as error:
         _say(answer, "import", error.message, error.hint)
@@ -212,21 +284,48 @@ def _say(answer: socket.socket, kind: str, message: str, hint: str) -> None:
         answer.send(json.dumps({"kind": kind, "message": message, "hint": hint}).encode())
 
 
-def _load(
-    bcc: Any,
-    source: str,
-    constants: Sequence[str],
-    programs: Mapping[str, str],
-    maps: Sequence[str],
-    ending: str,
-) -> list[int]:
-    # Until 5.11 (commit 80ee81e0403c) map memory counts against RLIMIT_MEMLOCK.
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+def _answer(answer: socket.socket, bcc: Any, key: str = "", **request: Any) -> None:
+    if not key:
+        socket.send_fds(answer, [b"{}"], _load(bcc, **request))
+        return
+    found = _compile(bcc, **request)
+    answer.sendall(found.to_bytes())
+    answer.shutdown(socket.SHUT_WR)
+    cache.write(key, found)
+
+
+def _module(bcc: Any, source: str, constants: Sequence[str], programs: Container[str], ending: str) -> Any:
+    compiled.unlimit_memory()
     os.environ["BCC_KERNEL_SOURCE"] = str(SOURCES / "include")
     flags = [f"-D{constant}" for constant in constants]
     bcc.BPF._trace_autoload = lambda _module: None  # BCC would attach by name, before the maps have content
-    text = only(expand(source), programs) + ending
-    module = bcc.BPF(text=text.encode(), cflags=[*flags, "-Wno-unused-function", "-g0"])
+    return bcc.BPF(
+        text=(only(expand(source), programs) + ending).encode(), cflags=[*flags, "-Wno-unused-function", "-g0"]
+    )
+
+
+def _load(
+    bcc: Any, source: str, constants: Sequence[str], programs: Mapping[str, str], maps: Sequence[str], ending: str
+) -> list[int]:
+    module = _module(bcc, source, constants, programs, ending)
     fds = [module.load_func(name.encode(), getattr(bcc.BPF, kind)).fd for name, kind in programs.items()]
     return fds + [bcc.lib.bpf_table_fd(module.module, name.encode()) for name in maps]
+
+
+def _compile(
+    bcc: Any, source: str, constants: Sequence[str], programs: Mapping[str, str], maps: Sequence[str], ending: str
+) -> Compiled:
+    """The instructions as BCC made them, and its maps as the kernel describes them."""
+    module = _module(bcc, source, constants, programs, ending)
+    tables = _tables(bcc.lib, module.module)
+    found = {name: compiled.relocatable(module.dump_func(name.encode()), [fd for _, fd in tables]) for name in programs}
+    return Compiled(found, tuple(MapDefinition(name, *bpf.map_info(fd)) for name, fd in tables))
+
+
+def _tables(library: Any, module: int) -> list[tuple[str, int]]:
+    """Name and descriptor of every map. BCC's Python module does not declare these functions (bcc_common.h)."""
+    count, name, descriptor = library.bpf_num_tables, library.bpf_table_name, library.bpf_table_fd_id
+    count.argtypes, count.restype = [ctypes.c_void_p], ctypes.c_size_t
+    name.argtypes, name.restype = [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_char_p
+    descriptor.argtypes, descriptor.restype = [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_int
+    return [(name(module, number).decode(), descriptor(module, number)) for number in range(count(module))]

@@ -6,15 +6,18 @@ import os
 import select
 from collections.abc import Iterator
 
+import numpy as np
+
 from isotrace import captures
 from isotrace.backends import Counters
 from isotrace.backends.attached import Attached, u32
 from isotrace.backends.loader import Loader
 from isotrace.events import Batch
-from isotrace.kernel import bpf
+from isotrace.kernel import batch, bpf
 from isotrace.plan import Plan
 from isotrace.ring import Ring
 
+_SLOT, _COUNT = np.dtype([("slot", "<u4")]), np.dtype([("count", "<u8")])
 _TALLY_NOT_FOLLOWED, _TALLY_EXTRAS_LOST = 0, 1  # bpf/event.h
 
 
@@ -67,12 +70,21 @@ class Tracepoints(Attached):
             return Counters()
         births = self._missed("on_fork", "on_new_task")
         return Counters(
-            seen={slot: total for slot in self._plan.slots if (total := self._sum("seen", slot))},
-            lost={slot: total for slot in self._plan.slots if (total := self._sum("lost", slot))},
+            seen=self._sums("seen"),
+            lost=self._sums("lost"),
             extras_lost=self._sum("tally", _TALLY_EXTRAS_LOST),
             not_followed=self._sum("tally", _TALLY_NOT_FOLLOWED) + births,
             missed=self._missed("on_exit", "on_enter"),
         )
+
+    def _sums(self, name: str) -> dict[int, int]:
+        """Slot → count, of the slots that have one."""
+        found: dict[int, int] = {}
+        for keys, values in batch.chunks(self._loaded.maps[name], _SLOT, _COUNT, per_cpu=True):
+            totals = values["count"].sum(axis=1)
+            used = totals != 0
+            found.update(zip(keys["slot"][used].tolist(), totals[used].tolist(), strict=True))
+        return found
 
     def close(self) -> None:
         """Detach, unmap, close every descriptor."""

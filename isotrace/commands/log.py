@@ -60,7 +60,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.option(
     "--ring",
     type=Parsed("size", units.size),
-    default="16m",
+    default="64m",
     show_default=True,
     help="Size of the ring buffer, a power of two.",
 )

@@ -23,9 +23,13 @@ _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+@cache
+def _number() -> int:
+    return _SYS_BPF[os.uname().machine]
+
+
 def _bpf(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
-    number = _SYS_BPF[os.uname().machine]
-    result: int = _libc.syscall(number, command, attr, len(attr))
+    result: int = _libc.syscall(_number(), command, attr, len(attr))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -37,9 +41,15 @@ def _attr(layout: str, *values: int) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(struct.pack("=" + layout, *values).ljust(128, b"\0"), 128)
 
 
-def map_create(kind: int, key_size: int, value_size: int, entries: int) -> int:
+def map_create(kind: int, key_size: int, value_size: int, entries: int, *, flags: int = 0, name: str = "") -> int:
     """Create a map of type ``kind`` (an ``enum bpf_map_type`` value) and return its file descriptor."""
-    return _bpf(_MAP_CREATE, _attr("IIIII", kind, key_size, value_size, entries, 0))
+    head = struct.pack("=IIIIIII16s", kind, key_size, value_size, entries, flags, 0, 0, _short(name))
+    return _bpf(_MAP_CREATE, ctypes.create_string_buffer(head.ljust(128, b"\0"), 128))
+
+
+def _short(name: str) -> bytes:
+    """A name as the kernel keeps it, BPF_OBJ_NAME_LEN less the NUL."""
+    return name.encode()[:15]
 
 
 def map_lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
@@ -113,12 +123,13 @@ def prog_load(
     *,
     attach_type: int = 0,
     attach_btf_id: int = 0,
+    name: str = "isotrace_probe",
     log: ctypes.Array[ctypes.c_char] | None = None,
 ) -> int:
     """Load raw ``instructions`` as a program of type ``kind`` under the GPL and return its descriptor.
 
-    The descriptor is the caller's to close. Used for probes: a verifier's refusal is an ``OSError``, and its
-    words are in ``log``, a buffer of 128 bytes or more.
+    The descriptor is the caller's to close. A verifier's refusal is an ``OSError``, and its words are in ``log``, a
+    buffer of 128 bytes or more.
     """
     code = ctypes.create_string_buffer(instructions, len(instructions))
     licence = ctypes.create_string_buffer(b"GPL")
@@ -126,7 +137,7 @@ def prog_load(
     head = struct.pack(
         "=IIQQIIQII16sIIIIQIIQII",
         *(kind, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(licence)),
-        *(level, size, address, 0, 0, b"isotrace_probe", 0, attach_type, 0, 0, 0, 0, 0, 0, 0, attach_btf_id),
+        *(level, size, address, 0, 0, _short(name), 0, attach_type, 0, 0, 0, 0, 0, 0, 0, attach_btf_id),
     )
     return _bpf(_PROG_LOAD, ctypes.create_string_buffer(head.ljust(144, b"\0"), 144))
 
@@ -148,15 +159,21 @@ def recursion_misses(prog_fd: int) -> int:
     return int(struct.unpack_from("=Q", _info(prog_fd), _INFO_RECURSION_MISSES)[0])
 
 
+def map_info(fd: int) -> tuple[int, int, int, int, int]:
+    """Type, key size, value size, entries and flags of a map, as the kernel has them."""
+    kind, _id, keys, values, entries, flags = struct.unpack_from("=6I", _info(fd))
+    return kind, keys, values, entries, flags
+
+
 def jited_length(prog_fd: int) -> int:
     """Bytes of machine code that the program was compiled to; 0 where the kernel interprets it."""
     return int(struct.unpack_from("=I", _info(prog_fd), _INFO_JITED_LENGTH)[0])
 
 
-def _info(prog_fd: int) -> bytes:
-    """``struct bpf_prog_info``, as much of it as the kernel knows."""
+def _info(fd: int) -> bytes:
+    """``struct bpf_prog_info`` or ``bpf_map_info``, as much of it as the kernel knows."""
     info = ctypes.create_string_buffer(256)
-    _bpf(_OBJ_GET_INFO, _attr("IIQ", prog_fd, len(info), ctypes.addressof(info)))
+    _bpf(_OBJ_GET_INFO, _attr("IIQ", fd, len(info), ctypes.addressof(info)))
     return info.raw
 
 

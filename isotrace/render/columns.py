@@ -27,7 +27,25 @@ Scalar = Callable[[int], str]
 OMITTED = "\0"
 
 _MEMO_LIMIT = 1 << 16
+_MEMO_BLOBS, _MEMO_BYTES = 4096, 256
 _ELEMENTS = 32
+
+
+def _remembered(render: Callable[[Blob], str]) -> Callable[[Blob], str]:
+    """``render``, which depends on nothing but the capture, with its results for small captures kept: they come again."""
+    known: dict[Blob, str] = {}
+
+    def remembered(blob: Blob) -> str:
+        text = known.get(blob)
+        if text is None:
+            text = render(blob)
+            if len(blob[4]) <= _MEMO_BYTES:
+                if len(known) >= _MEMO_BLOBS:
+                    known.clear()
+                known[blob] = text
+        return text
+
+    return remembered
 
 
 class Memo(dict[int, str]):
@@ -96,6 +114,7 @@ def _pair(index: int, high: int, render: Scalar) -> Render:
 
 def _memory(index: int, render: Callable[[Blob], str], ptr_on_error: bool = False) -> Render:
     """Each record's capture through ``render``; the address where there is none or it could not be read."""
+    render = _remembered(render)
 
     def column(rows: Rows) -> Column:
         return [

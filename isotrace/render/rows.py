@@ -66,7 +66,10 @@ class Rows:
 
     def arg(self, number: int) -> list[int]:
         """Argument register ``number``."""
-        return [registers[number] for registers in self.registers]
+        if self._execs:
+            return [registers[number] for registers in self.registers]
+        found: list[int] = self._picked["args"][:, number].tolist()
+        return found
 
     @cached_property
     def results(self) -> list[int]:
@@ -87,6 +90,9 @@ class Rows:
     @cached_property
     def blobs(self) -> list[tuple[Blob, ...]]:
         """The captures of each record."""
+        single = None if self._execs else self.batch.single_blobs(self.index)
+        if single is not None:
+            return [(blob,) for blob in single]
         return [self._execs[i].blobs if i in self._execs else tuple(self.batch.blobs(i)) for i in self.index]
 
     def parts(self, arg: int, part: int = PART_SELF) -> list[list[Blob]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -33,8 +34,8 @@ class Json:
         heads = self._heads(batch)
         found: list[dict[str, Any] | None] = [None] * len(batch)
         for decoded in self._decoder.decode(batch):
-            for position, index in enumerate(decoded.rows.index):
-                found[index] = heads[index] | _call(decoded, position)
+            for index, call in zip(decoded.rows.index, _calls(decoded), strict=True):
+                found[index] = heads[index] | call
         for index, text in notices(batch):
             found[index] = heads[index] | {"result": int(batch.events["result"][index]), "value": text}
         self._output.write(b"".join([orjson.dumps(entry) + b"\n" for entry in found if entry]))
@@ -59,24 +60,38 @@ class Json:
         ]
 
 
-def _call(decoded: Decoded, position: int) -> dict[str, Any]:
+def _calls(decoded: Decoded) -> Iterator[dict[str, Any]]:
+    """What the objects of a group have beyond their heads."""
     rows = decoded.rows
-    event = rows.batch.events[rows.index[position]]
-    result = rows.results[position]
+    unfinished = [kind == events.UNFINISHED for kind in rows.field("kind")]
+    columns = [rows.field(name) for name in ("abi", "number", "duration")]
+    texts = zip(decoded.name, decoded.results, _arguments(decoded), strict=True)
+    for (abi, number, duration), (name, value, args), result, failed, waits in zip(
+        zip(*columns, strict=True), texts, rows.results, rows.failed, unfinished, strict=True
+    ):
+        yield {
+            "abi": events.ABI_NAMES[abi],
+            "call": name,
+            "number": number,
+            "args": args,
+            "result": None if waits else result,
+            "value": None if waits else value,
+            "error": errno_name(-result) if failed else None,
+            "duration_ns": duration or None,
+        }
+
+
+def _arguments(decoded: Decoded) -> Iterator[list[dict[str, Any]]]:
+    """The arguments of each record, without those that are not shown."""
+    rows = decoded.rows
     names = [arg.name for arg in decoded.call.args] if decoded.call else [f"arg{i}" for i in range(6)]
-    registers = rows.registers[position]
-    unfinished = event["kind"] == events.UNFINISHED
-    return {
-        "abi": events.ABI_NAMES[event["abi"]],
-        "call": decoded.name[position],
-        "number": int(event["number"]),
-        "args": [
-            {"name": name, "raw": registers[i], "value": decoded.args[i][position]}
-            for i, name in enumerate(names)
-            if decoded.args[i][position] != OMITTED
-        ],
-        "result": None if unfinished else result,
-        "value": None if unfinished else decoded.results[position],
-        "error": errno_name(-result) if rows.failed[position] else None,
-        "duration_ns": int(event["duration"]) or None,
-    }
+    columns = [
+        [
+            {"name": name, "raw": raw, "value": text} if text != OMITTED else None
+            for raw, text in zip(raws, texts, strict=True)
+        ]
+        for name, raws, texts in zip(names, map(rows.arg, range(6)), decoded.args, strict=False)
+    ]
+    if not columns:
+        return repeat([], len(rows))
+    return ([entry for entry in row if entry] for row in zip(*columns, strict=True))

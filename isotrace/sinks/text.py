@@ -74,13 +74,10 @@ class Text:
         prefixes = self._prefixes
         if len(prefixes) > 65536:
             prefixes.clear()
-        found = []
-        for key, line in zip(zip(tids, comms, strict=True), lines, strict=True):
-            if line:
-                prefix = prefixes.get(key)
-                if prefix is None:
-                    prefix = prefixes[key] = self._paint(_DIM, f"{key[0]} {comm(key[1])}") + "  "
-                found.append(f"{prefix}{line}\n")
+        keys = list(zip(tids, comms, strict=True))
+        for key in set(keys) - prefixes.keys():
+            prefixes[key] = self._paint(_DIM, f"{key[0]} {comm(key[1])}") + "  "
+        found = [f"{prefixes[key]}{line}\n" for key, line in zip(keys, lines, strict=True) if line]
         if self._clock:
             kept = [i for i, line in enumerate(lines) if line]
             found = [self._time(t) + line for t, line in zip(batch.events["time"][kept].tolist(), found, strict=True)]

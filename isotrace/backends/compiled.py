@@ -1,0 +1,178 @@
+"""Compiled programs as bytes that can be kept, and loading them: no compiler is needed for that.
+
+What differs from one run to the next is left open in the instructions: descriptors of maps, and the values of
+``PARAMETERS``, which the source reads through ``PARAMETER(n)`` of bpf/filter.h: a constant that the compiler cannot see.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from isotrace.errors import KernelError
+from isotrace.kernel import bpf
+from isotrace.kernel.answer import verifier_reason
+
+#: Constants of the programs that are filled in when they are loaded: what is compiled serves every process and target.
+PARAMETERS = ("SELF", "FILTER_PID", "FILTER_PPID", "FILTER_UID", "FILTER_COMM_0", "FILTER_COMM_1", "FILTER_CGROUP")
+
+#: Program types that need nothing but their instructions, by bcc.BPF's names; others are bound to a hook when loaded.
+KINDS = {"KPROBE": 2, "TRACEPOINT": 5, "RAW_TRACEPOINT": 17}
+
+_LOAD_CONSTANT = 0x18  # BPF_LD | BPF_IMM | BPF_DW: two instructions, the second with the upper half
+_MAP_FD = 1  # BPF_PSEUDO_MAP_FD
+_CALL, _SUBPROGRAM = 0x85, 1
+_TAG = 0x69736F7472000000  # PARAMETER_TAG of bpf/filter.h
+_SIZE = 8
+_LOG = 1 << 20
+
+
+def _instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Opcode, source register, immediate and position of each."""
+    for at in range(0, len(code), _SIZE):
+        opcode, registers, _offset, immediate = struct.unpack_from("<BBhi", code, at)
+        yield opcode, registers >> 4, immediate, at
+
+
+@dataclass(frozen=True)
+class MapDefinition:
+    """What BPF_MAP_CREATE needs. ``kind`` is an ``enum bpf_map_type`` value."""
+
+    name: str
+    kind: int
+    key_size: int
+    value_size: int
+    entries: int
+    flags: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """Instructions, and at which bytes a descriptor (of map number N) or a parameter (number N) belongs."""
+
+    code: bytes
+    maps: tuple[tuple[int, int], ...]
+    parameters: tuple[tuple[int, int], ...]
+
+
+def relocatable(code: bytes, map_fds: Sequence[int]) -> Program:
+    """The program without this process's descriptors. Raises ``ValueError`` for instructions that cannot be kept."""
+    maps, parameters = [], []
+    kept = bytearray(code)
+    for opcode, source, immediate, at in _instructions(code):
+        if opcode == _CALL and source == _SUBPROGRAM:
+            raise ValueError("a program that calls subprograms")
+        if opcode != _LOAD_CONSTANT:
+            continue
+        if source == _MAP_FD:
+            maps.append((at, map_fds.index(immediate)))
+            struct.pack_into("<i", kept, at + 4, 0)
+        elif source:
+            raise ValueError(f"a constant of kind {source}")
+        else:
+            value = struct.unpack_from("<I", code, at + 4)[0] | struct.unpack_from("<I", code, at + 12)[0] << 32
+            if 0 <= value - _TAG < len(PARAMETERS):
+                parameters.append((at, value - _TAG))
+    return Program(bytes(kept), tuple(maps), tuple(parameters))
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Programs by name, and every map that they use."""
+
+    programs: Mapping[str, Program]
+    maps: tuple[MapDefinition, ...]
+
+    def to_bytes(self) -> bytes:
+        """For a file or a pipe."""
+        maps = [[m.name, m.kind, m.key_size, m.value_size, m.entries, m.flags] for m in self.maps]
+        programs = {name: [p.code.hex(), p.maps, p.parameters] for name, p in self.programs.items()}
+        return json.dumps({"kind": "compiled", "maps": maps, "programs": programs}).encode()
+
+    @staticmethod
+    def of(found: Mapping[str, Any]) -> Compiled:
+        """From the decoded JSON of ``to_bytes``; ``ValueError``, ``TypeError`` or ``LookupError`` for anything else."""
+        programs = {
+            name: Program(bytes.fromhex(code), tuple(map(tuple, maps)), tuple(map(tuple, parameters)))
+            for name, (code, maps, parameters) in found["programs"].items()
+        }
+        return Compiled(programs, tuple(MapDefinition(*one) for one in found["maps"]))
+
+
+def load(
+    compiled: Compiled, kinds: Mapping[str, str], values: Mapping[str, int], wanted: Sequence[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Descriptors of programs (``kinds``: name → key of ``KINDS``) and of the ``wanted`` maps. Raises ``KernelError``."""
+    unlimit_memory()
+    with contextlib.ExitStack() as opened:
+        maps = []
+        for one in compiled.maps:
+            maps.append(_create(one))
+            opened.callback(os.close, maps[-1])
+        ready = {name: _filled(compiled.programs[name], maps, values) for name in kinds}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the verifier's work goes on all CPUs
+            waiting = {name: pool.submit(_load, name, KINDS[kinds[name]], code) for name, code in ready.items()}
+        failed = next((f.exception() for f in waiting.values() if f.exception()), None)
+        programs = {name: one.result() for name, one in waiting.items() if not one.exception()}
+        if failed:
+            for fd in programs.values():
+                os.close(fd)
+            raise failed
+        names = [one.name for one in compiled.maps]
+        return programs, {name: os.dup(maps[names.index(name)]) for name in wanted}
+
+
+def unlimit_memory() -> None:
+    """Until 5.11 (commit 80ee81e0403c) map memory counts against RLIMIT_MEMLOCK."""
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def _filled(program: Program, maps: Sequence[int], values: Mapping[str, int]) -> bytes:
+    code = bytearray(program.code)
+    for at, number in program.maps:
+        struct.pack_into("<i", code, at + 4, maps[number])
+    for at, number in program.parameters:
+        value = values[PARAMETERS[number]]
+        struct.pack_into("<I", code, at + 4, value & 0xFFFFFFFF)
+        struct.pack_into("<I", code, at + 12, value >> 32)
+    return bytes(code)
+
+
+def _create(one: MapDefinition) -> int:
+    try:
+        return bpf.map_create(one.kind, one.key_size, one.value_size, one.entries, flags=one.flags, name=one.name)
+    except OSError as error:
+        raise _refused(f"the map {one.name!r}", error, error.strerror or "") from None
+
+
+def _load(name: str, kind: int, code: bytes) -> int:
+    try:
+        return bpf.prog_load(kind, code, name=name)
+    except OSError as error:
+        first = error
+    log = ctypes.create_string_buffer(_LOG)
+    try:
+        return bpf.prog_load(kind, code, name=name, log=log)
+    except OSError:
+        said = verifier_reason(log.value.decode(errors="replace"))
+        raise _refused(f"the program {name!r}", first, said) from None
+
+
+def _refused(what: str, error: OSError, said: str) -> KernelError:
+    if isinstance(error, PermissionError) and not said.strip():
+        return not_permitted()
+    return KernelError(f"cannot load {what}: {error.strerror}", said or "see: isotrace doctor")
+
+
+def not_permitted() -> KernelError:
+    """For EPERM."""
+    return KernelError("the kernel does not let this user load BPF programs", "run as root; see: isotrace doctor")

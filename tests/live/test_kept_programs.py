@@ -1,0 +1,52 @@
+"""Programs that were kept are loaded as those that were compiled, without BCC."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from isotrace.backends import loader
+from isotrace.errors import KernelError
+from isotrace.kernel.facts import facts
+from isotrace.plan import Options, make
+from isotrace.target import Target
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISOTRACE_CACHE", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+def _load():
+    target = Target(pid=os.getpid())
+    plan = make(Options(target), facts(), target.defines())
+    child = loader.Loader()
+    child.start("trace.c", plan.constants, plan.programs, plan.maps)
+    return child.result()
+
+
+def test_the_second_time_needs_no_compiler(place, monkeypatch):
+    first = _load()
+    monkeypatch.setattr(loader, "_SYSTEM_PACKAGES", ())
+    second = _load()
+    assert first.programs.keys() == second.programs.keys() and first.maps.keys() == second.maps.keys()
+    first.close()
+    second.close()
+    for file in place.iterdir():
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(KernelError, match="BCC"):
+        _load()
+
+
+def test_a_program_that_the_kernel_refuses_is_told_in_a_line(place, monkeypatch, tmp_path):
+    (tmp_path / "bad.c").write_text("int bad(void *ctx) { return *(int *)0x10; }\n")
+    headers = loader.SOURCES / "include"
+    monkeypatch.setattr(loader, "SOURCES", tmp_path)
+    (tmp_path / "include").symlink_to(headers)
+    child = loader.Loader()
+    child.start("bad.c", [], {"bad": "RAW_TRACEPOINT"}, [])
+    with pytest.raises(KernelError, match="cannot load the program 'bad'") as error:
+        child.result()
+    assert error.value.hint and "\n" not in error.value.hint

@@ -1,0 +1,238 @@
+"""The bench, apart from measuring: what tools say of losses, the page, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as main
+from bench import report, works
+from bench.measure import Keeper, Trouble, reason
+from bench.runs import Budget, Cell
+from bench.tools import GROUPS, TOOLS, Tool
+
+ROOT = Path(__file__).parents[1]
+BY_NAME = {tool.name: tool for tool in TOOLS}
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "lost"),
+    [
+        ("isotrace log", "isotrace: 1000 calls, 900 delivered, 100 lost\nisotrace: lost: getppid 100", 100),
+        ("isotrace log", "isotrace: 12 calls, 12 delivered, 0 lost", 0),
+        ("perf trace", "LOST 18 events!\n 0.1 ( ): read(fd: 3)\nLOST 2 events!\n", 20),
+        ("bpftrace, print", "Lost 7 events\nLost 3 events\n", 10),
+        ("perf record", "     LOST events:          3  ( 0.0%)\n   LOST_SAMPLES events:    4\n", 7),
+        ("opensnoop", "Possibly lost 5 samples\n", 5),
+        ("strace -f", "anything lost 3", 0),
+    ],
+)
+def test_what_a_tool_says_of_losses(name, said, lost):
+    assert BY_NAME[name].losses(said) == lost
+
+
+def test_every_tool_is_told_what_to_trace_and_nothing_else():
+    for tool in TOOLS:
+        argv = tool.argv(Path("/o"), ["/w", "getppid", "5"])
+        assert tool.group in GROUPS
+        if tool.attach:
+            assert tool.command[-1] == "-p"
+        else:
+            assert argv[-3:] == ["/w", "getppid", "5"] or argv[-2:] == ["-c", "/w getppid 5"]
+        if tool.command[0] == "bpftrace":
+            probes = re.findall(r"tracepoint:\S+ (\S+)", " ".join(tool.command))
+            assert probes and all(condition.startswith("/@") for condition in probes)
+
+
+def test_a_tool_that_is_missing_says_which_package_has_it():
+    assert Tool("x", "text", ("no-such-tool-here",), "some-package").missing() == "not installed (package some-package)"
+    assert "no-such" in (works.Work("w", works._redis, needs=("no-such",), package="p").missing() or "")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("a\nUnable to find kernel headers. Try more.\nException: Failed", "Unable to find kernel headers"),
+        ("ERROR: couldn't set RLIMIT_MEMLOCK\nhello\n", "hello"),
+        ("", "nothing was said"),
+    ],
+)
+def test_why_a_tool_failed_is_a_line(said, expected):
+    assert reason(said) == expected
+
+
+def _cell(ratio, cpu=1.0, calls=1_000_000, lost=0, seconds=1.0):
+    return Cell("", [seconds] * 5, [ratio] * 5, [lost] * 5, [cpu] * 5, [2048] * 5, [calls] * 5)
+
+
+def _results(ours=3.0):
+    loop = {name: _cell(9.0, 4.0) for name in ("perf trace", "perf record")} | {
+        "bare": Cell("", [200.0] * 5),
+        "isotrace log": _cell(ours, 1.5),
+        "isotrace log --format none": _cell(2.0, 0.5),
+        "strace -f": _cell(101.0, 20.0, 50_000),
+        "syscount": Cell("does not start here: no | headers"),
+    }
+    redis = {"bare": Cell("", [1e4] * 5), "isotrace log": _cell(1.25), "isotrace log --format none": _cell(1.25)}
+    names = ("isotrace log", "bpftrace, print", "bpftrace, count")
+    beside = dict(zip(names, (_cell(2.0), _cell(2.5), _cell(1.5)), strict=True))
+    start = {"isotrace log": _cell(1.0, 0.5, seconds=0.6), "perf trace": _cell(1.0, 0.0)}
+    table = {"getppid in a loop": loop, "redis-server, GET": redis}
+    return report.Results(table, beside, start, frozenset({"redis-server, GET"}), {"nginx": "not installed"})
+
+
+def _verdicts(results):
+    return {goal.asked: goal.row()[1:] for goal in report.goals(results, TOOLS)}
+
+
+def test_thresholds_are_judged_by_what_was_measured():
+    found = _verdicts(_results())
+    assert found["strace -f adds at least 40 times as much: getppid in a loop"] == ["50×", "yes"]
+    assert found["redis-server keeps at least 85 % under isotrace log --format none"] == ["80 %", "**no**"]
+    assert found["redis-server keeps at least 70 % under isotrace log"] == ["80 %", "yes"]
+    assert found["start to first line below 0.8 s"] == ["0.60 s", "yes"]
+    assert found["a bystander of isotrace log pays no more than one of bpftrace, print (time ÷ time)"] == [
+        "0.80",
+        "yes",
+    ]
+    assert found["a bystander of isotrace log pays no more than one of bpftrace, count (time ÷ time)"][1] == "**no**"
+    assert found["perf trace takes at least 5 times the CPU per call of isotrace log"] == ["4.0×", "**no**"]
+    least = {asked: row for asked, row in found.items() if asked.startswith("least slowdown")}
+    assert [row[1] for row in least.values()] == ["yes", "yes"]
+    slow = _verdicts(_results(ours=10.0))
+    assert [row[1] for asked, row in slow.items() if asked.startswith("least slowdown, text")] == ["**no**"]
+
+
+def test_what_could_not_be_measured_is_said():
+    empty = report.Results({}, {}, {}, frozenset(), {})
+    assert {row[0] for row in _verdicts(empty).values()} == {"not measured"}
+    page = report.page(empty, TOOLS, "machine", "repeat", "notes\n")
+    assert page.startswith("# Benchmarks\n\nrepeat\n\nmachine\n") and page.endswith("notes\n")
+
+
+def test_the_page_has_every_tool_and_its_reason():
+    page = report.page(_results(), TOOLS, "machine", "repeat", "")
+    assert "no: does not start here: no / headers" in page and "* nginx: not installed" in page
+    assert "| bare | 100,000/s (100,000/s…100,000/s) |" in page
+    widths = [len(re.findall(r"(?<!\\)\|", line)) for line in page.splitlines() if line.startswith("|")]
+    blocks = re.split(r"\n\n", page)
+    for block in blocks:
+        rows = [line.count("|") for line in block.splitlines() if line.startswith("|")]
+        assert len(set(rows)) <= 1, block
+    assert widths
+
+
+def test_cpu_is_per_million_calls_without_the_start():
+    assert report.cpu_per_million(_cell(1.0, 2.5, 500_000), _cell(1.0, 0.5)) == pytest.approx(4.0)
+    assert math.isnan(report.cpu_per_million(_cell(1.0, 2.5, 0), None))
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.234, "1.23×"), (7.26, "7.3×"), (112.4, "112×")])
+def test_a_ratio_has_the_digits_that_mean_something(value, text):
+    assert report.ratio(value) == text
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "page.md"
+    path.write_text("old")
+
+    def full(*_paths):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="space"):
+        main.write(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    monkeypatch.undo()
+    main.write(path, "new")
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_rounds_end_when_the_time_does(capsys):
+    ample, none = Budget(5, 1000.0, 2), Budget(5, 0.0, 2)
+    assert list(ample.take("a")) == [0, 1, 2, 3, 4] and not ample.short
+    assert list(none.take("a")) == [0, 1] and none.short == {"a": 2}
+    assert "for want of time" in capsys.readouterr().err
+
+
+def test_words_choose_works_and_tools():
+    chosen, tools = main.chosen("redis,strace")
+    assert [work.name for work in chosen] == ["redis-server, GET"]
+    assert {tool.command[0] for tool in tools} == {"strace"}
+    assert [len(found) for found in main.chosen("")] == [len(works.WORKS), len(TOOLS)]
+
+
+_STUBBORN = """
+import os, signal, time
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+os.fork()
+print(os.getpid(), flush=True)
+time.sleep(1000)
+"""
+
+
+def _gone(pids):
+    """SIGKILL takes a moment."""
+    end = time.monotonic() + 60
+    while any(map(_alive, pids)) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not any(map(_alive, pids))
+
+
+def _alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _two_pids(one):
+    end = time.monotonic() + 60
+    while len(one.said.split()) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return [int(word) for word in one.said.split()]
+
+
+def test_no_process_is_left_whatever_it_ignores(tmp_path):
+    keeper = Keeper(tmp_path)
+    pids = _two_pids(keeper.start([sys.executable, "-c", _STUBBORN]))
+    keeper.close()
+    assert _gone(pids)
+
+
+def test_a_process_that_is_asked_to_end_takes_its_children_along(tmp_path):
+    keeper = Keeper(tmp_path)
+    one = keeper.start([sys.executable, "-c", _STUBBORN.replace("SIG_IGN", "SIG_DFL")])
+    pids = _two_pids(one)
+    keeper.end(one)
+    assert _gone(pids) and not one.log.exists()
+    keeper.close()
+
+
+def test_a_process_that_fails_says_why(tmp_path):
+    keeper = Keeper(tmp_path)
+    one = keeper.start(["sh", "-c", "echo 'error: no luck'; exit 3"])
+    with pytest.raises(Trouble, match="sh ended with status 3: error: no luck"):
+        one.finish()
+    other = keeper.start(["sh", "-c", "kill -TERM $$"])
+    with pytest.raises(Trouble, match=f"status -{signal.SIGTERM.value}"):
+        other.finish()
+    keeper.close()
+
+
+_FIGURE = re.compile(r"\d[\d,.]*\s?(?:×|times\b|%|ns\b|µs\b|x faster|calls a second|MiB\b)")
+
+
+def test_no_figure_of_the_readme_is_missing_from_the_table():
+    text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    table = (ROOT / "docs/benchmarks.md").read_text()
+    assert [figure for figure in _FIGURE.findall(text) if figure not in table] == []
