@@ -20,8 +20,8 @@ from isotrace.top.model import GROUPS, Process
 from isotrace.top.refuser import Refuser
 from isotrace.top.refusing import Proposal, Standing, Wanted
 
-CAN = {"lsm_bpf": Found("yes", "tried")}
-CANNOT = {"lsm_bpf": Found("no", "bpf is not active")}
+CAN = dict.fromkeys(("lsm_bpf", "unpreempted", "io_threads"), Found("yes", "tried"))
+CANNOT = CAN | {"lsm_bpf": Found("no", "bpf is not active")}
 NO_TIME = 30  # seconds that nothing here takes
 
 
