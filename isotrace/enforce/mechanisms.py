@@ -33,7 +33,7 @@ HOOKS = {
 #: Every feature that a mechanism asks about.
 FEATURES = (
     *("lsm_bpf", "fmod_ret_security", "fmod_ret_syscall", "kprobe", "override"),
-    *("seccomp", "seccomp_notify", "raw_tracepoint", "signal", "modules", "ftrace", "unlocked"),
+    *("seccomp", "seccomp_notify", "raw_tracepoint", "signal", "lkm", "unlocked"),
 )
 
 _O_PATH = "an open with O_PATH, which gives no access to what is in a file, passes: it reaches no hook"
@@ -211,4 +211,4 @@ class Lkm(_ByNumber):
     """isotrace's kernel module."""
 
     name: str = "lkm"
-    features: tuple[str, ...] = ("modules", "ftrace")
+    features: tuple[str, ...] = ("lkm",)

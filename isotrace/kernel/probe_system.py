@@ -67,13 +67,14 @@ def _mounted(kind: str) -> str | None:
 
 
 @cache
-def _symbols() -> str:
+def symbols() -> str:
+    """The text of /proc/kallsyms, "" when it cannot be read."""
     return _text(PROC / "kallsyms") or ""
 
 
-def _has_symbol(name: str) -> bool | None:
+def has_symbol(name: str) -> bool | None:
     """Whether the kernel has a function of that name; None when /proc/kallsyms does not tell."""
-    return f" {name}\n" in _symbols() if _symbols() else None
+    return f" {name}\n" in symbols() if symbols() else None
 
 
 # ---- who asks ----------------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ def error_injection() -> Answer:
         return unknown(f"{path} is not readable")
     except FileNotFoundError:
         pass
-    if _has_symbol("within_error_injection_list") is False:
+    if has_symbol("within_error_injection_list") is False:
         return no("the kernel has no within_error_injection_list()")
     return unknown("debugfs is not mounted") if debug is None else no(f"{path} does not exist")
 
@@ -242,7 +243,7 @@ def io_uring() -> Answer:
 
 def _uring_hooks() -> str:
     names = ("uring_allowed", "uring_override_creds", "uring_sqpoll", "uring_cmd")
-    return " ".join(name for name in names if _has_symbol(f"security_{name}"))
+    return " ".join(name for name in names if has_symbol(f"security_{name}"))
 
 
 # ---- the shape of the kernel -------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ def ftrace_syscalls() -> Answer:
         except FileNotFoundError:
             return no(f"{path} does not exist")
         return yes(str(path))
-    built_in = _has_symbol("ftrace_syscall_enter")
+    built_in = has_symbol("ftrace_syscall_enter")
     return yes("built in (tracefs is not mounted)") if built_in else unknown("tracefs is not mounted")
 
 
@@ -336,8 +337,13 @@ def ftrace() -> Answer:
 
 def syscall_table() -> Answer:
     """Whether the kernel calls through sys_call_table: since 6.9 x86 does not."""
-    if _has_symbol("x64_sys_call"):
+    if has_symbol("x64_sys_call"):
         return no("x64_sys_call() dispatches by a switch")
-    if _has_symbol(f"{entry_prefix()}openat"):
+    if has_symbol(f"{entry_prefix()}openat"):
         return yes("there is no x64_sys_call()")
     return unknown("/proc/kallsyms does not tell")
+
+
+def isotrace_module() -> Answer:
+    """Whether isotrace's own module is loaded."""
+    return yes("loaded") if Path("/dev/isotrace").exists() else no("not loaded: /dev/isotrace does not exist")
