@@ -27,6 +27,7 @@ from isotrace.backends.compiled import Compiled, MapDefinition
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.kernel import bpf
 
+_AT_ONCE = 200  # descriptors in a message: the kernel takes 253 (SCM_MAX_FD)
 _PACKAGED = Path(__file__).parent.parent / "_bpf"
 SOURCES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "bpf"
 
@@ -185,6 +186,8 @@ class Loader:
     def _answer(self) -> tuple[bytes, list[int]]:
         most = len(self._request["programs"]) + len(self._request["maps"])
         head, fds, _flags, _address = socket.recv_fds(self._socket, 65536, most)
+        while 0 < len(fds) < most and (more_fds := socket.recv_fds(self._socket, 65536, most)[1]):
+            fds += more_fds
         parts = [head]
         with contextlib.suppress(ConnectionResetError):  # the child ended without reading what it was asked
             while not fds and (more := self._socket.recv(1 << 20)):
@@ -286,7 +289,9 @@ def _say(answer: socket.socket, kind: str, message: str, hint: str) -> None:
 
 def _answer(answer: socket.socket, bcc: Any, key: str = "", **request: Any) -> None:
     if not key:
-        socket.send_fds(answer, [b"{}"], _load(bcc, **request))
+        fds = _load(bcc, **request)
+        for at in range(0, len(fds), _AT_ONCE):
+            socket.send_fds(answer, [b"{}"], fds[at : at + _AT_ONCE])
         return
     found = _compile(bcc, **request)
     answer.sendall(found.to_bytes())
