@@ -13,7 +13,7 @@ from isotrace.enforce import plan as planning
 from isotrace.enforce.plan import Plan
 from isotrace.enforce.report import KernelReport
 from isotrace.errors import IsotraceError, KernelError
-from isotrace.interrupts import Interrupts
+from isotrace.interrupts import Interrupts, hold
 from isotrace.launch import Command, execv, find
 from isotrace.policy.model import Policy
 from isotrace.sinks.output import Output
@@ -51,6 +51,7 @@ def run(target: Target, policy: Policy, choices: Choices) -> int:
             "above is what each mechanism lacks" + ("; --weaker-ok leaves those rules out" if plan.held else ""),
         )
     output = Output(choices.output)
+    hold()  # numpy, which the enforcers import, has threads
     enforcers = {name: registry.make(name, held, target) for name, held in plan.by_mechanism().items()}
     sink = Refusals(output, plan.held, Json() if choices.style == "json" else Lines())
     return _Run(target, plan, enforcers, sink, choices.seconds).go()

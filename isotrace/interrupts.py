@@ -21,6 +21,13 @@ def one_thread() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
+def hold() -> None:
+    """Block what ``Interrupts`` waits for. Call it before anything starts threads: they have the mask of who starts them,
+    and a signal goes to any thread that does not block it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT)
+
+
 class Interrupts:
     """``stopped`` is set by the first ending signal; the second ends the process with status 130.
 
@@ -32,7 +39,7 @@ class Interrupts:
         self.stopped = threading.Event()
         self._forward = forward
         self._count = 0
-        signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT)
+        hold()
         threading.Thread(target=self._wait, daemon=True).start()
 
     def _wait(self) -> None:
