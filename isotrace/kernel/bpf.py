@@ -12,6 +12,8 @@ import struct
 from functools import cache
 from pathlib import Path
 
+from isotrace.kernel.libc import syscall
+
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _OBJ_GET_INFO, _RAW_TRACEPOINT_OPEN = 15, 17
@@ -20,8 +22,6 @@ _MAP_LOOKUP_BATCH, _MAP_DELETE_BATCH = 24, 27
 _INFO_JITED_LENGTH = 16  # offsetof(struct bpf_prog_info, jited_prog_len)
 _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 @cache
 def _number() -> int:
@@ -29,11 +29,7 @@ def _number() -> int:
 
 
 def _bpf(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
-    result: int = _libc.syscall(_number(), command, attr, len(attr))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
+    return syscall(_number(), command, attr, len(attr))
 
 
 def _attr(layout: str, *values: int) -> ctypes.Array[ctypes.c_char]:

@@ -139,11 +139,6 @@ class Btf:
             return False
         return True
 
-    def size(self, struct_name: str) -> int:
-        """Bytes of a struct. Raises ``KeyError``."""
-        at, _count = self._find(struct_name, KIND_STRUCT)
-        return int.from_bytes(self._types[at + 8 : at + 12], "little")
-
     def parameters(self, function: str) -> list[str]:
         """For each parameter the name of the struct it points to, "" where it is something else. Raises ``KeyError``."""
         at, _vlen = self._find(function, KIND_FUNC)

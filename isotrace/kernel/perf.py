@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 
 from isotrace.kernel import mounts
+from isotrace.kernel.libc import syscall
 
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _TYPE_TRACEPOINT = 2
@@ -21,22 +22,13 @@ _FLAG_FD_CLOEXEC = 8
 _KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
 _TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
-
 
 def _open(kind: int, config: int, config1: int, program: int) -> int:
     """An event on all tasks that runs ``program``. Size 112 is PERF_ATTR_SIZE_VER5: any kernel with BPF knows it."""
     head = struct.pack("=IIQQQQQIIQQ", kind, 112, config, 1, 0, 0, 0, 0, 0, config1, 0)
     attr = ctypes.create_string_buffer(head.ljust(112, b"\0"), 112)
     number = _SYS_PERF_EVENT_OPEN[os.uname().machine]
-    fd = _checked(_libc.syscall(number, attr, -1, 0, -1, _FLAG_FD_CLOEXEC))
+    fd = syscall(number, attr, -1, 0, -1, _FLAG_FD_CLOEXEC)
     try:
         fcntl.ioctl(fd, _IOC_SET_BPF, program)
         fcntl.ioctl(fd, _IOC_ENABLE, 0)
