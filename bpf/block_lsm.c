@@ -7,7 +7,7 @@
  * one of the judge_… functions below, which look at paths or addresses, or judge_nothing.
  *
  * Constants: see filter.h and block.h; OFF_… from the kernel's BTF; RULES, HOOKS: the sizes of maps; PLACES: there are rules on paths;
- * CALLS: there are rules on calls; GLOBS: there are patterns among those on paths; NETS: there are rules on addresses; ARG_…: the position of an argument that kernels differ in.
+ * CALLS: there are rules on calls; GLOBS: there are patterns among those on paths; NETS: there are rules on addresses.
  */
 #include "block.h"
 

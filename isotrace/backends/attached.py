@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import struct
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from isotrace.backends.loader import Loaded
 from isotrace.errors import KernelError
 from isotrace.kernel import bpf, perf
 from isotrace.plan import Attachment
+from isotrace.ring import Ring
 from isotrace.target import Target
 
 _MEMBER_ARMED, _MEMBER_ACTIVE = 1, 2  # bpf/filter.h
@@ -124,3 +126,28 @@ class Attached:
         self.detach()
         self._loaded.close()
         self._loaded = Loaded({}, {})
+
+
+class Ringed(Attached):
+    """Programs that send records through the ring buffer `events`."""
+
+    def __init__(self, plan_target: Target, attachments: Sequence[Attachment]) -> None:
+        super().__init__(plan_target, attachments)
+        self._ring: Ring | None = None
+        self._poll = select.poll()
+
+    def _open_ring(self, size: int) -> None:
+        self._ring = Ring(os.dup(self._loaded.maps["events"]), size)
+        self._poll.register(self._ring.fd, select.POLLIN)
+
+    def wait(self, seconds: float) -> None:
+        """Return when the programs have woken the reader since the last time, or after ``seconds``."""
+        self._poll.poll(seconds * 1000)
+
+    def close(self) -> None:
+        """Detach, unmap, close every descriptor."""
+        self.detach()
+        if self._ring:
+            self._ring.close()
+            self._ring = None
+        super().close()

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import select
 from collections.abc import Iterator
 
 import numpy as np
 
 from isotrace import captures
 from isotrace.backends import Counters
-from isotrace.backends.attached import Attached, u32
+from isotrace.backends.attached import Ringed, u32
 from isotrace.backends.loader import Loader
 from isotrace.events import Batch
 from isotrace.kernel import batch, bpf
 from isotrace.plan import Plan
-from isotrace.ring import Ring
 
 _SLOT, _COUNT = np.dtype([("slot", "<u4")]), np.dtype([("count", "<u8")])
 _TALLY_NOT_FOLLOWED, _TALLY_EXTRAS_LOST = 0, 1  # bpf/event.h
 
 
-class Tracepoints(Attached):
+class Tracepoints(Ringed):
     """The programs of bpf/trace.c, attached. Everything in the kernel goes when this process does."""
 
     def __init__(self, plan: Plan, loader: Loader) -> None:
@@ -30,8 +27,6 @@ class Tracepoints(Attached):
         self._plan = plan
         self._loader = loader
         loader.start("trace.c", plan.constants, plan.programs, plan.maps)
-        self._ring: Ring | None = None
-        self._poll = select.poll()
 
     def open(self, command_pid: int | None = None) -> None:
         """Fill the maps, attach, and find the descendants that there are. Raises ``IsotraceError``.
@@ -40,8 +35,7 @@ class Tracepoints(Attached):
         """
         self._loaded = self._loader.result()
         self._fill_slots()
-        self._ring = Ring(os.dup(self._loaded.maps["events"]), self._plan.ring_bytes)
-        self._poll.register(self._ring.fd, select.POLLIN)
+        self._open_ring(self._plan.ring_bytes)
         self._watch(command_pid)
 
     def _fill_slots(self) -> None:
@@ -59,10 +53,6 @@ class Tracepoints(Attached):
     def batches(self) -> Iterator[Batch]:
         """All that has arrived by now."""
         return self._ring.batches() if self._ring else iter(())
-
-    def wait(self, seconds: float) -> None:
-        """Return when a CPU has sent an eighth of the ring since the last time, or after ``seconds``."""
-        self._poll.poll(seconds * 1000)
 
     def counters(self) -> Counters:
         """The counts over all CPUs."""
@@ -85,11 +75,3 @@ class Tracepoints(Attached):
             used = totals != 0
             found.update(zip(keys["slot"][used].tolist(), totals[used].tolist(), strict=True))
         return found
-
-    def close(self) -> None:
-        """Detach, unmap, close every descriptor."""
-        self.detach()
-        if self._ring:
-            self._ring.close()
-            self._ring = None
-        super().close()

@@ -5,8 +5,6 @@ Everything in the kernel hangs on descriptors of this process: it is gone when t
 
 from __future__ import annotations
 
-import os
-import select
 import socket
 import struct
 import time
@@ -14,14 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isotrace import plan
-from isotrace.backends.attached import Attached, u32
+from isotrace.backends.attached import Ringed, u32
 from isotrace.backends.loader import Loader
 from isotrace.enforce import Counts, Execute, Refused
 from isotrace.enforce.tables import Slots, pack_rule, shown
 from isotrace.events import ABI_NAMES, CUT, PART_NAME, PART_PATH, Batch, Blob
 from isotrace.kernel import bpf, btf
 from isotrace.plan import TYPES, Attachment, Facts
-from isotrace.ring import Ring
 from isotrace.target import Target
 
 RING_BYTES = 1 << 20
@@ -81,7 +78,7 @@ def _address(data: bytes) -> str:
     return f"{socket.inet_ntoa(data[4:8])}:{port}"
 
 
-class Refusing(Attached):
+class Refusing(Ringed):
     """An ``Enforcer`` by BPF programs; ``wanted`` is what the mechanism makes of its rules."""
 
     def __init__(self, target: Target, wanted: Programs, known: Facts) -> None:
@@ -90,8 +87,6 @@ class Refusing(Attached):
         self._wanted = wanted
         self._kinds = {**{one.program: TYPES[one.how] for one in follow}, **wanted.programs}
         self._slots = wanted.slots
-        self._ring: Ring | None = None
-        self._poll = select.poll()
         self._calls = plan.all_calls()
         self._clock = time.time_ns() - time.monotonic_ns()
 
@@ -116,8 +111,7 @@ class Refusing(Attached):
         loader = Loader()
         loader.start(wanted.source, wanted.constants, self._kinds, maps, wanted.ending)
         self._loaded = loader.result()
-        self._ring = Ring(os.dup(self._loaded.maps["events"]), RING_BYTES)
-        self._poll.register(self._ring.fd, select.POLLIN)
+        self._open_ring(RING_BYTES)
 
     def _fill(self) -> None:
         for slot, action in enumerate(self._slots.actions):
@@ -133,10 +127,6 @@ class Refusing(Attached):
         bpf.map_update(self._loaded.maps["canary"], u32(0), u32(pid))
 
     # ---- reading ------------------------------------------------------------------------------------------------------
-
-    def wait(self, seconds: float) -> None:
-        """Return when records are waiting, or after ``seconds``."""
-        self._poll.poll(seconds * 1000)
 
     def batches(self) -> Iterator[Sequence[Refused]]:
         """All records that have arrived by now."""
@@ -191,11 +181,3 @@ class Refusing(Attached):
             not_followed=self._sum("tally", _NOT_FOLLOWED) + births,
             missed=self._missed(*self._wanted.programs),
         )
-
-    def close(self) -> None:
-        """Detach, unmap, close every descriptor."""
-        self.lift()
-        if self._ring:
-            self._ring.close()
-            self._ring = None
-        super().close()
