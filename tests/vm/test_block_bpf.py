@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from asked import Asked
 
 from isotrace.enforce import Grade, Held, registry
 from isotrace.enforce.report import KernelReport
@@ -51,23 +52,12 @@ CALLS = {
 }
 
 
-class Worker:
+class Worker(Asked):
     """A process to be refused something."""
 
     def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, "-S", "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        super().__init__([sys.executable, "-S", "-c", WORKER])
         assert self.ask("None") == "ok"
-
-    def ask(self, expression):
-        self.process.stdin.write(expression + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def end(self):
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
+from asked import Asked
 from terminal import PATIENCE, Terminal
 
 FEATURES = os.environ.get("ISOTRACE_VM_FEATURES", "").split(",")
@@ -44,28 +44,12 @@ for line in sys.stdin:
 """
 
 
-class Worker:
+class Worker(Asked):
     """A process of a user who has no other, to be refused something."""
 
     def __init__(self, name):
-        self.process = subprocess.Popen(
-            [os.path.realpath(sys.executable), "-S", "-c", WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            user=USER,
-            cwd="/",
-        )
+        super().__init__([os.path.realpath(sys.executable), "-S", "-c", WORKER], user=USER, cwd="/")
         assert self.ask(f"open('/proc/self/comm', 'w').write({name!r})") == "ok"
-
-    def ask(self, expression):
-        self.process.stdin.write(expression + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def end(self):
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture
