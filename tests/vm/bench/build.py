@@ -61,10 +61,14 @@ def built(kernel: Kernel, say: Say) -> Artefacts:
     return Artefacts(final)
 
 
+def fragments(kernel: Kernel) -> list[Path]:
+    """The files that the configuration is merged from, the last word last."""
+    return [path for path in (kernel.extends, kernel.fragment) if path]
+
+
 def fragment_hash(kernel: Kernel) -> str:
-    """The SHA-256 of the kernel's configuration fragment."""
-    assert kernel.fragment
-    return hashlib.sha256(kernel.fragment.read_bytes()).hexdigest()
+    """The SHA-256 of the kernel's configuration fragments, one after the other."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in fragments(kernel))).hexdigest()
 
 
 def target(kernel: Kernel) -> Path:
@@ -131,11 +135,11 @@ def _source(deb: Path, work: Path, log: IO[str]) -> Path:
 
 
 def _configure(kernel: Kernel, source: Path, log: IO[str]) -> None:
-    assert kernel.fragment
     _run(["make", "tinyconfig"], source, log)
-    _run(["scripts/kconfig/merge_config.sh", "-m", ".config", str(kernel.fragment)], source, log)
+    _run(["scripts/kconfig/merge_config.sh", "-m", ".config", *map(str, fragments(kernel))], source, log)
     _run(["make", "olddefconfig"], source, log)
-    if refused := refused_options(kernel.fragment.read_text(), (source / ".config").read_text()):
+    wanted = "".join(path.read_text() for path in fragments(kernel))
+    if refused := refused_options(wanted, (source / ".config").read_text()):
         raise BenchError(f"the kernel's configuration does not take {', '.join(refused)}", f"correct {kernel.fragment}")
 
 
@@ -154,8 +158,24 @@ def _collect(source: Path, part: Path, log: IO[str]) -> None:
     _run(["objcopy", "-S", "-R", ".comment", "vmlinux", str(part / "vmlinux")], source, log)
     _run(["make", "INSTALL_MOD_STRIP=1", f"INSTALL_MOD_PATH={part / 'tree'}", "modules_install"], source, log)
     _take_modules(part / "tree", part / "modules")
-    shutil.copy(source / "kernel" / "kheaders_data.tar.xz", part)
+    _take_headers(source, part / "headers", log)
     shutil.copy(source / ".config", part / "config")
+
+
+#: What building a module takes of the tree, as the kernel's own packages pick it (scripts/package/builddeb).
+HEADER_FILES = (
+    "find . arch/x86 -maxdepth 1 -name 'Makefile*' -o -path './arch/x86/Makefile*';"
+    "find include scripts -type f -o -type l;"
+    "find arch/x86/include -type f -o -type l;"
+    "find arch/x86 -maxdepth 2 -name module.lds -o -maxdepth 2 -name Kbuild.platforms;"
+    "find tools/objtool -maxdepth 1 -type f -name objtool;"
+    "ls .config Module.symvers Kbuild Kconfig System.map"
+)
+
+
+def _take_headers(source: Path, to: Path, log: IO[str]) -> None:
+    to.mkdir()
+    _run(["sh", "-c", f"({HEADER_FILES}) | sort -u | tar -c -T - -f - | tar -x -C {to} -f -"], source, log)
 
 
 def _run(command: Sequence[str], where: Path, log: IO[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import cache
 from .archive import Package, Say, suite_packages
+from .build import target
 from .errors import BenchError, UnavailableError
 from .fetch import fetch
 from .find import find, newest
@@ -29,6 +30,8 @@ WRAPPER = '#!/bin/sh\nexec {directory}/ld-linux-x86-64.so.2 --library-path {dire
 def headers(kernel: Kernel, say: Say) -> Path:
     """The directory for ``make -C``. Raises ``UnavailableError`` for a kernel whose headers are in no
     package."""
+    if kernel.fragment:
+        return _own(kernel)
     found = find(kernel, say).headers
     if not found:
         raise UnavailableError(f"no package has headers to build a module for {kernel.name}")
@@ -40,6 +43,14 @@ def headers(kernel: Kernel, say: Say) -> Path:
             _relocate(part, final)
             _make_tools_run(kernel, part, final, say)
     return final / "usr" / "src" / found[0].name
+
+
+def _own(kernel: Kernel) -> Path:
+    """Those that the bench kept when it built the kernel."""
+    kept = target(kernel) / "headers"
+    if not kept.is_dir():
+        raise UnavailableError(f"{kernel.name} was built elsewhere, and without the headers for modules")
+    return kept
 
 
 def _extract(packages: Sequence[Package], to: Path, say: Say) -> None:

@@ -18,7 +18,10 @@ MATRIX = VM / "kernels.toml"
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of the matrix. Exactly one of ``image`` and ``source`` (regular expressions) is set."""
+    """One kernel of the matrix. Exactly one of ``image`` and ``source`` (regular expressions) is set.
+
+    ``fragment`` is added to the configuration that ``extends`` is, where that is given.
+    """
 
     name: str
     release: str
@@ -27,6 +30,7 @@ class Kernel:
     image: str = ""
     source: str = ""
     fragment: Path | None = None
+    extends: Path | None = None
     library_suites: tuple[str, ...] = ()
     append: str = ""
     quick: bool = False
@@ -55,9 +59,9 @@ def _kernel(row: dict[str, Any], vocabulary: dict[str, str], base: Path) -> Kern
         raise UsageError(f"kernel {name}: needs either an image or a source")
     for pattern in ("release", "image", "source"):
         re.compile(row.get(pattern, ""))
-    fragment = base / row["fragment"] if "fragment" in row else None
+    fragments = {key: base / row[key] for key in ("fragment", "extends") if key in row}
     suites, libraries = tuple(row["suites"]), tuple(row.get("library_suites", ()))
-    made = {"suites": suites, "library_suites": libraries, "fragment": fragment}
+    made = {"suites": suites, "library_suites": libraries, **fragments}
     return Kernel(**{**row, **made, "features": frozenset(row["features"])})
 
 
