@@ -8,7 +8,7 @@ import click
 
 from isotrace import __version__
 
-_VERBS = ("log", "top", "block", "policy", "calls", "doctor")
+_VERBS = ("log", "top", "block", "policy", "calls", "doctor", "module")
 
 _EPILOG = """\b
 Examples:

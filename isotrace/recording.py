@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from isotrace import plan as planning
+from isotrace.backends.lkm import Module
 from isotrace.backends.loader import Loader
 from isotrace.backends.tracepoint import Tracepoints
 from isotrace.catalog.model import Syscall
@@ -16,7 +17,7 @@ from isotrace.errors import IsotraceError
 from isotrace.interrupts import Interrupts
 from isotrace.kernel.facts import facts
 from isotrace.launch import Command
-from isotrace.plan import Options, Plan
+from isotrace.plan import Facts, Options, Plan
 from isotrace.session import Session
 from isotrace.sinks import Null, Sink
 from isotrace.sinks.output import Output
@@ -45,27 +46,38 @@ def run(
     calls: frozenset[str] | None,
     output: Output,
     command: Command | None,
-    loader: Loader,
+    loader: Loader | None,
     choices: Choices,
 ) -> int:
-    """Trace until the target, the time or the user's patience ends; returns the exit status. Raises ``IsotraceError``."""
+    """Trace until the target, the time or the user's patience ends; returns the exit status. Raises ``IsotraceError``.
+
+    Without a ``loader`` of BPF programs the kernel module traces.
+    """
     options = Options(target, calls, choices.string_limit, choices.ring, choices.durations, not choices.quiet)
     try:
-        plan = planning.make(options, facts(), target.defines())
-        backend = Tracepoints(plan, loader)
+        plan, backend = _backend(options, loader)
         interrupts = Interrupts(command.send if command else None)
         sink = make_sink(choices, output, plan.calls)
         backend.open(command.pid if command else None)
         if command:
             command.start()
     except BaseException:
-        loader.close()
+        if loader:
+            loader.close()
         if command:
             command.abandon()
         raise
     ending = Ending(target, backend, interrupts, command, choices.seconds)
     session = Session(plan, backend, sink, ending.reason, lambda: members(target, backend.pids()), choices.failed)
     return _finish(session, ending, plan, choices)
+
+
+def _backend(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints | Module]:
+    if loader:
+        plan = planning.make(options, facts(), options.target.defines())
+        return plan, Tracepoints(plan, loader)
+    plan = planning.make(options, Facts(), [])
+    return plan, Module(plan, options)
 
 
 def _finish(session: Session, ending: Ending, plan: Plan, choices: Choices) -> int:

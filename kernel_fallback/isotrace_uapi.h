@@ -139,6 +139,6 @@ struct isotrace_count {
 };
 
 /* A record of this kind is a refused call: `duration` is the number of the rule, `result` what the caller gets. */
-#define KIND_REFUSED 16
+#define ISOTRACE_KIND_REFUSED 16
 
 #endif

@@ -32,7 +32,7 @@ static void record(struct session *session, const struct isotrace_rule *rule, st
 {
 	struct cpu_state *cpu = my_cpu(session);
 
-	event->kind = KIND_REFUSED;
+	event->kind = ISOTRACE_KIND_REFUSED;
 	event->duration = rule->number;
 	event->result = rule->action == ISOTRACE_AUDIT ? 0 : -(s64)rule->error;
 	cpu->scratch.event = *event;

@@ -26,7 +26,7 @@ NEEDS = {
     "override": {"kprobe", "override"},
     "seccomp": {"seccomp"},
     "signal": {"signal", "raw_tracepoint"},
-    "lkm": {"modules", "ftrace"},
+    "lkm": {"lkm"},
 }
 
 

@@ -11,7 +11,7 @@ from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.commands.options import Parsed, take_target, target_options
 from isotrace.interrupts import one_thread
-from isotrace.kernel.features import require_log
+from isotrace.kernel.backend import choose
 from isotrace.launch import Command
 from isotrace.sinks.output import Output
 
@@ -64,6 +64,13 @@ At the end, on standard error: how many calls the kernel program met, how many w
     show_default=True,
     help="Size of the ring buffer, a power of two.",
 )
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "bpf", "lkm"]),
+    default="auto",
+    show_default=True,
+    help="BPF, or the kernel module: by itself only where BPF cannot, and when it is loaded.",
+)
 @click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
 def log(**choices: Any) -> int:
     """Log every system call of the target: a process's children, a tree, a user, a command.
@@ -73,10 +80,10 @@ def log(**choices: Any) -> int:
     target = take_target(choices)
     command = target.command
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
-    require_log()
+    by_module = choose(choices.pop("backend")) == "lkm"
     output = Output(choices["output"])
     started = Command(command) if command else None
-    loader = Loader()
+    loader = None if by_module else Loader()
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
     from isotrace.recording import Choices, run

@@ -12,7 +12,7 @@ from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule
 #: Every feature that a mechanism asks about.
 FEATURES = (
     *("lsm_bpf", "fmod_ret_security", "fmod_ret_syscall", "kprobe", "override"),
-    *("seccomp", "seccomp_notify", "raw_tracepoint", "signal", "modules", "ftrace", "unlocked"),
+    *("seccomp", "seccomp_notify", "raw_tracepoint", "signal", "lkm", "unlocked"),
     *("unpreempted", "lsm_unskipped", "io_threads", "ia32"),
 )
 
@@ -258,4 +258,4 @@ class Lkm(_ByNumber):
     """isotrace's kernel module."""
 
     name: str = "lkm"
-    features: tuple[str, ...] = ("modules", "ftrace")
+    features: tuple[str, ...] = ("lkm",)

@@ -29,12 +29,12 @@ BUILT: dict[str, str | None] = {
     "override": "isotrace.enforce.override",
     "seccomp": "isotrace.enforce.seccomp",
     "signal": "isotrace.enforce.override",
-    "lkm": None,
+    "lkm": "isotrace.enforce.lkm",
 }
 
-#: What --backend admits. ``auto`` never takes the kernel module: it is loaded only when asked for by name.
+#: What --backend admits. ``auto`` takes the kernel module last, and only where somebody has loaded it.
 BACKENDS: dict[str, tuple[str, ...]] = {
-    "auto": ("lsm", "fmod_ret", "fmod_ret_call", "override", "seccomp", "signal"),
+    "auto": ("lsm", "fmod_ret", "fmod_ret_call", "override", "seccomp", "signal", "lkm"),
     "lsm": ("lsm", "fmod_ret"),
     "override": ("fmod_ret_call", "override"),
     "seccomp": ("seccomp",),

@@ -342,3 +342,8 @@ def syscall_table() -> Answer:
     if has_symbol(f"{entry_prefix()}openat"):
         return yes("there is no x64_sys_call()")
     return unknown("/proc/kallsyms does not tell")
+
+
+def isotrace_module() -> Answer:
+    """Whether isotrace's own module is loaded."""
+    return yes("loaded") if Path("/dev/isotrace").exists() else no("not loaded: /dev/isotrace does not exist")

@@ -264,6 +264,13 @@ PROBES = (
         "CONFIG_FUNCTION_TRACER=y; sysctl kernel.ftrace_enabled=1",
     ),
     Probe(
+        "lkm",
+        "isotrace's kernel module: used where log or block by BPF cannot, and by --backend lkm",
+        ("module", "refuse"),
+        probe_system.isotrace_module,
+        "isotrace module build && isotrace module load",
+    ),
+    Probe(
         "syscall_table",
         "a patched sys_call_table entry is called: the classic way to refuse",
         ("module",),

@@ -1,0 +1,166 @@
+"""The mechanism of the kernel module: refusing by number and registers, before the call's code runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from isotrace import plan
+from isotrace.backends import lkm
+from isotrace.captures import Capture, captures_of, pack
+from isotrace.catalog import by_number
+from isotrace.catalog.model import X32_BIT, Syscall
+from isotrace.enforce import Counts, Execute, Held, Refused, cbpf, entries
+from isotrace.enforce.cbpf import Entry, Table, Test
+from isotrace.errors import KernelError
+from isotrace.events import ABI_NAMES, FAULT, Batch, Blob
+from isotrace.policy.model import Action
+from isotrace.target import Target
+
+RING_BYTES = 1 << 20
+_I386 = 0x40000003  # AUDIT_ARCH_I386
+_ERRNO, _KILL, _AUDIT = range(3)
+_ALWAYS, _EQUAL, _DIFFERS = range(3)
+_EPERM = 1
+_ALL_BITS = (1 << 64) - 1
+_STRING, _PATH_LIMIT = 1, 4095
+
+
+def make(held: Sequence[Held], target: Target) -> Module:
+    """The enforcer for the rules."""
+    return Module(held, target)
+
+
+def pack_test(test: Test | None) -> tuple[int, int, int, int]:
+    """(kind, argument, mask, value) of ``struct isotrace_rule``."""
+    if test is None:
+        return _ALWAYS, 0, 0, 0
+    if test.mask:
+        return _EQUAL, test.index, test.mask, test.value
+    if test.equals is not None:
+        return _EQUAL, test.index, _ALL_BITS, test.equals
+    return _DIFFERS, test.index, _ALL_BITS, 0
+
+
+def pack_rules(table: Table, actions: dict[int, Action]) -> list[bytes]:
+    """``struct isotrace_rule`` of every entry, in the order of slots; of one slot the first that matches decides."""
+    by_slot: dict[int, list[bytes]] = {}
+    for (arch, number), found in table.items():
+        slot = plan.slot_of("i386" if arch == _I386 else "x86_64", number)
+        by_slot.setdefault(slot, []).extend(_pack_rule(slot, entry, actions[entry.rule]) for entry in found)
+    return [rule for slot in sorted(by_slot) for rule in by_slot[slot]]
+
+
+def _pack_rule(slot: int, entry: Entry, action: Action) -> bytes:
+    kind, argument, mask, value = pack_test(entry.test)
+    what = {"errno": _ERRNO, "kill": _KILL, "audit": _AUDIT}[action.kind]
+    error = action.errno if action.kind == "errno" else _EPERM
+    return lkm.RULE.pack(slot, entry.rule, what, kind, argument, error, mask, value)
+
+
+def _calls_of(table: Table) -> dict[int, Syscall]:
+    """Slot → the call, for every number that has a rule, in each ABI that enters by it."""
+    known = plan.all_calls()
+    slots = (plan.slot_of("i386" if arch == _I386 else "x86_64", number) for arch, number in table)
+    return {slot: known[slot] for slot in slots if slot in known}
+
+
+def functions_of(table: Table) -> tuple[str, ...]:
+    """The kernel's functions of every call that has a rule; doors such as socketcall are among them."""
+    names: set[str] = set()
+    for arch, number in table:
+        abis = ("i386",) if arch == _I386 else ("x86_64", "x32")
+        for abi in abis:
+            call = by_number(abi).get(number) or by_number(abi).get(number | X32_BIT)
+            names |= {call.name} if call else set()
+    return entries.all_functions(names)
+
+
+def addresses_of(functions: Sequence[str]) -> list[int]:
+    """Where they are. Raises ``KernelError`` when the kernel does not show its addresses."""
+    wanted = set(functions)
+    lines = re.findall(r"^([0-9a-f]+) [tT] (\w+)$", Path("/proc/kallsyms").read_text(), re.MULTILINE)
+    found = {int(address, 16) for address, name in lines if name in wanted}
+    if not found or 0 in found:
+        raise KernelError(
+            "/proc/kallsyms does not show where the calls' functions are", "sysctl kernel.kptr_restrict=1"
+        )
+    return sorted(found)
+
+
+def _shown(call: Syscall) -> tuple[Capture, ...]:
+    """What of a call's memory its refusal is shown with: its first path, as it was then."""
+    return tuple(one for one in captures_of(call, _PATH_LIMIT) if one.op == _STRING)[:1]
+
+
+class Module(lkm.Controller):
+    """An ``Enforcer`` by the kernel module."""
+
+    def __init__(self, held: Sequence[Held], target: Target) -> None:
+        super().__init__(target, RING_BYTES)
+        self._table = cbpf.table(held, os.uname().machine)
+        self._actions = {one.number: one.action for one in held}
+        self._calls = plan.all_calls()
+        self._clock = time.time_ns() - time.monotonic_ns()
+
+    def starter(self) -> Execute | None:
+        """The command starts by execve alone."""
+        return None
+
+    def open(self, pid: int | None) -> None:
+        """Refuse from now on. Raises ``IsotraceError``; then nothing is refused."""
+        try:
+            channel = self.claim(pid)
+            shown = {slot: _shown(call) for slot, call in _calls_of(self._table).items()}
+            slots = [lkm.SLOT.pack(slot, 0, 0) + pack(row) for slot, row in shown.items() if row]
+            channel.send_array("add_slots", "slots", slots)
+            channel.send_array("add_rules", "rules", pack_rules(self._table, self._actions))
+            if channel.info().mode == "ftrace":
+                found = addresses_of(functions_of(self._table))
+                channel.send_array("add_hooks", "hooks", [address.to_bytes(8, "little") for address in found])
+            self.start(0, 1)
+        except BaseException:
+            self.close()
+            raise
+
+    def batches(self) -> Iterator[Sequence[Refused]]:  # type: ignore[override]
+        """All records that have arrived by now."""
+        for batch in super().batches():
+            yield [self._refused(batch, index) for index in range(len(batch))]
+
+    def _refused(self, batch: Batch, index: int) -> Refused:
+        event = batch.events[index]
+        call = self._calls.get(int(event["slot"]))
+        return Refused(
+            time_ns=int(event["time"]) + self._clock,
+            pid=int(event["pid"]),
+            tid=int(event["tid"]),
+            comm=bytes(event["comm"]),
+            call=call.name if call else f"syscall_{int(event['number'])}",
+            abi=ABI_NAMES[int(event["abi"])],
+            args=tuple(map(int, event["args"])),
+            rule=int(event["duration"]),
+            what=next((_text(blob) for blob in batch.blobs(index)), ""),
+        )
+
+    def alive(self) -> bool:
+        """Whether a process is left in the map of descent; True for a target that has none."""
+        return super().alive() if self._target.descends else True
+
+    def lift(self) -> None:
+        """Refuse no more."""
+        self.detach()
+
+    def counts(self) -> Counts:
+        """Refusals by rule; the module meets only calls that it refuses."""
+        found = self.ask_counters()
+        raw = bytes(found.get("hits") or b"")
+        hits = {at // 8: int.from_bytes(raw[at : at + 8], "little") for at in range(0, len(raw), 8)}
+        return Counts(hits, hits, lost=found.get("records_lost", 0))
+
+
+def _text(blob: Blob) -> str:
+    return "" if blob.state == FAULT else os.fsdecode(blob.data.partition(b"\0")[0])

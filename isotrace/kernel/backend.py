@@ -1,0 +1,38 @@
+"""Which backend logs: BPF, or the kernel module where BPF cannot."""
+
+from __future__ import annotations
+
+import sys
+
+from isotrace.errors import KernelError
+from isotrace.kernel import features
+
+
+def choose(wanted: str) -> str:
+    """``bpf`` or ``lkm`` for ``auto``, ``bpf`` or ``lkm``. Raises ``KernelError`` where that cannot be had.
+
+    The module is never loaded by this, and is taken unasked only where it is loaded and BPF cannot serve.
+    """
+    if wanted == "lkm":
+        _require_module()
+        return "lkm"
+    try:
+        features.require_log()
+    except KernelError as error:
+        if wanted == "bpf" or features.check("privileges").verdict != "yes":
+            raise
+        if features.check("lkm").verdict != "yes":
+            raise KernelError(
+                error.message, f"{error.hint}; or the kernel module: {features.check('lkm').remedy}"
+            ) from None
+        print(f"isotrace: {error.message}: the kernel module logs instead", file=sys.stderr)
+        return "lkm"
+    return "bpf"
+
+
+def _require_module() -> None:
+    found = features.check("lkm")
+    if found.verdict != "yes":
+        raise KernelError(f"isotrace's kernel module is {found.why}", found.remedy)
+    if features.check("privileges").verdict != "yes":
+        raise KernelError("the kernel module obeys root only", "sudo isotrace log --backend lkm …")
