@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import kernel_module
 import pytest
 import tracer
 from records import open_directory
@@ -20,9 +21,36 @@ collect_ignore = _NATIVE if "ISOTRACE_VM_KERNEL" in os.environ else []
 Compile = Callable[..., Path]
 
 
+#: The files whose tests run by every backend that there is; the others use BPF.
+BY_BACKEND = ("test_log", "test_targets")
+_FEATURES = os.environ.get("ISOTRACE_VM_FEATURES", "btf").split(",")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the shared tests by BPF, and by the kernel module in guests that have it."""
+    if metafunc.module.__name__ in BY_BACKEND:
+        found = [name for name, feature in (("bpf", "btf"), ("lkm", "lkm")) if feature in _FEATURES]
+        metafunc.parametrize("backend", found, indirect=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What logs: ``bpf``, or ``lkm`` with the module loaded."""
+    name: str = getattr(request, "param", "bpf")
+    tracer.BACKEND = name
+    if name == "lkm":
+        with kernel_module.loaded():
+            yield name
+    else:
+        yield name
+    tracer.BACKEND = "bpf"
+
+
 def _missing() -> str | None:
     if os.geteuid() != 0:
         return "needs root: isotrace loads BPF programs"
+    if "lkm" in _FEATURES and "btf" not in _FEATURES:
+        return None
     if not Path("/sys/kernel/btf/vmlinux").exists():
         return "needs btf: this kernel has no /sys/kernel/btf/vmlinux"
     return None

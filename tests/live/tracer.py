@@ -93,9 +93,13 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONHASHSEED": "0"} | extra
 
 
+#: What ``argv`` asks for: set by the fixture ``backend`` of conftest.py.
+BACKEND = "bpf"
+
+
 def argv(*args: object) -> list[str]:
     """The command line of ``isotrace log``."""
-    return [sys.executable, "-m", "isotrace", "log", *map(str, args)]
+    return [sys.executable, "-m", "isotrace", "log", "--backend", BACKEND, *map(str, args)]
 
 
 def log(*args: object, env: dict[str, str] | None = None, cwd: Path | None = None, **options: Any) -> Run:

@@ -22,7 +22,9 @@ FUNC = 12
 
 
 def function_id(name: str, path: Path = Path("/sys/kernel/btf/vmlinux")) -> int:
-    """The BTF id of the kernel function ``name``. Raises ``LookupError`` when there is none."""
+    """The BTF id of the kernel function ``name``, 0 where there is no BTF. Raises ``LookupError`` when there is none."""
+    if not path.exists():
+        return 0
     data = path.read_bytes()
     _magic, _version, _flags, header, types, types_size, strings, strings_size = struct.unpack_from("<HBBIIIII", data)
     names = data[header + strings : header + strings + strings_size]

@@ -1,6 +1,12 @@
 """The tests beside this file run in the guests, those in host/ on the host: neither is of use in the other's
-place."""
+place. Those in stress/ run on one kernel."""
 
 import os
 
-collect_ignore_glob = ["host/*"] if "ISOTRACE_VM_KERNEL" in os.environ else ["test_*.py"]
+KERNEL = os.environ.get("ISOTRACE_VM_KERNEL")
+#: The kernel that watches itself.
+STRESSED = os.environ.get("ISOTRACE_STRESS_KERNEL", "6.1-debug")
+
+collect_ignore_glob = ["host/*"] if KERNEL else ["test_*.py"]
+if KERNEL != STRESSED:
+    collect_ignore_glob.append("stress/*")

@@ -134,11 +134,13 @@ CHECKS: dict[str, Callable[[Path], bool]] = {
     "io_uring": lambda _: symbol("__x64_sys_io_uring_setup"),
     "kprobe": lambda _: kprobe(),
     "landlock": lambda _: lsm("landlock"),
+    "lkm": lambda _: Path("/var/lib/isotrace", os.uname().release, "isotrace.ko").exists(),
     "lsm_bpf": lambda _: lsm("bpf"),
     "modules": lambda _: Path("/proc/modules").exists(),
     "override": lambda _: "__x64_sys_openat\t" in errors_injectable() and symbol("bpf_override_return"),
     "raw_tracepoint": lambda _: attaches(load_program(PROG_RAW_TRACEPOINT), b"sys_enter"),
     "ringbuf": lambda _: ringbuf(),
+    "syscall_table": lambda _: not symbol("x64_sys_call"),
     "x32": lambda directory: answers_getpid("x32", directory),
 }
 

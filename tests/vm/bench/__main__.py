@@ -57,19 +57,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.quick:
         kernels = [kernel for kernel in kernels if kernel.quick]
     command = ["sh", "-c", options.command] if options.command else pytest_command(options.tests)
-    rows = _all(kernels, command, options.jobs, options.with_headers)
+    lenient = options.lenient or options.quick
+    rows = _all(kernels, command, options.jobs, options.with_headers, lenient)
     untouched = [kernel.name for kernel in matrix.kernels if kernel not in kernels]
     print(f"\n{table(rows)}\n\n{summary(rows, untouched)}", flush=True)
-    return status(rows, options.lenient or options.quick)
+    return status(rows, lenient)
 
 
 def _shell(kernel: Kernel) -> int:
     return shell(artefacts(kernel, sayer(kernel.name)), shell_job(kernel), kernel.append)
 
 
-def _all(kernels: Sequence[Kernel], command: Sequence[str], jobs: int, headers: bool) -> list[Row]:
+def _all(kernels: Sequence[Kernel], command: Sequence[str], jobs: int, headers: bool, lenient: bool) -> list[Row]:
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        work = partial(run, command=command, with_headers=headers)
+        work = partial(run, command=command, with_headers=headers, lenient=lenient)
         futures = [pool.submit(work, kernel, sayer(kernel.name)) for kernel in kernels]
         try:
             return [future.result() for future in futures]

@@ -76,6 +76,11 @@ def target(kernel: Kernel) -> Path:
     return cache.place("kernels") / f"{kernel.name}_{fragment_hash(kernel)[:16]}"
 
 
+def is_built(kernel: Kernel) -> bool:
+    """Whether ``built`` would find the kernel ready."""
+    return target(kernel).is_dir() or prebuilt(fragment_hash(kernel)) is not None
+
+
 def prebuilt(sha256: str) -> Path | None:
     """A directory with a kernel that was built from the fragment with that hash."""
     for fragment in sorted(PREBUILT.glob("*/fragment")):

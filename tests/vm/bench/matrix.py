@@ -20,7 +20,8 @@ MATRIX = VM / "kernels.toml"
 class Kernel:
     """One kernel of the matrix. Exactly one of ``image`` and ``source`` (regular expressions) is set.
 
-    ``fragment`` is added to the configuration that ``extends`` is, where that is given.
+    ``fragment`` is added to the configuration that ``extends`` is, where that is given. A kernel that is ``on_demand`` is
+    built for a strict run only: a lenient one takes it if it is there.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Kernel:
     library_suites: tuple[str, ...] = ()
     append: str = ""
     quick: bool = False
+    on_demand: bool = False
 
 
 @dataclass(frozen=True)

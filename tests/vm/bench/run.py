@@ -14,11 +14,12 @@ from isotrace.errors import IsotraceError
 
 from .archive import Say
 from .boot import LINK, Limits, boot
-from .build import artefacts
+from .build import artefacts, is_built
 from .errors import UnavailableError, from_oserror
 from .headers import headers
 from .link import Link
 from .matrix import ROOT, VM, Kernel
+from .module import module
 from .stage import each, explain
 from .unpack import Artefacts
 from .verdict import judge, printable
@@ -44,7 +45,7 @@ PROGRESS = 30.0  # seconds between two words on how far the tests are
 @dataclass(frozen=True)
 class Row:
     """A kernel's line in the table. ``tested`` is false when there was no guest; ``problem`` is "" when all
-    is well."""
+    is well; ``without`` is why the kernel module could not be tested there."""
 
     name: str
     release: str = ""
@@ -56,6 +57,7 @@ class Row:
     hint: str = ""
     tested: bool = True
     unavailable: bool = False
+    without: str = ""
 
 
 def run(
@@ -64,24 +66,42 @@ def run(
     command: Sequence[str] = (),
     limits: Limits | None = None,
     with_headers: bool = False,
+    lenient: bool = False,
 ) -> Row:
     """Boot ``kernel``, run ``command`` in it (by default the tests), and say how it went.
 
     ``with_headers`` puts the headers to build modules with in the guest's /lib/modules, where packages for
-    that kernel exist. Raises nothing of the bench: what goes wrong is the row's problem.
+    that kernel exist. ``lenient``: what is built on demand
+    only is not built. Raises nothing of the bench: what goes wrong is the row's problem.
     """
     start = time.monotonic()
     try:
+        if lenient and kernel.on_demand and not is_built(kernel):
+            raise UnavailableError(
+                "it takes half an hour to build, which only make vm does", f"make vm K={kernel.name}"
+            )
         ready = artefacts(kernel, say)
-        build = headers(kernel, say) if with_headers and kernel.image else None
-        script = job(kernel, command or pytest_command(TESTS), build)
-        return _run(kernel, ready, say, script, limits)
+        build = headers(kernel, say) if with_headers and (kernel.image or kernel.on_demand) else None
+        kernel, own, without = _module(kernel, say)
+        script = job(kernel, command or pytest_command(TESTS), build, own)
+        return replace(_run(kernel, ready, say, script, limits), without=without)
     except (IsotraceError, OSError) as caught:
         error = from_oserror(caught) if isinstance(caught, OSError) else caught
     say(f"not tested: {explain(error)}")
     seconds = time.monotonic() - start
     row = Row(kernel.name, seconds=seconds, problem=error.message, hint=error.hint, tested=False)
     return replace(row, unavailable=isinstance(error, UnavailableError))
+
+
+def _module(kernel: Kernel, say: Say) -> tuple[Kernel, Path | None, str]:
+    """The kernel as it can be tested, the directory of the kernel module for it, and why it is tested without."""
+    if "lkm" not in kernel.features:
+        return kernel, None, ""
+    try:
+        return kernel, module(kernel, say), ""
+    except UnavailableError as error:
+        say(f"tested without the kernel module: {explain(error)}")
+        return replace(kernel, features=kernel.features - {"lkm"}), None, explain(error)
 
 
 def _run(kernel: Kernel, ready: Artefacts, say: Say, script: str, limits: Limits | None) -> Row:
@@ -148,16 +168,21 @@ def environment(kernel: Kernel) -> dict[str, str]:
     }
 
 
-def job(kernel: Kernel, command: Sequence[str], build: Path | None = None) -> str:
+def job(kernel: Kernel, command: Sequence[str], build: Path | None = None, own: Path | None = None) -> str:
     """The guest's job: ``command`` in the checkout, under the agent that reports on it.
 
-    ``build`` becomes the kernel's /lib/modules/RELEASE/build.
+    ``build`` becomes the kernel's /lib/modules/RELEASE/build, ``own`` the place where isotrace looks for its module.
     """
     link = 'directory=/lib/modules/$(uname -r) && mkdir -p "$directory" && ln -sfn {} "$directory/build"\n'
     variables = [f"{name}={value}" for name, value in environment(kernel).items()]
     agent = [sys.executable, "-S", str(VM / "guest.py"), LINK]
     start = f"cd {shlex.quote(str(ROOT))} && {shlex.join(['env', *variables, *agent, *command])}\n"
-    return (link.format(shlex.quote(str(build))) if build else "") + start
+    ours = (
+        f'mkdir -p /var/lib/isotrace && ln -sfn {shlex.quote(str(own))} "/var/lib/isotrace/$(uname -r)"\n'
+        if own
+        else ""
+    )
+    return (link.format(shlex.quote(str(build))) if build else "") + ours + start
 
 
 def shell_job(kernel: Kernel) -> str:

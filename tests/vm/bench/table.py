@@ -39,10 +39,13 @@ def summary(rows: Sequence[Row], untouched: Sequence[str] = ()) -> str:
     for row in rows:
         if not row.tested:
             lines.append(f"NOT TESTED: {row.name}: {row.problem}{f' ({row.hint})' if row.hint else ''}.")
+    lines += [f"NOT TESTED: the kernel module on {row.name}: {row.without}." for row in rows if row.without]
     lines += [f"NOT TESTED: {', '.join(untouched)}: not asked for."] if untouched else []
     return "\n".join(lines)
 
 
 def status(rows: Sequence[Row], lenient: bool) -> int:
     """The exit status: 0 when all is well; ``lenient`` forgives a kernel that could not be had."""
-    return int(any(row.problem and not (lenient and row.unavailable) for row in rows))
+    return int(
+        any((row.problem and not (lenient and row.unavailable)) or (row.without and not lenient) for row in rows)
+    )

@@ -1,4 +1,4 @@
-"""Which packages this host lacks for the bench: ``python -m tests.vm.bench.tools [K...]``, for ``make vm``.
+"""Which packages this host lacks for the bench: ``python -m tests.vm.bench.tools [--lenient] [K...]``, for ``make vm``.
 
 What a build needs is asked for only where a chosen kernel has to be built.
 """
@@ -15,14 +15,14 @@ from pathlib import Path
 from isotrace.errors import IsotraceError
 
 from .boot import QEMU, VIRTIOFSD
-from .build import fragment_hash, missing_tools, prebuilt, target
+from .build import is_built, missing_tools
 from .errors import UnavailableError
 from .initramfs import busybox
 from .matrix import Kernel, load, select
 from .stage import explain
 
 #: Commands that every run calls, by the package that has them.
-COMMANDS = {QEMU: "qemu-system-x86", "zstd": "zstd", "gpgv": "gpgv", "dpkg-deb": "dpkg", "gcc": "gcc"}
+COMMANDS = {QEMU: "qemu-system-x86", "zstd": "zstd", "gpgv": "gpgv", "dpkg-deb": "dpkg", "gcc": "gcc", "make": "make"}
 BCC = Path("/usr/lib/python3/dist-packages/bcc")
 
 
@@ -50,11 +50,13 @@ def virtiofsd_package() -> str:
 
 def has_to_be_built(kernel: Kernel) -> bool:
     """Whether a run of ``kernel`` would begin with building it."""
-    return bool(kernel.fragment) and not target(kernel).is_dir() and not prebuilt(fragment_hash(kernel))
+    return bool(kernel.fragment) and not is_built(kernel)
 
 
 if __name__ == "__main__":
     try:
-        print(*missing(select(load(), sys.argv[1:])))
+        words = sys.argv[1:]
+        chosen = select(load(), [word for word in words if word != "--lenient"])
+        print(*missing([kernel for kernel in chosen if not ("--lenient" in words and kernel.on_demand)]))
     except IsotraceError as error:
         sys.exit(f"vm: {explain(error)}")
