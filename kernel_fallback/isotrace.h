@@ -17,6 +17,7 @@
 #define MEMORY 28416		/* bytes of captures that a record can hold, as in bpf/trace.c */
 #define STRING_MAX 4096
 #define X32_BIT 0x40000000
+#define BIRTHS 65536		/* forks that are remembered while the maps of descent are being filled */
 
 /* ---- ring.c ---- */
 

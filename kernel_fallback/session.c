@@ -5,8 +5,6 @@
 #include <linux/vmalloc.h>
 #include "isotrace.h"
 
-#define BIRTHS 65536
-
 DEFINE_MUTEX(control);
 struct session __rcu *active;
 

@@ -8,8 +8,6 @@
 #include <linux/user_namespace.h>
 #include "isotrace.h"
 
-#define BIRTHS 65536
-
 static bool member(const unsigned long *map, u32 pid)
 {
 	return map && pid < PIDS && test_bit(pid, map);

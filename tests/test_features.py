@@ -233,10 +233,11 @@ def test_the_table_in_a_pipe_is_grouped_and_aligned(monkeypatch):
             "log: cannot run: btf: no BTF; hint: CONFIG_DEBUG_INFO_BTF=y",
         ),
         ({"ringbuf": unknown("ENOMEM")}, 3, "log: cannot run: cannot tell about ringbuf: ENOMEM"),
+        ({"btf": no("no BTF"), "lkm": yes("loaded")}, 0, "log: can run, by the kernel module; BPF cannot: btf: no BTF"),
     ],
 )
 def test_the_closing_sentence_and_the_exit_status(monkeypatch, answers, status, last):
-    fake(monkeypatch, **answers)
+    fake(monkeypatch, **{"lkm": no("not loaded")} | answers)
     output, returned = doctor()
     assert returned == status
     assert any(line.startswith(last) for line in output.splitlines())

@@ -49,7 +49,8 @@ def test_structures_have_the_sizes_of_the_header(tmp_path: Path) -> None:
     types = "".join(f"typedef unsigned {wide} u{bits};\n" for bits, wide in ((8, "char"), (16, "short"), (32, "int")))
     source.write_text(
         f"#include <stdio.h>\n{types}typedef unsigned long u64;\ntypedef long s64;\ntypedef int s32;\n"
-        '#include "event.h"\n#include "isotrace_uapi.h"\nint main(void) { printf("%zu %zu %zu", sizeof(struct isotrace_slot),'
+        '#include "event.h"\n#include "isotrace_uapi.h"\n'
+        'int main(void) { printf("%zu %zu %zu", sizeof(struct isotrace_slot),'
         " sizeof(struct isotrace_rule), sizeof(struct isotrace_count)); return 0; }\n"
     )
     include = Path(__file__).parents[1] / "kernel_fallback"

@@ -42,14 +42,15 @@ def doctor(as_json: bool) -> int:
     """Say what this kernel can do: each feature yes (✓), no (✗) or could not tell (?), why, and what would
     change it. Features are found by trying them, and most can be tried by root only."""
     found = features.report()
-    verdict = features.log_verdict({feature.name: feature for feature in found})
+    by_name = {feature.name: feature for feature in found}
+    verdict, by_module = features.log_verdict(by_name), by_name["lkm"].verdict == "yes"
     if as_json:
         click.echo(orjson.dumps(as_record(found, verdict)))
     else:
         _show(found)
-        for line in closing(verdict, _missing()):
+        for line in closing(verdict, _missing(), by_module):
             click.echo(line)
-    return 0 if verdict.ok else KernelError.status
+    return 0 if verdict.ok or by_module else KernelError.status
 
 
 def as_record(found: Iterable[Feature], verdict: LogVerdict) -> dict[str, object]:
@@ -72,9 +73,15 @@ def as_record(found: Iterable[Feature], verdict: LogVerdict) -> dict[str, object
     }
 
 
-def closing(verdict: LogVerdict, missing: Sequence[str]) -> list[str]:
-    """The last lines: whether ``log`` can run, and what this release does not have yet."""
+def closing(verdict: LogVerdict, missing: Sequence[str], by_module: bool = False) -> list[str]:
+    """The last lines: whether ``log`` can run, ``by_module`` where BPF cannot, and what this release does not have yet."""
     lines = ["log: can run"] if verdict.ok else [f"log: cannot run: {verdict.why}; hint: {verdict.hint}"]
+    if by_module and not verdict.ok:
+        lines = [f"log: can run, by the kernel module; BPF cannot: {verdict.why}"]
+    elif not verdict.ok:
+        lines.append(
+            "the kernel module would be taken where it is loaded: isotrace module build && isotrace module load"
+        )
     if missing:
         lines.append(f"not part of this release: {', '.join(missing)}; what they would need is shown all the same")
     return lines

@@ -39,6 +39,8 @@ _OTHER = {
     "clone": "clone ia32_clone",
     "waitpid": "waitpid ia32_waitpid",
     "nice": "nice",
+    "getrlimit": "getrlimit old_getrlimit",
+    "ugetrlimit": "getrlimit",
     "pread64": "pread64 ia32_pread64",
     "pwrite64": "pwrite64 ia32_pwrite64",
     "truncate64": "truncate64 ia32_truncate64",
@@ -84,6 +86,7 @@ _OTHER = {
 _SHORT = (
     *("chown", "lchown", "fchown", "setuid", "setgid", "setreuid", "setregid"),
     *("setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups"),
+    *("getuid", "getgid", "geteuid", "getegid", "getresuid", "getresgid", "getgroups"),
 )
 
 

