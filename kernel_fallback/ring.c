@@ -86,7 +86,7 @@ struct ring *ring_create(u32 bytes)
 bool ring_write(struct ring *ring, const void *record, u32 size)
 {
 	u32 length = round_up(size + sizeof(struct header), 8);
-	unsigned long consumer = smp_load_acquire(ring->consumer), producer, flags;
+	unsigned long consumer = smp_load_acquire(ring->consumer), producer, flags;	/* what it has read may be overwritten */
 	struct header *header;
 
 	raw_spin_lock_irqsave(&ring->lock, flags);
@@ -98,10 +98,10 @@ bool ring_write(struct ring *ring, const void *record, u32 size)
 	header = (void *)ring->data + (producer & ring->mask);
 	header->length = size | BUSY;
 	header->offset = ((void *)header - ring->base) >> PAGE_SHIFT;
-	smp_store_release(ring->producer, producer + length);
+	smp_store_release(ring->producer, producer + length);	/* the reader finds the header, which says BUSY */
 	raw_spin_unlock_irqrestore(&ring->lock, flags);
 	memcpy(header + 1, record, size);
-	smp_store_release(&header->length, size);
+	smp_store_release(&header->length, size);	/* the record is whole */
 	return true;
 }
 
@@ -158,6 +158,7 @@ static __poll_t device_poll(struct file *file, poll_table *table)
 	struct ring *ring = file->private_data;
 
 	poll_wait(file, &ring->wait, table);
+	/* pairs with ring_write() */
 	return smp_load_acquire(ring->producer) - READ_ONCE(*ring->consumer) > ring->mask / 8 ? EPOLLIN | EPOLLRDNORM : 0;
 }
 

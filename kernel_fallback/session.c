@@ -5,7 +5,7 @@
 #include <linux/vmalloc.h>
 #include "isotrace.h"
 
-DEFINE_MUTEX(control);
+DEFINE_MUTEX(control);	/* of `active` and all that hangs on it; probes read it under RCU */
 struct session __rcu *active;
 
 static void session_free(struct session *session)
@@ -103,7 +103,8 @@ static void free_maps(struct session *session)
 	kvfree(session->tree);
 	kvfree(session->family);
 	kvfree(session->births);
-	session->tree = session->family = NULL;
+	session->tree = NULL;
+	session->family = NULL;
 	session->births = NULL;
 }
 
@@ -114,6 +115,7 @@ int session_start(struct session *session, struct netlink_ext_ack *ack)
 
 	if (error)
 		goto no_maps;
+	atomic_set(&session->birth_count, 0);
 	session->seeding = target_descends(session) && !session->target.command;
 	error = probes_attach(session);
 	if (error)

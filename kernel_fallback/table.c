@@ -104,13 +104,13 @@ int mode_choose(void)
 	const char *trouble = look();
 
 	evidence = trouble ?: "calls go through sys_call_table";
-	if (!strcmp(mode, "auto"))
+	if (!strcmp(mode, "auto")) {
 		refuse_mode = ftrace ? ISOTRACE_MODE_FTRACE : trouble ? ISOTRACE_MODE_NONE : ISOTRACE_MODE_TABLE;
-	else if (!strcmp(mode, "ftrace") && ftrace)
+	} else if (!strcmp(mode, "ftrace") && ftrace) {
 		refuse_mode = ISOTRACE_MODE_FTRACE;
-	else if (!strcmp(mode, "table") && !trouble)
+	} else if (!strcmp(mode, "table") && !trouble) {
 		refuse_mode = ISOTRACE_MODE_TABLE;
-	else {
+	} else {
 		pr_err("isotrace: mode %s cannot be had: %s\n", mode, ftrace || strcmp(mode, "ftrace") ? evidence : "no ftrace here");
 		return -EOPNOTSUPP;
 	}
@@ -191,5 +191,6 @@ unsigned long table_judge(struct pt_regs *regs)
 	u32 index = slot_of(abi, regs->orig_ax) % SLOT_I386;
 	long verdict = judge(regs);
 
-	return verdict ? verdict : tables[abi].saved[index];
+	/* An entry that was not replaced did not lead here: somebody has changed the number since the call was dispatched. */
+	return verdict ?: tables[abi].saved[index] ?: (unsigned long)-ENOSYS;
 }

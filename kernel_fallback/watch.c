@@ -68,7 +68,7 @@ static void remember_birth(struct session *session, u32 parent, u32 child)
 		return;
 	}
 	session->births[at].parent = parent;
-	smp_store_release(&session->births[at].child, child);
+	smp_store_release(&session->births[at].child, child);	/* seed_births() sees the parent with it */
 }
 
 /* The current task has made a process, which has not run yet. */
@@ -155,7 +155,7 @@ static bool seed_births(struct session *session, unsigned long *map)
 	bool grown = false;
 
 	for (i = 0; i < count; i++) {
-		u32 child = smp_load_acquire(&session->births[i].child);
+		u32 child = smp_load_acquire(&session->births[i].child);	/* pairs with remember_birth() */
 
 		if (child && child < PIDS && test_bit(session->births[i].parent, map) && !test_and_set_bit(child, map))
 			grown = true;

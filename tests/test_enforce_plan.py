@@ -89,7 +89,7 @@ def test_what_may_be_there_is_not_counted_on():
 
 
 def test_a_backend_asked_for_is_the_only_one():
-    found = report("lsm_bpf", "kprobe", "override", "seccomp", "seccomp_notify", "modules", "ftrace")
+    found = report("lsm_bpf", "kprobe", "override", "seccomp", "seccomp_notify", "lkm")
     assert mechanism_of(OPEN, found, backend="override") == "override"
     assert mechanism_of(OPEN, found, COMMAND, backend="seccomp") == "seccomp"
     assert mechanism_of(OPEN, found, backend="lkm") == "lkm"
