@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import kernel_module
 import pytest
 import tracer
 from held import held_by, still_there
@@ -324,13 +325,18 @@ def _blocked_in_write(pid: int) -> bool:
     return Path(f"/proc/{pid}/syscall").read_text().startswith("1 0x1 ")
 
 
-def test_sigkill_leaves_nothing_in_the_kernel() -> None:
+def test_sigkill_leaves_nothing_in_the_kernel(backend: str) -> None:
     busy = started(["sh", "-c", "while :; do sleep 0.1; done"])
     with busy as process, attached("--pid", process.pid, ready=lambda: None) as live:
         ids = held_by(live.process.pid)
         assert still_there(ids) == ids
+        in_use = kernel_module.module("status").stdout
         live.process.kill()
         live.process.wait()
+    if backend == "lkm":
+        assert f"in use by process {live.process.pid}\n" in in_use
+        assert "not in use" in kernel_module.module("status").stdout
+        return
     assert Counter(kind for kind, _ in ids).keys() == {"prog", "map"}
     assert min(Counter(kind for kind, _ in ids).values()) > 5
     until(lambda: not still_there(ids), "programs and maps are gone")
