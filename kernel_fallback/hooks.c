@@ -155,6 +155,7 @@ void probes_detach(void)
 
 static const char * const prefixes[] = {
 	"__x64_sys_", "__ia32_sys_", "__ia32_compat_sys_", "__x32_compat_sys_", "__x64_compat_sys_", "__do_sys_",
+	"__do_compat_sys_",	/* the same address under another name: calls without arguments */
 };
 
 /* Whether a function of a system call begins at the address: nothing else is ever hooked. */
