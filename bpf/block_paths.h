@@ -166,18 +166,26 @@ static __always_inline int apply_child(struct walk *walk, u32 directory)
 	return apply(walk, &found->below);
 }
 
-/* Returns whether nothing is left to decide. */
+/* An anchor's own names come before its patterns, its subtree after them. Each returns whether nothing is left to decide. */
+static __always_inline int apply_names(struct walk *walk, struct anchor *anchor)
+{
+	return anchor->directory && walk->below && apply_child(walk, anchor->directory);
+}
+
+static __always_inline int apply_subtree(struct walk *walk, struct anchor *anchor)
+{
+	return walk->dentry == walk->object ? apply(walk, &anchor->at) : apply(walk, &anchor->below);
+}
+
 static __always_inline int apply_anchor(struct walk *walk, struct anchor *anchor)
 {
-	if (anchor->directory && walk->below && apply_child(walk, anchor->directory))
+	if (apply_names(walk, anchor))
 		return 1;
 #if defined(GLOBS)
 	if (anchor->globs && apply_globs(walk, anchor->globs))
 		return 1;
 #endif
-	if (walk->dentry == walk->object)
-		return apply(walk, &anchor->at);
-	return apply(walk, &anchor->below);
+	return apply_subtree(walk, anchor);
 }
 
 static __always_inline struct anchor *anchor_of_root(struct walk *walk, u32 *reason)
@@ -261,7 +269,8 @@ static __always_inline int may_be_anchor(u64 number)
 
 /*
  * The first part of a walk, up to the root of the file system, from a file that the verifier knows the type of: plain loads, which cost a tenth of
- * what a read through a helper does. Returns whether all is decided; if not, walk_up() goes on from where this ends.
+ * what a read through a helper does. Returns whether all is decided; if not, walk_up() goes on from where this ends. Where there are patterns it has to
+ * begin anew, as these want all the names; but most ways up meet no anchor that has any.
  */
 static __always_inline int walk_typed(struct walk *walk, u64 dentry, u64 mnt)
 {
@@ -271,22 +280,18 @@ static __always_inline int walk_typed(struct walk *walk, u64 dentry, u64 mnt)
 
 	for (i = 0; i < WALK_TYPED; i++) {
 		walk->dentry = dentry;
-#if defined(GLOBS)
-		keep_globs(walk);
-#endif
 		inode = *(u64 *)(dentry + OFF_D_INODE);
 		if (may_be_anchor(*(u64 *)(inode + OFF_I_INO))) {
 			anchor = anchors.lookup(&inode);
-			if (anchor && apply_anchor(walk, anchor))
+			if (anchor && anchor->globs)
+				return 0;
+			if (anchor && (apply_names(walk, anchor) || apply_subtree(walk, anchor)))
 				return 1;
 		}
 		parent = *(u64 *)(dentry + OFF_D_PARENT);
 		/* "Likely", or the compiler has the loop's end fall into its beginning, which the verifier takes for no loop it knows. */
 		if (__builtin_expect(parent == dentry, 1))
 			break;
-#if defined(GLOBS)
-		step_globs(walk, *(u64 *)(dentry + OFF_D_NAME));
-#endif
 		walk->below = dentry;
 		walk->below_name = *(u64 *)(dentry + OFF_D_NAME);
 		dentry = parent;
@@ -307,6 +312,16 @@ static __always_inline u32 finish(struct judged *judged, struct walk *walk)
 	return judged->reason == REASON_RULE ? walk->denied : CLOSED_RULE;
 }
 
+/* The rule that denies one of `walk->open` to `walk->object`, or 0. */
+static __always_inline u32 judge_walk(struct judged *judged, struct walk *walk)
+{
+#if defined(GLOBS)
+	begin_globs(walk);
+	walk->mount_root = walk->mount ? read_u64(walk->mount + OFF_MOUNT_MNT + OFF_MNT_ROOT) : 0;
+#endif
+	return finish(judged, walk);
+}
+
 /* The rule that denies one of `accesses` to the object, or 0. `mount` is 0 where the hook does not have it. */
 static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
 {
@@ -316,11 +331,7 @@ static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mo
 		return 0;
 	judged->dentry = dentry;
 	judged->mount = mount;
-#if defined(GLOBS)
-	begin_globs(&walk);
-	walk.mount_root = mount ? read_u64(mount + OFF_MOUNT_MNT + OFF_MNT_ROOT) : 0;
-#endif
-	return finish(judged, &walk);
+	return judge_walk(judged, &walk);
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------ */
@@ -339,33 +350,40 @@ static __always_inline u32 judge_file(struct judged *judged, u64 file, u32 acces
 	return judge_place(judged, read_u64(path + OFF_PATH_DENTRY), mount_of(path), accesses);
 }
 
+static __always_inline u32 accesses_of_flags(u32 flags)
+{
+	u32 accesses = 0;
+
+	if (flags & FMODE_EXEC)
+		return ACCESS_EXECUTE;
+	if ((flags & O_ACCMODE) != 1)
+		accesses |= ACCESS_READ;
+	if ((flags & O_ACCMODE) || (flags & O_TRUNC))
+		accesses |= ACCESS_WRITE;
+	return accesses;
+}
+
 /* file_open(file) */
 static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 {
 	u64 file = ctx[0], dentry = *(u64 *)(file + OFF_F_PATH + OFF_PATH_DENTRY), mnt = *(u64 *)(file + OFF_F_PATH + OFF_PATH_MNT);
-	struct walk walk = {.dentry = dentry, .mount = mnt - OFF_MOUNT_MNT, .object = dentry};
-	u32 flags = *(u32 *)(file + OFF_F_FLAGS), accesses = 0;
+	u32 accesses = accesses_of_flags(*(u32 *)(file + OFF_F_FLAGS)) & PLACES;
+	struct walk walk = {.dentry = dentry, .mount = mnt - OFF_MOUNT_MNT, .object = dentry, .open = accesses};
 
-	if (flags & FMODE_EXEC) {
-		accesses = ACCESS_EXECUTE;
-	} else {
-		if ((flags & O_ACCMODE) != 1)
-			accesses |= ACCESS_READ;
-		if ((flags & O_ACCMODE) || (flags & O_TRUNC))
-			accesses |= ACCESS_WRITE;
-	}
-	walk.open = accesses & PLACES;
-	if (!walk.open)
+	if (!accesses)
 		return 0;
 	judged->dentry = dentry;
 	judged->mount = walk.mount;
-#if defined(GLOBS)
-	begin_globs(&walk);
-	walk.mount_root = *(u64 *)(mnt + OFF_MNT_ROOT);
-#endif
 	if (walk_typed(&walk, dentry, mnt))
 		return walk.denied;
+#if defined(GLOBS)
+	walk.dentry = dentry;
+	walk.below = 0;
+	walk.open = accesses;
+	return judge_walk(judged, &walk);
+#else
 	return finish(judged, &walk);
+#endif
 }
 
 /* file_receive(file): a descriptor that comes from another process gives what an open would */
