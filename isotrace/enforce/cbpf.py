@@ -82,24 +82,30 @@ Table = dict[tuple[int, int], list[Entry]]
 
 
 def table(held: Iterable[Held], machine: str) -> Table:
-    """The entries of all rules. A rule that refuses comes before one that only reports."""
+    """The entries of all rules. A rule that refuses comes before one that only reports; one that asks for a call before
+    one that closes io_uring with it.
+    """
     found: Table = {}
-    for entry in sorted(held, key=lambda one: strictness(one.rule)):
-        assert isinstance(entry.rule, CallRule), "seccomp holds call rules only"
+    listed = list(held)
+    turns = sorted(((strictness(one.rule), closing, at) for at, one in enumerate(listed) for closing in (False, True)))
+    for _, closing, at in turns:
+        number, rule = listed[at].number, listed[at].rule
+        assert isinstance(rule, CallRule), "seccomp holds call rules only"
+        calls = names.closes(rule.calls) if closing else rule.calls
         for arch, abis in ARCHES[machine].items():
             for abi in abis:
-                _add_calls(found, arch, abi, entry.number, entry.rule)
-                if abi == "i386":
-                    _add_multiplexed(found, arch, entry.number, entry.rule)
+                _add_calls(found, arch, abi, number, calls, rule.addressed)
+                if abi == "i386" and not closing:
+                    _add_multiplexed(found, arch, number, rule)
     return found
 
 
-def _add_calls(found: Table, arch: int, abi: str, number: int, rule: CallRule) -> None:
+def _add_calls(found: Table, arch: int, abi: str, rule: int, calls: frozenset[str], addressed: frozenset[str]) -> None:
     numbers = catalog.by_name(abi)
-    for name in sorted(rule.calls | names.closes(rule.calls)):
+    for name in sorted(calls):
         if name in numbers:
-            test = Test(4) if name == "sendto" and name in rule.addressed else None
-            _add(found, (arch, numbers[name].number & ~X32_BIT), Entry(name, abi, number, test))
+            test = Test(4) if name == "sendto" and name in addressed else None
+            _add(found, (arch, numbers[name].number & ~X32_BIT), Entry(name, abi, rule, test))
 
 
 def doors(calls: Iterable[str]) -> frozenset[str]:
