@@ -175,10 +175,11 @@ class Hooks(Refusing):
         for index, hook in enumerate(self._hooks):
             if not self._rules or hook not in hooks.held():  # one that only looks at paths or addresses
                 continue
-            for slot, entry in hook_table(hook, self._rules, calls).items():
-                bpf.map_update(self._loaded.maps["call_rules"], u32(index * SLOTS + slot), struct.pack("=HH", *entry))
-        for index, net in enumerate(self._nets):
-            bpf.map_update(self._loaded.maps["nets"], u32(index), net)
+            found = hook_table(hook, self._rules, calls)
+            entries = {u32(index * SLOTS + slot): struct.pack("=HH", *entry) for slot, entry in found.items()}
+            bpf.map_update_all(self._loaded.maps["call_rules"], entries)
+        if self._nets:
+            bpf.map_update_all(self._loaded.maps["nets"], {u32(index): net for index, net in enumerate(self._nets)})
         if self._places and self._packed:
             self._fill_patterns()
             self._fill_places()
@@ -186,15 +187,13 @@ class Hooks(Refusing):
     def _fill_patterns(self) -> None:
         assert self._places and self._packed
         maps, names = self._loaded.maps, self._places.names
-        for key, value in self._packed.children.items():
-            bpf.map_update(maps["children"], key, value)
+        bpf.map_update_all(maps["children"], self._packed.children)
         if not names.start:
             return
         bpf.map_update(maps["automaton"], u32(0), names.pack())
-        for word, bits in names.words.items():
-            bpf.map_update(maps["words"], word.ljust(64, b"\0"), struct.pack("=QQ", *mask(bits)))
-        for index, entry in enumerate(self._packed.globs):
-            bpf.map_update(maps["glob_entries"], u32(index), entry)
+        words = {word.ljust(64, b"\0"): struct.pack("=QQ", *mask(bits)) for word, bits in names.words.items()}
+        bpf.map_update_all(maps["words"], words)
+        bpf.map_update_all(maps["glob_entries"], {u32(at): entry for at, entry in enumerate(self._packed.globs)})
         if names.stars:
             bpf.map_update(maps["letters"], u32(0), names.pack_letters())
 
@@ -214,11 +213,11 @@ class Hooks(Refusing):
             os.close(link)
         empty = objects.Anchor()
         nothing = empty.at.pack() + empty.below.pack() + bytes(8)
-        for device in devices:
-            value = self._packed.roots.get(device, nothing)
-            bpf.map_update(self._loaded.maps["filesystems"], u32(device), value)
-        for index, word in enumerate(sieve):
-            bpf.map_update(self._loaded.maps["sieve"], u32(index), struct.pack("=Q", word))
+        roots = {u32(device): self._packed.roots.get(device, nothing) for device in devices}
+        bpf.map_update_all(self._loaded.maps["filesystems"], roots)
+        bpf.map_update_all(
+            self._loaded.maps["sieve"], {u32(at): struct.pack("=Q", word) for at, word in enumerate(sieve)}
+        )
 
     def _learn(self, path: str) -> tuple[int, int, int]:
         """The object's inode by address, its device, its inode number."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from isotrace.kernel.libc import syscall
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _OBJ_GET_INFO, _RAW_TRACEPOINT_OPEN = 15, 17
-_MAP_LOOKUP_BATCH, _MAP_DELETE_BATCH = 24, 27
+_MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH = 24, 26, 27
 
 _INFO_JITED_LENGTH = 16  # offsetof(struct bpf_prog_info, jited_prog_len)
 _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
@@ -106,6 +107,19 @@ def map_lookup_batch(fd: int, token: int | None, keys: int, values: int, room: i
     except FileNotFoundError:
         following = None
     return int(struct.unpack_from("=I", attr.raw, 32)[0]), following
+
+
+def map_update_all(fd: int, entries: Mapping[bytes, bytes]) -> None:
+    """Store all of ``entries``; in one system call where the kernel has batches."""
+    if not entries:
+        return
+    keys, values = (ctypes.create_string_buffer(raw, len(raw)) for raw in map(b"".join, (entries, entries.values())))
+    attr = _attr("QQQQIIQQ", 0, 0, ctypes.addressof(keys), ctypes.addressof(values), len(entries), fd, 0, 0)
+    try:
+        _bpf(_MAP_UPDATE_BATCH, attr)
+    except OSError:  # before 5.6, and for kinds of maps that have none
+        for key, value in entries.items():
+            map_update(fd, key, value)
 
 
 def map_delete_batch(fd: int, keys: int, count: int) -> None:
