@@ -190,13 +190,13 @@ class Controller:
         self._running = False
         self._last: Mapping[str, Any] = {}
 
-    def claim(self, command_pid: int | None) -> Channel:
-        """Become the controller, map the ring, name the target. Raises ``KernelError``."""
+    def claim(self, target: Sequence[tuple[str, object]]) -> Channel:
+        """Become the controller, map the ring, name the target by its ``conditions``. Raises ``KernelError``."""
         self._channel = Channel()
         self._channel.send("claim", ("version", VERSION), ("ring_bytes", self._ring_bytes))
         self._ring = Ring(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC), self._ring_bytes)
         self._poll.register(self._ring.fd, select.POLLIN)
-        self._channel.send("set_target", ("target", {"attrs": conditions(self._target, command_pid)}))
+        self._channel.send("set_target", ("target", {"attrs": list(target)}))
         return self._channel
 
     def start(self, flags: int, string_limit: int) -> None:
@@ -237,6 +237,7 @@ class Controller:
     def close(self) -> None:
         """Withdraw everything, unmap, close every descriptor."""
         if self._ring:
+            self._poll.unregister(self._ring.fd)
             self._ring.close()
             self._ring = None
         if self._channel:
@@ -258,7 +259,7 @@ class Module(Controller):
         ``command_pid`` is a child that has yet to call execve: it is watched from then on.
         """
         try:
-            channel = self.claim(command_pid)
+            channel = self.claim(conditions(self._target, command_pid))
             channel.send_array("add_slots", "slots", [pack_slot(number, slot) for number, slot in self._slots.items()])
             flags = F_DURATIONS * self._options.durations | F_NOTICES * self._options.notices
             self.start(flags, self._options.string_limit)

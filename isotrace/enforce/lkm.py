@@ -10,10 +10,11 @@ from pathlib import Path
 
 from isotrace import plan
 from isotrace.backends import lkm
+from isotrace.backends.lkm import conditions
 from isotrace.captures import Capture, captures_of, pack
 from isotrace.catalog import by_number
 from isotrace.catalog.model import X32_BIT, Syscall
-from isotrace.enforce import Counts, Execute, Held, Refused, cbpf, entries
+from isotrace.enforce import Counts, Execute, Held, Refused, canary, cbpf, entries, proof
 from isotrace.enforce.cbpf import Entry, Table, Test
 from isotrace.errors import KernelError
 from isotrace.events import ABI_NAMES, FAULT, Batch, Blob
@@ -111,20 +112,34 @@ class Module(lkm.Controller):
         return None
 
     def open(self, pid: int | None) -> None:
-        """Refuse from now on. Raises ``IsotraceError``; then nothing is refused."""
+        """Refuse from now on, after that has been proved on a child. Raises ``IsotraceError``; then nothing is refused."""
         try:
-            channel = self.claim(pid)
-            shown = {slot: _shown(call) for slot, call in _calls_of(self._table).items()}
-            slots = [lkm.SLOT.pack(slot, 0, 0) + pack(row) for slot, row in shown.items() if row]
-            channel.send_array("add_slots", "slots", slots)
-            channel.send_array("add_rules", "rules", pack_rules(self._table, self._actions))
-            if channel.info().mode == "ftrace":
-                found = addresses_of(functions_of(self._table))
-                channel.send_array("add_hooks", "hooks", [address.to_bytes(8, "little") for address in found])
-            self.start(0, 1)
+            self._prove()
+            self._refuse(conditions(self._target, pid), self._actions)
         except BaseException:
             self.close()
             raise
+
+    def _prove(self) -> None:
+        """That every number is refused: functions may be where isotrace does not look for them."""
+        proof.refused(self._table, self._arm_canary)
+
+    def _arm_canary(self, pid: int) -> None:
+        if pid:
+            self._refuse([("pid", pid)], dict.fromkeys(self._actions, Action("errno", canary.REFUSED)))
+        else:
+            self.close()
+
+    def _refuse(self, target: Sequence[tuple[str, object]], actions: dict[int, Action]) -> None:
+        channel = self.claim(target)
+        shown = {slot: _shown(call) for slot, call in _calls_of(self._table).items()}
+        slots = [lkm.SLOT.pack(slot, 0, 0) + pack(row) for slot, row in shown.items() if row]
+        channel.send_array("add_slots", "slots", slots)
+        channel.send_array("add_rules", "rules", pack_rules(self._table, actions))
+        if channel.info().mode == "ftrace":
+            found = addresses_of(functions_of(self._table))
+            channel.send_array("add_hooks", "hooks", [address.to_bytes(8, "little") for address in found])
+        self.start(0, 1)
 
     def batches(self) -> Iterator[Sequence[Refused]]:  # type: ignore[override]
         """All records that have arrived by now."""
@@ -159,7 +174,7 @@ class Module(lkm.Controller):
         found = self.ask_counters()
         raw = bytes(found.get("hits") or b"")
         hits = {at // 8: int.from_bytes(raw[at : at + 8], "little") for at in range(0, len(raw), 8)}
-        return Counts(hits, hits, lost=found.get("records_lost", 0))
+        return Counts(hits, hits, lost=found.get("records_lost", 0), not_followed=found.get("not_followed", 0))
 
 
 def _text(blob: Blob) -> str:

@@ -6,17 +6,15 @@ the same functions. ``signal``: a raw tracepoint, which can only kill.
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 from collections.abc import Mapping, Sequence
 
 from isotrace.backends.attached import u32
 from isotrace.catalog.model import X32_BIT
-from isotrace.enforce import Held, canary, cbpf, entries, programs, trials
+from isotrace.enforce import Held, cbpf, entries, programs, proof
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.tables import Slots
-from isotrace.errors import KernelError
 from isotrace.events import SLOT_I386
 from isotrace.kernel import attachable, bpf
 from isotrace.kernel.facts import facts
@@ -27,7 +25,6 @@ from isotrace.target import Target
 
 _I386 = 0x40000003  # AUDIT_ARCH_I386
 _MAPS = ("call_rules", "behind")
-_ANSWERS_ENOSYS = frozenset({"futex", "futex_time64", "modify_ldt"})  # by their own code, to arguments without sense
 _DOORS = {102: 0, 117: 32}  # i386's socketcall and ipc → where their calls begin in the map `behind`
 
 
@@ -79,27 +76,7 @@ class _ByNumber(Refusing):
             bpf.map_update(maps["call_rules"], u32(slot), struct.pack("=HH", always, addressed))
 
     def _prove(self) -> None:
-        known = trials.abis() - (set() if self._compat else {"i386"})
-        numbers = [one for one in self._numbers() if one.abi in known and one.call not in trials.UNTRIED]
-        found = canary.ask(trials.by_number(numbers), self._arm_canary)
-        failed = {one.call for one, result in zip(numbers, found, strict=True) if not self._convinces(one, result)}
-        if failed:
-            listed = ", ".join(sorted(failed))
-            raise KernelError(f"this kernel is not kept from {listed}", "leave that out of the rule, or try --backend")
-
-    def _convinces(self, one: trials.Number, result: int) -> bool:
-        """Refused, or a call that this kernel does not have: i386's calls with 32-bit times may be left out of one."""
-        absent = result == errno.ENOSYS and (one.abi == "i386" or not entries.functions(one.call))
-        return result == canary.REFUSED or (absent and one.call not in _ANSWERS_ENOSYS)
-
-    def _numbers(self) -> list[trials.Number]:
-        """What the table refuses, one for each number and each call behind a door."""
-        found = []
-        for (_arch, number), listed in self._table.items():
-            for entry in listed:
-                first = entry.test.value if entry.test and entry.test.mask else -1
-                found.append(trials.Number(entry.call, entry.abi, number, first))
-        return found
+        proof.refused(self._table, self._arm_canary, compat=self._compat)
 
 
 class Override(_ByNumber):

@@ -56,7 +56,7 @@ def all_calls() -> CallRule:
 def cycle(rule: CallRule, path: Path, kill: bool) -> int:
     """Load, hook all calls, let them be met, end, unload; how many were met."""
     loading.load(path)
-    with refusing([rule], Target(comm="storm")) as enforcer:
+    with refusing([rule], Target(comm="storm"), proven=False) as enforcer:
         deadline = time.monotonic() + 60
         while not (met := sum(enforcer.counts().hits.values())):
             assert time.monotonic() < deadline
@@ -148,7 +148,7 @@ def test_noise_on_netlink_changes_nothing(beside: str, tmp_path: Path) -> None:
         family, controller = family_id(), None
         if beside == "a controller":
             controller = lkm.Controller(Target(tree=os.getpid()), 1 << 16)
-            controller.claim(None)
+            controller.claim(lkm.conditions(Target(tree=os.getpid()), None))
             controller.start(0, 1)
             members = controller.pids()
         shout(noise, family, MESSAGES // 2)

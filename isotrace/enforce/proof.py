@@ -1,0 +1,42 @@
+"""Proof, on a canary, that what is refused by number is refused: by every number of every ABI."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from isotrace.enforce import canary, entries, trials
+from isotrace.enforce.cbpf import Table
+from isotrace.errors import KernelError
+
+_ANSWERS_ENOSYS = frozenset({"futex", "futex_time64", "modify_ldt"})  # by their own code, to arguments without sense
+
+
+def refused(table: Table, arm: Callable[[int], None], compat: bool = True) -> None:
+    """Try all that ``table`` refuses in a child that ``arm`` is given the pid of; 0 disarms.
+
+    Without ``compat`` i386's numbers are left out. Raises ``KernelError`` that names the calls which are not refused.
+    """
+    known = trials.abis() - (set() if compat else {"i386"})
+    numbers = [one for one in _numbers(table) if one.abi in known and one.call not in trials.UNTRIED]
+    found = canary.ask(trials.by_number(numbers), arm)
+    failed = {one.call for one, result in zip(numbers, found, strict=True) if not _convinces(one, result)}
+    if failed:
+        listed = ", ".join(sorted(failed))
+        raise KernelError(f"this kernel is not kept from {listed}", "leave that out of the rule, or try --backend")
+
+
+def _convinces(one: trials.Number, result: int) -> bool:
+    """Refused, or a call that this kernel does not have: i386's calls with 32-bit times may be left out of one."""
+    absent = result == errno.ENOSYS and (one.abi == "i386" or not entries.functions(one.call))
+    return result == canary.REFUSED or (absent and one.call not in _ANSWERS_ENOSYS)
+
+
+def _numbers(table: Table) -> list[trials.Number]:
+    """What the table refuses, one for each number and each call behind a door."""
+    found = []
+    for (_arch, number), listed in table.items():
+        for entry in listed:
+            first = entry.test.value if entry.test and entry.test.mask else -1
+            found.append(trials.Number(entry.call, entry.abi, number, first))
+    return found
