@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.measure import Keeper
-from bench.report import Results, page
+from bench.report import Results, block_of, page, with_block
 from bench.runs import Bench, Budget, Table, progress, unable
 from bench.tools import TOOLS, Tool
 from bench.works import WORKS, Place, Work, write_project
@@ -145,6 +145,8 @@ def main() -> int:
             return 130
         finally:
             keeper.close()
+    if arguments.output.exists():  # bench.block measures apart
+        text = with_block(text, block_of(arguments.output.read_text()))
     write(arguments.output, text)
     print(text)
     return 0

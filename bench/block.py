@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.measure import compile_program
+from bench.report import BLOCK_HEADING, with_block
 from isotrace.enforce import Enforcer, Grade, Held, registry
 from isotrace.enforce.report import KernelReport
 from isotrace.policy import names, paths
@@ -25,7 +26,6 @@ from isotrace.policy.model import Rule
 from isotrace.target import Target
 
 REPORT = Path(__file__).parents[1] / "docs/benchmarks.md"
-HEADING = "## isotrace block"
 PATTERNS = 5  # of the 100 rules of the policy with patterns
 CROWD = (1, 10, 1000)
 TREE = 2000
@@ -202,7 +202,7 @@ def section(release: str, lsm: bool, lines: Sequence[Row]) -> str:
     """The section as Markdown."""
     how = "as LSM programs" if lsm else "as fmod_ret programs"
     head = [
-        HEADING,
+        BLOCK_HEADING,
         "",
         f"Written by `python -m bench.block`: instructions, counted by QEMU (`-icount`) in a guest of {release}, {how}.",
         "",
@@ -212,13 +212,6 @@ def section(release: str, lsm: bool, lines: Sequence[Row]) -> str:
     return "\n".join([*head, *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
 
 
-def replaced(page: str, text: str) -> str:
-    """The page with this section in the place of the one that it had, or at its end."""
-    before, _, rest = page.partition(f"{HEADING}\n")
-    _, mark, after = rest.partition("\n## ")
-    return before.rstrip("\n") + "\n\n" + text + (f"{mark}{after}" if mark else "")
-
-
 def main(argv: Sequence[str]) -> None:
     """Measure in a guest, then write the section."""
     if argv[:1] == ["--inside"]:
@@ -226,7 +219,7 @@ def main(argv: Sequence[str]) -> None:
         return
     release, found = _boot(argv[0] if argv else "6.1", lambda line: print(line, flush=True))
     text = section(release, bool(found["lsm"]), rows(found))
-    REPORT.write_text(replaced(REPORT.read_text(), text))
+    REPORT.write_text(with_block(REPORT.read_text(), text))
     print(text)
 
 

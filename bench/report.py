@@ -227,3 +227,25 @@ def page(results: Results, tools: Sequence[Tool], machine: str, repeat: str, not
     lines += ["## Losses", "", *_lost(results, tools), "## The tools themselves", "", *_costs(results, tools)]
     lines += ["## A bystander", "", *_bystander(results, tools)]
     return "\n".join(lines) + "\n" + notes
+
+
+#: The section that ``bench.block`` measures, apart from all else.
+BLOCK_HEADING = "## isotrace block"
+
+
+def _around_block(page: str) -> tuple[str, str, str]:
+    """A page before, in, and after that section; it is "" where there is none."""
+    before, heading, rest = page.partition(f"{BLOCK_HEADING}\n")
+    inside, mark, after = rest.partition("\n## ")
+    return before, heading + inside, mark + after
+
+
+def block_of(page: str) -> str:
+    """The section as it is in a page, "" if it has none."""
+    return _around_block(page)[1]
+
+
+def with_block(page: str, section: str) -> str:
+    """The page with this section in the place of the one that it had, or at its end."""
+    before, _, after = _around_block(page)
+    return f"{before.rstrip()}\n\n{section.rstrip()}\n{after}" if section else page

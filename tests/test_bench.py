@@ -236,3 +236,12 @@ def test_no_figure_of_the_readme_is_missing_from_the_table():
     text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     table = (ROOT / "docs/benchmarks.md").read_text()
     assert [figure for figure in _FIGURE.findall(text) if figure not in table] == []
+
+
+def test_the_section_on_block_stays_when_the_rest_of_the_page_is_new():
+    old = "# Benchmarks\n\nold\n\n## isotrace block\n\n| what |\n\n## Afterwards\n\nmore\n"
+    kept = report.block_of(old)
+    assert kept == "## isotrace block\n\n| what |\n"
+    assert report.with_block("# Benchmarks\n\nnew\n", kept) == "# Benchmarks\n\nnew\n\n## isotrace block\n\n| what |\n"
+    assert report.with_block(old, "## isotrace block\n\nother\n") == old.replace("| what |", "other")
+    assert report.with_block("new\n", report.block_of("no such section\n")) == "new\n"
