@@ -1,63 +1,17 @@
-"""The BPF mechanisms of ``isotrace block``: what is refused, what is not, and that it all ends."""
+"""The mechanisms of ``isotrace block``: what is refused, what is not, and that it all ends."""
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import subprocess
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from asked import Asked
 
-from isotrace.enforce import Grade, Held, registry
-from isotrace.enforce.report import KernelReport
-from isotrace.policy import names, nets, paths
-from isotrace.policy.model import Action
+from isotrace.policy import nets, paths
 from isotrace.target import Target
-
-FEATURES = os.environ.get("ISOTRACE_VM_FEATURES", "").split(",")
-NEEDS = {
-    "lsm": "lsm_bpf",
-    "fmod_ret": "fmod_ret_security",
-    "fmod_ret_call": "fmod_ret_syscall",
-    "override": "override",
-    "signal": "raw_tracepoint",
-}
-PROGRAM = Path(__file__).parents[1] / "progs" / "escape.c"
-DENIED = Action("errno", errno.EXDEV)  # an error that none of these calls gives by itself
-
-#: A process that answers each line, a Python expression, with "ok" or the name of an errno.
-WORKER = """
-import errno, os, socket, sys
-for line in sys.stdin:
-    try:
-        eval(line)
-        print("ok", flush=True)
-    except OSError as error:
-        print(errno.errorcode[error.errno], flush=True)
-"""
-
-#: word → an expression that makes such a call.
-CALLS = {
-    "open": "os.close(os.open('/etc/passwd', os.O_RDONLY))",
-    "socket": "socket.socket().close()",
-    "pipe": "[os.close(end) for end in os.pipe()]",
-    "kill": "os.kill(os.getpid(), 0)",
-    "mkdir": "os.mkdir('/tmp/isotrace-made')",
-    "chmod": "os.chmod('/tmp', 0o1777)",
-}
-
-
-class Worker(Asked):
-    """A process to be refused something."""
-
-    def __init__(self):
-        super().__init__([sys.executable, "-S", "-c", WORKER])
-        assert self.ask("None") == "ok"
+from tests.vm.enforced import AUDIT, CALLS, DENIED, KILL, NEEDS, REFUSING, Worker, compiled, deny, enforced, need
 
 
 @pytest.fixture
@@ -74,41 +28,16 @@ def sibling():
     one.end()
 
 
-def need(mechanism):
-    if NEEDS[mechanism] not in FEATURES:
-        pytest.skip(f"needs {NEEDS[mechanism]}: for {mechanism}")
-
-
-def grade(mechanism, rule):
-    chosen = next(one for one in registry.MECHANISMS if one.name == mechanism)
-    found = chosen.holds(rule, KernelReport())
-    assert isinstance(found, Grade), found
-    return found
-
-
-@contextmanager
-def enforced(mechanism, rules, target):
-    grades = [grade(mechanism, rule) for rule in rules]
-    held = [Held(number, rule, mechanism, grades[number]) for number, rule in enumerate(rules)]
-    enforcer = registry.make(mechanism, held, target)
-    enforcer.open(None)
-    try:
-        yield enforcer
-    finally:
-        enforcer.close()
-
-
-@pytest.mark.parametrize("mechanism", ["lsm", "fmod_ret", "fmod_ret_call", "override"])
+@pytest.mark.parametrize("mechanism", REFUSING)
 def test_calls_fail_are_counted_and_work_again(mechanism, worker, sibling):
-    need(mechanism)
-    rules = [names.parse(word, action=DENIED) for word in CALLS]
-    with enforced(mechanism, rules, Target(pid=worker.process.pid)) as enforcer:
+    need(NEEDS[mechanism])
+    with enforced(mechanism, [deny(word) for word in CALLS], Target(pid=worker.pid)) as enforcer:
         for number, expression in enumerate(CALLS.values()):
             assert [worker.ask(expression) for _ in range(3)] == ["EXDEV"] * 3, expression
             assert enforcer.counts().hits[number] == 3
         assert sibling.ask(CALLS["open"]) == sibling.ask(CALLS["socket"]) == "ok"
         records = [record for batch in enforcer.batches() for record in batch]
-        assert {record.pid for record in records} == {worker.process.pid}
+        assert {record.pid for record in records} == {worker.pid}
         assert [record.rule for record in records] == [number for number in range(len(CALLS)) for _ in range(3)]
         assert records[0].what == "/etc/passwd"
         enforcer.lift()
@@ -116,11 +45,10 @@ def test_calls_fail_are_counted_and_work_again(mechanism, worker, sibling):
     os.rmdir("/tmp/isotrace-made")
 
 
-def test_kill_ends_the_process_before_the_call(worker):
-    mechanism = "lsm" if "lsm_bpf" in FEATURES else "fmod_ret"
-    need(mechanism)
-    rules = [names.parse("mkdir", action=Action("kill"))]
-    with enforced(mechanism, rules, Target(pid=worker.process.pid)) as enforcer:
+@pytest.mark.parametrize("mechanism", REFUSING)
+def test_kill_ends_the_process_before_the_call(mechanism, worker):
+    need(NEEDS[mechanism])
+    with enforced(mechanism, [deny("mkdir", KILL)], Target(pid=worker.pid)) as enforcer:
         assert worker.ask("os.mkdir('/tmp/isotrace-killed')") == ""
         assert worker.process.wait() == -9
         assert enforcer.counts().hits == {0: 1}
@@ -128,26 +56,26 @@ def test_kill_ends_the_process_before_the_call(worker):
 
 
 def test_signal_kills(worker):
-    rules = [names.parse("mkdir", action=Action("kill"))]
-    with enforced("signal", rules, Target(pid=worker.process.pid)):
+    with enforced("signal", [deny("mkdir", KILL)], Target(pid=worker.pid)):
         assert worker.ask("os.mkdir('/tmp/isotrace-signalled') or os.rmdir('/tmp/isotrace-signalled')") == ""
         assert worker.process.wait() == -9
 
 
-def test_audit_reports_and_lets_pass(worker, tmp_path):
-    mechanism = "lsm" if "lsm_bpf" in FEATURES else "fmod_ret"
-    need(mechanism)
-    with enforced(mechanism, [names.parse("open", action=Action("audit"))], Target(pid=worker.process.pid)) as enforcer:
-        (tmp_path / "file").touch()  # not on the guest's overlay, which opens the file below in turn
+@pytest.mark.parametrize("mechanism", REFUSING)
+def test_audit_reports_and_lets_pass(mechanism, worker, tmp_path):
+    need(NEEDS[mechanism])
+    (tmp_path / "file").touch()  # not on the guest's overlay, which opens the file below in turn
+    with enforced(mechanism, [deny("open", AUDIT)], Target(pid=worker.pid)) as enforcer:
         assert worker.ask(f"os.close(os.open('{tmp_path}/file', 0))") == "ok"
+        (record,) = [record for batch in enforcer.batches() for record in batch]
+        assert (record.call, record.what) == ("openat", f"{tmp_path}/file")
         assert enforcer.counts().hits == {0: 1}
 
 
 @pytest.mark.parametrize("mechanism", ["lsm", "fmod_ret"])
 def test_no_way_round_rules_on_paths_and_addresses(mechanism, tmp_path):
-    need(mechanism)
-    program = tmp_path / "escape"
-    subprocess.run(["gcc", "-O1", "-pthread", "-o", program, PROGRAM], check=True)
+    need(NEEDS[mechanism])
+    program = compiled(tmp_path, "escape")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
     secret, place = tmp_path / "secret", tmp_path / "place"
     secret.mkdir()

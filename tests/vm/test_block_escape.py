@@ -3,23 +3,17 @@ that do were announced."""
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import subprocess
 
 import pytest
 
-from isotrace.enforce import Held, registry
 from isotrace.policy import names, nets, paths
-from isotrace.policy.model import Action
 from isotrace.target import Target
-from tests.live.tracer import PATIENCE, PROGS
-from tests.vm.family import FEATURES
-from tests.vm.test_block_bpf import grade
-from tests.vm.test_block_table import NEEDS
+from tests.live.tracer import PATIENCE
+from tests.vm.enforced import DENIED, NEEDS, REFUSING, compiled, enforced, grade, need
 
-DENIED = Action("errno", errno.EXDEV)
 #: Way → what the plan says of it beforehand, for rules on calls by number.
 ANNOUNCED = {"passed": "is received from somebody else"}
 #: Ways whose error is not the rule's own: nothing received, a program or file that does not come up, what never succeeds.
@@ -28,9 +22,7 @@ OTHER_ERRORS = {"passed", "memfd", "race", "x32", "exchange"}
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    built = tmp_path_factory.mktemp("escape") / "escape"
-    subprocess.run(["gcc", "-O1", "-pthread", "-o", built, PROGS / "escape.c"], check=True)
-    return built
+    return compiled(tmp_path_factory.mktemp("escape"), "escape")
 
 
 def ways(mechanism, program, where, rules_for):
@@ -46,31 +38,28 @@ def ways(mechanism, program, where, rules_for):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         rules = rules_for(secret, port)
-        held = [Held(number, rule, mechanism, grade(mechanism, rule)) for number, rule in enumerate(rules)]
         process = subprocess.Popen(
             [program, file, place, str(port), str(theirs.fileno())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[theirs.fileno()],
         )  # fmt: skip
-        enforcer = registry.make(mechanism, held, Target(tree=process.pid))
         try:
-            enforcer.open(None)
-            said, _ = process.communicate("\n", timeout=5 * PATIENCE)
-            counts = enforcer.counts()
+            with enforced(mechanism, rules, Target(tree=process.pid)) as enforcer:
+                said, _ = process.communicate("\n", timeout=5 * PATIENCE)
+                counts = enforcer.counts()
+                notes = [note for rule in rules for note in grade(mechanism.split()[0], rule).notes]
         finally:
-            enforcer.close()
             process.kill()
             process.wait()
     os.close(descriptor)
     assert file.read_text() == "hidden"
     found = {line.split()[0]: line.split()[1:] for line in said.splitlines()}
     assert "race" in found, "the program came to its end"
-    return found, [note for one in held for note in one.grade.notes], counts
+    return found, notes, counts
 
 
-@pytest.mark.parametrize("mechanism", NEEDS)
+@pytest.mark.parametrize("mechanism", REFUSING)
 def test_no_way_round_but_what_was_announced(mechanism, program, tmp_path):
-    if NEEDS[mechanism] not in FEATURES:
-        pytest.skip(f"needs {NEEDS[mechanism]}: for {mechanism}")
+    need(NEEDS[mechanism])
     by_object = mechanism in ("lsm", "fmod_ret")
 
     def rules(secret, port):

@@ -9,16 +9,15 @@ import socket
 
 import pytest
 
-from isotrace.enforce import Held, hooks, registry
+from isotrace.enforce import hooks
 from isotrace.policy import names
 from isotrace.policy.model import Action
 from isotrace.target import Target
-from tests.vm.family import FEATURES, family
-from tests.vm.test_block_bpf import grade
+from tests.vm.enforced import NEEDS, REFUSING, enforced, need
+from tests.vm.family import family
 
 TRIES = 3
 DENIED = Action("errno", errno.EXFULL)  # an error that none of these calls gives by itself
-NEEDS = {"lsm": "lsm_bpf", "fmod_ret": "fmod_ret_security", "fmod_ret_call": "fmod_ret_syscall", "override": "override"}
 
 # What is denied, what makes one such call, and what that gives when nothing is refused. HERE is a directory of the test's
 # on tmpfs, PORT a listener's, VICTIM a process beside.
@@ -104,15 +103,14 @@ THINGS = (
 
 def rows_of(mechanism):
     """The rows that the mechanism can hold: security hooks are not met by every call."""
-    if mechanism in ("fmod_ret_call", "override"):
-        return TABLE
-    return [row for row in TABLE if not hooks.unheld(names.parse(row[0]).calls)]
+    if mechanism in ("lsm", "fmod_ret"):
+        return [row for row in TABLE if not hooks.unheld(names.parse(row[0]).calls)]
+    return TABLE
 
 
-@pytest.mark.parametrize("mechanism", NEEDS)
+@pytest.mark.parametrize("mechanism", REFUSING)
 def test_every_family(mechanism, tmp_path):
-    if NEEDS[mechanism] not in FEATURES:
-        pytest.skip(f"needs {NEEDS[mechanism]}: for {mechanism}")
+    need(NEEDS[mechanism])
     for name in ("file", "old", "needless"):
         (tmp_path / name).touch()
     (tmp_path / "directory").mkdir()
@@ -120,7 +118,6 @@ def test_every_family(mechanism, tmp_path):
     listener = socket.create_server(("127.0.0.1", 0))
     rows = rows_of(mechanism)
     rules = [names.parse(word, action=DENIED) for word, _, _ in rows]
-    held = [Held(number, rule, mechanism, grade(mechanism, rule)) for number, rule in enumerate(rules)]
     with family(size=1) as victim, family(size=1) as sibling, family(size=2) as one:  # the victim's tracer ends first
 
         def ready(expression):
@@ -134,9 +131,7 @@ def test_every_family(mechanism, tmp_path):
 
         for expression in THINGS:
             assert one.root.ask(ready(expression)) == "ok"
-        enforcer = registry.make(mechanism, held, Target(tree=one.root.pid))
-        try:
-            enforcer.open(None)
+        with enforced(mechanism, rules, Target(tree=one.root.pid)) as enforcer:
             wrong = {}
             for number, (word, expression, _) in enumerate(rows):
                 answers = [one.root.ask(ready(expression)) for _ in range(TRIES)]
@@ -153,6 +148,4 @@ def test_every_family(mechanism, tmp_path):
             enforcer.lift()
             again = {word: one.root.ask(ready(expression)) for word, expression, _ in rows}
             assert again == {word: given for word, _, given in rows}
-        finally:
-            enforcer.close()
     listener.close()

@@ -6,7 +6,6 @@ import errno
 import mmap
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -22,19 +21,10 @@ from isotrace.catalog import by_number
 from isotrace.enforce import entries
 from isotrace.errors import KernelError
 from isotrace.target import Target
-from tests.vm.lkm_support import AUDIT, FEATURES, KILL, PROGS, Worker, compiled, deny, need, refusing
+from tests.vm.enforced import AUDIT, FEATURES, PROGS, Worker, compiled, deny, need, refusing
 
 pytestmark = pytest.mark.skipif("lkm" not in FEATURES, reason="needs lkm: the module was not built")
 
-#: word → an expression that makes such a call.
-CALLS = {
-    "open": "os.close(os.open('/etc/passwd', os.O_RDONLY))",
-    "socket": "socket.socket().close()",
-    "pipe": "[os.close(end) for end in os.pipe()]",
-    "kill": "os.kill(os.getpid(), 0)",
-    "mkdir": "os.mkdir('/tmp/isotrace-made')",
-    "chmod": "os.chmod('/tmp', 0o1777)",
-}
 RING = 1 << 16
 
 
@@ -62,39 +52,7 @@ def sibling() -> Iterator[Worker]:
     one.end()
 
 
-# ---- refusing --------------------------------------------------------------------------------------------------------
-
-
-def test_calls_fail_are_counted_and_work_again(mode: str, worker: Worker, sibling: Worker) -> None:
-    with refusing([deny(word) for word in CALLS], Target(pid=worker.pid)) as enforcer:
-        for number, expression in enumerate(CALLS.values()):
-            assert [worker.ask(expression) for _ in range(3)] == ["EXDEV"] * 3, expression
-            assert enforcer.counts().hits[number] == 3
-        assert sibling.ask(CALLS["open"]) == sibling.ask(CALLS["socket"]) == "ok"
-        records = [record for batch in enforcer.batches() for record in batch]
-        assert {record.pid for record in records} == {worker.pid}
-        assert [record.rule for record in records] == [number for number in range(len(CALLS)) for _ in range(3)]
-        assert records[0].what == "/etc/passwd"
-        enforcer.lift()
-        assert [worker.ask(expression) for expression in CALLS.values()] == ["ok"] * len(CALLS)
-    os.rmdir("/tmp/isotrace-made")
-
-
-def test_kill_ends_the_process_before_the_call(mode: str, worker: Worker) -> None:
-    with refusing([deny("mkdir", KILL)], Target(pid=worker.pid)) as enforcer:
-        assert worker.ask("os.mkdir('/tmp/isotrace-killed')") == ""
-        assert worker.process.wait() == -signal.SIGKILL
-        assert enforcer.counts().hits == {0: 1}
-    assert not Path("/tmp/isotrace-killed").exists()
-
-
-def test_audit_reports_and_lets_pass(mode: str, worker: Worker) -> None:
-    with refusing([deny("mkdir", AUDIT)], Target(pid=worker.pid)) as enforcer:
-        assert worker.ask("os.mkdir('/tmp/isotrace-audited')") == "ok"
-        (record,) = [record for batch in enforcer.batches() for record in batch]
-        assert (record.call, record.what) == ("mkdir", "/tmp/isotrace-audited")
-        assert enforcer.counts().hits == {0: 1}
-    os.rmdir("/tmp/isotrace-audited")
+# ---- refusing: what the mechanisms have in common is in test_block_bpf.py and test_block_table.py ---------------------
 
 
 #: Calls number EAX with registers as an i386 program would; `low` is memory that 32 bits can point to.

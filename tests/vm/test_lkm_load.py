@@ -8,7 +8,7 @@ from pathlib import Path
 import kernel_module
 import pytest
 
-from tests.vm.lkm_support import FEATURES
+from tests.vm.enforced import FEATURES
 
 pytestmark = pytest.mark.skipif("lkm" not in FEATURES, reason="needs lkm: the module was not built")
 

@@ -24,7 +24,7 @@ from isotrace.catalog import names as call_names
 from isotrace.kmod import load as loading
 from isotrace.policy.model import CallRule
 from isotrace.target import Target
-from tests.vm.lkm_support import AUDIT, FEATURES, PROGS, compiled, refusing
+from tests.vm.enforced import AUDIT, FEATURES, PROGS, compiled, refusing
 
 CYCLES = int(os.environ.get("ISOTRACE_STRESS_CYCLES", "1000"))
 MESSAGES = int(os.environ.get("ISOTRACE_FUZZ_MESSAGES", "100000"))
