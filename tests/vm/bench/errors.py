@@ -4,6 +4,7 @@ runs."""
 from __future__ import annotations
 
 import errno
+import os
 
 from isotrace.errors import IsotraceError
 
@@ -22,6 +23,8 @@ def from_oserror(error: OSError) -> BenchError:
     where = f" at {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(where)
+    if error.errno == errno.ENOENT and error.filename and os.sep not in os.fspath(error.filename):
+        return UnavailableError(f"{error.filename} is not installed", "make vm-tools installs what the bench calls")
     return BenchError(f"{error.strerror or error}{where}", "check the permissions of the cache directory")
 
 

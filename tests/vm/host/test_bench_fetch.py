@@ -97,3 +97,11 @@ def test_a_directory_that_another_was_first_with_stays(own_cache: Path) -> None:
         (final / "first").touch()
     assert [path.name for path in final.parent.iterdir()] == ["k"]
     assert (final / "first").exists()
+
+
+def test_a_program_that_is_not_there_is_named_and_no_fault_of_the_cache() -> None:
+    with pytest.raises(OSError) as caught:
+        subprocess.run(["dpkg-deb-of-nowhere"], check=True)
+    error = from_oserror(caught.value)
+    assert isinstance(error, UnavailableError)
+    assert error.message == "dpkg-deb-of-nowhere is not installed"
