@@ -70,6 +70,10 @@ def _has(cells: Cells, tool: Tool) -> bool:
     return tool.name in cells and bool(cells[tool.name].times)
 
 
+#: The groups of tools that have a first line to wait for.
+_PRINTING = ("text", "counts")
+
+
 def cpu_per_million(cell: Cell, start: Cell | None) -> float:
     """Seconds of the tool's CPU per million calls, without what `true` costs it. ``nan`` where calls are not known."""
     idle = statistics.median(start.cpu) if start and start.cpu else 0.0
@@ -88,7 +92,8 @@ def _costs(results: Results, tools: Sequence[Tool]) -> list[str]:
             )
         peaks = [max(cells[tool.name].peak) for cells in results.works.values() if _has(cells, tool)]
         row.append(f"{max(peaks) / 1024:.0f} MiB" if peaks else "–")
-        row.append(_or_why(results.start_up.get(tool.name), lambda cell: spread(cell.times, lambda v: f"{v:.2f} s")))
+        begun = results.start_up.get(tool.name) if tool.group in _PRINTING else None
+        row.append(_or_why(begun, lambda cell: spread(cell.times, lambda v: f"{v:.2f} s")))
         rows.append(row)
     heads = [f"CPU per million calls (calls per CPU second): {work}" for work in loops]
     return table(["cost of the tool itself", *heads, "peak memory, any work", "start to first line"], rows)

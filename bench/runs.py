@@ -191,7 +191,7 @@ class Bench:
 
     def start_up(self) -> dict[str, Cell]:
         """Seconds until `true` has given the first line of output, and the tool's CPU for all of it."""
-        tools = [tool for tool in self.tools if not tool.attach and tool.group in ("text", "counts")]
+        tools = [tool for tool in self.tools if not tool.attach]
         tools += [COLD] if any(tool.is_ours for tool in tools) else []
         cells = {tool.name: Cell(self.unable.get(tool.name, "")) for tool in tools}
         for tool in tools:  # once unmeasured: what is read from the disk is in memory then, what is kept is kept
