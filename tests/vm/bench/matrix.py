@@ -21,7 +21,7 @@ class Kernel:
     """One kernel of the matrix. Exactly one of ``image`` and ``source`` (regular expressions) is set.
 
     ``fragment`` is added to the configuration that ``extends`` is, where that is given. A kernel that is ``on_demand`` is
-    built for a strict run only: a lenient one takes it if it is there.
+    for strict runs only: a lenient one leaves it out.
     """
 
     name: str
