@@ -56,7 +56,8 @@ def matrix(found):
         return {}
     has = os.environ["ISOTRACE_VM_FEATURES"].split(",")
     rows = tomllib.loads((Path(__file__).parents[1] / "vm" / "kernels.toml").read_text())
-    return {name: "yes" if name in has else "no" for name in rows["features"].keys() & found.keys()}
+    names = (rows["features"].keys() & found.keys()) - {"lkm"}  # in the matrix it is the file that was built
+    return {name: "yes" if name in has else "no" for name in names}
 
 
 def contradictions(found, options):
