@@ -70,7 +70,7 @@ class Desk:
         self.made: list[Enforced] = []
         self.prepare = lambda enforced: None
         self.answers: queue.Queue = queue.Queue()
-        self.refuser = Refuser(target, dict, ask=lambda: features, make=self._make)
+        self.refuser = Refuser(target, dict, ask=lambda _rule: features, make=self._make)
         self.refuser.begin(self.answers.put)
 
     def _make(self, mechanism, held, target):
@@ -274,7 +274,7 @@ def nest(monkeypatch):
 
 
 def test_the_kernel_is_asked_by_a_child_of_the_nursery(nest):
-    found = report.ask()
+    found = report.ask(refuser.rule_on("getppid"))
     assert found["seccomp"].verdict in ("yes", "no", "unknown") and found["seccomp"].why
     with pytest.raises(KeyError):
         found["flying"]
@@ -304,5 +304,5 @@ def test_a_nursery_that_is_gone_is_an_error_in_a_line(monkeypatch):
     os.kill(found.pid, 9)
     os.waitpid(found.pid, 0)
     with pytest.raises(IsotraceError) as error:
-        report.ask()
+        report.ask(refuser.rule_on("getppid"))
     assert "\n" not in error.value.message

@@ -34,6 +34,10 @@ class KernelReport(Mapping[str, Finding]):
             self._found[name] = _DETAILS[mechanism](detail) if colon else _probe(name)
         return self._found[name]
 
+    def known(self) -> dict[str, Finding]:
+        """Every feature, and the details that have been asked about."""
+        return {**self, **self._found}
+
     def __iter__(self) -> Iterator[str]:
         return iter(FEATURES)
 

@@ -15,11 +15,10 @@ from functools import partial
 
 from isotrace.decode import quote
 from isotrace.enforce import Enforcer, Held, Refused, Report, describe, registry
-from isotrace.enforce import plan as planning
 from isotrace.enforce.plan import Plan
 from isotrace.errors import IsotraceError
 from isotrace.policy import names
-from isotrace.policy.model import CallRule, Group, Policy
+from isotrace.policy.model import CallRule
 from isotrace.target import Target, ended
 from isotrace.top import family, report
 from isotrace.top.refusing import Answer, Proposal, Refusal, Sight, Standing, Wanted
@@ -52,14 +51,14 @@ class Refuser:
         target: Target,
         births: Callable[[], Mapping[int, tuple[bytes, int]]],
         helpers: Collection[int] = (),
-        ask: Callable[[], Report] = report.ask,
+        ask: Callable[[CallRule], Report] = report.ask,
         make: Make = registry.make,
     ) -> None:
         self.sight = Sight()
         self.failure: BaseException | None = None
         self._target, self._births, self._ask, self._make = target, births, ask, make
         self._never = family.own(helpers)
-        self._report: Report | None = None
+        self._reports: dict[CallRule, Report] = {}
         self._active: list[_Active] = []
         self._numbers = 0
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -146,9 +145,9 @@ class Refuser:
         return replace(found, spared=self._never)
 
     def _plan(self, rule: CallRule, target: Target) -> Plan:
-        if self._report is None:
-            self._report = self._ask()
-        return planning.make(Policy((Group("", (rule,)),)), self._report, target)
+        if rule not in self._reports:
+            self._reports[rule] = self._ask(rule)
+        return report.for_rule(rule, target, self._reports[rule])
 
     def _propose(self, wanted: Wanted) -> None:
         try:

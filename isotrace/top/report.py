@@ -1,4 +1,4 @@
-"""The kernel report for refusing from the table, made by a child of the nursery: some probes fork."""
+"""The kernel report for refusing a call from the table, made by a child of the nursery: some probes fork."""
 
 from __future__ import annotations
 
@@ -7,26 +7,42 @@ import os
 
 from isotrace import nursery
 from isotrace.enforce import Report
+from isotrace.enforce import plan as planning
 from isotrace.enforce.report import Found, KernelReport
 from isotrace.errors import IsotraceError
+from isotrace.policy.model import CallRule, Group, Policy
+from isotrace.target import Target
 
 
-def answer(fd: int) -> None:
-    """What the child does: probe every feature, write what was found."""
-    found = {name: [finding.verdict, finding.why, finding.remedy] for name, finding in KernelReport().items()}
-    with os.fdopen(fd, "wb") as stream:
+def for_rule(rule: CallRule, target: Target, report: Report) -> planning.Plan:
+    """The plan for one rule, by what the report says."""
+    return planning.make(Policy((Group("", (rule,)),)), report, target)
+
+
+def answer(asked: int, tell: int) -> None:
+    """What the child does: read which calls are to be refused, probe what the plan asks about, write what was found."""
+    with os.fdopen(asked, "rb") as stream:
+        rule = CallRule("", frozenset(json.loads(stream.read())))
+    report = KernelReport()
+    for_rule(rule, Target(), report)
+    found = {name: [finding.verdict, finding.why, finding.remedy] for name, finding in report.known().items()}
+    with os.fdopen(tell, "wb") as stream:
         stream.write(json.dumps(found).encode())
 
 
-def ask() -> Report:
-    """The report, from a child of the nursery in use. Raises ``IsotraceError``."""
+def ask(rule: CallRule) -> Report:
+    """The report for a rule, from a child of the nursery in use. Raises ``IsotraceError``."""
     where = nursery.current()
     if where is None:
         return KernelReport()
+    asked, asking = os.pipe()
     told, tell = os.pipe()
     try:
-        where.bear(f"{__name__}:answer", (tell,))
+        with os.fdopen(asking, "wb") as stream:
+            stream.write(json.dumps(sorted(rule.calls)).encode())
+        where.bear(f"{__name__}:answer", (asked, tell))
     finally:
+        os.close(asked)
         os.close(tell)
         with os.fdopen(told, "rb") as stream:
             said = stream.read()
