@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from isotrace import plan
@@ -132,14 +133,20 @@ class Module(lkm.Controller):
 
     def _refuse(self, target: Sequence[tuple[str, object]], actions: dict[int, Action]) -> None:
         channel = self.claim(target)
-        shown = {slot: _shown(call) for slot, call in _calls_of(self._table).items()}
-        slots = [lkm.SLOT.pack(slot, 0, 0) + pack(row) for slot, row in shown.items() if row]
-        channel.send_array("add_slots", "slots", slots)
+        channel.send_array("add_slots", "slots", self._slots)
         channel.send_array("add_rules", "rules", pack_rules(self._table, actions))
         if channel.info().mode == "ftrace":
-            found = addresses_of(functions_of(self._table))
-            channel.send_array("add_hooks", "hooks", [address.to_bytes(8, "little") for address in found])
+            channel.send_array("add_hooks", "hooks", self._hooks)
         self.start(0, 1)
+
+    @cached_property
+    def _slots(self) -> list[bytes]:
+        shown = {slot: _shown(call) for slot, call in _calls_of(self._table).items()}
+        return [lkm.SLOT.pack(slot, 0, 0) + pack(row) for slot, row in shown.items() if row]
+
+    @cached_property
+    def _hooks(self) -> list[bytes]:
+        return [address.to_bytes(8, "little") for address in addresses_of(functions_of(self._table))]
 
     def batches(self) -> Iterator[Sequence[Refused]]:  # type: ignore[override]
         """All records that have arrived by now."""

@@ -108,14 +108,19 @@ def enforced(mechanism: str, rules: Sequence[Rule], target: Target) -> Iterator[
             enforcer.close()
 
 
-@contextmanager
-def refusing(rules: Sequence[CallRule], target: Target, proven: bool = True) -> Iterator[Enforcer]:
-    """The rules held by the module, which is loaded; not ``proven`` first where a child that is refused all of them could
-    not even try."""
+def module_for(rules: Sequence[CallRule], target: Target, proven: bool = True) -> Enforcer:
+    """The enforcer; not ``proven`` first where a child that is refused all of that could not even try."""
     held = [Held(number, rule, "lkm", Grade(True, "not concerned", True)) for number, rule in enumerate(rules)]
     enforcer = registry.make("lkm", held, target)
     if not proven:
         enforcer._prove = lambda: None  # type: ignore[attr-defined]
+    return enforcer
+
+
+@contextmanager
+def refusing(rules: Sequence[CallRule], target: Target) -> Iterator[Enforcer]:
+    """The rules held by the module, which is loaded."""
+    enforcer = module_for(rules, target)
     enforcer.open(None)
     try:
         yield enforcer

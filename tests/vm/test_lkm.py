@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from isotrace.catalog import by_number
 from isotrace.enforce import entries
 from isotrace.errors import KernelError
 from isotrace.target import Target
+from tests.live.tracer import until
 from tests.vm.enforced import AUDIT, FEATURES, PROGS, Worker, compiled, deny, need, refusing
 
 pytestmark = pytest.mark.skipif("lkm" not in FEATURES, reason="needs lkm: the module was not built")
@@ -149,15 +149,15 @@ def test_sigkill_withdraws_all_at_once(mode: str, worker: Worker) -> None:
         "mkdir",
     ]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(PROGS.parents[1])}, stderr=-1, stdout=-1)
-    deadline = time.monotonic() + 120
-    while worker.ask("os.mkdir('/tmp/isotrace-k') or os.rmdir('/tmp/isotrace-k')") != "EPERM":
-        assert process.poll() is None and time.monotonic() < deadline
+    new = "os.mkdir('/tmp/isotrace-k') or os.rmdir('/tmp/isotrace-k')"
+    until(lambda: process.poll() is not None or worker.ask(new) == "EPERM", "isotrace block is at work")
+    assert process.poll() is None
     busy = kernel_module.module("unload")
     assert busy.returncode == 3 and "the module is in use" in busy.stderr
     assert f"in use by process {process.pid}" in kernel_module.module("status").stdout
     process.kill()
     process.communicate()
-    assert worker.ask("os.mkdir('/tmp/isotrace-k') or os.rmdir('/tmp/isotrace-k')") == "ok"
+    assert worker.ask(new) == "ok"
     channel = Channel()
     assert channel.info().busy == 0
     channel.close()
@@ -170,10 +170,7 @@ def test_the_module_goes_while_a_thousand_tasks_sleep_in_hooked_calls(mode: str,
     ) as enforcer:
         process = subprocess.Popen([program, "1000"], stdin=-1, stdout=-1, text=True)
         assert process.stdout and process.stdout.readline() == "ready\n"
-        deadline = time.monotonic() + 120
-        while sum(enforcer.counts().hits.values()) < 1000:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: sum(enforcer.counts().hits.values()) >= 1000, "all have begun to sleep")
     assert kernel_module.module("unload").returncode == 0
     assert process.communicate("\n")[0] == "woke 1000\n"
     assert kernel_module.module("load", "--mode", mode).returncode == 0

@@ -11,7 +11,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,12 @@ import pytest
 
 from isotrace.backends import lkm
 from isotrace.catalog import names as call_names
+from isotrace.enforce import Enforcer
 from isotrace.kmod import load as loading
 from isotrace.policy.model import CallRule
 from isotrace.target import Target
-from tests.vm.enforced import AUDIT, FEATURES, PROGS, compiled, refusing
+from tests.live.tracer import until
+from tests.vm.enforced import AUDIT, FEATURES, PROGS, compiled, module_for
 
 CYCLES = int(os.environ.get("ISOTRACE_STRESS_CYCLES", "1000"))
 MESSAGES = int(os.environ.get("ISOTRACE_FUZZ_MESSAGES", "100000"))
@@ -53,25 +54,28 @@ def all_calls() -> CallRule:
     return CallRule("everything", frozenset(call_names()), action=AUDIT)
 
 
-def cycle(rule: CallRule, path: Path, kill: bool) -> int:
+def cycle(enforcer: Enforcer, path: Path, stop: bool) -> int:
     """Load, hook all calls, let them be met, end, unload; how many were met."""
     loading.load(path)
-    with refusing([rule], Target(comm="storm"), proven=False) as enforcer:
-        deadline = time.monotonic() + 60
-        while not (met := sum(enforcer.counts().hits.values())):
-            assert time.monotonic() < deadline
-        if kill:
+    try:
+        enforcer.open(None)
+        until(lambda: any(enforcer.counts().hits.values()), "calls are met")
+        met = sum(enforcer.counts().hits.values())
+        if stop:
             enforcer.lift()
-    loading.unload()
+    finally:
+        enforcer.close()
+        loading.unload()
     return met
 
 
-def test_load_and_unload_while_everything_is_hooked(tmp_path: Path) -> None:
-    path = loading.find(os.uname().release)
-    rule = all_calls()
+def test_load_and_unload_while_everything_is_hooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, known = loading.find(os.uname().release), loading.symbols()
+    monkeypatch.setattr(loading, "symbols", lambda: known)
+    enforcer = module_for([all_calls()], Target(comm="storm"), proven=False)
     with busy(tmp_path):
         for number in range(CYCLES):
-            assert cycle(rule, path, kill=number % 2 == 0) > 0
+            assert cycle(enforcer, path, stop=number % 2 == 0) > 0
             if number % 10 == 0:
                 print(f"{number} cycles", file=sys.stderr, flush=True)
     assert kernel_module.module("status").returncode == 3
