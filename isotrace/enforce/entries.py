@@ -109,9 +109,15 @@ def _symbols() -> frozenset[str]:
     return frozenset(re.findall(r" [tT] (__(?:x64|ia32|x32)_(?:compat_)?sys_\w+)", probe_system.symbols()))
 
 
+def by_name(name: str, beginning: str = "") -> tuple[str, ...]:
+    """The functions of this kernel that are called ``name`` after one of the prefixes, of those that begin so."""
+    prefixes = [prefix for prefix in _PREFIXES if prefix.startswith(beginning)]
+    return tuple(prefix + name for prefix in prefixes if prefix + name in _symbols())
+
+
 def functions(call: str) -> tuple[str, ...]:
     """The functions of this kernel by which the call may be entered; none on a kernel that does not have the call."""
-    return tuple(prefix + name for name in names(call) for prefix in _PREFIXES if prefix + name in _symbols())
+    return tuple(function for name in names(call) for function in by_name(name))
 
 
 def all_functions(calls: Iterable[str]) -> tuple[str, ...]:

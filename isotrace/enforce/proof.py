@@ -9,7 +9,8 @@ from isotrace.enforce import canary, entries, trials
 from isotrace.enforce.cbpf import Table
 from isotrace.errors import KernelError
 
-_ANSWERS_ENOSYS = frozenset({"futex", "futex_time64", "modify_ldt"})  # by their own code, to arguments without sense
+#: Calls that answer ENOSYS by their own code, to arguments without sense, and the function of i386's entry.
+_ANSWERS_ENOSYS = {"futex": "futex_time32", "futex_time64": "futex", "modify_ldt": "modify_ldt"}
 
 
 def refused(table: Table, arm: Callable[[int], None], compat: bool = True) -> None:
@@ -27,9 +28,14 @@ def refused(table: Table, arm: Callable[[int], None], compat: bool = True) -> No
 
 
 def _convinces(one: trials.Number, result: int) -> bool:
-    """Refused, or a call that this kernel does not have: i386's calls with 32-bit times may be left out of one."""
-    absent = result == errno.ENOSYS and (one.abi == "i386" or not entries.functions(one.call))
-    return result == canary.REFUSED or (absent and one.call not in _ANSWERS_ENOSYS)
+    return result == canary.REFUSED or (result == errno.ENOSYS and _may_lack(one))
+
+
+def _may_lack(one: trials.Number) -> bool:
+    """Whether this kernel may do without the call: i386's calls with 32-bit times may be left out of one."""
+    if one.abi != "i386":
+        return not entries.functions(one.call)
+    return one.call not in _ANSWERS_ENOSYS or not entries.by_name(_ANSWERS_ENOSYS[one.call], "__ia32_")
 
 
 def _numbers(table: Table) -> list[trials.Number]:

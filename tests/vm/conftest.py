@@ -4,8 +4,7 @@ place. Those in stress/ run on one kernel."""
 import os
 
 KERNEL = os.environ.get("ISOTRACE_VM_KERNEL")
-#: The kernel that watches itself.
-STRESSED = os.environ.get("ISOTRACE_STRESS_KERNEL", "6.1-debug")
+STRESSED = os.environ.get("ISOTRACE_STRESS_KERNEL", "6.12")
 
 collect_ignore_glob = ["host/*"] if KERNEL else ["test_*.py"]
 if KERNEL != STRESSED:

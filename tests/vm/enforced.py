@@ -74,6 +74,13 @@ def need(feature: str) -> None:
         pytest.skip(f"needs {feature}: of this kernel")
 
 
+def need_for(mechanism: str) -> None:
+    """Skip where the guest's kernel does not have what the mechanism takes."""
+    if not mechanism.startswith("lkm"):
+        need("btf")
+    need(NEEDS[mechanism])
+
+
 def deny(word: str, action: Action = DENIED) -> CallRule:
     """A rule on the calls that a word means."""
     return names.parse(word, action=action)

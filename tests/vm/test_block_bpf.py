@@ -11,7 +11,7 @@ import pytest
 
 from isotrace.policy import nets, paths
 from isotrace.target import Target
-from tests.vm.enforced import AUDIT, CALLS, DENIED, KILL, NEEDS, REFUSING, Worker, compiled, deny, enforced, need
+from tests.vm.enforced import AUDIT, CALLS, DENIED, KILL, REFUSING, Worker, compiled, deny, enforced, need_for
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def sibling():
 
 @pytest.mark.parametrize("mechanism", REFUSING)
 def test_calls_fail_are_counted_and_work_again(mechanism, worker, sibling):
-    need(NEEDS[mechanism])
+    need_for(mechanism)
     with enforced(mechanism, [deny(word) for word in CALLS], Target(pid=worker.pid)) as enforcer:
         for number, expression in enumerate(CALLS.values()):
             assert [worker.ask(expression) for _ in range(3)] == ["EXDEV"] * 3, expression
@@ -47,7 +47,7 @@ def test_calls_fail_are_counted_and_work_again(mechanism, worker, sibling):
 
 @pytest.mark.parametrize("mechanism", REFUSING)
 def test_kill_ends_the_process_before_the_call(mechanism, worker):
-    need(NEEDS[mechanism])
+    need_for(mechanism)
     with enforced(mechanism, [deny("mkdir", KILL)], Target(pid=worker.pid)) as enforcer:
         assert worker.ask("os.mkdir('/tmp/isotrace-killed')") == ""
         assert worker.process.wait() == -9
@@ -56,6 +56,7 @@ def test_kill_ends_the_process_before_the_call(mechanism, worker):
 
 
 def test_signal_kills(worker):
+    need_for("signal")
     with enforced("signal", [deny("mkdir", KILL)], Target(pid=worker.pid)):
         assert worker.ask("os.mkdir('/tmp/isotrace-signalled') or os.rmdir('/tmp/isotrace-signalled')") == ""
         assert worker.process.wait() == -9
@@ -63,7 +64,7 @@ def test_signal_kills(worker):
 
 @pytest.mark.parametrize("mechanism", REFUSING)
 def test_audit_reports_and_lets_pass(mechanism, worker, tmp_path):
-    need(NEEDS[mechanism])
+    need_for(mechanism)
     (tmp_path / "file").touch()  # not on the guest's overlay, which opens the file below in turn
     with enforced(mechanism, [deny("open", AUDIT)], Target(pid=worker.pid)) as enforcer:
         assert worker.ask(f"os.close(os.open('{tmp_path}/file', 0))") == "ok"
@@ -74,7 +75,7 @@ def test_audit_reports_and_lets_pass(mechanism, worker, tmp_path):
 
 @pytest.mark.parametrize("mechanism", ["lsm", "fmod_ret"])
 def test_no_way_round_rules_on_paths_and_addresses(mechanism, tmp_path):
-    need(NEEDS[mechanism])
+    need_for(mechanism)
     program = compiled(tmp_path, "escape")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
     secret, place = tmp_path / "secret", tmp_path / "place"

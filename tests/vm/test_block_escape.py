@@ -12,7 +12,7 @@ import pytest
 from isotrace.policy import names, nets, paths
 from isotrace.target import Target
 from tests.live.tracer import PATIENCE
-from tests.vm.enforced import DENIED, NEEDS, REFUSING, compiled, enforced, grade, need
+from tests.vm.enforced import DENIED, REFUSING, compiled, enforced, grade, need_for
 
 #: Way → what the plan says of it beforehand, for rules on calls by number.
 ANNOUNCED = {"passed": "is received from somebody else"}
@@ -59,7 +59,7 @@ def ways(mechanism, program, where, rules_for):
 
 @pytest.mark.parametrize("mechanism", REFUSING)
 def test_no_way_round_but_what_was_announced(mechanism, program, tmp_path):
-    need(NEEDS[mechanism])
+    need_for(mechanism)
     by_object = mechanism in ("lsm", "fmod_ret")
 
     def rules(secret, port):

@@ -13,7 +13,7 @@ from isotrace.enforce import hooks
 from isotrace.policy import names
 from isotrace.policy.model import Action
 from isotrace.target import Target
-from tests.vm.enforced import NEEDS, REFUSING, enforced, need
+from tests.vm.enforced import REFUSING, enforced, need_for
 from tests.vm.family import family
 
 TRIES = 3
@@ -110,7 +110,7 @@ def rows_of(mechanism):
 
 @pytest.mark.parametrize("mechanism", REFUSING)
 def test_every_family(mechanism, tmp_path):
-    need(NEEDS[mechanism])
+    need_for(mechanism)
     for name in ("file", "old", "needless"):
         (tmp_path / name).touch()
     (tmp_path / "directory").mkdir()

@@ -16,7 +16,7 @@ from .boot import INTERRUPTED, shell
 from .build import artefacts
 from .errors import from_oserror
 from .matrix import Kernel, load, select
-from .run import TESTS, Row, pytest_command, run, shell_job
+from .run import Row, pytest_command, run, shell_job
 from .stage import explain, sayer
 from .table import status, summary, table
 
@@ -25,7 +25,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("--lenient", {"action": "store_true"}, "a kernel that cannot be had here is no failure, but is named"),
     ("--quick", {"action": "store_true"}, "only the kernels marked quick, leniently"),
     ("--jobs", {"type": int, "default": 2, "metavar": "N"}, "guests at a time (default 2)"),
-    ("--tests", {"nargs": "+", "type": Path, "default": TESTS, "metavar": "PATH"}, "run these tests instead"),
+    ("--tests", {"nargs": "+", "type": Path, "default": [], "metavar": "PATH"}, "run these tests instead"),
     ("--command", {"metavar": "COMMAND"}, "run this shell command in the guests instead of tests"),
     ("--with-headers", {"action": "store_true"}, "the guests have their kernels' headers, to build modules"),
     ("--shell", {"action": "store_true"}, "a shell in a guest of the first kernel, on this terminal"),
@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.status
     if options.quick:
         kernels = [kernel for kernel in kernels if kernel.quick]
-    command = ["sh", "-c", options.command] if options.command else pytest_command(options.tests)
+    command = ["sh", "-c", options.command] if options.command else []
+    if options.tests:
+        command = pytest_command(options.tests)
     lenient = options.lenient or options.quick
     rows = _all(kernels, command, options.jobs, options.with_headers, lenient)
     untouched = [kernel.name for kernel in matrix.kernels if kernel not in kernels]

@@ -21,7 +21,7 @@ class Kernel:
     """One kernel of the matrix. Exactly one of ``image`` and ``source`` (regular expressions) is set.
 
     ``fragment`` is added to the configuration that ``extends`` is, where that is given. A kernel that is ``on_demand`` is
-    for strict runs only: a lenient one leaves it out.
+    for strict runs only: a lenient one leaves it out. ``tests``, where given, are all that is of use on it.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Kernel:
     append: str = ""
     quick: bool = False
     on_demand: bool = False
+    tests: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def _kernel(row: dict[str, Any], vocabulary: dict[str, str], base: Path) -> Kern
         re.compile(row.get(pattern, ""))
     fragments = {key: base / row[key] for key in ("fragment", "extends") if key in row}
     suites, libraries = tuple(row["suites"]), tuple(row.get("library_suites", ()))
-    made = {"suites": suites, "library_suites": libraries, **fragments}
+    tests = tuple(base / name for name in row.get("tests", ()))
+    made = {"suites": suites, "library_suites": libraries, "tests": tests, **fragments}
     return Kernel(**{**row, **made, "features": frozenset(row["features"])})
 
 

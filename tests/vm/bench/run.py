@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -39,6 +40,8 @@ PYTEST = (
     "-o",
     "faulthandler_timeout=600",
 )
+#: What the host's environment may say of the tests in tests/vm/stress.
+PASSED_ON = ("ISOTRACE_STRESS_KERNEL", "ISOTRACE_STRESS_CYCLES", "ISOTRACE_FUZZ_MESSAGES")
 PROGRESS = 30.0  # seconds between two words on how far the tests are
 
 
@@ -83,7 +86,7 @@ def run(
         ready = artefacts(kernel, say)
         build = headers(kernel, say) if with_headers and (kernel.image or kernel.on_demand) else None
         kernel, own, without = _module(kernel, say)
-        script = job(kernel, command or pytest_command(TESTS), build, own)
+        script = job(kernel, command or pytest_command(kernel.tests or TESTS), build, own)
         return replace(_run(kernel, ready, say, script, limits), without=without)
     except (IsotraceError, OSError) as caught:
         error = from_oserror(caught) if isinstance(caught, OSError) else caught
@@ -165,6 +168,7 @@ def environment(kernel: Kernel) -> dict[str, str]:
         "ISOTRACE_TEST_PATIENCE": "300",  # seconds; less than boot.Limits.stuck, so that a test can say what it waits for
         "PYTHONFAULTHANDLER": "1",
         "PYTHONPATH": str(ROOT),
+        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
     }
 
 
