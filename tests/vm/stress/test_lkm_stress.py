@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,20 @@ CYCLES = int(os.environ.get("ISOTRACE_STRESS_CYCLES", "1000"))
 MESSAGES = int(os.environ.get("ISOTRACE_FUZZ_MESSAGES", "100000"))
 
 pytestmark = pytest.mark.skipif("lkm" not in FEATURES, reason="needs lkm: the module was not built")
+
+
+Say = Callable[[str], None]
+
+
+@pytest.fixture
+def say(capfd: pytest.CaptureFixture[str]) -> Say:
+    """A word on how far it is: who waits outside takes silence for a hang."""
+
+    def aloud(text: str) -> None:
+        with capfd.disabled():
+            print(text, file=sys.stderr, flush=True)
+
+    return aloud
 
 
 @contextmanager
@@ -69,7 +83,7 @@ def cycle(enforcer: Enforcer, path: Path, stop: bool) -> int:
     return met
 
 
-def test_load_and_unload_while_everything_is_hooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_and_unload_while_everything_is_hooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
     path, known = loading.find(os.uname().release), loading.symbols()
     monkeypatch.setattr(loading, "symbols", lambda: known)
     enforcer = module_for([all_calls()], Target(comm="storm"), proven=False)
@@ -77,7 +91,7 @@ def test_load_and_unload_while_everything_is_hooked(tmp_path: Path, monkeypatch:
         for number in range(CYCLES):
             assert cycle(enforcer, path, stop=number % 2 == 0) > 0
             if number % 10 == 0:
-                print(f"{number} cycles", file=sys.stderr, flush=True)
+                say(f"{number} cycles")
     assert kernel_module.module("status").returncode == 3
 
 
@@ -120,7 +134,7 @@ def drain(sock: socket.socket) -> None:
         pass
 
 
-def shout(noise: random.Random, family: int, count: int) -> None:
+def shout(noise: random.Random, family: int, count: int, say: Say) -> None:
     """Messages from sockets that come and go."""
     sock = None
     for number in range(count):
@@ -133,7 +147,7 @@ def shout(noise: random.Random, family: int, count: int) -> None:
         if number % 8 == 0:
             drain(sock)
         if number % 10000 == 0:
-            print(f"{number} messages", file=sys.stderr, flush=True)
+            say(f"{number} messages")
     if sock is not None:
         sock.close()
 
@@ -146,7 +160,7 @@ def family_id() -> int:
 
 
 @pytest.mark.parametrize("beside", ["nobody", "a controller"])
-def test_noise_on_netlink_changes_nothing(beside: str, tmp_path: Path) -> None:
+def test_noise_on_netlink_changes_nothing(beside: str, say: Say) -> None:
     noise = random.Random(beside)
     with kernel_module.loaded():
         family, controller = family_id(), None
@@ -155,7 +169,7 @@ def test_noise_on_netlink_changes_nothing(beside: str, tmp_path: Path) -> None:
             controller.claim(lkm.conditions(Target(tree=os.getpid()), None))
             controller.start(0, 1)
             members = controller.pids()
-        shout(noise, family, MESSAGES // 2)
+        shout(noise, family, MESSAGES // 2, say)
         channel = lkm.Channel()
         assert channel.info().busy == (os.getpid() if controller else 0)
         channel.close()
