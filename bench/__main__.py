@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.measure import Keeper
+from bench.measure import Keeper, compile_program
 from bench.report import Results, block_of, page, with_block
 from bench.runs import Bench, Budget, Table, progress, unable
 from bench.tools import TOOLS, Tool
@@ -52,13 +52,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=24, help="fewer rounds when it would take longer (default 24)")
     parser.add_argument("--output", type=Path, default=REPORT, help=f"default {REPORT.name}")
     return parser.parse_args()
-
-
-def compile_work(scratch: Path) -> Path:
-    """The binary of bench/progs/work.c."""
-    binary = scratch / "work"
-    subprocess.run(["gcc", "-O2", "-Wall", "-o", binary, HERE / "progs/work.c"], check=True)
-    return binary
 
 
 def chosen(only: str) -> tuple[list[Work], list[Tool]]:
@@ -115,7 +108,7 @@ def _interrupt(*_signal: object) -> None:
 
 
 def _bench(arguments: argparse.Namespace, scratch: Path, keeper: Keeper) -> str:
-    place = Place(keeper, scratch, compile_work(scratch))
+    place = Place(keeper, scratch, compile_program("work", scratch))
     write_project(scratch)
     works, tools = chosen(arguments.only)
     began = time.monotonic()

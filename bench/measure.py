@@ -160,3 +160,10 @@ class Keeper:
         """End whatever is left, at once."""
         while self._children:
             self._reap(self._children.pop())
+
+
+def compile_program(name: str, where: Path) -> Path:
+    """The binary of ``bench/progs/NAME.c``, in ``where``."""
+    binary = where / name
+    subprocess.run(["gcc", "-O2", "-Wall", "-o", binary, Path(__file__).with_name("progs") / f"{name}.c"], check=True)
+    return binary

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as main
-from bench import report, works
+from bench import block, report, works
 from bench.measure import Keeper, Trouble, reason
 from bench.runs import Budget, Cell
 from bench.tools import GROUPS, TOOLS, Tool
@@ -123,9 +123,9 @@ def test_the_page_has_every_tool_and_its_reason():
     assert "| bare | 100,000/s (100,000/s…100,000/s) |" in page
     widths = [len(re.findall(r"(?<!\\)\|", line)) for line in page.splitlines() if line.startswith("|")]
     blocks = re.split(r"\n\n", page)
-    for block in blocks:
-        rows = [line.count("|") for line in block.splitlines() if line.startswith("|")]
-        assert len(set(rows)) <= 1, block
+    for part in blocks:
+        rows = [line.count("|") for line in part.splitlines() if line.startswith("|")]
+        assert len(set(rows)) <= 1, part
     assert widths
 
 
@@ -245,3 +245,15 @@ def test_the_section_on_block_stays_when_the_rest_of_the_page_is_new():
     assert report.with_block("# Benchmarks\n\nnew\n", kept) == "# Benchmarks\n\nnew\n\n## isotrace block\n\n| what |\n"
     assert report.with_block(old, "## isotrace block\n\nother\n") == old.replace("| what |", "other")
     assert report.with_block("new\n", report.block_of("no such section\n")) == "new\n"
+
+
+def test_what_refusing_adds_is_told_beside_the_bare_work():
+    found = {"instruction": 0.5, "bare": 5000.0, "other bare": 4000.0, "apply 1": 1.0, f"apply {block.TREE}": 3.0}
+    names = ("literal", "patterns", "open")
+    found |= {f"{name} target": 5500.0 for name in names} | {f"{name} other": 4040.0 for name in names}
+    found |= {f"tree {count}": 5500.0 for count in (*block.CROWD, block.TREE)}
+    rows = {title: (figure, remark) for title, figure, remark in block.rows(found)}
+    assert rows["openat and close, bare"][0] == "10000"
+    assert rows["100 path rules, for the target"] == ("+10.0 %", "11000 instructions; asked for: at most +15 %")
+    assert rows["… for everyone else"][0] == "+1.0 %"
+    assert rows[f"applying to {block.TREE} processes rather than to 1"][0] == "4.00 G"

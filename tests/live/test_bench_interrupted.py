@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import compile_work
-from bench.measure import Keeper
+from bench.measure import Keeper, compile_program
 from bench.works import Place, attached
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +60,7 @@ def test_a_tool_that_is_told_a_pid_traces_that_process(tmp_path):
         pytest.skip("needs strace: it is the tool")
     keeper = Keeper(tmp_path)
     try:
-        place = Place(keeper, tmp_path, compile_work(tmp_path))
+        place = Place(keeper, tmp_path, compile_program("work", tmp_path))
         out = tmp_path / "out"
         found = attached(
             place, ("getppid", 300, 1), lambda pid: ["strace", "-o", str(out), "-p", str(pid)], "attached$"
