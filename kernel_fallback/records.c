@@ -69,8 +69,7 @@ void begin_record(struct event *event, const struct who *who, u8 abi, u32 number
 	event->kind = KIND_CALL;
 	event->abi = abi;
 	event->size = sizeof(*event);
-	memcpy(event->comm, current->comm, sizeof(event->comm));
-	event->comm[sizeof(event->comm) - 1] = 0;
+	strscpy_pad(event->comm, current->comm, sizeof(event->comm));	/* what is behind the NUL is an earlier name's */
 }
 
 /* Sends the CPU's record; returns whether there was room. The reader is woken for every `watermark` bytes of a CPU. */
