@@ -57,6 +57,7 @@ struct judged {
 	u64 mount;
 	u64 address;
 	u32 length;
+	u32 left;		/* the accesses to a path that no rule decided */
 };
 
 /* Whether the current task can be refused anything: isotrace itself (is_watched) and init never are. */
@@ -67,14 +68,17 @@ static __always_inline int concerns(struct who *who)
 
 /* A child of isotrace that tries, before a run begins, whether refusing works: it gets an errno that nothing else here gives. */
 #define EUCLEAN 117
-BPF_ARRAY(canary, u32, 1);
+BPF_ARRAY(canary, u32, 2);	/* its pid; the one hook that refuses it, from 1 on, or 0: all do */
 
-static __always_inline int is_canary(struct who *who)
+static __always_inline int is_canary(struct who *who, u32 hook)
 {
-	u32 zero = 0;
-	u32 *pid = canary.lookup(&zero);
+	u32 first = 0, second = 1;
+	u32 *pid = canary.lookup(&first), *only;
 
-	return pid && *pid == who->pid;
+	if (!pid || *pid != who->pid)
+		return 0;
+	only = canary.lookup(&second);
+	return only && (!*only || *only == hook + 1);
 }
 
 /*
@@ -177,9 +181,17 @@ static __always_inline void describe(struct refusal *refusal, struct judged *jud
 	__builtin_memset(&refusal->blob, 0, sizeof(refusal->blob));
 }
 
-#if defined(PLACES)
+#if defined(PLACES) || defined(UNIX)
 #define SHOWN_DEPTH 24
 #define NAME_ROOM 256
+
+/* The struct mount of a struct path, or 0. */
+static __always_inline u64 mount_of(u64 path)
+{
+	u64 mount = read_u64(path + OFF_PATH_MNT);
+
+	return mount ? mount - OFF_MOUNT_MNT : 0;
+}
 
 /*
  * The names from the object up to the root, each ended by NUL; the blob is marked as cut when there are more. The length lives in the record: what
@@ -231,13 +243,13 @@ static __always_inline void report(struct judged *judged, u32 rule, s64 result)
 		return;
 	}
 	describe(refusal, judged, rule, result);
-#if defined(PLACES)
+#if defined(PLACES) || defined(UNIX)
 	if (judged->dentry) {
 		size = write_path(refusal, judged->dentry, judged->mount);
 		refusal->blob.part = PART_PATH;
 	}
 #endif
-#if defined(NETS)
+#if defined(NETS) || defined(UNIX)
 	if (judged->address) {
 		size = judged->length;
 		asm volatile("" : "+r"(size));

@@ -7,7 +7,8 @@
  * one of the judge_… functions below, which look at paths or addresses, or judge_nothing.
  *
  * Constants: see filter.h and block.h; OFF_… from the kernel's BTF; RULES, HOOKS: the sizes of maps; PLACES: there are rules on paths;
- * CALLS: there are rules on calls; GLOBS: there are patterns among those on paths; NETS: there are rules on addresses.
+ * CALLS: there are rules on calls; GLOBS: there are patterns among those on paths; NETS: there are rules on IP addresses; UNIX: there are rules
+ * on unix sockets.
  */
 #include "block.h"
 
@@ -49,11 +50,20 @@ static __always_inline u32 call_rule(struct judged *judged, int has_address)
 }
 #endif
 
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#if !defined(UNIX)
+#define UNIX_REST 0
+#endif
+
 #if defined(PLACES)
 #include "block_paths.h"
 #endif
 #if defined(NETS)
 #include "block_nets.h"
+#endif
+#if defined(UNIX)
+#include "block_unix.h"
 #endif
 
 static __always_inline u32 judge_nothing(u64 *ctx, struct judged *judged)
@@ -90,7 +100,7 @@ int symbol(u64 *ctx)								\
 	int concerned = concerns(&judged.who);					\
 	u32 rule, other;							\
 										\
-	if (is_canary(&judged.who))						\
+	if (is_canary(&judged.who, index))					\
 		return -EUCLEAN;						\
 	if (!concerned)								\
 		return 0;							\

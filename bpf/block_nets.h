@@ -7,7 +7,6 @@
 #define ISOTRACE_BLOCK_NETS_H
 
 #define AF_UNSPEC 0
-#define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6

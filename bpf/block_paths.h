@@ -28,8 +28,6 @@
 #define PREFIX_NAME 60
 #define WORD_BITS 64
 
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
 #define S_IFDIR 0040000
 #define O_ACCMODE 3
 #define O_TRUNC 01000
@@ -326,22 +324,19 @@ static __always_inline u32 judge_walk(struct judged *judged, struct walk *walk)
 static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
 {
 	struct walk walk = {.dentry = dentry, .mount = mount, .object = dentry, .open = accesses & PLACES};
+	u32 rule;
 
+	judged->left = 0;
 	if (!walk.open)
 		return 0;
 	judged->dentry = dentry;
 	judged->mount = mount;
-	return judge_walk(judged, &walk);
+	rule = judge_walk(judged, &walk);
+	judged->left = walk.open;
+	return rule;
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------ */
-
-static __always_inline u64 mount_of(u64 path)
-{
-	u64 mount = read_u64(path + OFF_PATH_MNT);
-
-	return mount ? mount - OFF_MOUNT_MNT : 0;
-}
 
 static __always_inline u32 judge_file(struct judged *judged, u64 file, u32 accesses)
 {
@@ -403,14 +398,13 @@ static __always_inline u32 judge_entry(u64 *ctx, struct judged *judged)
 /* path_mknod(dir, dentry, mode, dev) */
 static __always_inline u32 judge_mknod(u64 *ctx, struct judged *judged)
 {
-	u32 accesses = ACCESS_WRITE;
+	u32 socket = number_of((ctx[2] & S_IFMT) == S_IFSOCK ? ACCESS_MEET : 0);
+	u32 rule = judge_place(judged, number_of(ctx[1]), mount_of(ctx[0]), ACCESS_WRITE | socket);
 
-	if ((ctx[2] & S_IFMT) == S_IFSOCK)
-		accesses |= ACCESS_MEET;
-	return judge_place(judged, number_of(ctx[1]), mount_of(ctx[0]), accesses);
+	return rule || !(judged->left & socket) ? rule : UNIX_REST;
 }
 
-/* What must hold for an object to get another name: a move or a link is no way round a rule. */
+/* What must hold for an object to get another name: a move or a link is no way round a rule. A directory may have sockets in it. */
 static __always_inline u32 accesses_to_move(u64 dentry)
 {
 	u64 inode = read_u64(dentry + OFF_D_INODE);
@@ -419,25 +413,43 @@ static __always_inline u32 accesses_to_move(u64 dentry)
 	if (!inode)
 		return ACCESS_WRITE;
 	read_kernel(&mode, sizeof(mode), (void *)(inode + OFF_I_MODE));
-	return (mode & S_IFMT) == S_IFDIR ? ACCESS_ANY | ACCESS_MOVE : ACCESS_ANY;
+	mode &= S_IFMT;
+	if (mode == S_IFDIR)
+		return ACCESS_ANY | ACCESS_MOVE | ACCESS_MEET;
+	return mode == S_IFSOCK ? ACCESS_ANY | ACCESS_MEET : ACCESS_ANY;
 }
 
-/* path_link(old_dentry, new_dir, new_dentry) */
+/* path_link(old_dentry, new_dir, new_dentry): a socket is met at the place that it was bound to, so only its new name matters */
 static __always_inline u32 judge_link(u64 *ctx, struct judged *judged)
 {
-	u64 mount = mount_of(ctx[1]);
-	u32 rule = judge_place(judged, number_of(ctx[0]), mount, ACCESS_ANY);
+	u64 mount = mount_of(ctx[1]), old = number_of(ctx[0]);
+	u32 rule = judge_place(judged, old, mount, ACCESS_ANY);
 
-	return rule ? rule : judge_place(judged, number_of(ctx[2]), mount, ACCESS_WRITE);
+	if (rule)
+		return rule;
+	forget(judged);
+	return judge_place(judged, number_of(ctx[2]), mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_MEET));
 }
 
-/* path_rename(old_dir, old_dentry, new_dir, new_dentry, …) */
+/*
+ * path_rename(old_dir, old_dentry, new_dir, new_dentry, …). What is there already may change places with what comes. Nothing that only the rule on
+ * every socket denies may come to where an exception allows it.
+ */
 static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
 {
 	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
-	u32 rule = judge_place(judged, old, mount_of(ctx[0]), accesses_to_move(old));
+	u32 old_accesses = number_of(accesses_to_move(old)), new_accesses = number_of(accesses_to_move(new));
+	u32 meets = (old_accesses | new_accesses) & ACCESS_MEET, left;
+	u32 rule = judge_place(judged, old, mount_of(ctx[0]), old_accesses | meets);
 
-	return rule ? rule : judge_place(judged, new, mount_of(ctx[2]), accesses_to_move(new));
+	if (rule)
+		return rule;
+	forget(judged);
+	left = judged->left & meets;
+	rule = judge_place(judged, new, mount_of(ctx[2]), new_accesses | meets);
+	if (rule || left == (judged->left & meets))
+		return rule;
+	return left || new_accesses != ACCESS_WRITE ? UNIX_REST : 0;
 }
 
 /* inode_setattr and the like: there is no mount at hand */

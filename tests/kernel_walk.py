@@ -1,4 +1,4 @@
-"""What bpf/block_paths.h, block_globs.h and block_nets.h do with their tables, in Python: a model to test the tables with.
+"""What bpf/block_{paths,globs,nets,unix}.h do with their tables, in Python: a model to test the tables with.
 
 A place is (device, names from the root of its file system); a mount knows where it hangs. Reads the packed bytes, not the
 objects that they were made from.
@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 
 from isotrace.enforce.automaton import NAME, Names, mask
-from isotrace.enforce.objects import CLASSES, PREFIX_NAME, Packed
+from isotrace.enforce.objects import CLASSES, MEET, PREFIX_NAME, Packed
 
 WALK = 64
 CLOSED = -1  # refused because the walk did not come to its end
@@ -57,6 +57,15 @@ class Kernel:
 
     def judge(self, path: str, access: int, with_mount: bool = True) -> int:
         """The slot of the rule that denies the access, 0 where none does; some hooks do not know the mount."""
+        return self._walk(path, access, with_mount)[0]
+
+    def judge_socket(self, path: str, rest: int) -> int:
+        """The slot of the rule that denies meeting a socket's file; ``rest`` denies what no rule on paths decides."""
+        denied, left = self._walk(path, MEET, True)
+        return denied or (rest if left else 0)
+
+    def _walk(self, path: str, access: int, with_mount: bool) -> tuple[int, int]:
+        """As ``judge``, and the accesses that no rule decided."""
         at = tuple(part for part in path.split("/") if part)
         mount, walk, first = self._mount_of(at), Walk(access, list(self._start)), True
         came: tuple[str, bool] | None = None  # the name that the walk came from, and whether that is the object
@@ -69,15 +78,15 @@ class Kernel:
             if anchor is None and top:
                 anchor = self._packed.roots.get(mount.device)
             if anchor and self._apply(walk, anchor, came, first):
-                return walk.denied
+                return walk.denied, walk.open
             if not top:
                 self._step(walk, at[-1])
                 came, at, covered, first = (at[-1], first), at[:-1], False, False
             elif mount.parent is None or not with_mount:
-                return 0
+                return 0, walk.open
             else:
                 mount, walk.state, came, covered, first = mount.parent, list(walk.kept), None, True, False
-        return CLOSED
+        return CLOSED, walk.open
 
     def _apply(self, walk: Walk, anchor: bytes, came: tuple[str, bool] | None, first: bool) -> bool:
         at, below, (directory, span) = anchor[:12], anchor[12:24], struct.unpack("=II", anchor[24:])
@@ -158,3 +167,12 @@ def judge_net(table: list[bytes], version: int, address: bytes, port: int, proto
         if (asked in (0, version)) and wanted in (0, protocol) and low <= port <= high and not differs:
             return 0 if verdict & 0x8000 else verdict
     return 0
+
+
+def judge_name(packed: bytes, room: int, name: bytes) -> int:
+    """The slot of the rule that denies an abstract name, 0 where none does."""
+    table = struct.unpack(f"={257 * room}H", packed)
+    state = 0
+    for byte in name:
+        state = table[(state & (room - 1)) << 8 | byte]
+    return table[256 * room + (state & (room - 1))]

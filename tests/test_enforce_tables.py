@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from isotrace.enforce import Grade, Held, addresses, lsm, objects
+from isotrace.enforce import Grade, Held, addresses, lsm, objects, sockets
 from isotrace.enforce.automaton import TooMuch
 from isotrace.enforce.objects import LETTERS, Places
 from isotrace.enforce.tables import Slots
@@ -165,3 +165,91 @@ def test_addresses_are_judged_as_the_policy_says(rules, requests):
         slot = kernel_walk.judge_net(table, *in_memory(request), request.port, protocol)
         wanted = decide(policy, request)
         assert (rules[slots.numbers[slot]] if slot else None) == (wanted.rule if wanted.denied else None), request
+
+
+ABSTRACT = st.text(alphabet="ab0*", min_size=1, max_size=4).map(lambda text: f"@{text}")
+SOCKET_FILES = st.builds(
+    lambda head, parts, end: f"{head}/{'/'.join(parts)}{end}",
+    st.sampled_from([BASE, BASE, BASE + "/mnt", "/**"]),
+    st.lists(COMPONENTS, min_size=1, max_size=3),
+    st.sampled_from(["", "/"]),
+)
+
+
+@st.composite
+def socket_rules(draw):
+    text = draw(st.one_of(ABSTRACT, SOCKET_FILES, st.sampled_from(["", "@*", "@aé*", "@*\N{SNOWMAN}"])))
+    return nets.parse(f"unix:{text}", allow=draw(st.booleans()), action=draw(ACTIONS))
+
+
+def compiled_sockets(rules):
+    """(the rule numbers by slot, the kernel with the places in it, the rest)."""
+    slots, entries = Slots(), held(rules)
+    place_rules = lsm._place_rules(entries, slots)
+    try:
+        places = Places(place_rules, [objects.Mount(1, "/", "/")])
+        return (
+            slots,
+            kernel_walk.Kernel(objects.pack(places), places.names, (ROOT,)),
+            sockets.table(entries, slots, place_rules),
+        )
+    except TooMuch:
+        assume(False)
+
+
+NAMED = st.one_of(
+    st.text(alphabet="ab0\0é\N{SNOWMAN}", max_size=6),
+    st.sampled_from(["a" * 107, "b" + "a" * 106, "\udcff", "00b0a", "aé"]),
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.lists(st.one_of(socket_rules(), socket_rules(), path_rules()), min_size=1, max_size=7),
+    st.lists(PATHS, max_size=6),
+    st.lists(NAMED, min_size=1, max_size=8),
+)
+def test_unix_sockets_are_judged_as_the_policy_says(rules, files, names):
+    slots, kernel, table = compiled_sockets(rules)
+    policy = Policy((Group("", tuple(rules)),))
+    requests = [NetRequest("unix", path=path) for path in files] + [NetRequest("unix", abstract=name) for name in names]
+    for request in [*requests, NetRequest("unix")]:
+        wanted = decide(policy, request)
+        slot = judge_socket(kernel, table, request) if table else 0
+        assert (rules[slots.numbers[slot]] if slot else None) == (wanted.rule if wanted.denied else None), request
+
+
+def judge_socket(kernel, table, request):
+    if request.path is not None:
+        return kernel.judge_socket(request.path, table.rest)
+    if request.abstract is None or table.names is None:
+        return table.rest
+    name = request.abstract.encode("utf-8", "surrogateescape")
+    return kernel_walk.judge_name(table.names.pack(), table.names.room, name)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(socket_rules(), min_size=1, max_size=6), st.text(alphabet="ab0", min_size=5, max_size=5))
+def test_a_name_that_the_kernel_may_choose_is_never_less_than_asked(rules, name):
+    slots, _kernel, table = compiled_sockets(rules)
+    wanted = decide(Policy((Group("", tuple(rules)),)), NetRequest("unix", abstract=name))
+    if wanted.denied:
+        assert table.chosen
+        assert wanted.rule.action.kind == "audit" or slots.actions[table.chosen].kind != "audit"
+
+
+def test_what_cannot_be_judged_is_answered_for_by_a_rule_that_refuses():
+    audit, refuse = Action("audit"), Action("errno", 13)
+    rules = [nets.parse("unix:/run/a", allow=False, action=audit), nets.parse("unix:", allow=False, action=refuse)]
+    slots, _kernel, table = compiled_sockets(rules)
+    assert slots.actions[table.closed] == refuse
+
+
+def test_abstract_names_that_do_not_fit_are_refused_at_the_start():
+    rules = [nets.parse(f"unix:@{chr(97 + n)}*{'x' * 100}", allow=False) for n in range(26)]
+    with pytest.raises(TooMuch):
+        sockets.table(held(rules), Slots(), [])
+
+
+def test_exceptions_alone_need_no_table():
+    assert sockets.table(held([nets.parse("unix:@a", allow=True)]), Slots(), []) is None

@@ -22,7 +22,7 @@ r, w, x before a colon tell accesses apart:
   --deny-path /etc/shadow    --deny-path 'w:/etc/**'    --allow-path 'w:/etc/motd'
 
 \b
-Addresses are [tcp:|udp:|unix:]ADDRESS[/BITS][:PORT[-PORT]]:
+Addresses are [tcp:|udp:]ADDRESS[/BITS][:PORT[-PORT]], unix:PATH, unix:@NAME or unix: for every unix socket:
   --deny-net tcp:10.0.0.0/8:443    --deny-net '[::1]:80'    --deny-net :53    --deny-net unix:/run/docker.sock
 
 \b

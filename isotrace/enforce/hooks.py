@@ -92,8 +92,8 @@ PLACES = {
     "path_mkdir": ("judge_entry", "w"),
     "path_symlink": ("judge_entry", "w"),
     "path_mknod": ("judge_mknod", "wu"),
-    "path_link": ("judge_link", "rwx"),
-    "path_rename": ("judge_rename", "rwx"),
+    "path_link": ("judge_link", "rwxu"),
+    "path_rename": ("judge_rename", "rwxu"),
     "inode_setattr": ("judge_dentry", "w"),
     "inode_setxattr": ("judge_dentry", "w"),
     "inode_removexattr": ("judge_dentry", "w"),
@@ -106,6 +106,8 @@ PLACES = {
 OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl"})
 #: Hooks that see addresses of IP sockets, and what judges there (bpf/block_nets.h).
 NETS = {"socket_connect": "judge_connect", "socket_bind": "judge_bind", "socket_sendmsg": "judge_sendmsg"}
+#: Hooks where a unix socket meets another one, and what judges there (bpf/block_unix.h); the call met another hook before.
+MEETINGS = {"unix_stream_connect": "judge_stream", "unix_may_send": "judge_datagram"}
 
 #: Calls of the words that need no hook, and why.
 NEEDLESS = {
@@ -188,6 +190,12 @@ def lacking(accesses: Iterable[str], exists: Callable[[str], bool]) -> list[str]
     """The hooks that a rule on paths needs for ``accesses`` and that are not there."""
     wanted = set(accesses)
     return [hook for hook, (_, on) in PLACES.items() if wanted & set(on) and hook not in OPTIONAL and not exists(hook)]
+
+
+def lacking_sockets(files: bool, names: bool, exists: Callable[[str], bool]) -> list[str]:
+    """The hooks that a rule on unix sockets with ``files`` or with abstract ``names`` needs and that are not there."""
+    absent = lacking("u", exists) if files else []
+    return absent + [hook for hook in (*MEETINGS, *(["socket_bind"] if names else [])) if not exists(hook)]
 
 
 def held() -> frozenset[str]:

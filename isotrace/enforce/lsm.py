@@ -6,11 +6,12 @@ import os
 import resource
 import struct
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from isotrace import plan
 from isotrace.backends.attached import u32
-from isotrace.enforce import Held, addresses, canary, hooks, objects, programs, trials
+from isotrace.enforce import Held, addresses, canary, hooks, objects, programs, sockets, trials
 from isotrace.enforce.automaton import mask
 from isotrace.enforce.objects import LETTERS, MEET, PlaceRule, Places
 from isotrace.enforce.programs import Programs, Refusing
@@ -46,6 +47,12 @@ _OFFSETS = {
     "OFF_VM_FILE": ("vm_area_struct", "vm_file"),
     "OFF_SOCKET_SK": ("socket", "sk"),
     "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
+}
+_UNIX_OFFSETS = {
+    "OFF_UNIX_PATH": ("unix_sock", "path"),
+    "OFF_UNIX_ADDRESS": ("unix_sock", "addr"),
+    "OFF_UNIX_LENGTH": ("unix_address", "len"),
+    "OFF_UNIX_NAME": ("unix_address", "name"),
 }
 _QSTR_NAME = 8  # offsetof(struct qstr, name)
 _LEARN_AT = "sb_statfs"
@@ -83,23 +90,28 @@ def make(held: Sequence[Held], target: Target) -> Hooks:
     return Hooks(held, target, lsm=held[0].mechanism == "lsm")
 
 
-def _offsets() -> dict[str, int]:
-    found = {name: btf.vmlinux().offset(*path) for name, path in _OFFSETS.items()}
+def _offsets(unix: bool) -> dict[str, int]:
+    wanted = _OFFSETS | (_UNIX_OFFSETS if unix else {})
+    try:
+        found = {name: btf.vmlinux().offset(*path) for name, path in wanted.items()}
+    except KeyError as missing:
+        raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", "see: isotrace doctor") from None
     found["OFF_D_NAME"] += _QSTR_NAME
     members = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
     return found | {"DENTRY_FROM": min(members), "DENTRY_BYTES": max(members) + 8 - min(members)}
 
 
 def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
-    """The rules on paths, the most specific first."""
-    found = [(one, one.rule) for one in held if isinstance(one.rule, PathRule)]
-    found.sort(key=lambda pair: strictness(pair[1]))
-    found.sort(key=lambda pair: pair[1].pattern.specificity, reverse=True)
-    bits = [sum(LETTERS[letter] for letter in rule.access) for _, rule in found]
-    return [
-        PlaceRule(slots.add(one), rule.allow, accesses, rule.pattern)
-        for (one, rule), accesses in zip(found, bits, strict=True)
-    ]
+    """The rules on paths, those of unix sockets too, the most specific first."""
+    found = [(one, one.rule.pattern, _accesses(one.rule)) for one in held if isinstance(one.rule, PathRule)]
+    found += [(one, rule.path, MEET) for one, rule in sockets.rules(held) if rule.path]
+    found.sort(key=lambda entry: strictness(entry[0].rule))
+    found.sort(key=lambda entry: entry[1].specificity, reverse=True)
+    return [PlaceRule(slots.add(one), one.rule.allow, accesses, pattern) for one, pattern, accesses in found]
+
+
+def _accesses(rule: PathRule) -> int:
+    return sum(LETTERS[letter] for letter in rule.access)
 
 
 class Hooks(Refusing):
@@ -112,12 +124,17 @@ class Hooks(Refusing):
         self._places = Places(place_rules) if place_rules else None
         self._packed = objects.pack(self._places) if self._places else None
         self._nets = addresses.table(held, slots)
-        self._closed = next((rule.slot for rule in place_rules if not rule.allow), 0)
+        self._sockets = sockets.table(held, slots, place_rules)
+        rest = self._sockets.rest if self._sockets else 0
+        if self._places and rest:
+            self._places.denied |= MEET
+        self._closed = slots.strictest([rule.slot for rule in place_rules if not rule.allow]) or rest
         self._close_rings(held, slots)
         self._pinned: list[int] = []
         calls = hooks_for([rule for _, rule in self._rules], exists)
         places = self._places.denied if self._places else 0
-        judges = {**(hooks.NETS if self._nets else {}), **_place_judges(places, lsm)}
+        meetings = self._sockets.judges() if self._sockets else {}
+        judges = {**(hooks.NETS if self._nets else {}), **meetings, **_place_judges(places, lsm)}
         self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges)}
         self._learner = hooks.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._places else ""
         known = facts()
@@ -131,7 +148,7 @@ class Hooks(Refusing):
             self._rules.append((slot, CallRule("io_uring", frozenset({"io_uring_setup"}), action=first.action)))
 
     def _plan(self, slots: Slots, constants: list[str], judges: Mapping[str, str]) -> Programs:
-        constants += [f"{name}={value}" for name, value in _offsets().items()]
+        constants += [f"{name}={value}" for name, value in _offsets(self._sockets is not None).items()]
         constants += [f"HOOKS={max(1, len(self._hooks))}", *self._sizes(), *(["CALLS"] if self._rules else [])]
         if self._nets:
             # Until 5.6 the protocol of a socket had eight bits (commit bf9765145b85); MPTCP's number needs nine.
@@ -150,6 +167,7 @@ class Hooks(Refusing):
 
     def _maps(self) -> list[str]:
         found = [*(["call_rules"] if self._rules else []), *(["nets"] if self._nets else [])]
+        found += ["abstract_names"] if self._sockets and self._sockets.names else []
         if self._places:
             found += ["anchors", "filesystems", "children", "learned", "sieve"]
             found += ["automaton", "words", "glob_entries"] if self._places.names.start else []
@@ -157,8 +175,12 @@ class Hooks(Refusing):
         return found
 
     def _sizes(self) -> list[str]:
+        found = {**(self._sockets.constants() if self._sockets else {}), **self._place_sizes()}
+        return [f"{name}={value}" for name, value in found.items()]
+
+    def _place_sizes(self) -> dict[str, int]:
         if not self._places or not self._packed:
-            return []
+            return {}
         found = {"PLACES": self._places.denied, "CLOSED_RULE": self._closed, "ROOTS": len(self._packed.roots)}
         found |= {"ANCHORS": 2 * len(self._packed.objects) + 2, "FILESYSTEMS": 1024}
         found["CHILDREN"] = 2 * len(self._packed.children) + 2
@@ -167,7 +189,7 @@ class Hooks(Refusing):
             found["ANCHOR_GLOBS"] = self._places.most_globs
         if self._places.names.stars:
             found["STARS"] = len(self._places.names.stars)
-        return [f"{name}={value}" for name, value in found.items()]
+        return found
 
     def _fill(self) -> None:
         super()._fill()
@@ -180,6 +202,8 @@ class Hooks(Refusing):
             bpf.map_update_all(self._loaded.maps["call_rules"], entries)
         if self._nets:
             bpf.map_update_all(self._loaded.maps["nets"], {u32(index): net for index, net in enumerate(self._nets)})
+        if self._sockets and self._sockets.names:
+            bpf.map_update(self._loaded.maps["abstract_names"], u32(0), self._sockets.names.pack())
         if self._places and self._packed:
             self._fill_patterns()
             self._fill_places()
@@ -233,13 +257,22 @@ class Hooks(Refusing):
 
     def _prove(self) -> None:
         tried = [hook for hook in trials.ACTIONS if hook in self._hooks]
-        with trials.directory() as directory:
-            things = trials.Things(Path(directory))
-            found = canary.ask(trials.at_hooks(tried, things), self._arm_canary, things.prepare)
-        if failed := [hook for hook, result in zip(tried, found, strict=True) if result != canary.REFUSED]:
+        failed = self._not_refused([hook for hook in tried if hook not in hooks.MEETINGS])
+        numbers = {hook: number for number, hook in enumerate(self._hooks, 1)}
+        for hook in hooks.MEETINGS.keys() & numbers.keys():
+            failed += self._not_refused([hook], numbers[hook])
+        if failed:
             raise KernelError(
                 f"programs at {', '.join(failed)} are attached, but do not refuse", "see: isotrace doctor; --backend"
             )
+
+    def _not_refused(self, tried: Sequence[str], only: int = 0) -> list[str]:
+        """Those hooks at which the canary is not refused, by program number ``only`` where that is not 0."""
+        with trials.directory() as directory:
+            things = trials.Things(Path(directory))
+            arm = partial(self._arm_canary, hook=only)
+            found = canary.ask(trials.at_hooks(tried, things), arm, things.prepare)
+        return [hook for hook, result in zip(tried, found, strict=True) if result != canary.REFUSED]
 
     def close(self) -> None:
         """Detach, and let go of what rules name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from isotrace.enforce import Grade, Refusal, Report, Ring, cbpf, hooks
@@ -22,6 +22,18 @@ _MOVES = (
 )
 _LINKS = "a hard link made before, from inside a denied directory to a place outside of it, keeps working"
 _RAW = "judges IP sockets; raw packets and connections that exist already are not met"
+_MEETS = (
+    "judges a unix socket by the file or name that the one it meets was bound to, wherever that file is by now; "
+    "stream sockets that are connected already, and pairs of these, are not met"
+)
+_SOCKET_MOVES = (
+    "to make, move or link a socket file to where it is denied is refused; "
+    "so is to move a directory there, or from there to elsewhere"
+)
+_AUTOBIND = (
+    "the five hexadecimal digits that the kernel names a socket by itself, for SO_PASSCRED, are not judged where they "
+    "are given, only where they are met"
+)
 _SKIPPED = "a task that comes between another one inside the same program is passed over (rare, and counted)"
 _OLD_RINGS = "no io_uring can be set up; one that was set up before goes on being served"
 _OPEN_ALREADY = "what is open already, or is received from somebody else, goes on being read and written"
@@ -57,11 +69,9 @@ class _ByObject:
     commands_only: bool = False
 
     def holds(self, rule: Rule, report: Report) -> Grade | Refusal:
-        """Paths, IP addresses, and those calls that all come to a hook before they take effect."""
+        """Paths, addresses, and those calls that all come to a hook before they take effect."""
         if isinstance(rule, CallRule) and (missing := hooks.unheld(rule.calls)):
             return Refusal(f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing))
-        if isinstance(rule, NetRule) and rule.protocol == "unix":
-            return Refusal("does not judge unix addresses in this version", "deny connect, or deny the socket's path")
         return _lacks(report, self.feature) or self._lacks_hooks(rule, report) or self._grade(rule, report)
 
     def _lacks_hooks(self, rule: Rule, report: Report) -> Refusal | None:
@@ -74,6 +84,10 @@ class _ByObject:
             return Refusal(f"this kernel has no hook for {', '.join(sorted(missing))}", _split_hint(rule, missing))
         if isinstance(rule, PathRule) and (absent := hooks.lacking(rule.access, exists)):
             return Refusal(f"this kernel has no hook {', '.join(absent)}", "CONFIG_SECURITY_PATH=y")
+        if isinstance(rule, NetRule) and (absent := _lacks_sockets(rule, exists)):
+            return Refusal(
+                f"this kernel has no hook {', '.join(absent)}", "CONFIG_SECURITY_NETWORK=y, CONFIG_SECURITY_PATH=y"
+            )
         return None
 
     def _grade(self, rule: Rule, report: Report) -> Grade:
@@ -91,6 +105,13 @@ class _ByObject:
         return "closed" if closes and not _there(report, "io_threads") else "judged"
 
 
+def _lacks_sockets(rule: NetRule, exists: Callable[[str], bool]) -> list[str]:
+    """The hooks that a rule on unix sockets needs and that are not there."""
+    if rule.protocol != "unix":
+        return []
+    return hooks.lacking_sockets(rule.abstract is None, rule.path is None, exists)
+
+
 def _there(report: Report, name: str) -> bool:
     """Whether a detail that the report may have is there; a report that says nothing of it says nothing against it."""
     finding = report.get(name)
@@ -101,12 +122,17 @@ def _hook_notes(rule: Rule) -> tuple[str, ...]:
     if isinstance(rule, PathRule):
         return (_MOVES, _LINKS)
     if isinstance(rule, NetRule):
-        return (_RAW,)
+        return _socket_notes(rule) if rule.protocol == "unix" else (_RAW,)
     needless = sorted(rule.calls & hooks.NEEDLESS.keys())
     found = [f"{call} is not refused: {hooks.NEEDLESS[call]}" for call in needless]
     if "openat" in rule.calls:
         found += [_OPEN_ALREADY, "through io_uring, sockets and accepted connections are refused together with opens"]
     return tuple(found)
+
+
+def _socket_notes(rule: NetRule) -> tuple[str, ...]:
+    moves, names = (_MOVES, _SOCKET_MOVES) if rule.path else (), () if rule.path else (_AUTOBIND,)
+    return (_MEETS, *moves, *names)
 
 
 def _split_hint(rule: CallRule, missing: frozenset[str]) -> str:

@@ -71,8 +71,11 @@ def _path(blob: Blob) -> str:
 
 
 def _address(data: bytes) -> str:
-    """A sockaddr of IPv4 or IPv6 as ``ADDRESS:PORT``."""
-    family, port = struct.unpack_from("=H", data)[0], struct.unpack_from(">H", data, 2)[0]
+    """A sockaddr of IPv4 or IPv6 as ``ADDRESS:PORT``, one with an abstract name as ``@NAME``."""
+    family = struct.unpack_from("=H", data)[0]
+    if family == socket.AF_UNIX:
+        return "@" + data[3:].decode(errors="surrogateescape")
+    port = struct.unpack_from(">H", data, 2)[0]
     if family == socket.AF_INET6:
         return f"[{socket.inet_ntop(socket.AF_INET6, data[8:24])}]:{port}"
     return f"{socket.inet_ntoa(data[4:8])}:{port}"
@@ -123,7 +126,9 @@ class Refusing(Ringed):
     def _prove(self) -> None:
         """Have a child try what is refused. Raises ``KernelError`` where that is not refused."""
 
-    def _arm_canary(self, pid: int) -> None:
+    def _arm_canary(self, pid: int, hook: int = 0) -> None:
+        """``hook``: the number of the one program that is to refuse it, from 1 on; 0: all of them."""
+        bpf.map_update(self._loaded.maps["canary"], u32(1), u32(hook))
         bpf.map_update(self._loaded.maps["canary"], u32(0), u32(pid))
 
     # ---- reading ------------------------------------------------------------------------------------------------------

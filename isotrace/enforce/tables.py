@@ -45,6 +45,14 @@ class Slots:
         self.actions.append(held.action)
         return len(self.numbers) - 1
 
+    def strictest(self, slots: Sequence[int]) -> int:
+        """The first of ``slots`` whose rule refuses, else the first that reports; 0 where there is none."""
+        return min(slots, key=self._reports, default=0)
+
+    def _reports(self, slot: int) -> bool:
+        action = self.actions[slot]
+        return action is not None and action.kind == "audit"
+
 
 def calls_by_strictness(held: Sequence[Held]) -> list[tuple[Held, CallRule]]:
     """The rules on calls, the one that decides first."""

@@ -83,6 +83,11 @@ class Things:
         self.fd = os.open(self.path("file"), os.O_RDWR)
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self.pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind("")  # the kernel chooses an abstract name
+        self.listener.listen()
 
     def path(self, name: str) -> str:
         """A file of the directory."""
@@ -107,6 +112,8 @@ _SOCKETS: dict[str, Callable[[Things], object]] = {
     "socket_getsockopt": lambda things: things.udp.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE),
     "socket_setsockopt": lambda things: things.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096),
     "socket_shutdown": lambda things: things.udp.shutdown(socket.SHUT_RD),
+    "unix_stream_connect": lambda things: things.unix.connect(things.listener.getsockname()),
+    "unix_may_send": lambda things: things.pair[0].send(b"x"),
 }
 _NAMES: dict[str, Callable[[Things], object]] = {
     "mkdir": lambda things: os.mkdir(things.path("made")),

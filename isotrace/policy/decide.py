@@ -105,7 +105,7 @@ def _net(policy: Policy, request: NetRequest) -> Decision:
     rules = [rule for rule in policy.rules if isinstance(rule, NetRule)]
     if request.protocol == "unix":
         return _winner(
-            [(_unix_key(rule), rule) for rule in rules if rule.protocol == "unix" and _is_unix(rule, request)]
+            [(unix_specificity(rule), rule) for rule in rules if rule.protocol == "unix" and _is_unix(rule, request)]
         )
     return _winner([(_inet_key(rule), rule) for rule in rules if rule.protocol != "unix" and _is_inet(rule, request)])
 
@@ -146,7 +146,8 @@ def _inet_key(rule: NetRule) -> tuple[int, int, bool]:
     return (rule.network.prefixlen if rule.network else -1), low - high, rule.protocol != "any"
 
 
-def _unix_key(rule: NetRule) -> Any:
+def unix_specificity(rule: NetRule) -> Any:
+    """Sorts rules on unix sockets that match one address: the greater one is the more specific."""
     if rule.path is not None:
         return (1, rule.path.specificity)
     if rule.abstract is not None:

@@ -2,10 +2,11 @@
 /*
  * Ways round a rule that refuses reading FILE: each is tried, and a line says whether it got through.
  *
- *	escape FILE DIRECTORY PORT [SOCKET]
+ *	escape FILE DIRECTORY PORT [SOCKET [LISTENER]]
  *
  * FILE is what is refused, DIRECTORY a place that is not, on the same file system; the connections go to 127.0.0.1:PORT, which is refused too.
- * Through the descriptor SOCKET, a unix socket, somebody else has sent a descriptor of FILE.
+ * Through the descriptor SOCKET, a unix socket, somebody else has sent a descriptor of FILE. LISTENER is the file of a unix socket, on the same file
+ * system as DIRECTORY, that is refused as well.
  *
  * A line is `NAME through`, `NAME refused ERRNO`, or `NAME untried ERRNO` where this kernel or file system does not know the way. The program waits
  * for a line on its standard input before it begins.
@@ -28,12 +29,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define RACES 100000
 
-static const char *target, *place;
+static const char *target, *place, *listener;
 static int port, received = -1;
 static char spare[4096], root[4096];
 
@@ -463,6 +465,70 @@ static int by_ring_connect(void)
 	return result;
 }
 
+static int connect_unix(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), result;
+
+	if (!listener)
+		return -ENOSYS;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	result = connect(fd, (void *)&address, sizeof(address)) ? -errno : 0;
+	close(fd);
+	return result;
+}
+
+static int by_unix(void) { return connect_unix(listener); }
+
+static int by_unix_link(void)
+{
+	snprintf(spare, sizeof(spare), "%s/socket", place);
+	if (listener && link(listener, spare))
+		return -errno;
+	return connect_unix(spare);
+}
+
+static int by_unix_rename(void)
+{
+	int result;
+
+	snprintf(spare, sizeof(spare), "%s/moved", place);
+	if (listener && rename(listener, spare))
+		return -errno;
+	result = connect_unix(spare);
+	if (listener)
+		rename(spare, listener);
+	return result;
+}
+
+static int by_unix_fd(void)
+{
+	int fd = listener ? open(listener, O_PATH) : -1, result;
+	char name[64];
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	result = connect_unix(name);
+	close(fd);
+	return result;
+}
+
+static int by_unix_ring(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_CONNECT, .addr = (unsigned long)&address, .off = sizeof(address)};
+	struct ring ring;
+	int result = listener ? ring_open(&ring) : -ENOSYS;
+
+	if (result)
+		return result;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", listener);
+	sqe.fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	result = ring_do(&ring, &sqe);
+	close(sqe.fd);
+	close(ring.fd);
+	return result;
+}
+
 /* A thread changes the path between an allowed and the refused file while the call looks at it. */
 static volatile int racing = 1;
 static char raced[4096];
@@ -511,6 +577,7 @@ static const struct way {
 	{"memfd", by_memfd}, {"passed", by_passed},
 	{"clone_parent", by_clone_parent}, {"orphan", by_orphan}, {"ring_open", by_ring_open}, {"ring_worker", by_ring_worker},
 	{"connect", by_connect}, {"connect_mapped", by_connect_mapped}, {"fastopen", by_fastopen}, {"ring_connect", by_ring_connect},
+	{"unix", by_unix}, {"unix_link", by_unix_link}, {"unix_rename", by_unix_rename}, {"unix_fd", by_unix_fd}, {"unix_ring", by_unix_ring},
 	{"race", by_race},
 };
 
@@ -522,10 +589,12 @@ int main(int argc, char **argv)
 		target = argv[2];
 		return -by_open();
 	}
-	if (argc != 4 && argc != 5)
+	if (argc < 4 || argc > 6)
 		return 2;
-	if (argc == 5)
+	if (argc > 4)
 		received = atoi(argv[4]);
+	if (argc > 5)
+		listener = argv[5];
 	target = argv[1];
 	place = argv[2];
 	port = atoi(argv[3]);

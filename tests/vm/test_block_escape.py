@@ -35,11 +35,13 @@ def ways(mechanism, program, where, rules_for):
     ours, theirs = socket.socketpair()
     descriptor = os.open(file, os.O_RDONLY)
     socket.send_fds(ours, [b"x"], [descriptor])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as waiting:
         port = listener.getsockname()[1]
+        waiting.bind(str(where / "socket"))
+        waiting.listen(16)
         rules = rules_for(secret, port)
         process = subprocess.Popen(
-            [program, file, place, str(port), str(theirs.fileno())],
+            [program, file, place, str(port), str(theirs.fileno()), where / "socket"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[theirs.fileno()],
         )  # fmt: skip
         try:
@@ -68,6 +70,7 @@ def test_no_way_round_but_what_was_announced(mechanism, program, tmp_path):
         return [
             paths.parse(f"{secret}/**", allow=False, action=DENIED),
             nets.parse(f"tcp:127.0.0.1:{port}", allow=False, action=DENIED),
+            nets.parse(f"unix:{secret.parent}/socket", allow=False, action=DENIED),
         ]
 
     found, notes, counts = ways(mechanism, program, tmp_path, rules)
