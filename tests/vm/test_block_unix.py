@@ -6,6 +6,8 @@ import errno
 import os
 import socket
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -83,7 +85,7 @@ FILES = (
 MOVES = (
     ("os.rename('HERE/stream', 'OUT/moved')", "rename", "HERE/stream"),
     ("os.rename('OUT/stream', 'HERE/moved')", "rename", "HERE/moved"),
-    ("os.link('OUT/stream', 'HERE/linked')", "link", "HERE/linked"),
+    ("os.link('OUT/seq', 'HERE/linked')", "link", "HERE/linked"),
     ("os.rename('OUT/directory', 'HERE/directory')", "rename", "HERE/directory"),
 )
 ABSTRACT = (
@@ -103,10 +105,10 @@ DATAGRAM_PAIR = "THINGS['pairs'][0].send(b'x') and THINGS['pairs'][1].recv(1) an
 
 
 @contextmanager
-def world(directory):
-    """(the sockets, a process to be refused, one beside it)."""
+def world():
+    """(the sockets, a process to be refused, one beside it); the address of a socket has room for short paths only."""
     with ExitStack() as stack, family(size=1) as sibling, family(size=1) as one:
-        sockets = World(directory, stack)
+        sockets = World(Path(stack.enter_context(TemporaryDirectory(prefix="unix-"))), stack)
         for expression in (
             "keep('dgram', socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))",
             "THINGS['dgram'].connect('HERE/dgram')",
@@ -142,8 +144,8 @@ def assert_free(sockets, one, expressions):
     assert set(wrong.values()) == {"ok"}, wrong
 
 
-def test_sockets_by_path_and_by_name(mechanism, tmp_path):
-    with world(tmp_path) as (sockets, one, sibling):
+def test_sockets_by_path_and_by_name(mechanism):
+    with world() as (sockets, one, sibling):
         here, name = sockets.here, sockets.name
         rules = [deny(f"{here}/**"), allow(f"{here}/open/**"), deny(f"@{name}*"), allow(f"@{name}-open*")]
         rules += [paths.parse(f"w:{sockets.out}/*.key", allow=False, action=DENIED)]
@@ -160,8 +162,8 @@ def test_sockets_by_path_and_by_name(mechanism, tmp_path):
             assert_free(sockets, one, [expression for expression, *_ in (*FILES, *ABSTRACT, *MOVES)])
 
 
-def test_every_socket_but_exceptions(mechanism, tmp_path):
-    with world(tmp_path) as (sockets, one, _sibling):
+def test_every_socket_but_exceptions(mechanism):
+    with world() as (sockets, one, _sibling):
         rules = [deny(""), allow(f"{sockets.here}/open/**"), allow(f"@{sockets.name}-open*")]
         outside = unix("STREAM", "connect('OUT/stream')")
         with enforced(mechanism, rules, Target(pid=one.pid)) as enforcer:
@@ -178,8 +180,8 @@ def test_every_socket_but_exceptions(mechanism, tmp_path):
             assert_free(sockets, one, [*own, "os.rename('OUT/directory', 'OUT/other')", "os.unlink('HERE/seq')"])
 
 
-def test_every_socket_without_rules_on_paths_and_ip_beside(mechanism, tmp_path):
-    with world(tmp_path) as (sockets, one, _sibling):
+def test_every_socket_without_rules_on_paths_and_ip_beside(mechanism):
+    with world() as (sockets, one, _sibling):
         rules = [deny(""), nets.parse("udp:", allow=False, action=DENIED)]
         with enforced(mechanism, rules, Target(pid=one.pid)) as enforcer:
             assert_refused(sockets, one, enforcer, [*FILES, *ABSTRACT], 0)
@@ -187,8 +189,8 @@ def test_every_socket_without_rules_on_paths_and_ip_beside(mechanism, tmp_path):
             assert_refused(sockets, one, enforcer, [bind], 1)
 
 
-def test_names_alone_leave_files_alone(mechanism, tmp_path):
-    with world(tmp_path) as (sockets, one, _sibling):
+def test_names_alone_leave_files_alone(mechanism):
+    with world() as (sockets, one, _sibling):
         rules = [deny(f"@{sockets.name}-s*"), deny(f"@{sockets.name}-dgram"), deny(f"@{sockets.name}-x*")]
         with enforced(mechanism, rules, Target(pid=one.pid)) as enforcer:
             assert_refused(sockets, one, enforcer, ABSTRACT[:2], 0)
@@ -197,8 +199,8 @@ def test_names_alone_leave_files_alone(mechanism, tmp_path):
             assert_free(sockets, one, [*FREE, FILES[0][0], FILES[7][0]])
 
 
-def test_audit_reports_a_socket_and_lets_pass(mechanism, tmp_path):
-    with world(tmp_path) as (sockets, one, _sibling):
+def test_audit_reports_a_socket_and_lets_pass(mechanism):
+    with world() as (sockets, one, _sibling):
         rules = [nets.parse(f"unix:{sockets.here}/stream", allow=False, action=Action("audit"))]
         with enforced(mechanism, rules, Target(pid=one.pid)) as enforcer:
             assert_free(sockets, one, [FILES[0][0], FREE[0]])
