@@ -54,6 +54,8 @@ static __always_inline u32 call_rule(struct judged *judged, int has_address)
 #define S_IFSOCK 0140000
 #if !defined(UNIX)
 #define UNIX_REST 0
+#define UNIX_DEEP 0
+#define UNIX_CLOSED 0
 #endif
 
 #if defined(PLACES)

@@ -333,6 +333,8 @@ static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mo
 	judged->mount = mount;
 	rule = judge_walk(judged, &walk);
 	judged->left = walk.open;
+	if (judged->reason != REASON_RULE && (accesses & PLACES & ACCESS_MEET))
+		return accesses == ACCESS_MEET ? UNIX_CLOSED : MOVE_CLOSED;
 	return rule;
 }
 
@@ -433,7 +435,7 @@ static __always_inline u32 judge_link(u64 *ctx, struct judged *judged)
 
 /*
  * path_rename(old_dir, old_dentry, new_dir, new_dentry, …). What is there already may change places with what comes. Nothing that only the rule on
- * every socket denies may come to where an exception allows it.
+ * every socket denies may come to where an exception allows it; if there are exceptions deep in directories, no such directory may move.
  */
 static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
 {
@@ -447,8 +449,12 @@ static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
 	forget(judged);
 	left = judged->left & meets;
 	rule = judge_place(judged, new, mount_of(ctx[2]), new_accesses | meets);
-	if (rule || left == (judged->left & meets))
+	if (rule || !UNIX_REST)
 		return rule;
+	if (UNIX_DEEP && ((old_accesses | new_accesses) & ACCESS_MOVE) && ((left | judged->left) & meets))
+		return UNIX_REST;
+	if (left == (judged->left & meets))
+		return 0;
 	return left || new_accesses != ACCESS_WRITE ? UNIX_REST : 0;
 }
 

@@ -5,7 +5,8 @@
  * A bind to a file is judged where the file is made (path_mknod), one to an abstract name at socket_bind.
  *
  * Constants: UNIX_REST: the rule that denies what no other one decides, or 0; UNIX_CLOSED: the one that answers for what cannot be judged;
- * UNIX_CHOSEN: the one that denies a name of the kernel's choosing, or 0; NAME_STATES: there are rules on abstract names, a power of two.
+ * UNIX_CHOSEN: the one that denies a name of the kernel's choosing, or 0; NAME_STATES: there are rules on abstract names, a power of two; UNIX_DEEP:
+ * whether an exception names what is deeper in directories that it does not name.
  */
 #ifndef ISOTRACE_BLOCK_UNIX_H
 #define ISOTRACE_BLOCK_UNIX_H
@@ -70,8 +71,6 @@ static __always_inline u32 judge_socket_file(struct judged *judged, u64 dentry, 
 #if defined(PLACES) && (PLACES & ACCESS_MEET)
 	u32 rule = judge_place(judged, dentry, mount, ACCESS_MEET);
 
-	if (judged->reason != REASON_RULE)
-		return UNIX_CLOSED;
 	return rule || !(judged->left & ACCESS_MEET) ? rule : UNIX_REST;
 #else
 	judged->dentry = dentry;

@@ -15,6 +15,7 @@ from isotrace.enforce import Held, addresses, canary, hooks, objects, programs, 
 from isotrace.enforce.automaton import mask
 from isotrace.enforce.objects import LETTERS, MEET, PlaceRule, Places
 from isotrace.enforce.programs import Programs, Refusing
+from isotrace.enforce.sockets import Sockets
 from isotrace.enforce.tables import Slots, calls_by_strictness, hook_table, hooks_for
 from isotrace.errors import KernelError
 from isotrace.events import SLOTS
@@ -110,6 +111,14 @@ def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
     return [PlaceRule(slots.add(one), one.rule.allow, accesses, pattern) for one, pattern, accesses in found]
 
 
+def _closed(slots: Slots, rules: Sequence[PlaceRule], unix: Sockets | None) -> dict[str, int]:
+    """The rules that answer for what cannot be judged: when a file is used, and when something with sockets moves."""
+    on_sockets = unix.closed if unix else 0
+    on_files = slots.strictest([rule.slot for rule in rules if not rule.allow and rule.accesses != MEET])
+    both = slots.strictest([slot for slot in (on_sockets, on_files) if slot])
+    return {"CLOSED_RULE": on_files or both, "MOVE_CLOSED": both}
+
+
 def _accesses(rule: PathRule) -> int:
     return sum(LETTERS[letter] for letter in rule.access)
 
@@ -128,7 +137,7 @@ class Hooks(Refusing):
         rest = self._sockets.rest if self._sockets else 0
         if self._places and rest:
             self._places.denied |= MEET
-        self._closed = slots.strictest([rule.slot for rule in place_rules if not rule.allow]) or rest
+        self._closed = _closed(slots, place_rules, self._sockets)
         self._close_rings(held, slots)
         self._pinned: list[int] = []
         calls = hooks_for([rule for _, rule in self._rules], exists)
@@ -181,7 +190,8 @@ class Hooks(Refusing):
     def _place_sizes(self) -> dict[str, int]:
         if not self._places or not self._packed:
             return {}
-        found = {"PLACES": self._places.denied, "CLOSED_RULE": self._closed, "ROOTS": len(self._packed.roots)}
+        found = {"PLACES": self._places.denied, "ROOTS": len(self._packed.roots)}
+        found |= self._closed | {"UNIX_DEEP": int(self._places.deep)} if self._sockets else self._closed
         found |= {"ANCHORS": 2 * len(self._packed.objects) + 2, "FILESYSTEMS": 1024}
         found["CHILDREN"] = 2 * len(self._packed.children) + 2
         if self._places.names.start:

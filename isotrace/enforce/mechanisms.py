@@ -28,7 +28,7 @@ _MEETS = (
 )
 _SOCKET_MOVES = (
     "to make, move or link a socket file to where it is denied is refused; "
-    "so is to move a directory there, or from there to elsewhere"
+    "so is to move a directory there, or from there to elsewhere, but not to where only what is deeper in it is denied"
 )
 _AUTOBIND = (
     "the five hexadecimal digits that the kernel names a socket by itself, for SO_PASSCRED, are not judged where they "

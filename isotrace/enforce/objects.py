@@ -127,6 +127,7 @@ class Places:
         for anchor in anchors:
             self._settle(anchor)
             anchor.globs.sort(key=lambda glob: glob[0])
+        self.deep = any(_is_deep(rule, left) for anchor in anchors for rule, left in anchor.placed)
         self.most_globs = max((len(anchor.globs) for anchor in anchors), default=0)
         if self.most_globs > ANCHOR_GLOBS:
             raise TooMuch("too many patterns below one directory", f"{ANCHOR_GLOBS} is what fits")
@@ -211,6 +212,12 @@ def _is_whole(left: tuple[Component, ...]) -> bool:
 def _is_name(left: tuple[Component, ...]) -> bool:
     """A plain name right below, alone or with all below it."""
     return bool(left) and left[0].literal and _is_whole(left[1:])
+
+
+def _is_deep(rule: PlaceRule, left: tuple[Component, ...]) -> bool:
+    """Whether an exception for sockets is only for what is deeper in directories below the anchor."""
+    names = left[:-1] if left and left[-1].anything else left
+    return rule.allow and bool(rule.accesses & MEET) and len(names) > 1
 
 
 def _passed_over(rule: PlaceRule, name: Component, patterns: Sequence[Placed]) -> bool:

@@ -180,6 +180,16 @@ def test_every_socket_but_exceptions(mechanism):
             assert_free(sockets, one, [*own, "os.rename('OUT/directory', 'OUT/other')", "os.unlink('HERE/seq')"])
 
 
+def test_no_directory_moves_to_where_an_exception_is_deeper(mechanism):
+    with world() as (sockets, one, _sibling):
+        rules = [deny(""), allow(f"{sockets.here}/late/stream")]
+        with enforced(mechanism, rules, Target(pid=one.pid)) as enforcer:
+            into = ("os.rename('OUT/directory', 'HERE/late')", "rename", "HERE/late")
+            assert_refused(sockets, one, enforcer, [into], 0)
+            assert_free(sockets, one, ["os.mkdir('HERE/late')", unix("STREAM", "bind('HERE/late/stream')")])
+            assert_refused(sockets, one, enforcer, [(unix("STREAM", "bind('HERE/late/x')"), "bind", "HERE/late/x")], 0)
+
+
 def test_every_socket_without_rules_on_paths_and_ip_beside(mechanism):
     with world() as (sockets, one, _sibling):
         rules = [deny(""), nets.parse("udp:", allow=False, action=DENIED)]
