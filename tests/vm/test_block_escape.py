@@ -77,6 +77,7 @@ def test_no_way_round_but_what_was_announced(mechanism, program, tmp_path):
     through = {way for way, result in found.items() if result == ["through"]}
     assert all(way in ANNOUNCED and any(ANNOUNCED[way] in note for note in notes) for way in through), through
     assert not (by_object and through)
+    assert {tuple(result) for way, result in found.items() if way.startswith("unix")} == {("refused", "EXDEV")}
     wrong = {way: result for way, result in found.items() if result[0] == "refused" and result[1] != "EXDEV"}
     assert set(wrong) <= OTHER_ERRORS, wrong
     assert counts.missed == counts.not_followed == 0

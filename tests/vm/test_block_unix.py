@@ -14,10 +14,9 @@ import pytest
 from isotrace.policy import nets, paths
 from isotrace.policy.model import Action
 from isotrace.target import Target
-from tests.vm.family import FEATURES, family
-from tests.vm.test_block_bpf import enforced
+from tests.vm.enforced import enforced, need_for
+from tests.vm.family import family
 
-NEEDS = {"lsm": "lsm_bpf", "fmod_ret": "fmod_ret_security"}
 TRIES = 3
 DENIED = Action("errno", errno.EXFULL)  # an error that none of these calls gives by itself
 KINDS = {"stream": socket.SOCK_STREAM, "seq": socket.SOCK_SEQPACKET, "dgram": socket.SOCK_DGRAM}
@@ -120,10 +119,9 @@ def world():
         yield sockets, one.root, sibling.root
 
 
-@pytest.fixture(params=NEEDS)
+@pytest.fixture(params=["lsm", "fmod_ret"])
 def mechanism(request):
-    if NEEDS[request.param] not in FEATURES:
-        pytest.skip(f"needs {NEEDS[request.param]}: for {request.param}")
+    need_for(request.param)
     return request.param
 
 
