@@ -108,6 +108,7 @@ static __always_inline void match_name(u64 address, struct automaton *machine, s
 		matched->word[1] |= found->word[1];
 	}
 #if defined(STARS)
+	forget(matched);
 	match_letters(&name, matched);
 #endif
 }

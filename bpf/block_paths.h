@@ -307,6 +307,7 @@ static __always_inline u32 finish(struct judged *judged, struct walk *walk)
 {
 	forget(walk);
 	judged->reason = walk_up(walk);
+	forget(walk);
 	return judged->reason == REASON_RULE ? walk->denied : CLOSED_RULE;
 }
 
