@@ -53,6 +53,8 @@ def load(path: Path, mode: str = "auto") -> None:
 
 def refusal(code: int, path: Path, mode: str) -> KernelError:
     """What an errno of finit_module means."""
+    if code == errno.ENOSYS:
+        return _no_modules()
     if code == errno.EPERM:
         return _forbidden()
     if code in (errno.ENOKEY, errno.EKEYREJECTED, errno.EBADMSG):
@@ -68,6 +70,10 @@ def refusal(code: int, path: Path, mode: str) -> KernelError:
     return KernelError(f"cannot load {path}: {os.strerror(code)}", "dmesg | tail tells more")
 
 
+def _no_modules() -> KernelError:
+    return KernelError("this kernel has no loadable modules", "CONFIG_MODULES=y")
+
+
 def _forbidden() -> KernelError:
     for name in ("unsigned_modules", "unlocked", "modules"):
         feature = features.check(name)
@@ -81,6 +87,8 @@ def unload() -> None:
     if not _libc.syscall(_DELETE_MODULE, b"isotrace", os.O_NONBLOCK):
         return
     code = ctypes.get_errno()
+    if code == errno.ENOSYS:
+        raise _no_modules()
     if code == errno.ENOENT:
         raise UsageError("the module is not loaded", "isotrace module status")
     if code in (errno.EAGAIN, errno.EBUSY):
