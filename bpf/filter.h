@@ -96,6 +96,22 @@ static __always_inline u32 real_uid(u64 task)
 	return MEMBER_U32(MEMBER_U64(task + OFF_CRED) + OFF_UID);
 }
 
+#if defined(FILTER_CGROUP)
+/* Up to 6.0 a cgroup has its ancestors' ids; the helper, which 5.10 does not give to tracing programs, is for kernels where it has not. */
+static __always_inline u64 cgroup_above(u64 task)
+{
+#if defined(OFF_ANCESTOR_IDS)
+	u64 cgroup = read_u64(read_u64(task + OFF_CGROUPS) + OFF_DFL_CGRP);
+
+	if ((s32)read_u32(cgroup + OFF_CGROUP_LEVEL) < FILTER_CGROUP_LEVEL)
+		return 0;
+	return read_u64(cgroup + OFF_ANCESTOR_IDS + 8 * FILTER_CGROUP_LEVEL);
+#else
+	return bpf_get_current_ancestor_cgroup_id(FILTER_CGROUP_LEVEL);
+#endif
+}
+#endif
+
 static __always_inline int in_tree(u32 pid)
 {
 #if defined(FILTER_TREE)
@@ -135,7 +151,7 @@ static __always_inline int is_target(struct who *who)
 		return 0;
 #endif
 #if defined(FILTER_CGROUP)
-	if (bpf_get_current_ancestor_cgroup_id(FILTER_CGROUP_LEVEL) != FILTER_CGROUP)
+	if (cgroup_above(who->task) != FILTER_CGROUP)
 		return 0;
 #endif
 	return 1;

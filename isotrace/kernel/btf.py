@@ -11,6 +11,7 @@ import struct
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -197,10 +198,22 @@ _OFFSETS = {
 }
 
 
+#: Where a cgroup's ancestors are: on kernels up to 6.0.
+_ANCESTORS = {
+    "OFF_CGROUPS": ("task_struct", "cgroups"),
+    "OFF_DFL_CGRP": ("css_set", "dfl_cgrp"),
+    "OFF_CGROUP_LEVEL": ("cgroup", "level"),
+    "OFF_ANCESTOR_IDS": ("cgroup", "ancestor_ids"),
+}
+
+
 def constants() -> dict[str, int]:
     """The ``-D`` constants that the BPF programs need from this kernel. Raises ``KernelError``."""
     btf = vmlinux()
     try:
-        return {name: btf.offset(*path) for name, path in _OFFSETS.items()}
+        found = {name: btf.offset(*path) for name, path in _OFFSETS.items()}
     except KeyError as missing:
         raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", _HINT) from None
+    with suppress(KeyError):
+        found |= {name: btf.offset(*path) for name, path in _ANCESTORS.items()}
+    return found
