@@ -167,12 +167,18 @@ def on_calls(facts: Facts) -> tuple[Attachment, ...]:
     return tuple(Attachment(how, f"{prefix}sys_{side}", f"on_{side}") for side in ("enter", "exit"))
 
 
+def _on_end(facts: Facts) -> Attachment:
+    """on_task_exit, where nothing preempts it: it asks nothing of its context."""
+    how, prefix = ("trace_event", "sched/") if facts.preemptible else ("raw_tracepoint", "")
+    return Attachment(how, f"{prefix}sched_process_exit", "on_task_exit")
+
+
 def attachments(options: Options, facts: Facts) -> tuple[Attachment, ...]:
     """What is attached, in order: first what keeps the maps of descent."""
     found = [*descent(facts)] if options.target.descends else []
     found += [
         Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
-        Attachment("raw_tracepoint", "sched_process_exit", "on_task_exit"),
+        _on_end(facts),
     ]
     if options.notices:
         found.append(Attachment("raw_tracepoint", "signal_deliver", "on_signal"))

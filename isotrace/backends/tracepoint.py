@@ -58,11 +58,14 @@ class Tracepoints(Ringed):
         """The counts over all CPUs."""
         if not self._loaded.maps:
             return Counters()
-        births = self._missed("on_fork", "on_new_task")
+        births, extras = (
+            self._missed("on_fork", "on_new_task"),
+            self._missed("on_task_exec", "on_task_exit", "on_signal"),
+        )
         return Counters(
             seen=self._sums("seen"),
             lost=self._sums("lost"),
-            extras_lost=self._sum("tally", _TALLY_EXTRAS_LOST),
+            extras_lost=self._sum("tally", _TALLY_EXTRAS_LOST) + extras,
             not_followed=self._sum("tally", _TALLY_NOT_FOLLOWED) + births,
             missed=self._missed("on_exit", "on_enter"),
         )
