@@ -87,6 +87,18 @@ class Answered(Message):
         self.answer = answer
 
 
+class Needle(Input):
+    """What rows must contain. The key after Enter is the table's already, however soon it comes: no message is waited for."""
+
+    def __init__(self, keep: Callable[[str], None]) -> None:
+        super().__init__(id="needle", placeholder="filter: type, Enter keeps, Esc drops", select_on_focus=False)
+        self._keep = keep
+
+    async def action_submit(self) -> None:
+        """Keep what was typed."""
+        self._keep(self.value)
+
+
 class TopApp(App[None]):
     """``isotrace top``. ``stopped`` is set from outside when a signal wants it to end."""
 
@@ -148,7 +160,7 @@ class TopApp(App[None]):
             yield self._head
             yield self._table
             yield self._detail
-            yield Input(id="needle", placeholder="filter: type, Enter keeps, Esc drops", select_on_focus=False)
+            yield Needle(self._keep_filter)
             yield Static(id="foot")
         yield Static(id="small")
 
@@ -328,10 +340,9 @@ class TopApp(App[None]):
         if event.input.display:
             self._arrange(replace(self._orders[self._view], needle=event.value))
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Keep the filter."""
+    def _keep_filter(self, needle: str) -> None:
         self._close_filter()
-        self._arrange(replace(self._orders[self._view], needle=event.value))
+        self._arrange(replace(self._orders[self._view], needle=needle))
 
     def _close_filter(self) -> None:
         self.query_one("#needle", Input).display = False

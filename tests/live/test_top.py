@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -240,7 +239,6 @@ def test_keys_in_a_terminal(terminal):
     terminal.wait(r"/statfs\s*$")
     assert "openat" not in terminal.screen()
     terminal.keys("Enter")
-    time.sleep(0.5)
     terminal.keys("Escape")
     terminal.wait(r"^ENOENT +openat")
     terminal.keys("?")
