@@ -121,8 +121,9 @@ def test_tree_catches_up_with_processes_that_fork_while_it_is_attached(compiled:
         run = live.stop()
     numbers = sorted(int(line.args) for line in run.lines if line.name == "getpgid")
     assert run.counts[2] == 0
-    # The last few may be under way on another processor when isotrace ends, as the first few when it begins.
-    missing = set(range(numbers[8], numbers[-8])) - set(numbers)
+    # The last ones may be under way when isotrace ends, as the first when it begins; of four lines one may wait for a
+    # processor while the others go on.
+    missing = set(range(numbers[40], numbers[-40])) - set(numbers)
     assert not missing
 
 
