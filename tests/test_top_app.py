@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 from top_tables import SLOT, Clock, Recorded, errors, rows
@@ -376,16 +377,24 @@ def test_an_opening_that_fails_is_told(tables):
     assert "cannot attach to the hook" in screen[-1] and "refused" not in screen[0]
 
 
-def test_what_breaks_in_the_refusing_thread_ends_the_app_and_is_kept(tables):
+def failure_of(app, breaks):
+    """What the app keeps of what breaks, and ends by."""
+
     async def run():
-        deputy = Deputy()
-        app = TopApp(Tape(tables), "t", "call", deputy, "")
         async with app.run_test():
-            deputy.failure = ValueError("a bug")
-            await asyncio.sleep(0.4)
+            breaks()
+            deadline = time.monotonic() + 30
+            while app.failure is None and time.monotonic() < deadline:
+                await asyncio.sleep(0.05)
         return app.failure
 
-    assert isinstance(asyncio.run(run()), ValueError)
+    return asyncio.run(run())
+
+
+def test_what_breaks_in_the_refusing_thread_ends_the_app_and_is_kept(tables):
+    deputy = Deputy()
+    app = TopApp(Tape(tables), "t", "call", deputy, "")
+    assert isinstance(failure_of(app, lambda: setattr(deputy, "failure", ValueError("a bug"))), ValueError)
 
 
 def test_a_long_question_fits_80_by_24(tables):
@@ -491,15 +500,9 @@ def test_a_signal_ends_it(tables):
 
 
 def test_what_breaks_in_the_worker_ends_the_app_and_is_kept(tables):
-    async def run():
-        feed = Tape(tables)
-        app = TopApp(feed, "t", "call", Deputy(), "")
-        async with app.run_test():
-            feed.failure = OSError("the map is gone")
-            await asyncio.sleep(0.4)
-        return app.failure
-
-    assert isinstance(asyncio.run(run()), OSError)
+    feed = Tape(tables)
+    app = TopApp(feed, "t", "call", Deputy(), "")
+    assert isinstance(failure_of(app, lambda: setattr(feed, "failure", OSError("the map is gone"))), OSError)
 
 
 def test_mouse_selects_and_opens(tables):
