@@ -45,13 +45,6 @@ def worker() -> Iterator[Worker]:
     one.end()
 
 
-@pytest.fixture
-def sibling() -> Iterator[Worker]:
-    one = Worker()
-    yield one
-    one.end()
-
-
 # ---- refusing: what the mechanisms have in common is in test_block_bpf.py and test_block_table.py ---------------------
 
 
