@@ -146,6 +146,11 @@ def read_process(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), head.partition("(")[2], fields[0])
 
 
+def any_alive(pids: Iterable[int]) -> bool:
+    """Whether one of the processes is more than a zombie."""
+    return any(process is not None and process.state not in "ZX" for process in map(read_process, pids))
+
+
 def processes() -> Iterator[Process]:
     """Every process there is."""
     for entry in os.scandir(PROC):

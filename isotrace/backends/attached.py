@@ -104,8 +104,7 @@ class Attached:
 
     def alive(self) -> bool:
         """Whether a process in that map is more than a zombie."""
-        found = (target.read_process(pid) for pid in self.pids())
-        return any(process is not None and process.state not in "ZX" for process in found)
+        return target.any_alive(self.pids())
 
     def detach(self) -> None:
         """Take the programs off the tracepoints."""

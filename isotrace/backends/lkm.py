@@ -219,8 +219,7 @@ class Controller:
 
     def alive(self) -> bool:
         """Whether a process in that map is more than a zombie."""
-        found = (targets.read_process(pid) for pid in self.pids())
-        return any(process is not None and process.state not in "ZX" for process in found)
+        return targets.any_alive(self.pids())
 
     def detach(self) -> None:
         """Stop; what was recorded can still be read."""

@@ -17,9 +17,10 @@ from isotrace.policy import names
 from isotrace.policy.decide import strictness
 from isotrace.policy.model import CallRule
 
+I386 = 0x40000003  # AUDIT_ARCH_I386
 #: AUDIT_ARCH_* → the ABIs that enter with it, by machine (include/uapi/linux/audit.h).
 ARCHES: dict[str, dict[int, tuple[str, ...]]] = {
-    "x86_64": {0xC000003E: ("x86_64", "x32"), 0x40000003: ("i386",)},
+    "x86_64": {0xC000003E: ("x86_64", "x32"), I386: ("i386",)},
     "aarch64": {0xC00000B7: ("arm64",)},
 }
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 
 from isotrace import plan
 from isotrace.backends import lkm
@@ -17,13 +15,14 @@ from isotrace.catalog import by_number
 from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.enforce import Counts, Execute, Held, Refused, canary, cbpf, entries, proof
 from isotrace.enforce.cbpf import Entry, Table, Test
+from isotrace.enforce.records import Records
 from isotrace.errors import KernelError
-from isotrace.events import ABI_NAMES, FAULT, Batch, Blob
+from isotrace.events import FAULT, Batch, Blob
+from isotrace.kernel import probe_system
 from isotrace.policy.model import Action
 from isotrace.target import Target
 
 RING_BYTES = 1 << 20
-_I386 = 0x40000003  # AUDIT_ARCH_I386
 _ERRNO, _KILL, _AUDIT = range(3)
 _ALWAYS, _EQUAL, _DIFFERS = range(3)
 _EPERM = 1
@@ -51,7 +50,7 @@ def pack_rules(table: Table, actions: dict[int, Action]) -> list[bytes]:
     """``struct isotrace_rule`` of every entry, in the order of slots; of one slot the first that matches decides."""
     by_slot: dict[int, list[bytes]] = {}
     for (arch, number), found in table.items():
-        slot = plan.slot_of("i386" if arch == _I386 else "x86_64", number)
+        slot = plan.slot_of("i386" if arch == cbpf.I386 else "x86_64", number)
         by_slot.setdefault(slot, []).extend(_pack_rule(slot, entry, actions[entry.rule]) for entry in found)
     return [rule for slot in sorted(by_slot) for rule in by_slot[slot]]
 
@@ -66,7 +65,7 @@ def _pack_rule(slot: int, entry: Entry, action: Action) -> bytes:
 def _calls_of(table: Table) -> dict[int, Syscall]:
     """Slot → the call, for every number that has a rule, in each ABI that enters by it."""
     known = plan.all_calls()
-    slots = (plan.slot_of("i386" if arch == _I386 else "x86_64", number) for arch, number in table)
+    slots = (plan.slot_of("i386" if arch == cbpf.I386 else "x86_64", number) for arch, number in table)
     return {slot: known[slot] for slot in slots if slot in known}
 
 
@@ -74,7 +73,7 @@ def functions_of(table: Table) -> tuple[str, ...]:
     """The kernel's functions of every call that has a rule; doors such as socketcall are among them."""
     names: set[str] = set()
     for arch, number in table:
-        abis = ("i386",) if arch == _I386 else ("x86_64", "x32")
+        abis = ("i386",) if arch == cbpf.I386 else ("x86_64", "x32")
         for abi in abis:
             call = by_number(abi).get(number) or by_number(abi).get(number | X32_BIT)
             names |= {call.name} if call else set()
@@ -84,7 +83,7 @@ def functions_of(table: Table) -> tuple[str, ...]:
 def addresses_of(functions: Sequence[str]) -> list[int]:
     """Where they are. Raises ``KernelError`` when the kernel does not show its addresses."""
     wanted = set(functions)
-    lines = re.findall(r"^([0-9a-f]+) [tT] (\w+)$", Path("/proc/kallsyms").read_text(), re.MULTILINE)
+    lines = re.findall(r"^([0-9a-f]+) [tT] (\w+)$", probe_system.symbols(), re.MULTILINE)
     found = {int(address, 16) for address, name in lines if name in wanted}
     if not found or 0 in found:
         raise KernelError(
@@ -105,8 +104,7 @@ class Module(lkm.Controller):
         super().__init__(target, RING_BYTES)
         self._table = cbpf.table(held, os.uname().machine)
         self._actions = {one.number: one.action for one in held}
-        self._calls = plan.all_calls()
-        self._clock = time.time_ns() - time.monotonic_ns()
+        self._records = Records()
 
     def starter(self) -> Execute | None:
         """The command starts by execve alone."""
@@ -155,18 +153,8 @@ class Module(lkm.Controller):
 
     def _refused(self, batch: Batch, index: int) -> Refused:
         event = batch.events[index]
-        call = self._calls.get(int(event["slot"]))
-        return Refused(
-            time_ns=int(event["time"]) + self._clock,
-            pid=int(event["pid"]),
-            tid=int(event["tid"]),
-            comm=bytes(event["comm"]),
-            call=call.name if call else f"syscall_{int(event['number'])}",
-            abi=ABI_NAMES[int(event["abi"])],
-            args=tuple(map(int, event["args"])),
-            rule=int(event["duration"]),
-            what=next((_text(blob) for blob in batch.blobs(index)), ""),
-        )
+        what = next((_text(blob) for blob in batch.blobs(index)), "")
+        return self._records.refused(event, int(event["duration"]), what)
 
     def alive(self) -> bool:
         """Whether a process is left in the map of descent; True for a target that has none."""

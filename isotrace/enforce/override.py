@@ -23,7 +23,6 @@ from isotrace.policy import names
 from isotrace.policy.model import CallRule
 from isotrace.target import Target
 
-_I386 = 0x40000003  # AUDIT_ARCH_I386
 _MAPS = ("call_rules", "behind")
 _DOORS = {102: 0, 117: 32}  # i386's socketcall and ipc → where their calls begin in the map `behind`
 
@@ -58,7 +57,7 @@ class _ByNumber(Refusing):
     def _fill(self) -> None:
         super()._fill()
         for (arch, number), found in self._table.items():
-            base = SLOT_I386 if arch == _I386 else 0
+            base = SLOT_I386 if arch == cbpf.I386 else 0
             self._fill_call(base + (number & ~X32_BIT), found, _DOORS.get(number) if base else None)
 
     def _fill_call(self, slot: int, found: Sequence[cbpf.Entry], door: int | None) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,8 +14,9 @@ from isotrace import plan
 from isotrace.backends.attached import Ringed, u32
 from isotrace.backends.loader import Loader
 from isotrace.enforce import Counts, Execute, Refused
+from isotrace.enforce.records import Records
 from isotrace.enforce.tables import Slots, pack_rule, shown
-from isotrace.events import ABI_NAMES, CUT, PART_NAME, PART_PATH, Batch, Blob
+from isotrace.events import CUT, PART_NAME, PART_PATH, Batch, Blob
 from isotrace.kernel import bpf, btf
 from isotrace.plan import TYPES, Attachment, Facts
 from isotrace.target import Target
@@ -90,8 +90,7 @@ class Refusing(Ringed):
         self._wanted = wanted
         self._kinds = {**{one.program: TYPES[one.how] for one in follow}, **wanted.programs}
         self._slots = wanted.slots
-        self._calls = plan.all_calls()
-        self._clock = time.time_ns() - time.monotonic_ns()
+        self._records = Records()
 
     def starter(self) -> Execute | None:
         """The command starts by execve alone."""
@@ -140,17 +139,8 @@ class Refusing(Ringed):
 
     def _refused(self, batch: Batch, index: int) -> Refused:
         event = batch.events[index]
-        call = self._calls.get(int(event["slot"]))
-        return Refused(
-            time_ns=int(event["time"]) + self._clock,
-            pid=int(event["pid"]),
-            tid=int(event["tid"]),
-            comm=bytes(event["comm"]),
-            call=call.name if call else f"syscall_{int(event['number'])}",
-            abi=ABI_NAMES[int(event["abi"])],
-            args=tuple(map(int, event["args"])),
-            rule=self._slots.numbers[int(event["duration"]) & 0xFFFF],
-            what=self._what(batch, index),
+        return self._records.refused(
+            event, self._slots.numbers[int(event["duration"]) & 0xFFFF], self._what(batch, index)
         )
 
     def _what(self, batch: Batch, index: int) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import re
 from pathlib import Path
 
 from isotrace.backends import lkm
-from isotrace.errors import KernelError, UsageError
-from isotrace.kernel import features
+from isotrace.errors import IsotraceError, KernelError, UsageError
+from isotrace.kernel import features, probe_system
+from isotrace.kernel.libc import syscall
 from isotrace.kmod import FILE, STORE
 
 _FINIT_MODULE, _DELETE_MODULE = 313, 176  # x86-64
 _TABLES = ("sys_call_table", "ia32_sys_call_table", "x32_sys_call_table", "do_syscall_64", "do_int80_syscall_32")
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def find(release: str) -> Path:
@@ -30,9 +29,8 @@ def find(release: str) -> Path:
 
 def symbols(names: tuple[str, ...] = _TABLES) -> dict[str, int]:
     """The addresses of the kernel's symbols, those that /proc/kallsyms shows."""
-    text = Path("/proc/kallsyms").read_text()
     wanted = "|".join(map(re.escape, names))
-    found = re.findall(rf"^([0-9a-f]+) \w ({wanted})$", text, re.MULTILINE)
+    found = re.findall(rf"^([0-9a-f]+) \w ({wanted})$", probe_system.symbols(), re.MULTILINE)
     return {name: int(address, 16) for address, name in found if int(address, 16)}
 
 
@@ -43,12 +41,11 @@ def load(path: Path, mode: str = "auto") -> None:
     parameters = " ".join([f"mode={mode}", *(f"{name}={address:#x}" for name, address in symbols().items())])
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        failed = _libc.syscall(_FINIT_MODULE, descriptor, parameters.encode(), 0)
-        code = ctypes.get_errno()
+        syscall(_FINIT_MODULE, descriptor, parameters.encode(), 0)
+    except OSError as error:
+        raise refusal(error.errno or 0, path, mode) from None
     finally:
         os.close(descriptor)
-    if failed:
-        raise refusal(code, path, mode)
 
 
 def refusal(code: int, path: Path, mode: str) -> KernelError:
@@ -84,15 +81,20 @@ def _forbidden() -> KernelError:
 
 def unload() -> None:
     """Take the module out. Raises ``KernelError`` when it is in use or not there."""
-    if not _libc.syscall(_DELETE_MODULE, b"isotrace", os.O_NONBLOCK):
-        return
-    code = ctypes.get_errno()
+    try:
+        syscall(_DELETE_MODULE, b"isotrace", os.O_NONBLOCK)
+    except OSError as error:
+        raise _kept(error.errno or 0) from None
+
+
+def _kept(code: int) -> IsotraceError:
+    """What an errno of delete_module means."""
     if code == errno.ENOSYS:
-        raise _no_modules()
+        return _no_modules()
     if code == errno.ENOENT:
-        raise UsageError("the module is not loaded", "isotrace module status")
+        return UsageError("the module is not loaded", "isotrace module status")
     if code in (errno.EAGAIN, errno.EBUSY):
-        raise KernelError("the module is in use", "end the isotrace that uses it; see: isotrace module status")
+        return KernelError("the module is in use", "end the isotrace that uses it; see: isotrace module status")
     if code == errno.EPERM:
-        raise KernelError("unloading a module needs root (CAP_SYS_MODULE)", "sudo isotrace module unload")
-    raise KernelError(f"cannot unload the module: {os.strerror(code)}", "dmesg | tail tells more")
+        return KernelError("unloading a module needs root (CAP_SYS_MODULE)", "sudo isotrace module unload")
+    return KernelError(f"cannot unload the module: {os.strerror(code)}", "dmesg | tail tells more")

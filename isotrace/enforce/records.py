@@ -1,0 +1,33 @@
+"""Records of refusals, whichever kernel side wrote them (bpf/event.h), as ``Refused``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from isotrace import plan
+from isotrace.enforce import Refused
+from isotrace.events import ABI_NAMES
+
+
+class Records:
+    """What it takes to read a record: the calls by slot, and the wall clock at the kernel's monotonic zero."""
+
+    def __init__(self) -> None:
+        self._calls = plan.all_calls()
+        self._clock = time.time_ns() - time.monotonic_ns()
+
+    def refused(self, event: Any, rule: int, what: str) -> Refused:
+        """One row of ``Batch.events``; ``rule`` is the rule's number, ``what`` the path or address, or ""."""
+        call = self._calls.get(int(event["slot"]))
+        return Refused(
+            time_ns=int(event["time"]) + self._clock,
+            pid=int(event["pid"]),
+            tid=int(event["tid"]),
+            comm=bytes(event["comm"]),
+            call=call.name if call else f"syscall_{int(event['number'])}",
+            abi=ABI_NAMES[int(event["abi"])],
+            args=tuple(map(int, event["args"])),
+            rule=rule,
+            what=what,
+        )
