@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 
 import pytest
 from click.testing import CliRunner
 
+from isotrace import __version__
 from isotrace.commands.module import module
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.kmod import SOURCES, build, load
@@ -69,6 +71,45 @@ def test_sources_are_copied_whole_and_never_built_in_place():
         assert {path.name for path in work.iterdir()} == {path.name for path in SOURCES.iterdir() if path.is_file()}
         assert work != SOURCES
     assert not work.exists()
+
+
+@pytest.fixture
+def dkms(tmp_path, monkeypatch):
+    """A ``dkms`` that writes down how it is called and fails where a file ``fail`` lies beside it, and headers."""
+    tool = tmp_path / "bin/dkms"
+    tool.parent.mkdir()
+    tool.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n[ ! -e {tmp_path}/fail ] || {{ echo Error! >&2; exit 9; }}\n'
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(build, "_DKMS_TREE", tmp_path)
+    monkeypatch.setattr(build, "find_headers", lambda release: tmp_path)
+    return tmp_path
+
+
+def test_dkms_gets_the_sources_and_builds_them_anew_before_it_installs(dkms):
+    build.dkms(RELEASE)
+    name = f"isotrace/{__version__}"
+    assert (dkms / "calls").read_text().splitlines() == [
+        f"build --force {name} -k {RELEASE}",
+        f"install --force {name} -k {RELEASE}",
+    ]
+    tree = dkms / name.replace("/", "-")
+    assert {path.name for path in tree.iterdir()} == {path.name for path in SOURCES.iterdir() if path.is_file()}
+    assert f'PACKAGE_VERSION="{__version__}"' in (tree / "dkms.conf").read_text()
+
+
+def test_a_dkms_that_fails_is_told_with_the_command_to_see_more(dkms):
+    (dkms / "fail").touch()
+    with pytest.raises(IsotraceError) as caught:
+        build.dkms(RELEASE)
+    assert caught.value.message == "DKMS: Error!" and caught.value.hint.startswith("dkms build --force")
+
+
+def test_dkms_takes_no_place_and_no_headers_of_the_users():
+    result = CliRunner().invoke(module, ["build", "--dkms", "--to", "/nowhere"])
+    assert result.exit_code == 2 and "--dkms goes without" in result.output
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ def build(release: str | None, headers: Path | None, to: Path | None, dkms: bool
 
     release = release or os.uname().release
     if dkms:
+        if headers or to:
+            raise click.UsageError(
+                "DKMS knows the headers and the place itself: --dkms goes without --headers and --to"
+            )
         building.dkms(release)
         click.echo(f"installed by DKMS for {release}")
         return

@@ -121,12 +121,16 @@ def dkms(release: str) -> None:
     """
     if not shutil.which("dkms"):
         raise IsotraceError("DKMS is not installed", "as root: apt-get install dkms (or dnf, zypper, pacman)")
+    find_headers(release)
     tree = _DKMS_TREE / f"isotrace-{__version__}"
     with copied() as work:
         conf = work / "dkms.conf"
         conf.write_text(conf.read_text().replace("@VERSION@", __version__))
         shutil.copytree(work, tree, dirs_exist_ok=True)
-    done = subprocess.run(["dkms", "install", "--force", str(tree), "-k", release], capture_output=True, text=True)
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise IsotraceError(f"DKMS: {said[0] if said else 'failed'}", f"dkms install --force {tree} -k {release}")
+    # Of one version the sources may have changed: install alone would take what was built of the former ones.
+    for step in "build", "install":
+        command = ["dkms", step, "--force", f"isotrace/{__version__}", "-k", release]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise IsotraceError(f"DKMS: {said[0] if said else 'failed'}", " ".join(command))
