@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 from isotrace import plan
@@ -18,7 +18,7 @@ from isotrace.enforce.cbpf import Entry, Table, Test
 from isotrace.enforce.records import Records
 from isotrace.errors import KernelError
 from isotrace.events import FAULT, Batch, Blob
-from isotrace.kernel import probe_system
+from isotrace.kernel import mounts, probe_system
 from isotrace.policy.model import Action
 from isotrace.target import Target
 
@@ -80,16 +80,25 @@ def functions_of(table: Table) -> tuple[str, ...]:
     return entries.all_functions(names)
 
 
-def addresses_of(functions: Sequence[str]) -> list[int]:
-    """Where they are. Raises ``KernelError`` when the kernel does not show its addresses."""
+def addresses_of(functions: Sequence[str]) -> dict[str, int]:
+    """Those that the kernel has, and where they are. Raises ``KernelError`` when it does not show its addresses."""
     wanted = set(functions)
     lines = re.findall(r"^([0-9a-f]+) [tT] (\w+)$", probe_system.symbols(), re.MULTILINE)
-    found = {int(address, 16) for address, name in lines if name in wanted}
-    if not found or 0 in found:
+    found = {name: int(address, 16) for address, name in lines if name in wanted}
+    if not found or 0 in found.values():
         raise KernelError(
             "/proc/kallsyms does not show where the calls' functions are", "sysctl kernel.kptr_restrict=1"
         )
-    return sorted(found)
+    return found
+
+
+def _out_of_reach(functions: Iterable[str]) -> list[str]:
+    """Those that the kernel's build keeps from ftrace; none where tracefs cannot be had."""
+    try:
+        within = {line.split()[0] for line in mounts.tracefs("available_filter_functions").splitlines()}
+    except OSError:
+        return []
+    return sorted(set(functions) - within)
 
 
 def _shown(call: Syscall) -> tuple[Capture, ...]:
@@ -134,8 +143,18 @@ class Module(lkm.Controller):
         channel.send_array("add_slots", "slots", self._slots)
         channel.send_array("add_rules", "rules", pack_rules(self._table, actions))
         if channel.info().mode == "ftrace":
-            channel.send_array("add_hooks", "hooks", self._hooks)
-        self.start(0, 1)
+            addresses = sorted(set(self._functions.values()))
+            channel.send_array("add_hooks", "hooks", [address.to_bytes(8, "little") for address in addresses])
+        try:
+            self.start(0, 1)
+        except KernelError as error:
+            unreached = _out_of_reach(self._functions) if channel.info().mode == "ftrace" else []
+            if unreached:
+                raise KernelError(
+                    f"this kernel's build keeps {', '.join(unreached)} from ftrace",
+                    "leave those calls out, or isotrace module load --mode table where the kernel calls through it",
+                ) from None
+            raise error
 
     @cached_property
     def _slots(self) -> list[bytes]:
@@ -143,8 +162,8 @@ class Module(lkm.Controller):
         return [lkm.SLOT.pack(slot, 0, 0) + pack(row) for slot, row in shown.items() if row]
 
     @cached_property
-    def _hooks(self) -> list[bytes]:
-        return [address.to_bytes(8, "little") for address in addresses_of(functions_of(self._table))]
+    def _functions(self) -> dict[str, int]:
+        return addresses_of(functions_of(self._table))
 
     def batches(self) -> Iterator[Sequence[Refused]]:  # type: ignore[override]
         """All records that have arrived by now."""

@@ -10,6 +10,7 @@ from isotrace.kernel.libc import syscall
 
 _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
 _FSCONFIG_CMD_CREATE = 6
+_TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
 
 def _detached(kind: str) -> int:
@@ -34,3 +35,8 @@ def read(kind: str, places: Sequence[Path], shown: str, name: str) -> str:
             return file.read()
     finally:
         os.close(root)
+
+
+def tracefs(name: str) -> str:
+    """The text of a file of tracefs. Raises ``OSError``."""
+    return read("tracefs", _TRACEFS, "events", name)

@@ -20,7 +20,6 @@ _TYPE_TRACEPOINT = 2
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 _FLAG_FD_CLOEXEC = 8
 _KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
-_TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
 
 def _open(kind: int, config: int, config1: int, program: int) -> int:
@@ -40,7 +39,7 @@ def _open(kind: int, config: int, config1: int, program: int) -> int:
 
 def trace_event_id(name: str) -> int:
     """The number of a trace event such as ``raw_syscalls/sys_exit``."""
-    return int(mounts.read("tracefs", _TRACEFS, "events", f"events/{name}/id"))
+    return int(mounts.tracefs(f"events/{name}/id"))
 
 
 def attach_trace_event(name: str, program: int) -> int:

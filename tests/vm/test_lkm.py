@@ -19,9 +19,10 @@ from isotrace.backends.lkm import Channel
 from isotrace.catalog import by_number
 from isotrace.enforce import entries
 from isotrace.errors import KernelError
+from isotrace.kernel import mounts
 from isotrace.target import Target
 from tests.live.tracer import until
-from tests.vm.enforced import AUDIT, FEATURES, PROGS, Worker, compiled, deny, need, refusing
+from tests.vm.enforced import AUDIT, FEATURES, PROGS, Worker, compiled, deny, module_for, need, refusing
 
 pytestmark = pytest.mark.skipif("lkm" not in FEATURES, reason="needs lkm: the module was not built")
 
@@ -115,6 +116,16 @@ def test_a_command_and_its_descendants_from_its_first_call_on(mode: str) -> None
     assert not list(Path("/tmp").glob("isotrace-?"))
     assert "deny mkdir → EPERM: 3 refused" in done.stderr
     assert "lkm · race-free yes" in done.stderr
+
+
+def test_a_function_that_the_build_keeps_from_ftrace_is_named(mode: str) -> None:
+    within = re.search(r"^__x64_sys_perf_event_open$", mounts.tracefs("available_filter_functions"), re.MULTILINE)
+    if mode == "table" or within:
+        with refusing([deny("perf_event_open")], Target(pid=os.getpid())):
+            pass
+    else:
+        with pytest.raises(KernelError, match=r"build keeps .*__x64_sys_perf_event_open.* from ftrace"):
+            module_for([deny("perf_event_open")], Target(pid=os.getpid())).open(None)
 
 
 def test_every_call_of_i386_has_a_function_or_is_not_there(mode: str, tmp_path: Path) -> None:
