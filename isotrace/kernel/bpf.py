@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,10 @@ _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _OBJ_GET_INFO, _RAW_TRACEPOINT_OPEN = 15, 17
 _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH = 24, 26, 27
+_MAP_ACCESSES = {
+    *(_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY),
+    *(_MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH),
+}
 
 _INFO_JITED_LENGTH = 16  # offsetof(struct bpf_prog_info, jited_prog_len)
 _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
@@ -29,8 +34,27 @@ def _number() -> int:
     return _SYS_BPF[os.uname().machine]
 
 
+@contextmanager
+def _unpreempted() -> Iterator[None]:
+    """No other task of an ordinary policy runs on this CPU meanwhile; where that is not to be had, they may.
+
+    While bpf() is at a map the kernel passes over the programs of kprobes and perf events on that CPU
+    (bpf_disable_instrumentation(), which leaves preemption on since 5.8): a task that comes between would not be seen.
+    """
+    before = os.sched_getscheduler(0)
+    if before == os.SCHED_OTHER:
+        with suppress(OSError):  # no CAP_SYS_NICE, or a cgroup without real-time
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        yield
+    finally:
+        if before == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def _bpf(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
-    return syscall(_number(), command, attr, len(attr))
+    with _unpreempted() if command in _MAP_ACCESSES else nullcontext():
+        return syscall(_number(), command, attr, len(attr))
 
 
 def _attr(layout: str, *values: int) -> ctypes.Array[ctypes.c_char]:
