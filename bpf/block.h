@@ -185,12 +185,12 @@ static __always_inline void describe(struct refusal *refusal, struct judged *jud
 #define SHOWN_DEPTH 24
 #define NAME_ROOM 256
 
-/* The struct mount of a struct path, or 0. */
+/* The struct mount of a struct path, or 0: without a branch, or the verifier looks at all that follows twice. Addresses have the highest bit. */
 static __always_inline u64 mount_of(u64 path)
 {
 	u64 mount = read_u64(path + OFF_PATH_MNT);
 
-	return mount ? mount - OFF_MOUNT_MNT : 0;
+	return mount - (OFF_MOUNT_MNT & (0 - (mount >> 63)));
 }
 
 /*

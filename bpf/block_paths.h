@@ -24,6 +24,7 @@
 
 #define WALK 64
 #define WALK_TYPED 24
+#define WALK_PLAIN 16
 #define NAME 64
 #define PREFIX_NAME 60
 #define WORD_BITS 64
@@ -267,8 +268,7 @@ static __always_inline int may_be_anchor(u64 number)
 
 /*
  * The first part of a walk, up to the root of the file system, from a file that the verifier knows the type of: plain loads, which cost a tenth of
- * what a read through a helper does. Returns whether all is decided; if not, walk_up() goes on from where this ends. Where there are patterns it has to
- * begin anew, as these want all the names; but most ways up meet no anchor that has any.
+ * what a read through a helper does. Returns whether all is decided; if not, the walk goes on from where this ends.
  */
 static __always_inline int walk_typed(struct walk *walk, u64 dentry, u64 mnt)
 {
@@ -301,6 +301,43 @@ static __always_inline int walk_typed(struct walk *walk, u64 dentry, u64 mnt)
 	read_kernel(&above, sizeof(above), (void *)(mnt + OFF_MOUNT_PARENT));
 	return above == mnt;
 }
+
+#if defined(GLOBS)
+/*
+ * The rest of a walk as far as that goes without patterns, which want all the names from the object on: they are costly, and most ways up meet no
+ * anchor that has any. Returns whether all is decided; if not, the walk has to begin anew.
+ */
+static __always_inline int walk_plain(struct walk *walk)
+{
+	u32 reason = REASON_RULE;
+	int i;
+
+	for (i = 0; i < WALK_PLAIN; i++) {
+		struct place place;
+		struct anchor *anchor;
+
+		read_place(&place, walk->dentry);
+		anchor = place.inode ? anchors.lookup(&place.inode) : NULL;
+		if (!anchor && place.parent == walk->dentry)
+			anchor = anchor_of_root(walk, &reason);
+		if (reason == REASON_ADRIFT || (anchor && anchor->globs))
+			return 0;
+		if (anchor && (apply_names(walk, anchor) || apply_subtree(walk, anchor)))
+			return 1;
+		forget(walk);
+		if (place.parent == walk->dentry) {
+			if (!climb(walk))
+				return 1;
+			continue;
+		}
+		walk->below = walk->dentry;
+		walk->below_name = place.name;
+		walk->dentry = place.parent;
+		forget(walk);
+	}
+	return 0;
+}
+#endif
 
 /* The rule that the rest of the walk finds, or 0. */
 static __always_inline u32 finish(struct judged *judged, struct walk *walk)
@@ -348,17 +385,14 @@ static __always_inline u32 judge_file(struct judged *judged, u64 file, u32 acces
 	return judge_place(judged, read_u64(path + OFF_PATH_DENTRY), mount_of(path), accesses);
 }
 
+/* Without a branch, or the verifier looks at all that follows once for each result. */
 static __always_inline u32 accesses_of_flags(u32 flags)
 {
-	u32 accesses = 0;
+	u32 execute = (flags / FMODE_EXEC) & 1;
+	u32 low = flags & 1, high = (flags >> 1) & 1;	/* of O_ACCMODE */
+	u32 reads = 1 ^ (low & ~high), writes = low | high | ((flags / O_TRUNC) & 1);
 
-	if (flags & FMODE_EXEC)
-		return ACCESS_EXECUTE;
-	if ((flags & O_ACCMODE) != 1)
-		accesses |= ACCESS_READ;
-	if ((flags & O_ACCMODE) || (flags & O_TRUNC))
-		accesses |= ACCESS_WRITE;
-	return accesses;
+	return ((reads * ACCESS_READ + writes * ACCESS_WRITE) & (execute - 1)) + execute * ACCESS_EXECUTE;
 }
 
 /* file_open(file) */
@@ -375,7 +409,11 @@ static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 	if (walk_typed(&walk, dentry, mnt))
 		return walk.denied;
 #if defined(GLOBS)
+	forget(&walk);
+	if (walk_plain(&walk))
+		return walk.denied;
 	walk.dentry = dentry;
+	walk.mount = judged->mount;
 	walk.below = 0;
 	walk.open = accesses;
 	return judge_walk(judged, &walk);
