@@ -189,10 +189,15 @@ static __always_inline int apply_anchor(struct walk *walk, struct anchor *anchor
 
 static __always_inline struct anchor *anchor_of_root(struct walk *walk, u32 *reason)
 {
-	u64 super = read_u64(walk->dentry + OFF_D_SB);
-	u32 device = read_u32(super + OFF_S_DEV);
-	struct anchor *found = filesystems.lookup(&device);
+	struct anchor *found;
+	u64 super;
+	u32 device;
 
+	if (ROOTS == 0)
+		return NULL;
+	super = read_u64(walk->dentry + OFF_D_SB);
+	device = read_u32(super + OFF_S_DEV);
+	found = filesystems.lookup(&device);
 	if (found && walk->dentry != read_u64(super + OFF_S_ROOT))
 		*reason = REASON_ADRIFT;
 	return found;
