@@ -33,12 +33,12 @@ def test_a_fork_storm_is_logged_to_the_last_child(compiled: Compile) -> None:
     assert run.status == 0
     assert run.counts == (run.counts[0], run.counts[0], 0)
     assert Counter(line.args for line in run.named("getpgid")) == Counter(str(1_000_000 + i) for i in range(STORM))
-    children = {line.tid for line in run.named("getpgid")}
-    ends = [line.tid for line in run.lines if line.text == "+++ exited with 0 +++"]
-    assert len(ends) == STORM + 1
-    assert children <= set(ends)
+    children = Counter(line.tid for line in run.named("getpgid"))  # where pid_max is 4096 some have the same
+    ends = Counter(line.tid for line in run.lines if line.text == "+++ exited with 0 +++")
+    assert ends.total() == STORM + 1
+    assert children <= ends
     made = [line for line in run.named("fork", "clone", "clone3", "vfork") if line.result.isdecimal()]
-    assert sorted(int(line.result) for line in made) == sorted(children)
+    assert Counter(int(line.result) for line in made) == children
 
 
 def _children(pid: int) -> list[str]:
