@@ -224,6 +224,15 @@ static __always_inline int climb(struct walk *walk)
 	return 1;
 }
 
+/* Goes on at the directory above. */
+static __always_inline void step_up(struct walk *walk, struct place *place)
+{
+	walk->below = walk->dentry;
+	walk->below_name = place->name;
+	walk->dentry = place->parent;
+	forget(walk);
+}
+
 /* The reason why the walk ended; `walk->denied` is its result. */
 static __always_inline u32 walk_up(struct walk *walk)
 {
@@ -255,10 +264,7 @@ static __always_inline u32 walk_up(struct walk *walk)
 #if defined(GLOBS)
 		step_globs(walk, place.name);
 #endif
-		walk->below = walk->dentry;
-		walk->below_name = place.name;
-		walk->dentry = place.parent;
-		forget(walk);
+		step_up(walk, &place);
 	}
 	return REASON_DEEP;
 }
@@ -335,10 +341,7 @@ static __always_inline int walk_plain(struct walk *walk)
 				return 1;
 			continue;
 		}
-		walk->below = walk->dentry;
-		walk->below_name = place.name;
-		walk->dentry = place.parent;
-		forget(walk);
+		step_up(walk, &place);
 	}
 	return 0;
 }
