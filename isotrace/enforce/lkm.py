@@ -142,19 +142,19 @@ class Module(lkm.Controller):
         channel = self.claim(target)
         channel.send_array("add_slots", "slots", self._slots)
         channel.send_array("add_rules", "rules", pack_rules(self._table, actions))
-        if channel.info().mode == "ftrace":
-            addresses = sorted(set(self._functions.values()))
+        functions = self._functions if channel.info().mode == "ftrace" else {}
+        if functions:
+            addresses = sorted(set(functions.values()))
             channel.send_array("add_hooks", "hooks", [address.to_bytes(8, "little") for address in addresses])
         try:
             self.start(0, 1)
-        except KernelError as error:
-            unreached = _out_of_reach(self._functions) if channel.info().mode == "ftrace" else []
-            if unreached:
+        except KernelError:
+            if unreached := _out_of_reach(functions):
                 raise KernelError(
                     f"this kernel's build keeps {', '.join(unreached)} from ftrace",
                     "leave those calls out, or isotrace module load --mode table where the kernel calls through it",
                 ) from None
-            raise error
+            raise
 
     @cached_property
     def _slots(self) -> list[bytes]:
