@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Code that runs although a rule on `x` forbids it. */
+#include "attack.h"
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+
+static int answers_42(const char *what, void *code)
+{
+	int answer = ((int (*)(void))code)();
+
+	SAY("%s: code of the file returned %d%s", what, answer, answer == 42 ? ", THROUGH" : "");
+	return answer == 42 ? THROUGH : REFUSED;
+}
+
+/* FILE: with READ_IMPLIES_EXEC what is mapped for reading is executable. */
+static int implied(char **a)
+{
+	int fd = open(a[0], O_RDONLY);
+	void *code;
+
+	if (fd < 0)
+		return verdict("open", -1);
+	code = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+	SAY("plain PROT_EXEC map: %s", code == MAP_FAILED ? strerror(errno) : "allowed");
+	personality(READ_IMPLIES_EXEC);
+	code = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (code == MAP_FAILED)
+		return verdict("mmap PROT_READ with READ_IMPLIES_EXEC", -1);
+	return answers_42("READ_IMPLIES_EXEC", code);
+}
+
+/* FILE: mapped for reading first. */
+static int protected_later(char **a)
+{
+	int fd = open(a[0], O_RDONLY);
+	void *code = fd < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+
+	if (code == MAP_FAILED)
+		return verdict("mmap PROT_READ", -1);
+	if (mprotect(code, 4096, PROT_READ | PROT_EXEC))
+		return verdict("mprotect PROT_EXEC", -1);
+	return answers_42("mprotect", code);
+}
+
+/* PROGRAM ARGUMENTS: a copy of it in memory is run. */
+static int memfd(char **a)
+{
+	int self = open(a[0], O_RDONLY), copy = syscall(SYS_memfd_create, "p", 0);
+	char *none[] = {NULL};
+	struct stat s;
+
+	if (self < 0 || fstat(self, &s) || sendfile(copy, self, NULL, s.st_size) != s.st_size)
+		return verdict("copy", -1);
+	fexecve(copy, a, none);
+	return verdict("fexecve of a memfd", -1);
+}
+
+static int ran(char **a)
+{
+	(void)a;
+	SAY("a program ran: THROUGH");
+	return THROUGH;
+}
+
+ATTACKS({"implied", implied, 1}, {"protected_later", protected_later, 1}, {"memfd", memfd, 2}, {"ran", ran, 0})
