@@ -146,7 +146,7 @@ def _crowds(mechanism: str, rules: Sequence[Rule], program: str, path: str) -> d
 
 def _boot(kernel_name: str, say: Callable[[str], None]) -> tuple[str, dict[str, float]]:
     """The guest's release and its figures."""
-    from tests.vm.bench.boot import COUNTING, Limits, boot
+    from tests.vm.bench.boot import COUNTING, Limits, Machine, boot
     from tests.vm.bench.build import artefacts
     from tests.vm.bench.link import Link
     from tests.vm.bench.matrix import load, select
@@ -157,7 +157,13 @@ def _boot(kernel_name: str, say: Callable[[str], None]) -> tuple[str, dict[str, 
     with tempfile.TemporaryDirectory() as scratch:
         program = compile_program("openclose", Path(scratch))
         script = job(kernel, [sys.executable, "-m", "bench.block", "--inside", str(program)])
-        boot(artefacts(kernel, say), script, link, kernel.append, Limits(600, 600, 3600, 3600), accelerator=COUNTING)
+        boot(
+            artefacts(kernel, say),
+            script,
+            link,
+            Machine(kernel.append, accelerator=COUNTING),
+            Limits(600, 600, 3600, 3600),
+        )
     lines = [line for line in link.output.splitlines() if line.startswith("{")]
     if link.exit or not lines:
         raise SystemExit(f"bench: the guest did not measure: status {link.exit}")

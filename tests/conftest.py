@@ -7,5 +7,11 @@ import signal
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 sys.path.insert(0, str(Path(__file__).parent))
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A machine that is busy takes a while for an example now and then: no test is about time.
+settings.register_profile("isotrace", deadline=None)
+settings.load_profile("isotrace")

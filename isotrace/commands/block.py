@@ -38,6 +38,9 @@ Examples:
   isotrace block --audit --deny %network -- ./script what would be refused
 
 \b
+What holds against whom, and what does not: docs/threat-model.md.
+
+\b
 With -- CMD the exit status is that of CMD. A seccomp filter, which only a command can get, cannot be lifted: when
 isotrace is killed, the calls that it refused fail with ENOSYS for as long as the command's processes live.
 """

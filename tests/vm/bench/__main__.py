@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from .boot import INTERRUPTED, shell
 from .build import artefacts
 from .errors import from_oserror
 from .matrix import Kernel, load, select
-from .run import Row, pytest_command, run, shell_job
+from .run import TESTS, Row, machine_of, pytest_command, run, shell_job
 from .stage import explain, sayer
 from .table import status, summary, table
 
@@ -27,6 +28,9 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("--jobs", {"type": int, "default": 2, "metavar": "N"}, "guests at a time (default 2)"),
     ("--tests", {"nargs": "+", "type": Path, "default": [], "metavar": "PATH"}, "run these tests instead"),
     ("--command", {"metavar": "COMMAND"}, "run this shell command in the guests instead of tests"),
+    ("--smp", {"type": int, "default": 0, "metavar": "N"}, "processors of each guest (default: as kernels.toml says)"),
+    ("--mitigations", {"action": "store_true"}, "guests with the kernel's mitigations"),
+    ("--marker", {"default": "", "metavar": "MARKER"}, "of the tests those with this marker"),
     ("--with-headers", {"action": "store_true"}, "the guests have their kernels' headers, to build modules"),
     ("--shell", {"action": "store_true"}, "a shell in a guest of the first kernel, on this terminal"),
 )
@@ -47,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
         matrix = load()
-        kernels = select(matrix, options.kernels)
+        kernels = [_as_asked(kernel, options) for kernel in select(matrix, options.kernels)]
         if options.shell:
             return _shell(kernels[0])
     except (IsotraceError, OSError) as caught:
@@ -57,17 +61,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.quick:
         kernels = [kernel for kernel in kernels if kernel.quick]
     command = ["sh", "-c", options.command] if options.command else []
-    if options.tests:
-        command = pytest_command(options.tests)
+    if options.tests or options.marker:
+        command = pytest_command(options.tests or TESTS, options.marker)
     lenient = options.lenient or options.quick
     rows = _all(kernels, command, options.jobs, options.with_headers, lenient)
-    untouched = [kernel.name for kernel in matrix.kernels if kernel not in kernels]
+    touched = {kernel.name for kernel in kernels}
+    untouched = [kernel.name for kernel in matrix.kernels if kernel.name not in touched]
     print(f"\n{table(rows)}\n\n{summary(rows, untouched)}", flush=True)
     return status(rows, lenient)
 
 
+def _as_asked(kernel: Kernel, options: argparse.Namespace) -> Kernel:
+    """The kernel on the machine that the command line asks for."""
+    return replace(
+        kernel,
+        processors=options.smp or kernel.processors,
+        mitigations=options.mitigations or kernel.mitigations,
+    )
+
+
 def _shell(kernel: Kernel) -> int:
-    return shell(artefacts(kernel, sayer(kernel.name)), shell_job(kernel), kernel.append)
+    return shell(artefacts(kernel, sayer(kernel.name)), shell_job(kernel), machine_of(kernel))
 
 
 def _all(kernels: Sequence[Kernel], command: Sequence[str], jobs: int, headers: bool, lenient: bool) -> list[Row]:

@@ -27,19 +27,18 @@ VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virt
 LINK = "/dev/ttyS1"
 MEMORY = "2G"
 #: cx16=off: under QEMU 7.2 cmpxchg16b makes 6.12 panic in a quarter of its boots. avx2=off: its masked loads
-#: touch what the mask leaves out, so that numpy's sort of an array at the end of a mapping is a SIGSEGV. One CPU:
-#: with more of them live patching of text (ftrace, kprobes, static keys) leaves one spinning on a stale int3
-#: under multi-threaded emulation.
-MACHINE = f"-machine q35 -cpu max,cx16=off,avx2=off -smp 1 -m {MEMORY} -nodefaults -display none -no-reboot"
+#: touch what the mask leaves out, so that numpy's sort of an array at the end of a mapping is a SIGSEGV.
+MACHINE = f"-machine q35 -cpu max,cx16=off,avx2=off -m {MEMORY} -nodefaults -display none -no-reboot"
 ACCELERATOR = "-accel tcg,thread=multi"
+#: For more than one processor: under multi-threaded emulation live patching of text (ftrace, kprobes, static keys) leaves
+#: one of them spinning on a stale int3.
+IN_TURN = "-accel tcg,thread=single"
 #: The guest's clock counts instructions, one a nanosecond: for figures that do not depend on the machine.
 COUNTING = "-accel tcg,thread=single -icount shift=0"
 #: loglevel=5 lets warning splats through to the console; oops=panic ends a run that is not to be trusted any
 #: more.
-CMDLINE = (
-    "console=ttyS0 loglevel=5 oops=panic panic=-1 reboot=t "
-    "mitigations=off tsc=reliable no_timer_check nokaslr nopti audit=0"
-)
+CMDLINE = "console=ttyS0 loglevel=5 oops=panic panic=-1 reboot=t tsc=reliable no_timer_check nokaslr audit=0"
+UNMITIGATED = "mitigations=off nopti"
 
 #: Set when the user has had enough: guests that run in threads end within a second.
 INTERRUPTED = threading.Event()
@@ -56,6 +55,27 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What differs between guests: ``append`` is added to the kernel's command line."""
+
+    append: str = ""
+    processors: int = 1
+    mitigations: bool = False
+    accelerator: str = ""
+
+    @property
+    def options(self) -> list[str]:
+        """QEMU's options."""
+        accelerator = self.accelerator or (ACCELERATOR if self.processors == 1 else IN_TURN)
+        return [*accelerator.split(), *MACHINE.split(), "-smp", str(self.processors)]
+
+    @property
+    def cmdline(self) -> str:
+        """The kernel's command line."""
+        return " ".join(filter(None, (CMDLINE, "" if self.mitigations else UNMITIGATED, self.append)))
+
+
+@dataclass(frozen=True)
 class Boot:
     """A boot that is over."""
 
@@ -68,14 +88,13 @@ def boot(
     kernel: Artefacts,
     job: str,
     link: Link,
-    append: str = "",
+    of: Machine | None = None,
     limits: Limits | None = None,
-    accelerator: str = ACCELERATOR,
 ) -> Boot:
     """Run the shell script ``job`` as root in a guest and follow it to its end. Raises ``BenchError`` if QEMU
     fails."""
     start = time.monotonic()
-    with machine(kernel, job, append, accelerator) as (command, work):
+    with machine(kernel, job, of or Machine()) as (command, work):
         console, log = work / "console", work / "qemu.log"
         command += [
             "-serial",
@@ -135,17 +154,15 @@ def _overdue(up: bool, total: float, silent: float, stuck: float, limits: Limits
     return next((ending for passed, ending in checks if passed), None)
 
 
-def shell(kernel: Artefacts, job: str, append: str = "") -> int:
+def shell(kernel: Artefacts, job: str, of: Machine) -> int:
     """Run ``job`` with the guest's console on this terminal (Ctrl-A X ends QEMU) and return QEMU's exit
     status."""
-    with machine(kernel, job, append) as (command, _work):
+    with machine(kernel, job, of) as (command, _work):
         return subprocess.call([*command, "-serial", "mon:stdio"])
 
 
 @contextmanager
-def machine(
-    kernel: Artefacts, job: str, append: str, accelerator: str = ACCELERATOR
-) -> Iterator[tuple[list[str], Path]]:
+def machine(kernel: Artefacts, job: str, of: Machine) -> Iterator[tuple[list[str], Path]]:
     """QEMU's command line without the serial ports, and a directory that lasts as long as the machine."""
     qemu = shutil.which(QEMU)
     if not qemu:
@@ -155,8 +172,7 @@ def machine(
         work = Path(name)
         initrd = work / "initrd"
         initrd.write_bytes(base.read_bytes() + job_archive(job))
-        command = [qemu, *accelerator.split(), *MACHINE.split(), "-kernel", str(kernel.vmlinux), "-initrd", str(initrd)]
-        command += ["-append", f"{CMDLINE} {append}".strip()]
+        command = [qemu, *of.options, "-kernel", str(kernel.vmlinux), "-initrd", str(initrd), "-append", of.cmdline]
         with virtiofsd(work) if root_type == "virtiofs" else nullcontext():
             yield _die_with_us([*command, *root_options(root_type, work)]), work
 

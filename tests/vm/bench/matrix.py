@@ -21,7 +21,8 @@ class Kernel:
     """One kernel of the matrix. Exactly one of ``image`` and ``source`` (regular expressions) is set.
 
     ``fragment`` is added to the configuration that ``extends`` is, where that is given. A kernel that is ``on_demand`` is
-    for strict runs only: a lenient one leaves it out. ``tests``, where given, are all that is of use on it.
+    for strict runs only: a lenient one leaves it out. ``tests``, where given, are all that is of use on it, and ``marker``
+    says which of them. ``processors`` and ``mitigations`` are the machine's.
     """
 
     name: str
@@ -37,6 +38,9 @@ class Kernel:
     quick: bool = False
     on_demand: bool = False
     tests: tuple[Path, ...] = ()
+    marker: str = ""
+    processors: int = 1
+    mitigations: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,17 @@ def load(path: Path = MATRIX) -> Matrix:
     """Read the matrix. Raises ``UsageError`` for a kernel that it cannot mean."""
     data = tomllib.loads(path.read_text())
     features = data["features"]
-    return Matrix(tuple(_kernel(row, features, path.parent) for row in data["kernel"]), features)
+    rows = {row["name"]: row for row in data["kernel"]}
+    return Matrix(tuple(_kernel(_whole(row, rows), features, path.parent) for row in data["kernel"]), features)
+
+
+def _whole(row: dict[str, Any], rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A row with what it takes from the one that it is ``like``."""
+    if "like" not in row:
+        return row
+    if row["like"] not in rows:
+        raise UsageError(f"kernel {row['name']}: it is to be like {row['like']}, which is not there")
+    return {**rows[row["like"]], **{key: value for key, value in row.items() if key != "like"}}
 
 
 def _kernel(row: dict[str, Any], vocabulary: dict[str, str], base: Path) -> Kernel:

@@ -14,7 +14,8 @@ from typing import Any
 from isotrace.errors import IsotraceError
 
 from .archive import Say
-from .boot import LINK, Limits, boot
+from .attacks import attacks
+from .boot import LINK, Limits, Machine, boot
 from .build import artefacts
 from .errors import UnavailableError, from_oserror
 from .headers import headers
@@ -34,8 +35,6 @@ PYTEST = (
     "tests.vm.plugin",
     "-p",
     "no:cacheprovider",
-    "-m",
-    "not native",
     "--tb=short",
     "-o",
     "faulthandler_timeout=600",
@@ -86,7 +85,7 @@ def run(
         ready = artefacts(kernel, say)
         build = headers(kernel, say) if with_headers and (kernel.image or kernel.on_demand) else None
         kernel, own, without = _module(kernel, say)
-        script = job(kernel, command or pytest_command(kernel.tests or TESTS), build, own)
+        script = job(kernel, command or pytest_command(kernel.tests or TESTS, kernel.marker), build, own, attacks(say))
         return replace(_run(kernel, ready, say, script, limits), without=without)
     except (IsotraceError, OSError) as caught:
         error = from_oserror(caught) if isinstance(caught, OSError) else caught
@@ -110,7 +109,7 @@ def _module(kernel: Kernel, say: Say) -> tuple[Kernel, Path | None, str]:
 def _run(kernel: Kernel, ready: Artefacts, say: Say, script: str, limits: Limits | None) -> Row:
     link = Link(Narrator(say))
     say("boot")
-    result = boot(ready, script, link, kernel.append, limits)
+    result = boot(ready, script, link, machine_of(kernel), limits)
     verdict = judge(result.console, link, result.ending)
     passed, failed, skipped = (link.count(outcome) for outcome in ("passed", "failed", "skipped"))
     row = Row(kernel.name, link.release, passed, failed, skipped, result.seconds, verdict.problem)
@@ -120,6 +119,11 @@ def _run(kernel: Kernel, ready: Artefacts, say: Say, script: str, limits: Limits
         _explain_failure(link, verdict.problem, verdict.tail, say)
     say(f"{row.passed} passed, {row.failed} failed, {row.skipped} skipped in {row.seconds:.0f} s")
     return row
+
+
+def machine_of(kernel: Kernel) -> Machine:
+    """The guest that the kernel is to have."""
+    return Machine(kernel.append, kernel.processors, kernel.mitigations)
 
 
 def _explain_failure(link: Link, problem: str, tail: str, say: Say) -> None:
@@ -155,9 +159,10 @@ class Narrator:
             self.say(f"{self.tests} tests done, now {message['start']}")
 
 
-def pytest_command(paths: Sequence[Path]) -> list[str]:
-    """What runs the tests of ``paths``, those that are there, in a guest."""
-    return [sys.executable, *PYTEST, *(str(path) for path in paths if path.exists())]
+def pytest_command(tests: Sequence[Path], marker: str = "") -> list[str]:
+    """What runs ``tests`` in a guest, those that are there: files or single ones (FILE::TEST); ``marker``: with it only."""
+    wanted = ["-m", f"{marker} and not native" if marker else "not native"]
+    return [sys.executable, *PYTEST, *wanted, *(str(test) for test in tests if Path(str(test).split("::")[0]).exists())]
 
 
 def environment(kernel: Kernel) -> dict[str, str]:
@@ -172,13 +177,21 @@ def environment(kernel: Kernel) -> dict[str, str]:
     }
 
 
-def job(kernel: Kernel, command: Sequence[str], build: Path | None = None, own: Path | None = None) -> str:
+def job(
+    kernel: Kernel,
+    command: Sequence[str],
+    build: Path | None = None,
+    own: Path | None = None,
+    programs: Path | None = None,
+) -> str:
     """The guest's job: ``command`` in the checkout, under the agent that reports on it.
 
-    ``build`` becomes the kernel's /lib/modules/RELEASE/build, ``own`` the place where isotrace looks for its module.
+    ``build`` becomes the kernel's /lib/modules/RELEASE/build, ``own`` the place where isotrace looks for its module;
+    in ``programs`` the tests find the attacks.
     """
     link = 'directory=/lib/modules/$(uname -r) && mkdir -p "$directory" && ln -sfn {} "$directory/build"\n'
     variables = [f"{name}={value}" for name, value in environment(kernel).items()]
+    variables += [f"ISOTRACE_ATTACKS={programs}"] if programs else []
     agent = [sys.executable, "-S", str(VM / "guest.py"), LINK]
     start = f"cd {shlex.quote(str(ROOT))} && {shlex.join(['env', *variables, *agent, *command])}\n"
     ours = (

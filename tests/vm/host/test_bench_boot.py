@@ -49,6 +49,21 @@ def test_lenience_forgives_only_what_cannot_be_had() -> None:
     assert (status([OK, NONE], True), status([OK, BAD], True)) == (0, 1)
 
 
+def test_two_processors_take_turns_under_emulation_and_mitigations_stay_on_where_they_are_wanted() -> None:
+    one, two = boot.Machine("quiet"), boot.Machine(processors=2, mitigations=True)
+    assert one.options[:2] == ["-accel", "tcg,thread=multi"] and one.options[-2:] == ["-smp", "1"]
+    assert two.options[:2] == ["-accel", "tcg,thread=single"] and two.options[-2:] == ["-smp", "2"]
+    assert "mitigations=off" in one.cmdline and one.cmdline.endswith(" quiet")
+    assert "mitigations=off" not in two.cmdline and "nopti" not in two.cmdline
+
+
+def test_tests_are_files_or_single_ones_and_may_be_chosen_by_a_marker(tmp_path: Path) -> None:
+    (tmp_path / "test_x.py").touch()
+    tests = [tmp_path / "test_x.py::test_y", tmp_path / "test_none.py"]
+    assert run.pytest_command(tests)[-3:] == ["-m", "not native", f"{tmp_path}/test_x.py::test_y"]
+    assert run.pytest_command(tests, "race")[-2] == "race and not native"
+
+
 def test_one_kernel_that_cannot_be_had_does_not_stop_the_others(
     own_cache: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,7 +179,8 @@ def test_a_wrong_kernel_name_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.vm.bench", "4.19"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 2
-    assert done.stderr == "vm: no kernel is called '4.19' (there are 5.10, 6.1, 6.12, 7.x, 6.1-override, 6.1-debug)\n"
+    names = ", ".join(kernel.name for kernel in load().kernels)
+    assert done.stderr == f"vm: no kernel is called '4.19' (there are {names})\n"
 
 
 def allow_interrupt() -> None:

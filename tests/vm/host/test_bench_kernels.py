@@ -41,7 +41,7 @@ def test_a_kernel_is_picked_by_its_name_or_a_beginning() -> None:
     assert selected("6.1") == ["6.1"]
     assert selected("7") == ["7.x"]
     assert selected("7,5") == ["5.10", "7.x"]
-    assert len(selected()) == 6
+    assert len(selected()) == 9
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,16 @@ def test_another_name_is_refused_with_the_names_there_are(word: str, message: st
     with pytest.raises(UsageError, match=message) as caught:
         selected(word)
     assert "6.12" in caught.value.hint
+
+
+def test_a_kernel_like_another_differs_in_what_it_says(tmp_path: Path) -> None:
+    kernels = {kernel.name: kernel for kernel in load().kernels}
+    two, one = kernels["two-6.1"], kernels["6.1"]
+    assert (two.image, two.features, two.release) == (one.image, one.features, one.release)
+    assert (one.processors, one.mitigations, two.processors, two.mitigations) == (1, False, 2, True)
+    (tmp_path / "kernels.toml").write_text((VM / "kernels.toml").read_text().replace('like = "5.10"', 'like = "5.9"'))
+    with pytest.raises(UsageError, match=r"kernel two-5\.10: it is to be like 5\.9, which is not there"):
+        load(tmp_path / "kernels.toml")
 
 
 def test_an_unknown_feature_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+"""Attributes that change, and names that come to mean something else."""
+
+from tests.vm.attacks import Open, Row, by
+
+_FILE = "mkdir w; echo kept >w/file; chmod 777 w; chown 65534 w/file"
+
+ROWS = (
+    Row(
+        "FS_IOC_SETFLAGS on a descriptor for reading",
+        ("--deny-path", "w:HERE/w/**"),
+        ("attributes", "setflags", "HERE/w/file"),
+        by(Open("no hook of attributes is met")),
+        setup=_FILE, untried=("5.10", "6.1", "6.1-override"),
+    ),
+    Row(
+        "FS_IOC_FSSETXATTR on a descriptor for reading",
+        ("--deny-path", "w:HERE/w/**"),
+        ("attributes", "fssetxattr", "HERE/w/file"),
+        by(Open("no hook of attributes is met")),
+        setup=_FILE, untried=("5.10", "6.1", "6.1-override"),
+    ),
+    Row(
+        "the directory of a file is exchanged for another",
+        ("--deny-path", "w:HERE/app/config"),
+        "mv app old && mkdir app && echo evil >app/config",
+        by(Open("an ancestor of what a rule names may be moved")),
+        setup="mkdir app; echo good >app/config; chmod 777 app; chown -R 65534 app", quick=True,
+    ),
+)  # fmt: skip

@@ -1,0 +1,46 @@
+"""The end of a run: a target that lives on where isotrace thinks it gone, and isotrace that is made to end."""
+
+from tests.vm.attacks import Announced, Open, Row, by  # noqa: F401
+
+_FILE = "echo secret >secret; chmod 644 secret"
+_RULE = ("--deny-path", "HERE/secret")
+
+ROWS = (
+    Row(
+        "the leader of a process ends, a thread goes on",
+        _RULE,
+        ("ends", "leaderless", "HERE/secret", "HERE/answer"),
+        by(Open("a process whose leader is a zombie is taken for dead")),
+        setup=_FILE, how="command", answers=True,
+    ),
+    Row(
+        "a chain of processes that fork and end at once",
+        _RULE,
+        ("ends", "chain", "HERE/secret", "HERE/answer"),
+        by(Open("pids are read first and looked up in /proc later")),
+        setup=_FILE, how="command", answers=True,
+    ),
+    Row(
+        "isotrace's output is a disk that the target has filled",
+        _RULE,
+        ("ends", "floods", "HERE/secret", "HERE/answer", "HERE/small/full"),
+        by(Open("what isotrace says to standard error can end it")),
+        setup=f"{_FILE}; mkdir small; mount -t tmpfs -o size=64k,mode=777 none small",
+        answers=True, alone=True, output="HERE/small/log",
+    ),
+    Row(
+        "Ctrl-C typed into isotrace's terminal by the command",
+        _RULE,
+        ("ends", "types_ctrl_c", "HERE/secret", "HERE/answer"),
+        by(Open("the command has isotrace's terminal", on=("5.10", "6.1", "6.1-override"))),
+        setup=_FILE, how="command", answers=True, terminal=True,
+    ),
+    Row(
+        "66000 zombies fill the map of the tree",
+        _RULE,
+        ("ends", "zombies", "HERE/secret", "66000"),
+        by(Open("the map of descendants has 65536 places")),
+        setup=f"{_FILE}; echo 200000 >/proc/sys/kernel/pid_max; echo 200000 >/proc/sys/kernel/threads-max",
+        alone=True, user="root",
+    ),
+)  # fmt: skip

@@ -1,0 +1,54 @@
+"""What io_uring does for the target."""
+
+from tests.vm.attacks import NUMBERS, REFUSED, Open, Row, by
+
+_FILE = "echo secret >secret; chmod 644 secret"
+_SECCOMP = {"seccomp": REFUSED}
+
+
+def _opens(how: str, **more: object) -> Row:
+    attack = ("rings", "ring_opens", "HERE/secret", how)
+    return Row(
+        f"a ring opens, {how}", ("--deny", "open"), attack, by(REFUSED, REFUSED, **_SECCOMP), setup=_FILE, **more
+    )  # type: ignore[arg-type]
+
+
+def _linked(call: str, *on: str) -> Row:
+    return Row(
+        f"a linked CONNECT while in {call}",
+        ("--deny", "connect"),
+        ("rings", "linked_connect", "127.0.0.1", "PORT", call),
+        by(Open("the work is done at the exit of another call", on), REFUSED, **_SECCOMP),
+    )
+
+
+ROWS = (
+    _opens("inline", quick=True, live=True),
+    _opens("async", live=True),
+    _opens("sqpoll"),
+    *(_linked(call, "6.12", "7.x", "6.1", "6.1-override") for call in ("read", "write", "ioctl", "nanosleep")),
+    Row(
+        "a linked OPENAT while in read",
+        ("--deny", "open"),
+        ("rings", "linked_open", "HERE/secret", "read"),
+        by(Open("the work is done at the exit of another call", ("7.x",)), REFUSED, **_SECCOMP),
+        setup=_FILE,
+    ),
+    *(
+        Row(
+            f"a ring from before opens, {how}",
+            ("--deny", "open"),
+            ("rings", "ring_from_before", "HERE/secret", how),
+            by(REFUSED, **{name: Open("a ring from before goes on") if how == "sqpoll" else REFUSED for name in NUMBERS}),
+            setup=_FILE, ready=True,
+        )
+        for how in ("inline", "sqpoll")
+    ),
+    Row(
+        "a worker of io_uring under the name that --comm gives",
+        ("--comm", "evil", "--deny-path", "HERE/secret"),
+        ("rings", "worker_under_name", "HERE/secret", "evil"),
+        by(Open("a worker has a name of its own")),
+        setup=_FILE, how="own", alone=True,
+    ),
+)  # fmt: skip

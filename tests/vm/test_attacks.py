@@ -1,0 +1,107 @@
+"""The table of tests/vm/attacks: each attack, by each mechanism that this kernel has, is refused or announced, or fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.vm.attacks import REFUSED, Announced, Open, Row, runs
+from tests.vm.attacks.rows import ROWS
+from tests.vm.bench.matrix import load
+from tests.vm.conftest import KERNEL
+from tests.vm.enforced import FEATURES, NEEDS, available
+
+_NEEDS = {**NEEDS, "seccomp": "seccomp"}
+MECHANISMS = [name for name in ("lsm", "fmod_ret", "fmod_ret_call", "override", "lkm") if NEEDS[name] in FEATURES]
+
+
+def has(row: Row, mechanism: str) -> bool:
+    """Whether this kernel can have that."""
+    return mechanism in row.expect and set(row.needs) <= set(FEATURES)
+
+
+def cases(quick: bool) -> list:
+    """A parameter for each row and mechanism; rows of one mechanism beside each other."""
+    found = []
+    for mechanism in [*MECHANISMS, "seccomp"]:
+        for row in (row for row in ROWS if row.quick == quick and has(row, mechanism)):
+            expected = row.expect[mechanism]
+            marks = []
+            if isinstance(expected, Open) and (not expected.on or KERNEL in expected.on) and KERNEL not in row.untried:
+                marks.append(pytest.mark.xfail(reason=expected.why, strict=True, raises=GotThrough))
+            found.append(pytest.param(mechanism, row, id=f"{mechanism}-{row.name}", marks=marks))
+    return found
+
+
+class GotThrough(AssertionError):
+    """An attack got through, and nothing had said that it would."""
+
+
+class Table:
+    """What came of the rows that this session asks for, run in groups when the first of a group is looked at."""
+
+    def __init__(self, asked: list[tuple[str, Row]]) -> None:
+        self._asked = asked
+        self._found: dict[tuple[str, str], runs.Outcome] = {}
+
+    def outcome(self, mechanism: str, row: Row) -> runs.Outcome:
+        """Of one row by one mechanism, or "without" any."""
+        if (mechanism, row.name) not in self._found:
+            group = [one for name, one in self._asked if name == mechanism and one.shares == row.shares]
+            outcomes = self._run(mechanism, group)
+            self._found |= {(mechanism, name): outcome for name, outcome in outcomes.items()}
+        return self._found[mechanism, row.name]
+
+    def without(self, row: Row) -> runs.Outcome:
+        """Where nothing is refused."""
+        if ("", row.name) not in self._found:
+            rows = list({one.name: one for _, one in self._asked if one.control and one.shares == row.shares}.values())
+            self._found |= {("", name): outcome for name, outcome in runs.control(rows).items()}
+        return self._found["", row.name]
+
+    def _run(self, mechanism: str, group: list[Row]) -> dict[str, runs.Outcome]:
+        tried = [row for row in group if not row.control or self.without(row).what == "through"]
+        with available(mechanism):
+            return runs.together(mechanism, tried)
+
+
+@pytest.fixture(scope="session")
+def table(request):
+    """Of what this session runs."""
+    asked = [item.callspec.params for item in request.session.items if "mechanism" in getattr(item, "fixturenames", ())]
+    return Table([(params["mechanism"], params["row"]) for params in asked if isinstance(params.get("row"), Row)])
+
+
+def judge(table: Table, mechanism: str, row: Row) -> None:
+    """Refused, announced, or a failure."""
+    if row.control:
+        free = table.without(row)
+        assert free.what == ("untried" if KERNEL in row.untried else "through"), f"without a rule: {free}"
+        if KERNEL in row.untried:
+            return
+    outcome, expected = table.outcome(mechanism, row), row.expect[mechanism]
+    if outcome.what == "through" and isinstance(expected, Announced):
+        assert expected.words in outcome.said, f"nothing announced it:\n{outcome.said}"
+        return
+    if outcome.what == "through":
+        raise GotThrough(f"{outcome.text}\nblock had said:\n{outcome.said}")
+    assert outcome.what == "refused", f"{outcome.what}: {outcome.text}"
+    assert not isinstance(expected, Announced), f"it was refused, but is said to get through: {outcome.text}"
+
+
+@pytest.mark.parametrize(("mechanism", "row"), cases(quick=True))
+def test_quick_attack(mechanism, row, table):
+    judge(table, mechanism, row)
+
+
+@pytest.mark.parametrize(("mechanism", "row"), cases(quick=False))
+def test_attack(mechanism, row, table):
+    judge(table, mechanism, row)
+
+
+def test_the_table_names_kernels_and_features_that_there_are():
+    matrix = load()
+    kernels, features = {kernel.name for kernel in matrix.kernels}, set(matrix.features)
+    for row in ROWS:
+        named = {*row.untried, *(name for one in row.expect.values() if isinstance(one, Open) for name in one.on)}
+        assert named <= kernels and set(row.needs) <= features, row.name
+        assert row.expect and (row.control or REFUSED), row.name
