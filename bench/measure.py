@@ -15,6 +15,8 @@ from pathlib import Path
 _LOOK = 0.01
 _PATIENCE = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
+#: What a command is run by so that it ends with the bench, however that ends; it becomes the command.
+_DIE_TOGETHER = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class Trouble(Exception):
@@ -79,7 +81,8 @@ def reason(said: str) -> str:
 
 
 def _short(child: subprocess.Popen[bytes]) -> str:
-    return Path(str(child.args[0] if isinstance(child.args, list) else child.args)).name
+    assert isinstance(child.args, list)
+    return Path(str(child.args[len(_DIE_TOGETHER)])).name
 
 
 def _resident(pid: int) -> int:
@@ -97,13 +100,6 @@ def wait_until(done: Callable[[], bool], patience: float, otherwise: str, look: 
         time.sleep(look)
 
 
-def _die_together() -> None:
-    """The child ends with the bench, however that ends: PR_SET_PDEATHSIG."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
 class Keeper:
     """Starts processes, and ends all that are left of them and of what they started."""
 
@@ -119,14 +115,13 @@ class Keeper:
         environment = os.environ | {name: str(value) for name, value in variables.items()}
         with log.open("wb") as output:
             child = subprocess.Popen(
-                [str(word) for word in command],
+                [*_DIE_TOGETHER, *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=environment,
                 cwd=self.scratch,
                 start_new_session=True,
-                preexec_fn=_die_together,
             )
         self._children.append(child)
         return Started(child, log, time.monotonic())

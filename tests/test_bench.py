@@ -6,6 +6,7 @@ import math
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -216,6 +217,24 @@ def test_a_process_that_is_asked_to_end_takes_its_children_along(tmp_path):
     keeper.end(one)
     assert _gone(pids) and not one.log.exists()
     keeper.close()
+
+
+_ABANDONED = """
+import os, sys, time
+from pathlib import Path
+from bench.measure import Keeper
+one = Keeper(Path(sys.argv[1])).start(["sleep", "1000"])
+print(one.child.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_no_process_outlives_a_bench_that_is_killed(tmp_path):
+    bench = subprocess.Popen([sys.executable, "-c", _ABANDONED, tmp_path], stdout=subprocess.PIPE, cwd=ROOT)
+    pid = int(bench.stdout.readline())
+    bench.kill()
+    bench.communicate()
+    assert _gone([pid])
 
 
 def test_a_process_that_fails_says_why(tmp_path):

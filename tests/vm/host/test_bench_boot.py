@@ -183,15 +183,14 @@ def test_a_wrong_kernel_name_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == f"vm: no kernel is called '4.19' (there are {names})\n"
 
 
-def allow_interrupt() -> None:
-    """A process that was started in the background of a shell ignores SIGINT, and so do its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+#: A process that was started in the background of a shell ignores SIGINT, and so do its children.
+ALLOW_INTERRUPT = ("env", "--default-signal=INT")
 
 
 def test_an_interrupt_ends_the_guests_at_once(said: list[str]) -> None:
     kernel = cached_kernel("6.1-override", "6.1")
-    command = [sys.executable, "-m", "tests.vm.bench", kernel.name, "--command", "sleep 600"]
-    bench_process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=allow_interrupt)
+    command = [*ALLOW_INTERRUPT, sys.executable, "-m", "tests.vm.bench", kernel.name, "--command", "sleep 600"]
+    bench_process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert bench_process.stdout
     assert any(" up after " in line for line in bench_process.stdout)
     bench_process.send_signal(signal.SIGINT)
