@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from isotrace.errors import IsotraceError, KernelError, UsageError
+from isotrace.kernel import procfs
+from isotrace.kernel.procfs import Process
 
-PROC = Path("/proc")
+PROC = procfs.PROC
 _COMM_LENGTH = 15  # TASK_COMM_LEN less the NUL
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
@@ -43,10 +45,10 @@ class Target:
             raise UsageError(
                 "nothing to trace was named", "give --ppid N, --pid N, --tree N, --uid, --comm, --cgroup or -- CMD"
             )
-        if self.comm is not None and len(self.comm.encode()) > _COMM_LENGTH:
+        if self.comm is not None and len(name := os.fsencode(self.comm)) > _COMM_LENGTH:
             raise UsageError(
                 f"--comm {self.comm!r} is longer than a process name can be",
-                f"the kernel keeps {_COMM_LENGTH} bytes: {self.comm.encode()[:_COMM_LENGTH].decode(errors='replace')!r}",
+                f"the kernel keeps {_COMM_LENGTH} bytes: {name[:_COMM_LENGTH].decode(errors='replace')!r}",
             )
         if self.tree is not None and self.command:
             raise UsageError("--tree and a command to start exclude each other", "leave one of them out")
@@ -66,7 +68,7 @@ class Target:
         if self.tree is not None or self.command:
             found.append("FILTER_TREE")
         if self.comm is not None:
-            raw = self.comm.encode()[:15].ljust(16, b"\0")
+            raw = os.fsencode(self.comm)[:15].ljust(16, b"\0")
             found += [f"FILTER_COMM_{half}={int.from_bytes(raw[8 * half :][:8], 'little')}ULL" for half in (0, 1)]
         if self.cgroup is not None:
             path, level = find_cgroup(self.cgroup)
@@ -108,10 +110,8 @@ def parse_uid(text: str) -> int:
 
 def cgroup_mount() -> Path:
     """Where the unified hierarchy is mounted. Raises ``KernelError``."""
-    for line in Path("/proc/mounts").read_text().splitlines():
-        _device, where, kind, *_ = line.split()
-        if kind == "cgroup2":
-            return Path(where)
+    if where := procfs.mounted("cgroup2"):
+        return Path(where)
     raise KernelError("no cgroup2 file system is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
 
 
@@ -125,25 +125,9 @@ def find_cgroup(name: str) -> tuple[Path, int]:
     raise IsotraceError(f"no such cgroup: {name!r}", f"give a directory below {root}")
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A line of /proc/PID/stat: ``state`` is one letter, Z for a zombie."""
-
-    pid: int
-    ppid: int
-    comm: str
-    state: str
-
-
 def read_process(pid: int) -> Process | None:
     """The process as it is now, or None when it is gone."""
-    try:
-        text = (PROC / str(pid) / "stat").read_bytes().decode(errors="replace")
-    except OSError:
-        return None
-    head, _, tail = text.rpartition(")")
-    fields = tail.split()
-    return Process(pid, int(fields[1]), head.partition("(")[2], fields[0])
+    return procfs.stat(procfs.read(pid, "stat") or b"")
 
 
 def any_alive(pids: Iterable[int]) -> bool:
@@ -183,7 +167,7 @@ def _meets(target: Target, process: Process) -> bool:
         return False
     if target.ppid is not None and process.ppid != target.ppid:
         return False
-    if target.comm is not None and process.comm != target.comm:
+    if target.comm is not None and process.comm != os.fsencode(target.comm):
         return False
     return _owned(target, process.pid) and _confined(target, process.pid)
 
@@ -191,23 +175,15 @@ def _meets(target: Target, process: Process) -> bool:
 def _owned(target: Target, pid: int) -> bool:
     if target.uid is None:
         return True
-    try:
-        status = (PROC / str(pid) / "status").read_text(errors="replace")
-    except OSError:
-        return False
-    return int(status.split("\nUid:")[1].split()[0]) == target.uid
+    return procfs.number(procfs.read(pid, "status") or b"", b"Uid") == target.uid
 
 
 def _confined(target: Target, pid: int) -> bool:
     if target.cgroup is None:
         return True
-    inside = "/" + str(find_cgroup(target.cgroup)[0].relative_to(cgroup_mount().resolve()))
-    try:
-        lines = (PROC / str(pid) / "cgroup").read_text().splitlines()
-    except OSError:
-        return False
-    own = next((line[3:] for line in lines if line.startswith("0::")), "")
-    return (own + "/").startswith(inside.rstrip(".").rstrip("/") + "/")
+    below = find_cgroup(target.cgroup)[0].relative_to(cgroup_mount().resolve()).parts
+    inside = os.fsencode("/".join(("", *below, "")))
+    return (procfs.cgroup(procfs.read(pid, "cgroup") or b"") + b"/").startswith(inside)
 
 
 def members(target: Target, descendants_known: set[int]) -> set[int]:

@@ -16,9 +16,10 @@ import numpy as np
 
 from isotrace import events
 from isotrace.captures import BYTES, POINTER, RESULT, STRING, Capture
+from isotrace.kernel import procfs
+from isotrace.kernel.procfs import PROC
 from isotrace.plan import Slot, slot_of
 from isotrace.ring import HEADER, ROW, batch_of
-from isotrace.target import PROC, read_process
 
 _BLOB = struct.Struct("<BBBxHxxQ")
 _ELF32 = 1  # EI_CLASS
@@ -36,13 +37,13 @@ def batch(pids: Iterable[int], slots: Mapping[int, Slot]) -> events.Batch:
 
 
 def _of_process(pid: int, slots: Mapping[int, Slot]) -> Iterator[bytes]:
-    process = read_process(pid)
-    if process is None:
+    process = procfs.stat(procfs.read(pid, "stat") or b"")
+    uid = procfs.number(procfs.read(pid, "status") or b"", b"Uid")
+    if process is None or uid is None:
         return
     try:
         abi = _abi(pid)
         tids = sorted(int(name) for name in os.listdir(PROC / str(pid) / "task"))
-        uid = _uid(pid)
     except OSError:
         return
     for tid in tids:
@@ -57,7 +58,7 @@ def _of_process(pid: int, slots: Mapping[int, Slot]) -> Iterator[bytes]:
             event["time"] = time.monotonic_ns()
             event["pid"], event["tid"], event["ppid"], event["uid"] = pid, tid, process.ppid, uid
             event["number"], event["slot"], event["abi"], event["args"] = number, slot, abi, args
-            event["kind"], event["blobs"], event["comm"] = events.UNFINISHED, len(blobs), process.comm.encode()
+            event["kind"], event["blobs"], event["comm"] = events.UNFINISHED, len(blobs), process.comm
             yield event.tobytes() + b"".join(blobs)
 
 
@@ -68,13 +69,9 @@ def _abi(pid: int) -> int:
     return events.I386 if head[4:] == bytes([_ELF32]) else events.X86_64
 
 
-def _uid(pid: int) -> int:
-    return int((PROC / str(pid) / "status").read_text(errors="replace").split("\nUid:")[1].split()[0])
-
-
 def _registers(task: Path) -> tuple[int, list[int]] | None:
     try:
-        words = (task / "syscall").read_text().split()
+        words = procfs.words((task / "syscall").read_bytes())
     except OSError:
         return None
     if len(words) != 9:  # "running", or "-1 sp pc" outside any call

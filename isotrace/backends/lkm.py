@@ -163,7 +163,7 @@ def conditions(target: Target, command_pid: int | None) -> list[tuple[str, objec
     numbers = {"ppid": target.ppid, "pid": target.pid, "uid": target.uid, "tree": target.tree, "command": command_pid}
     found: list[tuple[str, object]] = [(name, value) for name, value in numbers.items() if value is not None]
     if target.comm is not None:
-        found.append(("comm", target.comm.encode()[:15].ljust(16, b"\0")))
+        found.append(("comm", os.fsencode(target.comm)[:15].ljust(16, b"\0")))
     if target.cgroup is not None:
         path, level = targets.find_cgroup(target.cgroup)
         found += [("cgroup", path.stat().st_ino), ("cgroup_level", level)]

@@ -7,13 +7,12 @@ enforcer asks (lsm.py).
 from __future__ import annotations
 
 import os
-import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from isotrace.enforce.automaton import Names, TooMuch, name_of, residuals
+from isotrace.kernel.procfs import Mount, mounts
 from isotrace.policy.patterns import Component, Pattern
 
 READ, WRITE, EXECUTE, MOVE, MEET = 1, 2, 4, 8, 16
@@ -86,29 +85,6 @@ class Anchor:
             self.placed.append((rule, left))
 
 
-@dataclass(frozen=True)
-class Mount:
-    """A line of /proc/self/mountinfo: ``root`` is the directory of the file system that is mounted."""
-
-    device: int
-    root: str
-    point: str
-
-
-def mounts(text: str) -> list[Mount]:
-    """The mounts that mountinfo lists."""
-    found = []
-    for line in text.splitlines():
-        _id, _parent, device, root, point, *_ = line.split()
-        major, minor = map(int, device.split(":"))
-        found.append(Mount(major << 20 | minor, _unescape(root), _unescape(point)))
-    return found
-
-
-def _unescape(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
-
-
 class Places:
     """The anchors of ``rules`` on the file systems as they are now."""
 
@@ -116,8 +92,7 @@ class Places:
         self.names = Names()
         self.objects: dict[str, Anchor] = {}
         self.roots: dict[int, Anchor] = {}
-        text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape") if mounted is None else ""
-        self._mounts = mounts(text) if mounted is None else list(mounted)
+        self._mounts = mounts() if mounted is None else list(mounted)
         self.denied = 0
         for rule in rules:
             self.denied |= 0 if rule.allow else rule.accesses

@@ -9,11 +9,11 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from isotrace.enforce import Refused, cbpf, notify, peek
 from isotrace.enforce.cbpf import Entry, behind
 from isotrace.enforce.notify import Notification
+from isotrace.kernel import procfs
 from isotrace.policy.model import Action
 
 _RECORDS = 65536  # records that wait to be read before further ones are given up
@@ -124,13 +124,8 @@ def _error(action: Action) -> int | None:
 
 
 def _record(call: Notification, entry: Entry) -> Refused:
-    process = Path("/proc") / str(call.pid)
-    try:
-        comm = (process / "comm").read_bytes().rstrip(b"\n")
-        status = (process / "status").read_bytes()
-        tgid = int(status.split(b"\nTgid:", 1)[1].split(None, 1)[0])
-    except (OSError, IndexError, ValueError):
-        comm, tgid = b"?", call.pid
+    comm = (procfs.read(call.pid, "comm") or b"?").removesuffix(b"\n")
+    tgid = procfs.number(procfs.read(call.pid, "status") or b"", b"Tgid") or call.pid
     shown = "" if behind(entry) else peek.what(call.pid, entry.call, entry.abi, call.args)
     return Refused(time.time_ns(), tgid, call.pid, comm, entry.call, entry.abi, call.args, entry.rule, shown)
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from isotrace.errors import KernelError
-from isotrace.kernel import throwaway
+from isotrace.kernel import procfs, throwaway
 from isotrace.kernel.answer import Answer, no, refusal, unknown, yes
 
 PROC = Path("/proc")
@@ -62,8 +62,7 @@ def _text(path: Path) -> str | None:
 
 def _mounted(kind: str) -> str | None:
     """Where a filesystem of that type is mounted."""
-    lines = (line.split() for line in (_text(PROC / "self/mounts") or "").splitlines())
-    return next((fields[1] for fields in lines if len(fields) > 2 and fields[2] == kind), None)
+    return procfs.mounted(kind)
 
 
 @cache

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from isotrace import target as targets
+from isotrace.decode import quote
 from isotrace.errors import IsotraceError
 from isotrace.target import Target
 from isotrace.top.model import GROUPS, Process
@@ -86,4 +87,4 @@ def check(target: Target, never: Collection[int]) -> int:
 
 def _name(pid: int) -> str:
     process = targets.read_process(pid)
-    return "".join(c if c.isprintable() else "?" for c in process.comm) if process else "?"
+    return quote.comm(process.comm) if process else "?"

@@ -1,0 +1,109 @@
+"""What /proc says, as bytes: a line ends at a newline, a field at a space, and nothing else ends either.
+
+Processes choose their names, and any user can make a cgroup or a mount with a name of any bytes: of these the kernel keeps
+newlines (and, of mounts, spaces) out of a line, and nothing more. Text is given as ``os.fsdecode`` does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from isotrace.errors import KernelError
+
+PROC = Path("/proc")
+
+
+def lines(data: bytes) -> list[bytes]:
+    """Without their newlines."""
+    return data.removesuffix(b"\n").split(b"\n") if data else []
+
+
+def words(line: bytes) -> list[bytes]:
+    """The fields of a line; several spaces are one."""
+    return [word for word in line.split(b" ") if word]
+
+
+def read(*parts: int | str) -> bytes | None:
+    """The file below /proc that ``parts`` lead to; None when it is gone or closed to this user."""
+    try:
+        return PROC.joinpath(*map(str, parts)).read_bytes()
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """/proc/PID/stat: ``comm`` has any bytes but NUL; ``state`` is one letter, Z for a zombie."""
+
+    pid: int
+    ppid: int
+    comm: bytes
+    state: str
+
+
+def stat(data: bytes) -> Process | None:
+    """A process from /proc/PID/stat; None for what is none. A name may have parentheses, spaces and newlines."""
+    head, _, tail = data.rpartition(b")")
+    pid, _, comm = head.partition(b" (")
+    fields = words(tail.removesuffix(b"\n"))
+    if not (pid.isdigit() and len(fields) > 1 and len(fields[0]) == 1 and fields[1].isdigit()):
+        return None
+    return Process(int(pid), int(fields[1]), comm, os.fsdecode(fields[0]))
+
+
+def number(data: bytes, name: bytes) -> int | None:
+    """The first number behind ``NAME:`` in /proc/PID/status, where the kernel escapes a process's name."""
+    for line in lines(data):
+        field, colon, rest = line.partition(b":")
+        if colon and field == name:
+            first = rest.split(None, 1)[:1]
+            return int(first[0]) if first and first[0].isdigit() else None
+    return None
+
+
+def cgroup(data: bytes) -> bytes:
+    """The path in the unified hierarchy, from /proc/PID/cgroup; "" where there is none."""
+    return next((line[3:] for line in lines(data) if line.startswith(b"0::")), b"")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A line of mountinfo: ``root`` is the directory of the file system that is mounted, ``kind`` its type."""
+
+    device: int
+    root: str
+    point: str
+    kind: str = ""
+
+
+def mounts(data: bytes | None = None) -> list[Mount]:
+    """The mounts that mountinfo lists, this process's own by default. Raises ``KernelError`` for what is no mountinfo."""
+    return list(_mounts((PROC / "self/mountinfo").read_bytes() if data is None else data))
+
+
+def _mounts(data: bytes) -> Iterator[Mount]:
+    for line in lines(data):
+        places, _, rest = line.partition(b" - ")
+        fields = places.split(b" ")
+        device = re.fullmatch(rb"([0-9]{1,9}):([0-9]{1,9})", fields[2]) if len(fields) >= 6 else None
+        if not device:
+            raise KernelError(f"/proc/self/mountinfo has a line that is not understood: {line[:200]!r}")
+        root, point = (os.fsdecode(unescape(field)) for field in fields[3:5])
+        yield Mount(int(device[1]) << 20 | int(device[2]), root, point, os.fsdecode(rest.split(b" ")[0]))
+
+
+def unescape(field: bytes) -> bytes:
+    """A field of mountinfo as it was: the kernel writes space, tab, newline, backslash and # as three octal digits."""
+    return re.sub(rb"\\([0-3][0-7]{2})", lambda match: bytes([int(match[1], 8)]), field)
+
+
+def mounted(kind: str) -> str | None:
+    """Where a file system of that type is mounted; None where it is not, or /proc does not tell."""
+    try:
+        return next((mount.point for mount in mounts() if mount.kind == kind), None)
+    except OSError:
+        return None
