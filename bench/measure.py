@@ -15,8 +15,9 @@ from pathlib import Path
 _LOOK = 0.01
 _PATIENCE = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
-#: What a command is run by so that it ends with the bench, however that ends; it becomes the command.
-_DIE_TOGETHER = ("setpriv", "--pdeathsig", "KILL", "--")
+#: What a command is run by so that it ends with the bench, however that ends; it becomes the command. A bench that has
+#: ended before there was a signal to send is not the parent any more.
+_DIE_TOGETHER = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ $PPID = "$0" ] && exec "$@"')
 
 
 class Trouble(Exception):
@@ -82,7 +83,7 @@ def reason(said: str) -> str:
 
 def _short(child: subprocess.Popen[bytes]) -> str:
     assert isinstance(child.args, list)
-    return Path(str(child.args[len(_DIE_TOGETHER)])).name
+    return Path(str(child.args[len(_DIE_TOGETHER) + 1])).name
 
 
 def _resident(pid: int) -> int:
@@ -115,7 +116,7 @@ class Keeper:
         environment = os.environ | {name: str(value) for name, value in variables.items()}
         with log.open("wb") as output:
             child = subprocess.Popen(
-                [*_DIE_TOGETHER, *map(str, command)],
+                [*_DIE_TOGETHER, str(os.getpid()), *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
