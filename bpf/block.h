@@ -114,7 +114,7 @@ static __always_inline void find_call(struct judged *judged)
 	u64 task = CURRENT();
 
 	judged->who.task = task;
-	judged->number = (s32)original_number(registers_of(task));
+	judged->number = original_number(registers_of(task));
 	judged->abi = abi_of(task, judged->number);
 	judged->slot = slot_of(judged->abi, judged->number);
 	judged->ring = (judged->slot & (SLOT_I386 - 1)) == NR_IO_URING_ENTER;

@@ -13,12 +13,12 @@
 #if defined(PERF_TRACEPOINTS)
 struct call_context { u64 common; s64 number; s64 result; };
 #define REGISTERS(ctx) ((u64)bpf_task_pt_regs((void *)bpf_get_current_task_btf()))
-#define NUMBER(ctx) ((ctx)->number)
+#define NUMBER(ctx) ((s32)(ctx)->number)
 #define RESULT(ctx) ((ctx)->result)
 #else
 #define call_context bpf_raw_tracepoint_args
 #define REGISTERS(ctx) ((ctx)->args[0])
-#define NUMBER(ctx) ((ctx)->args[1])
+#define NUMBER(ctx) ((s32)(ctx)->args[1])
 #define RESULT(ctx) ((ctx)->args[1])
 #endif
 
@@ -26,29 +26,33 @@ struct registers {
 	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
 };
 
-/* The number that the call was made with, at sys_exit. */
-static __always_inline s64 original_number(u64 regs)
+/*
+ * The number of the call that the current task is in, from its registers. It has 32 bits, here and in the kernel (do_syscall_64(regs, int nr),
+ * syscall_get_nr()): whatever the caller, or a tracer, has put into the upper half of the register is nothing. Everything that asks for a number
+ * gets it from here or from NUMBER(), and keeps it in 32 bits.
+ */
+static __always_inline s32 original_number(u64 regs)
 {
 #if defined(DIRECT)
-	return ((struct registers *)bpf_task_pt_regs((void *)bpf_get_current_task_btf()))->orig_ax;
+	return (s32)((struct registers *)bpf_task_pt_regs((void *)bpf_get_current_task_btf()))->orig_ax;
 #else
-	return read_u64(regs + offsetof(struct registers, orig_ax));
+	return (s32)read_u64(regs + offsetof(struct registers, orig_ax));
 #endif
 }
 
-static __always_inline u8 abi_of(u64 task, s64 number)
+static __always_inline u8 abi_of(u64 task, s32 number)
 {
 	if (MEMBER_U32(task + OFF_THREAD_INFO + OFF_STATUS) & TS_COMPAT)
 		return ABI_I386;
 	return number >= 0 && (number & X32_BIT) ? ABI_X32 : ABI_X86_64;
 }
 
-static __always_inline u32 slot_of(u8 abi, s64 number)
+static __always_inline u32 slot_of(u8 abi, s32 number)
 {
 	u32 base = abi == ABI_I386 ? SLOT_I386 : 0;
-	u64 index = abi == ABI_X32 ? number & ~(s64)X32_BIT : (u64)number;
+	u32 index = abi == ABI_X32 ? number & ~X32_BIT : number;
 
-	return base + (index < SLOT_UNKNOWN ? (u32)index : SLOT_UNKNOWN);
+	return base + (index < SLOT_UNKNOWN ? index : SLOT_UNKNOWN);
 }
 
 static __always_inline void fill_args(u64 *args, u8 abi, struct registers *regs)
@@ -83,7 +87,7 @@ static __always_inline void current_args(u64 *args, u8 abi, u64 regs)
 #endif
 }
 
-static __always_inline int is_exec(u8 abi, s64 number)
+static __always_inline int is_exec(u8 abi, s32 number)
 {
 	if (abi == ABI_I386)
 		return number == 11 || number == 358;
@@ -91,7 +95,7 @@ static __always_inline int is_exec(u8 abi, s64 number)
 }
 
 /* A command that isotrace started becomes visible with its execve. */
-static __always_inline void activate(u8 abi, s64 number)
+static __always_inline void activate(u8 abi, s32 number)
 {
 #if defined(FILTER_TREE)
 	u32 pid = bpf_get_current_pid_tgid() >> 32, active = MEMBER_ACTIVE;

@@ -236,14 +236,14 @@ static __always_inline void add(struct done *done, struct call *call)
 		set_name(done->pid);
 }
 
-static __always_inline int maybe_exec(s64 number)
+static __always_inline int maybe_exec(s32 number)
 {
 	return number == 59 || number == 322 || number == 11 || number == 358 || number & X32_BIT;
 }
 
 int on_enter(struct call_context *ctx)
 {
-	s64 number = (s32)NUMBER(ctx);
+	s32 number = NUMBER(ctx);
 	struct start *found, start = {};
 	struct call *call;
 	struct who who;
@@ -279,12 +279,12 @@ int on_enter(struct call_context *ctx)
 static __always_inline u32 late_slot(u64 regs)
 {
 	struct who who;
-	s64 number;
+	s32 number;
 
 	if (!is_watched(&who))
 		return NOTHING;
-	number = read_u64(regs + offsetof(struct registers, orig_ax));
-	if ((s32)number == -1)
+	number = original_number(regs);
+	if (number == -1)
 		return NOTHING;
 	return slot_of(abi_of(who.task, number), number);
 }

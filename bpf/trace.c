@@ -84,13 +84,13 @@ static __always_inline void count(u32 slot, int delivered)
 }
 
 /* What identifies the task and the call; the tail-called program adds the rest. */
-static __always_inline void begin(struct event *event, struct who *who, u8 abi, s64 number, u32 slot)
+static __always_inline void begin(struct event *event, struct who *who, u8 abi, s32 number, u32 slot)
 {
 	event->pid = who->pid;
 	event->tid = (u32)bpf_get_current_pid_tgid();
 	event->ppid = who->ppid;
 	event->uid = real_uid(who->task);
-	event->number = (u32)number;
+	event->number = number;
 	event->slot = slot;
 	event->kind = KIND_CALL;
 	event->blobs = 0;
@@ -643,7 +643,7 @@ struct exec_call {
 };
 BPF_HASH(executing, u64, struct exec_call, 16384);
 
-static __always_inline void remember_exec(u64 task, u8 abi, s64 number)
+static __always_inline void remember_exec(u64 task, u8 abi, s32 number)
 {
 	struct exec_call call = { number, abi };
 
@@ -651,7 +651,7 @@ static __always_inline void remember_exec(u64 task, u8 abi, s64 number)
 		executing.update(&task, &call);
 }
 
-static __always_inline void recall_exec(u64 task, u8 *abi, s64 *number)
+static __always_inline void recall_exec(u64 task, u8 *abi, s32 *number)
 {
 	struct exec_call *call;
 
@@ -669,7 +669,7 @@ int on_exit(struct call_context *ctx)
 {
 	struct scratch *scratch;
 	struct who who;
-	s64 number;
+	s32 number;
 	u32 slot;
 	u8 abi;
 
@@ -677,7 +677,7 @@ int on_exit(struct call_context *ctx)
 		return 0;
 	number = original_number(REGISTERS(ctx));
 	abi = abi_of(who.task, number);
-	if ((s32)number == -1)
+	if (number == -1)
 		return 0;
 	recall_exec(who.task, &abi, &number);
 	slot = slot_of(abi, number);
@@ -690,7 +690,7 @@ int on_exit(struct call_context *ctx)
 }
 
 /* Whether any ABI has, under this number, a call that is recorded at enter: a first, cheap test. */
-static __always_inline int maybe_special(s64 number)
+static __always_inline int maybe_special(s32 number)
 {
 	switch (number) {
 	case 1: case 11: case 15: case 59: case 60: case 119: case 173: case 231: case 252: case 322: case 358: case -1:
@@ -703,7 +703,7 @@ int on_enter(struct call_context *ctx)
 {
 	struct scratch *scratch;
 	struct who who;
-	s64 number = (s32)NUMBER(ctx);
+	s32 number = NUMBER(ctx);
 	u32 slot;
 	u8 abi;
 

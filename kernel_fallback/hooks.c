@@ -26,7 +26,7 @@
 
 static void probe_enter(void *data, struct pt_regs *regs, long number)
 {
-	WITH_SESSION(on_call_enter(session, regs, number));
+	WITH_SESSION(on_call_enter(session, regs));
 }
 
 static void probe_exit(void *data, struct pt_regs *regs, long result)

@@ -156,7 +156,7 @@ void seed(struct session *session);
 
 /* ---- which call it is, and records of it: records.c, capture.c, refuse.c ---- */
 
-u8 current_abi(const struct pt_regs *regs);
+u32 call_number(struct pt_regs *regs, u8 *abi);
 u32 slot_of(u8 abi, u32 number);
 bool is_exec(u8 abi, u32 number);
 u32 path_argument(const struct event *event);
@@ -164,7 +164,7 @@ void fill_arguments(u64 *args, u8 abi, const struct pt_regs *regs);
 void begin_record(struct event *event, const struct who *who, u8 abi, u32 number, u32 slot);
 bool send_record(struct session *session, struct cpu_state *cpu);
 
-void on_call_enter(struct session *session, struct pt_regs *regs, long number);
+void on_call_enter(struct session *session, struct pt_regs *regs);
 void on_call_exit(struct session *session, struct pt_regs *regs, long result);
 void on_exec(struct session *session, pid_t old_pid, const char *file, bool script);
 void on_task_exit(struct session *session);

@@ -18,12 +18,16 @@
 #define FRAME32_MASK 80
 #define SIGINFO 48		/* bytes of struct kernel_siginfo: all of its fields, none of its padding */
 
-/* The ABI of the call that the current task is in. */
-u8 current_abi(const struct pt_regs *regs)
+/*
+ * The number and ABI of the call that the current task is in. A number has 32 bits, here and in the kernel (do_syscall_64(regs, int nr)): what
+ * the caller, or a tracer, has put into the upper half of the register is nothing. Nothing else reads orig_ax.
+ */
+u32 call_number(struct pt_regs *regs, u8 *abi)
 {
-	if (in_ia32_syscall())
-		return ABI_I386;
-	return (long)regs->orig_ax >= 0 && (regs->orig_ax & X32_BIT) ? ABI_X32 : ABI_X86_64;
+	int number = syscall_get_nr(current, regs);
+
+	*abi = in_ia32_syscall() ? ABI_I386 : number >= 0 && (number & X32_BIT) ? ABI_X32 : ABI_X86_64;
+	return number;
 }
 
 u32 slot_of(u8 abi, u32 number)
@@ -165,15 +169,14 @@ void on_call_exit(struct session *session, struct pt_regs *regs, long result)
 {
 	struct cpu_state *cpu = my_cpu(session);
 	struct event *event = &cpu->scratch.event;
-	u32 number = regs->orig_ax;
 	struct thread_note *note;
 	struct who who;
 	u8 abi;
+	u32 number = call_number(regs, &abi);
 
 	if (number == (u32)-1 || !is_watched(session, &who))
 		return;
 	note = note_of(session, task_pid_nr(current), false);
-	abi = current_abi(regs);
 	recall_exec(note, &abi, &number);
 	begin_record(event, &who, abi, number, slot_of(abi, number));
 	fill_arguments(event->args, abi, regs);
@@ -229,10 +232,11 @@ static void entered(struct session *session, struct cpu_state *cpu, const struct
 	finish(session, cpu);
 }
 
-void on_call_enter(struct session *session, struct pt_regs *regs, long number)
+void on_call_enter(struct session *session, struct pt_regs *regs)
 {
 	struct cpu_state *cpu = my_cpu(session);
-	u8 abi = current_abi(regs);
+	u8 abi;
+	u32 number = call_number(regs, &abi);
 	bool durations = session->flags & ISOTRACE_F_DURATIONS, exec = is_exec(abi, number);
 	struct thread_note *note;
 	struct who who;
@@ -246,10 +250,10 @@ void on_call_enter(struct session *session, struct pt_regs *regs, long number)
 	note = durations || exec ? note_of(session, task_pid_nr(current), true) : NULL;
 	if (note) {
 		note->start = durations ? ktime_get_mono_fast_ns() : 0;
-		note->exec_number = exec ? (u32)number + 1 : 0;
+		note->exec_number = exec ? number + 1 : 0;
 		note->exec_abi = abi;
 	}
-	if ((slot & SLOT_UNKNOWN) == SLOT_UNKNOWN && (s32)number != -1)
+	if ((slot & SLOT_UNKNOWN) == SLOT_UNKNOWN && number != (u32)-1)
 		return;
 	begin_record(&cpu->scratch.event, &who, abi, number, slot);
 	fill_arguments(cpu->scratch.event.args, abi, regs);

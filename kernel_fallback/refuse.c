@@ -44,8 +44,8 @@ static void record(struct session *session, const struct isotrace_rule *rule, st
 
 static long act(struct session *session, struct pt_regs *regs)
 {
-	u8 abi = current_abi(regs);
-	u32 number = regs->orig_ax, slot = slot_of(abi, number);
+	u8 abi;
+	u32 number = call_number(regs, &abi), slot = slot_of(abi, number);
 	const struct isotrace_rule *rule;
 	struct event event;
 	struct who who;

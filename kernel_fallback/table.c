@@ -15,7 +15,7 @@
 #include "isotrace.h"
 #include "compat.h"
 
-#define ENTRIES 1023
+#define ENTRIES SLOT_I386	/* what slot_of() gives below the ABI's base, SLOT_UNKNOWN too */
 
 static char *mode = "auto";
 module_param(mode, charp, 0444);
@@ -92,7 +92,7 @@ static const char *look(void)
 		if (!refers_to(*known[abi].code, code_size, *known[abi].table))
 			return "sys_call_table is bypassed: its address is not in the code that dispatches";
 		tables[abi].entries = (unsigned long *)*known[abi].table;
-		tables[abi].count = min_t(unsigned long, size / sizeof(long), ENTRIES);
+		tables[abi].count = min_t(unsigned long, size / sizeof(long), SLOT_UNKNOWN);
 	}
 	return NULL;
 }
@@ -187,10 +187,11 @@ void table_detach(void)
 /* The kernel's own function to go on to, or a negative errno. */
 unsigned long table_judge(struct pt_regs *regs)
 {
-	u8 abi = current_abi(regs);
-	u32 index = slot_of(abi, regs->orig_ax) % SLOT_I386;
+	u8 abi;
+	u32 number = call_number(regs, &abi), index = slot_of(abi, number) % SLOT_I386;
 	long verdict = judge(regs);
 
+	BUILD_BUG_ON(ENTRIES != SLOT_UNKNOWN + 1 || SLOTS != 2 * ENTRIES || ARRAY_SIZE(tables) != ABI_I386 + 1);
 	/* An entry that was not replaced did not lead here: somebody has changed the number since the call was dispatched. */
 	return verdict ?: tables[abi].saved[index] ?: (unsigned long)-ENOSYS;
 }

@@ -1,4 +1,6 @@
-"""Proof, on a canary, that what is refused by number is refused: by every number of every ABI."""
+"""Proof, on a canary, that what is refused by number is refused: by every number of every ABI, whatever stands above the
+number in the register.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ def refused(table: Table, arm: Callable[[int], None], compat: bool = True) -> No
 
 
 def _convinces(one: trials.Number, result: int) -> bool:
-    return result == canary.REFUSED or (result == errno.ENOSYS and _may_lack(one))
+    return result == canary.REFUSED or (result == errno.ENOSYS and (one.upper != 0 or _may_lack(one)))
 
 
 def _may_lack(one: trials.Number) -> bool:
@@ -39,10 +41,10 @@ def _may_lack(one: trials.Number) -> bool:
 
 
 def _numbers(table: Table) -> list[trials.Number]:
-    """What the table refuses, one for each number and each call behind a door."""
+    """What the table refuses: each number, and each call behind a door, with each upper half."""
     found = []
     for (_arch, number), listed in table.items():
         for entry in listed:
             first = entry.test.value if entry.test and entry.test.mask else -1
-            found.append(trials.Number(entry.call, entry.abi, number, first))
+            found += [trials.Number(entry.call, entry.abi, number, first, upper) for upper in trials.UPPER_HALVES]
     return found

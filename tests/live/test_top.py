@@ -108,13 +108,24 @@ def test_a_call_that_seccomp_refuses_is_counted(tmp_path):
         "BPF_JUMP(BPF_JMP|BPF_JEQ|BPF_K, SYS_getppid, 0, 1), BPF_STMT(BPF_RET|BPF_K, SECCOMP_RET_ERRNO|1),"
         "BPF_STMT(BPF_RET|BPF_K, SECCOMP_RET_ALLOW)}; struct sock_fprog p = {4, f};"
         "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); if (prctl(PR_SET_SECCOMP, 2, &p)) return 1;"
-        "for (int i = 0; i < 10; i++) syscall(SYS_getppid); return 0; }\n"
+        "for (int i = 0; i < 10; i++) syscall(SYS_getppid);"
+        "for (int i = 32; i < 64; i++) syscall(1ul << i | SYS_getppid); return 0; }\n"
     )
     if not shutil.which("gcc"):
         pytest.skip("needs gcc: to build the program")
     subprocess.run(["gcc", "-o", tmp_path / "refused", code], check=True)
     _, calls = report("--", str(tmp_path / "refused"))
-    assert (calls["getppid"]["calls"], calls["getppid"]["errors"]) == (10, 10)
+    assert (calls["getppid"]["calls"], calls["getppid"]["errors"]) == (42, 42), "a number has 32 bits"
+
+
+def test_what_stands_above_a_number_hides_no_call(tmp_path):
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc: to build tests/progs/refuse.c")
+    flags = ["-m64", "-O1", "-nostdlib", "-static", "-fno-stack-protector"]
+    subprocess.run(["gcc", *flags, "-o", tmp_path / "tries", ROOT / "tests/progs/refuse.c"], check=True)
+    tries = f"{tmp_path}/tries"
+    _, calls = report("--", "sh", "-c", f"{tries} 0 1 64+ 102; {tries} 0 1 x32+ 102; exit 0")
+    assert calls["getuid"]["calls"] - 72 == pytest.approx(1, abs=1), "36 of x86-64, 36 of x32, and the shell's own"
 
 
 def test_summary_as_text(hammer):

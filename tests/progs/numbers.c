@@ -41,6 +41,19 @@ static void x32(void)
 	EXPECT(syscall(0x40000000 | SYS_unlink, "missing"), "unlink(\"missing\")");
 }
 
+/* A number has 32 bits: what is above them in the register is nothing to the kernel. */
+static void upper_halves(void)
+{
+	for (int bit = 0; bit <= 32; bit++) {
+		long above = (long)(bit < 32 ? 1ul << bit : 0xdeadbeef) << 32;
+
+		EXPECT(syscall(above | SYS_getppid), "getppid()");
+		EXPECT(syscall(above | SYS_open, "missing", O_RDONLY), "open(\"missing\", O_RDONLY)");
+		EXPECT(syscall(above | 0x40000000 | SYS_getppid), "getppid()");
+		EXPECT(syscall(above | 9999, 1, 2, 3, 4, 5, 0), "syscall_0x270f(0x1, 0x2, 0x3, 0x4, 0x5, 0)");
+	}
+}
+
 static void i386(char *low)
 {
 	EXPECT(call80(20, 0, 0, 0), "getpid()");
@@ -54,6 +67,8 @@ static void i386(char *low)
 	EXPECT(call80(40, (long)low, 0, 0), "rmdir(\"missing\")");
 	EXPECT(call80(10, (long)low, 0, 0), "unlink(\"missing\")");
 	EXPECT(call80(199, 0, 0, 0), "getuid32()");
+	EXPECT(call80(0xdeadbeefL << 32 | 64, 0, 0, 0), "getppid()");
+	EXPECT(call80(1L << 63 | 64, 0, 0, 0), "getppid()");
 }
 
 int main(int argc, char **argv)
@@ -64,6 +79,7 @@ int main(int argc, char **argv)
 	begin("numbers");
 	unknown();
 	x32();
+	upper_halves();
 	finish("numbers", argv[argc - 1]);
 	if (ia32) {
 		begin("i386");
