@@ -76,8 +76,9 @@ enum capture_op {
 enum capture_length {
 	LEN_ONE = 0,
 	LEN_RESULT = 8,
-	/* 1…6: the value of argument n - 1; 17…22: the u32 that argument n - 17 points to */
+	/* 1…6: the value of argument n - 1; 17…22: the u32 that argument n - 17 points to; 25…30: the low half of argument n - 25 */
 	LEN_POINTER = 17,
+	LEN_NARROW = 25,
 };
 
 struct capture {

@@ -221,6 +221,8 @@ static __always_inline u64 length_of(struct event *event, u8 how)
 		return event->result > 0 ? event->result : 0;
 	if (how < LEN_RESULT)
 		return event->args[(how - 1) & 7];
+	if (how >= LEN_NARROW)
+		return (u32)event->args[(how - LEN_NARROW) & 7];
 	read_user(&value, sizeof(value), (void *)event->args[(how - LEN_POINTER) & 7]);
 	return value;
 }

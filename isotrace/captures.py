@@ -12,7 +12,7 @@ from isotrace.decode.structs import STRUCTS
 
 CAPTURES = 5
 NONE, STRING, BYTES, IOVEC, MSGHDR, MESSAGES = range(6)
-ONE, RESULT, POINTER = 0, 8, 17
+ONE, RESULT, POINTER, NARROW = 0, 8, 17, 25
 STRING_MAX = 4096
 
 _PATH_LIMIT = STRING_MAX - 1
@@ -51,7 +51,9 @@ def _length(call: Syscall, name: str) -> tuple[int, int]:
     if name.isdecimal():
         return ONE, int(name)
     index = [arg.name for arg in call.args].index(name.lstrip("*"))
-    return (POINTER + index if name.startswith("*") else index + 1), 1
+    if name.startswith("*"):
+        return POINTER + index, 1
+    return (NARROW + index if call.widths[index : index + 1] == (32,) else index + 1), 1
 
 
 def _bytes(call: Syscall, index: int, length: str, unit: int, limit: int, on_success: bool) -> Capture:
@@ -92,10 +94,12 @@ def _alternative(call: Syscall, index: int, arg: Arg, limit: int) -> Capture | N
 def size_of(call: Syscall, index: int, arg: Arg, registers: Sequence[int], result: int) -> int | None:
     """How many bytes ``arg`` has in a call with these registers; None where the registers do not tell."""
     row = _capture(call, index, arg, STRING_MAX)
-    if row is None or row.op != BYTES or row.length >= POINTER:
+    if row is None or row.op != BYTES or POINTER <= row.length < NARROW:
         return None
     if row.length == RESULT:
         return max(result, 0) * row.unit
+    if row.length >= NARROW:
+        return row.unit * (registers[row.length - NARROW] & 0xFFFFFFFF)
     return row.unit * (registers[row.length - 1] if row.length else 1)
 
 

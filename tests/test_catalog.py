@@ -189,7 +189,7 @@ def chosen(name, position, registers, abi="x86_64"):
         ("openat", 3, (0, 0, 0o20200000, 0), Arg("mode", "mode")),  # O_TMPFILE
         ("fcntl", 2, (3, 5, 1), Arg("arg", "inout", ("flock_pid",))),
         ("fcntl", 2, (3, 3, 1), Arg("arg", "none")),
-        ("fcntl", 2, (3, 4, 1), Arg("arg", "flags", ("open_mode_flags",))),
+        ("fcntl", 2, (3, 4, 1), Arg("arg", "flags32", ("open_mode_flags",))),
         ("fcntl", 2, (3, 9999, 1), Arg("arg", "hex")),
         ("getsockopt", 3, (3, 1, 13, 0, 0), Arg("optval", "out", ("linger",))),
         ("getsockopt", 3, (3, 77, 13, 0, 0), Arg("optval", "outbuf", ("*optlen",))),

@@ -133,10 +133,6 @@ def test_clone_flags_end_with_the_exit_signal() -> None:
     assert xlat.flags("unshare_flags", 0x20000) == "CLONE_NEWNS"
 
 
-def test_an_int_argument_is_read_as_the_kernel_does() -> None:
-    assert xlat.flags("open_mode_flags", 0xDEADBEEF00080000) == "O_RDONLY|O_CLOEXEC"
-
-
 def test_unknown_set_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         xlat.flags("no_such_set", 1)

@@ -82,6 +82,7 @@ def test_constants_agree(compiled):
         assert compiled[f"OP_{name}"] == (getattr(captures, name),)
     assert compiled["LEN_RESULT"] == (captures.RESULT,)
     assert compiled["LEN_POINTER"] == (captures.POINTER,)
+    assert compiled["LEN_NARROW"] == (captures.NARROW,)
     assert compiled["CAPTURES"] == (captures.CAPTURES,)
 
 

@@ -18,7 +18,14 @@ def by_name(abi: str) -> dict[str, Syscall]:
     rows, memberships = _meanings(), families.memberships()
     none: frozenset[str] = frozenset()
     return {
-        name: Syscall(name, abi, number, *(rows.get((name, abi)) or rows[name, ""]), memberships.get(name, none))
+        name: Syscall(
+            name,
+            abi,
+            number,
+            *(rows.get((name, abi)) or rows[name, ""]),
+            memberships.get(name, none),
+            _widths(name, abi),
+        )
         for name, number in numbers.items()
     }
 
@@ -39,6 +46,32 @@ def prototype(name: str, abi: str = "x86_64") -> str:
     """The kernel's C argument list: ``int dfd, const char * filename, …``. Raises ``KeyError``."""
     general, i386 = _prototypes()[name]
     return i386 if abi == "i386" else general
+
+
+# C types of arguments that are not 32 bits wide; pointers are 64.
+_WIDTHS = dict.fromkeys(
+    (
+        *("long", "unsigned long", "size_t", "ssize_t", "off_t", "loff_t", "u64", "__u64", "uint64_t", "aio_context_t"),
+        *("old_sigset_t", "__sighandler_t", "cap_user_header_t", "cap_user_data_t", "const cap_user_data_t"),
+    ),
+    64,
+) | {"umode_t": 16}
+
+
+def _widths(name: str, abi: str) -> tuple[int, ...]:
+    """For each argument the bits of its register that the kernel looks at; i386's registers have no more than 32."""
+    if name not in _prototypes():
+        return ()
+    types = [declaration.strip() for declaration in prototype(name, abi).split(",")]
+    return tuple(min(width_of(text), 32 if abi == "i386" else 64) for text in types)
+
+
+def width_of(declaration: str) -> int:
+    """The width in bits of a parameter such as ``const char * name`` or ``unsigned flags`` on a 64-bit ABI."""
+    if "*" in declaration:
+        return 64
+    words = declaration.split()
+    return _WIDTHS.get(" ".join(words[:-1]), _WIDTHS.get(declaration, 32))
 
 
 def families_of(name: str) -> frozenset[str]:

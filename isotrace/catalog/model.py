@@ -16,6 +16,7 @@ A row of ``meanings.txt`` reads
     off64(HIGH)                            the low half of a signed 64-bit number; argument HIGH has the
                                            upper half
     flags(SET) enum(SET)                   bits of, or one value of, the table SET; SET is strace's xlat name
+    flags32(SET) enum32(SET)               the same of the low 32 bits, where the kernel casts a wider argument
     flags64(SET,HIGH)                      bits of SET in a pair of registers, as for off64
     path                                   NUL-terminated file name, always whole (up to 4096 bytes)
     outpath(LEN)                           a file name filled by the call (readlink, getcwd): LEN bytes or
@@ -69,6 +70,10 @@ bit of one of them); `TEST+TEST` asks for both; `*` is always true and comes las
 (only these bits) or `ARG>>N`. Tests see the low 32 bits of a register. VALUES are numbers, or names of
 constants in the sets of ARG's own kind.
 
+How many bits of a register the call looks at is the C type's: `Syscall.widths` has it from the kernel's
+prototypes. Kinds that are an `int` by their nature (int, uint, fd, dirfd, pid, uid, gid, signal) are 32 bits
+wide also where the type is wider: the kernel casts such an argument before it looks.
+
 The result, after ``->``, is one of: int uint long hex ptr fd pid size off mode none (never returns), or
 ``alt(NAME)`` with kinds that may also be flags, enum and signal; default int.
 """
@@ -81,7 +86,7 @@ _KINDS = {
     0: "int uint long ulong size off hex ptr fd dirfd pid uid gid mode dev signal uid16 gid16 none path str "
     "inmsg outmsg argv envp modetype socktype cloneflags sigmask ipckey pgoff mpolmode quotacmd ioprio "
     "packetproto futexbits futexwakeop openbits",
-    1: "off64 flags enum ipcmode outpath inbuf outbuf outhex outdirents outdirents64 in out inout outrem "
+    1: "off64 flags enum flags32 enum32 ipcmode outpath inbuf outbuf outhex outdirents outdirents64 in out inout outrem "
     "sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
     2: "flags64 inarray outarray inoutarray",
 }
@@ -109,7 +114,8 @@ class Syscall:
     """One system call of one ABI.
 
     ``number`` is the ABI's own number (for x32 with X32_BIT), ``args`` at most six, ``families`` strace's
-    ``%`` classes and systemd's ``@`` sets.
+    ``%`` classes and systemd's ``@`` sets, ``widths`` how many bits of each argument's register the kernel looks at
+    (a missing one: 64).
     """
 
     name: str
@@ -118,3 +124,4 @@ class Syscall:
     args: tuple[Arg, ...]
     ret: str = "int"
     families: frozenset[str] = frozenset()
+    widths: tuple[int, ...] = ()

@@ -57,7 +57,7 @@ def packetproto(value: int) -> str:
 
 def futexbits(value: int) -> str:
     """The bit set of FUTEX_WAIT_BITSET."""
-    return "FUTEX_BITSET_MATCH_ANY" if u32(value) == _FUTEX_MATCH_ANY else hexa(u32(value))
+    return "FUTEX_BITSET_MATCH_ANY" if value == _FUTEX_MATCH_ANY else hexa(value)
 
 
 def futexwakeop(value: int) -> str:

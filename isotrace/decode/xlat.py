@@ -32,8 +32,12 @@ class XlatSet:
 
     @property
     def mask(self) -> int:
-        """The bits of a register that the kernel looks at."""
+        """The bits that the constants have: a signed field of a struct is taken as so many."""
         return (1 << self.bits) - 1
+
+    def unsigned(self, value: int) -> int:
+        """``value`` as the constants are written."""
+        return value & self.mask if value < 0 else value
 
 
 def _parse(name: str, text: str) -> XlatSet:
@@ -75,7 +79,7 @@ def _unnamed(table: XlatSet, value: int) -> str:
 
 
 def _enum(table: XlatSet, value: int) -> str:
-    value &= table.mask
+    value = table.unsigned(value)
     return table.names.get(value) or _unnamed(table, value)
 
 
@@ -96,7 +100,7 @@ def _bits(table: XlatSet, value: int) -> str:
 
 
 def _flags(table: XlatSet, value: int) -> str:
-    value &= table.mask
+    value = table.unsigned(value)
     if not table.base:
         return _bits(table, value)
     base = SETS[table.base]
@@ -117,14 +121,14 @@ def _socket_type(value: int) -> str:
     table, types = SETS["sock_type_flags"], SETS["socktypes"]
     name = types.names.get(value & 0xF)
     if name is None:
-        return _bits(table, value & table.mask)
-    rest = value & table.mask & ~0xF
+        return _bits(table, value)
+    rest = value & ~0xF
     return f"{name}|{_bits(table, rest)}" if rest else name
 
 
 def _clone(value: int) -> str:
     table = SETS["clone_flags"]
-    bits, number = value & table.mask & ~0xFF, value & 0xFF
+    bits, number = value & ~0xFF, value & 0xFF
     if not bits:
         return signals.signal(number)
     return f"{_bits(table, bits)}|{signals.signal(number)}" if number else _bits(table, bits)
@@ -132,7 +136,7 @@ def _clone(value: int) -> str:
 
 def _memfd(value: int) -> str:
     table = SETS["memfd_create_flags"]
-    size, rest = value >> 26 & 0x3F, value & 0x03FFFFFF
+    size, rest = value >> 26 & 0x3F, value & ~(0x3F << 26)
     if not size:
         return _bits(table, rest)
     shifted = f"{size}<<MFD_HUGE_SHIFT"
@@ -141,7 +145,6 @@ def _memfd(value: int) -> str:
 
 def _mount(value: int) -> str:
     table = SETS["mount_flags"]
-    value &= table.mask
     if value & 0xFFFF0000 != 0xC0ED0000:
         return _bits(table, value)
     rest = value & ~0xFFFF0000
@@ -154,7 +157,6 @@ _FUTEX_REALTIME = {"FUTEX_WAIT", "FUTEX_WAIT_BITSET", "FUTEX_WAIT_REQUEUE_PI"}
 def _futex(value: int) -> str:
     """A futex operation: FUTEX_WAIT_BITSET_PRIVATE|FUTEX_CLOCK_REALTIME."""
     table = SETS["futexops"]
-    value &= table.mask
     name = table.names.get(value & ~0x180)
     if name is None or (value & 0x100 and name not in _FUTEX_REALTIME):
         return _unnamed(table, value)
@@ -166,7 +168,6 @@ def _futex(value: int) -> str:
 def _mmap(value: int) -> str:
     """mmap's flags: the mapping's type, the bits, and the log2 of a huge page's size."""
     table = SETS["mmap_flags"]
-    value &= table.mask
     size, rest = value >> 26 & 0x3F, value & ~(0x3F << 26)
     return f"{_flags(table, rest)}|{size}<<MAP_HUGE_SHIFT" if size else _flags(table, rest)
 
@@ -178,8 +179,7 @@ def _ioctl(value: int) -> str:
     """An ioctl request: its name, else taken apart: _IOC(_IOC_READ, 0x54, 0x1, 0x4)."""
     from .ioctl_data import IOCTLS
 
-    value &= 0xFFFFFFFF
-    direction, size, kind, number = value >> 30, value >> 16 & 0x3FFF, value >> 8 & 0xFF, value & 0xFF
+    direction, size, kind, number = value >> 30 & 3, value >> 16 & 0x3FFF, value >> 8 & 0xFF, value & 0xFF
     return IOCTLS.get(value) or f"_IOC({_DIRECTIONS[direction]}, {hexa(kind)}, {hexa(number)}, {hexa(size)})"
 
 
@@ -204,14 +204,14 @@ _SPECIAL: dict[str, Callable[[int], str]] = {
 
 @lru_cache(65536)
 def flags(set_name: str, value: int) -> str:
-    """``value``, a raw register, as bits of the set ``set_name``. KeyError when there is no such set."""
+    """``value``, as wide as the kernel takes it, as bits of the set ``set_name``. KeyError when there is no such set."""
     special = _SPECIAL.get(set_name)
     return special(value) if special else _flags(SETS[set_name], value)
 
 
 @lru_cache(65536)
 def enum(set_name: str, value: int) -> str:
-    """``value``, a raw register, as one value of the set ``set_name``. KeyError when there is no such set."""
+    """``value``, as wide as the kernel takes it, as one value of ``set_name``. KeyError when there is no such set."""
     special = _SPECIAL.get(set_name)
     return special(value) if special else _enum(SETS[set_name], value)
 
@@ -222,7 +222,7 @@ def bits(set_name: str, value: int) -> str:
     structs.
     """
     table = SETS[set_name]
-    return _bits(table, value & table.mask)
+    return _bits(table, table.unsigned(value))
 
 
 def names(*set_names: str) -> frozenset[str]:

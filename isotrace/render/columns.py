@@ -80,11 +80,17 @@ SCALARS: dict[str, Scalar] = {
     "gid16": scalars.uid16,
     "mode": scalars.mode,
     "dev": scalars.dev,
-    "signal": signals.signal,
+    "signal": lambda v: signals.signal(v) if v <= 0xFFFFFFFF else str(scalars.s64(v)),
 }
 
 
-_SETS: dict[str, Callable[[str, int], str]] = {"flags": xlat.flags, "enum": xlat.enum, "ipcmode": packed.ipcmode}
+_SETS: dict[str, Callable[[str, int], str]] = {
+    "flags": xlat.flags,
+    "enum": xlat.enum,
+    "flags32": lambda name, value: xlat.flags(name, scalars.u32(value)),
+    "enum32": lambda name, value: xlat.enum(name, scalars.u32(value)),
+    "ipcmode": packed.ipcmode,
+}
 
 
 def scalar(arg: Arg) -> Scalar | None:
@@ -99,8 +105,10 @@ def fault(address: int) -> str:
     return f"{address:#x}<fault>" if address else "NULL"
 
 
-def _register(index: int, render: Scalar) -> Render:
-    memo = Memo(render)
+def _register(call: Syscall, index: int, render: Scalar) -> Render:
+    """``render`` of as many bits of the register as the call looks at: the others may hold anything."""
+    width = call.widths[index] if index < len(call.widths) else 64
+    memo = Memo(render if width == 64 else lambda value: render(value & ((1 << width) - 1)))
     return lambda rows: [memo[value] for value in rows.arg(index)]
 
 
@@ -234,7 +242,7 @@ def _messages(call: Syscall, index: int, arg: Arg) -> Render:
     width, length = _width(call), arg.params[0]
 
     def column(rows: Rows) -> Column:
-        counts = rows.results if length == "ret" else rows.arg(_position(call, length))
+        counts = rows.results if length == "ret" else [scalars.u32(n) for n in rows.arg(_position(call, length))]
         return [
             scalars.ptr(address) if length == "ret" and count <= 0 else messages.mmsghdrs(blobs, address, count, width)
             for blobs, address, count in zip(rows.of(index), rows.arg(index), counts, strict=True)
@@ -301,7 +309,7 @@ def _with_struct(render: Callable[[Struct, Blob], str], on_success: bool) -> _Ma
     def make(call: Syscall, index: int, arg: Arg) -> Render:
         known = STRUCTS.get(arg.params[0])
         if known is None:
-            return _register(index, scalars.ptr)
+            return _register(call, index, scalars.ptr)
         return _memory(index, partial(render, known), on_success)
 
     return make
@@ -350,5 +358,5 @@ def column_of(call: Syscall, index: int, arg: Arg) -> Render:
     """The renderer of ``arg``, which stands at position ``index`` of the call."""
     render = scalar(arg)
     if render is not None:
-        return _register(index, render)
+        return _register(call, index, render)
     return _KINDS[arg.kind](call, index, arg)
