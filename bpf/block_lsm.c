@@ -3,8 +3,10 @@
  * Refusing at the kernel's security hooks: one program a hook, attached as an LSM program or, where bpf is no active LSM, as fmod_ret on the
  * function security_HOOK. Both see the hook's own arguments at ctx[0], ctx[1], …
  *
- * User space appends one line HOOK(index, symbol, judge) for each hook that the rules need: `index` is the hook's row in `call_rules`, `judge`
- * one of the judge_… functions below, which look at paths or addresses, or judge_nothing.
+ * User space appends one line HOOK(index, symbol, judge, address, standing) for each hook that the rules need: `index` is the hook's row in
+ * `call_rules`, `judge` one of the judge_… functions below, which look at paths or addresses, or judge_nothing; `standing` is what is part of
+ * every policy there (isotrace/enforce/standing.py), or no_standing. A hook that only such rules need is a line STANDING(index, symbol, standing),
+ * one where they hold whoever the current task is a line ALWAYS(index, symbol, standing).
  *
  * Constants: see filter.h and block.h; OFF_… from the kernel's BTF; RULES, HOOKS: the sizes of maps; PLACES: there are rules on paths;
  * CALLS: there are rules on calls; GLOBS: there are patterns among those on paths; NETS: there are rules on IP addresses; UNIX: there are rules
@@ -52,6 +54,7 @@ static __always_inline u32 call_rule(struct judged *judged, int has_address)
 
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
+#define O_ACCMODE 3
 #if !defined(UNIX)
 #define UNIX_REST 0
 #define UNIX_DEEP 0
@@ -67,6 +70,13 @@ static __always_inline u32 call_rule(struct judged *judged, int has_address)
 #if defined(UNIX)
 #include "block_unix.h"
 #endif
+
+#include "block_guard.h"
+
+static __always_inline u32 no_standing(u64 *ctx, struct judged *judged)
+{
+	return 0;
+}
 
 static __always_inline u32 judge_nothing(u64 *ctx, struct judged *judged)
 {
@@ -95,7 +105,7 @@ static __always_inline int message_address(u64 *ctx)
 #define FIND_CALL_AFTER(judged) find_call(judged)
 #endif
 
-#define HOOK(index, symbol, judge, address)					\
+#define HOOK(index, symbol, judge, address, standing)				\
 int symbol(u64 *ctx)								\
 {										\
 	struct judged judged = {.hook = index};					\
@@ -109,7 +119,9 @@ int symbol(u64 *ctx)								\
 	FIND_CALL_BEFORE(&judged);						\
 	rule = call_rule(&judged, address(ctx));				\
 	if (!rule || is_audit(rule)) {						\
-		other = judge(ctx, &judged);					\
+		other = standing(ctx, &judged);					\
+		if (!other)							\
+			other = judge(ctx, &judged);				\
 		if (other && rule)						\
 			count_hit(rule);					\
 		if (other)							\
@@ -118,5 +130,40 @@ int symbol(u64 *ctx)								\
 	if (!rule)								\
 		return 0;							\
 	FIND_CALL_AFTER(&judged);						\
+	return (int)refuse(&judged, rule);					\
+}
+
+#define STANDING(index, symbol, standing)					\
+int symbol(u64 *ctx)								\
+{										\
+	struct judged judged = {.hook = index};					\
+	int concerned = concerns(&judged.who);					\
+	u32 rule;								\
+										\
+	if (is_canary(&judged.who, index))					\
+		return -EUCLEAN;						\
+	if (!concerned)								\
+		return 0;							\
+	rule = standing(ctx, &judged);						\
+	if (!rule)								\
+		return 0;							\
+	find_call(&judged);							\
+	return (int)refuse(&judged, rule);					\
+}
+
+/* What the current task is does not matter: it may be any that an interrupt met. */
+#define ALWAYS(index, symbol, standing)						\
+int symbol(u64 *ctx)								\
+{										\
+	struct judged judged = {.hook = index};					\
+	u32 rule = standing(ctx, &judged);					\
+										\
+	if (!rule)								\
+		return 0;							\
+	if (!concerns(&judged.who)) {						\
+		count_hit(rule);						\
+		return is_audit(rule) ? 0 : -EPERM;				\
+	}									\
+	find_call(&judged);							\
 	return (int)refuse(&judged, rule);					\
 }

@@ -30,7 +30,6 @@
 #define WORD_BITS 64
 
 #define S_IFDIR 0040000
-#define O_ACCMODE 3
 #define O_TRUNC 01000
 #define FMODE_READ 1		/* as ACCESS_READ and ACCESS_WRITE */
 #define FMODE_WRITE 2

@@ -53,7 +53,7 @@ def run(target: Target, policy: Policy, choices: Choices) -> int:
     output = Output(choices.output)
     hold()  # numpy, which the enforcers import, has threads
     enforcers = {name: registry.make(name, held, target) for name, held in plan.by_mechanism().items()}
-    sink = Refusals(output, plan.held, Json() if choices.style == "json" else Lines())
+    sink = Refusals(output, plan.enforced, Json() if choices.style == "json" else Lines())
     return _Run(target, plan, enforcers, sink, choices.seconds).go()
 
 

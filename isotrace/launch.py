@@ -82,7 +82,8 @@ class Command:
         """The exit status once the command has ended (128 + n when signal n killed it), None before."""
         if self._status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
+            # A command that asks for it (PTRACE_TRACEME) is traced by its parent, who is then told of its stops as well.
+            if pid and not os.WIFSTOPPED(status):
                 code = os.waitstatus_to_exitcode(status)
                 self._status = code if code >= 0 else 128 - code
         return self._status

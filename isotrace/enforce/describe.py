@@ -16,14 +16,14 @@ def plan_lines(plan: Plan) -> list[str]:
     """Every rule with its mechanism or the reasons against it; then the notes, each once."""
     lines: list[str] = []
     told: tuple[tuple[str, Refusal], ...] = ()
-    entries: list[Held | Unheld] = [*plan.held, *plan.unheld]
+    entries: list[Held | Unheld] = [*plan.enforced, *plan.unheld]
     for entry in sorted(entries, key=lambda entry: entry.number):
         if isinstance(entry, Held):
             lines += held_lines(entry)
         else:
             lines += unheld_lines(entry, again=entry.refusals == told)
             told = entry.refusals
-    notes = {note: held.mechanism for held in plan.held for note in held.grade.notes}
+    notes = {note: held.mechanism for held in plan.enforced for note in held.grade.notes}
     return [*lines, *(f"{mechanism}: {note}" for note, mechanism in notes.items())]
 
 
@@ -67,9 +67,9 @@ def _calls(rule: Rule, closed: bool) -> str:
 def count_lines(plan: Plan, counts: Mapping[str, Counts]) -> list[str]:
     """What happened, by rule."""
     lines = []
-    for held in plan.held:
-        if not held.rule.allow:
-            hits = counts[held.mechanism].hits.get(held.number, 0)
+    for held in plan.enforced:
+        hits = counts[held.mechanism].hits.get(held.number, 0)
+        if not held.rule.allow and (hits or held not in plan.standing):
             verb = {"errno": "refused", "kill": "killed", "audit": "would be refused"}[held.action.kind]
             lines.append(f"{_title(held.rule)}: {hits} {verb}")
     if lost := sum(each.lost for each in counts.values()):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from isotrace import plan
 from isotrace.backends.attached import u32
-from isotrace.enforce import Held, addresses, canary, hooks, objects, programs, sockets, trials
+from isotrace.enforce import Held, addresses, canary, guard, hooks, objects, programs, sockets, standing, trials
 from isotrace.enforce.automaton import mask
 from isotrace.enforce.objects import LETTERS, MEET, PlaceRule, Places
 from isotrace.enforce.programs import Programs, Refusing
@@ -23,7 +23,7 @@ from isotrace.kernel import attachable, bpf, btf
 from isotrace.kernel.facts import facts
 from isotrace.plan import Attachment
 from isotrace.policy.decide import strictness
-from isotrace.policy.model import CallRule, PathRule
+from isotrace.policy.model import CallRule, PathRule, StandingRule
 from isotrace.target import Target
 
 _OFFSETS = {
@@ -36,6 +36,9 @@ _OFFSETS = {
     "OFF_S_ROOT": ("super_block", "s_root"),
     "OFF_I_MODE": ("inode", "i_mode"),
     "OFF_I_INO": ("inode", "i_ino"),
+    "OFF_I_SB": ("inode", "i_sb"),
+    "OFF_S_MAGIC": ("super_block", "s_magic"),
+    "OFF_F_INODE": ("file", "f_inode"),
     "OFF_F_PATH": ("file", "f_path"),
     "OFF_F_FLAGS": ("file", "f_flags"),
     "OFF_F_MODE": ("file", "f_mode"),
@@ -92,7 +95,7 @@ def make(held: Sequence[Held], target: Target) -> Hooks:
 
 
 def _offsets(unix: bool) -> dict[str, int]:
-    wanted = _OFFSETS | (_UNIX_OFFSETS if unix else {})
+    wanted = _OFFSETS | guard.OFFSETS | (_UNIX_OFFSETS if unix else {})
     try:
         found = {name: btf.vmlinux().offset(*path) for name, path in wanted.items()}
     except KeyError as missing:
@@ -117,6 +120,12 @@ def _closed(slots: Slots, rules: Sequence[PlaceRule], unix: Sockets | None) -> d
     on_files = slots.strictest([rule.slot for rule in rules if not rule.allow and rule.accesses != MEET])
     both = slots.strictest([slot for slot in (on_sockets, on_files) if slot])
     return {"CLOSED_RULE": on_files or both, "MOVE_CLOSED": both}
+
+
+def _standing(held: Sequence[Held], slots: Slots, exists: Callable[[str], bool]) -> dict[str, list[tuple[str, int]]]:
+    """Hook → what judges there for standing rules, and the slots of these."""
+    rules = [(slots.add(one), one.rule) for one in held if isinstance(one.rule, StandingRule)]
+    return {hook: asked for hook, asked in standing.judges(rules).items() if exists(hook)}
 
 
 def _accesses(rule: PathRule) -> int:
@@ -144,7 +153,9 @@ class Hooks(Refusing):
         places = self._places.denied if self._places else 0
         meetings = self._sockets.judges() if self._sockets else {}
         judges = {**(hooks.NETS if self._nets else {}), **meetings, **_place_judges(places, lsm)}
-        self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges)}
+        self._standing = _standing(held, slots, exists)
+        self._user_hooks = {*calls, *judges}
+        self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges, *self._standing)}
         self._learner = hooks.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._places else ""
         known = facts()
         super().__init__(target, self._plan(slots, programs.constants(target, slots, known), judges), known)
@@ -165,8 +176,7 @@ class Hooks(Refusing):
         symbols = {hook: hooks.symbol(hook, lsm) for hook, lsm in self._hooks.items()}
         lines = ["\n"]
         for index, (hook, symbol) in enumerate(symbols.items()):
-            address = "message_address" if hook == "socket_sendmsg" else "no_address"
-            lines.append(f"HOOK({index}, {symbol}, {judges.get(hook, 'judge_nothing')}, {address})\n")
+            lines.append(self._hook(index, hook, symbol, judges.get(hook, "judge_nothing")))
         if self._learner:
             lines.append(f"LEARN({self._learner})\n")
         loaded = [*symbols.values(), *([self._learner] if self._learner else [])]
@@ -174,8 +184,17 @@ class Hooks(Refusing):
         attach = [Attachment("hook", "", symbol) for symbol in symbols.values()]
         return Programs("block_lsm.c", constants, kinds, attach, self._maps(), "".join(lines), slots)
 
+    def _hook(self, index: int, hook: str, symbol: str, judge: str) -> str:
+        """The C text of the program at ``hook``."""
+        asked = self._standing.get(hook, ())
+        text, beside = (standing.function(index, asked), f"standing_{index}") if asked else ("", "no_standing")
+        if hook in self._user_hooks:
+            address = "message_address" if hook == "socket_sendmsg" else "no_address"
+            return f"{text}HOOK({index}, {symbol}, {judge}, {address}, {beside})\n"
+        return f"{text}{'ALWAYS' if hook in standing.ALWAYS else 'STANDING'}({index}, {symbol}, {beside})\n"
+
     def _maps(self) -> list[str]:
-        found = [*(["call_rules"] if self._rules else []), *(["nets"] if self._nets else [])]
+        found = [*guard.MAPS, *(["call_rules"] if self._rules else []), *(["nets"] if self._nets else [])]
         found += ["abstract_names"] if self._sockets and self._sockets.names else []
         if self._places:
             found += ["anchors", "filesystems", "children", "learned", "sieve"]
@@ -203,6 +222,7 @@ class Hooks(Refusing):
 
     def _fill(self) -> None:
         super()._fill()
+        guard.fill(self._loaded, self._target)
         calls = plan.all_calls()
         for index, hook in enumerate(self._hooks):
             if not self._rules or hook not in hooks.held():  # one that only looks at paths or addresses
@@ -266,6 +286,7 @@ class Hooks(Refusing):
         return inode, device, number
 
     def _prove(self) -> None:
+        guard.fill_links(self._loaded, self._links)
         tried = [hook for hook in trials.ACTIONS if hook in self._hooks]
         failed = self._not_refused([hook for hook in tried if hook not in hooks.MEETINGS])
         numbers = {hook: number for number, hook in enumerate(self._hooks, 1)}

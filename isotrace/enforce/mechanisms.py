@@ -123,6 +123,8 @@ def _hook_notes(rule: Rule) -> tuple[str, ...]:
         return (_MOVES, _LINKS)
     if isinstance(rule, NetRule):
         return _socket_notes(rule) if rule.protocol == "unix" else (_RAW,)
+    if not isinstance(rule, CallRule):
+        return ()
     needless = sorted(rule.calls & hooks.NEEDLESS.keys())
     found = [f"{call} is not refused: {hooks.NEEDLESS[call]}" for call in needless]
     if "openat" in rule.calls:

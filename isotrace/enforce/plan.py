@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from isotrace.enforce import Grade, Held, Mechanism, Refusal, Report
+from isotrace.enforce import Grade, Held, Mechanism, Refusal, Report, standing
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
 from isotrace.policy.model import CallRule, PathRule, Policy, Rule
 from isotrace.target import Target
@@ -32,16 +32,23 @@ class Plan:
     """What will be enforced, in the order of the rules, and what will not.
 
     ``ok`` says whether a run may start: every rule is held, or the user accepted less and something is held.
+    ``standing`` are the rules that come with the mechanisms (``enforce.standing``).
     """
 
     held: tuple[Held, ...]
     unheld: tuple[Unheld, ...]
     ok: bool
+    standing: tuple[Held, ...] = ()
+
+    @property
+    def enforced(self) -> tuple[Held, ...]:
+        """The user's rules that are held, and the standing ones."""
+        return (*self.held, *self.standing)
 
     def by_mechanism(self) -> dict[str, tuple[Held, ...]]:
         """The rules that each mechanism in use holds."""
-        used = dict.fromkeys(held.mechanism for held in self.held)
-        return {name: tuple(held for held in self.held if held.mechanism == name) for name in used}
+        used = dict.fromkeys(held.mechanism for held in self.enforced)
+        return {name: tuple(held for held in self.enforced if held.mechanism == name) for name in used}
 
 
 def make(policy: Policy, report: Report, target: Target, backend: str = "auto", weaker_ok: bool = False) -> Plan:
@@ -53,7 +60,8 @@ def make(policy: Policy, report: Report, target: Target, backend: str = "auto", 
         placed |= chooser.place(rules)
     held = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Held))
     unheld = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Unheld))
-    return Plan(held, unheld, bool(held) and (weaker_ok or not unheld))
+    beside = standing.held(held, report, len(policy.rules))
+    return Plan(held, unheld, bool(held) and (weaker_ok or not unheld), beside)
 
 
 def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import resource
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from isotrace.catalog.model import X32_BIT
 from isotrace.enforce.canary import Trial, errno_of
-from isotrace.kernel import probe_system, throwaway
+from isotrace.kernel import bpf, perf, probe_system, throwaway
 
 #: Calls that would not come back, or come back twice, if they were not refused.
 UNTRIED = frozenset({"fork", "vfork", "pause", "sigsuspend"})
@@ -109,6 +110,15 @@ def _fork() -> None:
         os._exit(0)
 
 
+_PTRACE_TRACEME, _PTRACE_SEIZE = 0, 0x4206
+_ARRAY = 2  # BPF_MAP_TYPE_ARRAY
+
+
+def _ptrace(request: int, pid: int = 0) -> None:
+    if _libc.ptrace(ctypes.c_long(request), ctypes.c_long(pid), None, None) == -1:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
 _SOCKETS: dict[str, Callable[[Things], object]] = {
     "socket_create": lambda _things: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
     "socket_bind": lambda things: things.udp.bind(("127.0.0.1", 0)),
@@ -147,6 +157,11 @@ _OTHERS: dict[str, Callable[[Things], object]] = {
     "inode_setattr": lambda things: os.chmod(things.path("file"), 0o600),
     "task_alloc": lambda _things: _fork(),
     "task_kill": lambda _things: os.kill(os.getpid(), 0),
+    "ptrace_traceme": lambda _things: _ptrace(_PTRACE_TRACEME),
+    "ptrace_access_check": lambda _things: _ptrace(_PTRACE_SEIZE, os.getppid()),
+    "task_setrlimit": lambda _things: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
+    "bpf": lambda _things: bpf.map_create(_ARRAY, 4, 4, 1),
+    "perf_event_open": lambda _things: perf.count_nothing(),
     "bprm_creds_for_exec": lambda _things: os.execv("/proc/self/exe", ["isotrace-canary", "-c", ""]),
 }
 #: Hook → an action that comes to it. What it would do if it were not refused does no harm in the child.

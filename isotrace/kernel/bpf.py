@@ -18,11 +18,12 @@ from isotrace.kernel.libc import syscall
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
-_OBJ_GET_INFO, _RAW_TRACEPOINT_OPEN = 15, 17
+_OBJ_GET_INFO, _RAW_TRACEPOINT_OPEN, _MAP_FREEZE = 15, 17, 22
 _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH = 24, 26, 27
 #: At these the kernel calls bpf_disable_instrumentation(); at _MAP_NEXT_KEY it does not.
 _MAP_ACCESSES = {_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH}
 
+_INFO_ID = 4  # offsetof(struct bpf_prog_info, id), the same in bpf_map_info and bpf_link_info
 _INFO_JITED_LENGTH = 16  # offsetof(struct bpf_prog_info, jited_prog_len)
 _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
 
@@ -195,6 +196,29 @@ def map_info(fd: int) -> tuple[int, int, int, int, int]:
     """Type, key size, value size, entries and flags of a map, as the kernel has them."""
     kind, _id, keys, values, entries, flags = struct.unpack_from("=6I", _info(fd))
     return kind, keys, values, entries, flags
+
+
+def program_id(fd: int) -> int:
+    """The number by which bpf(2) finds the program."""
+    return int(struct.unpack_from("=I", _info(fd), _INFO_ID)[0])
+
+
+def map_id(fd: int) -> int:
+    """The number by which bpf(2) finds the map."""
+    return int(struct.unpack_from("=I", _info(fd), _INFO_ID)[0])
+
+
+def link_id(fd: int) -> int | None:
+    """The number by which bpf(2) finds the link (5.8); None for a descriptor that is none, such as a perf event's."""
+    try:
+        return int(struct.unpack_from("=I", _info(fd), _INFO_ID)[0])
+    except OSError:
+        return None
+
+
+def map_freeze(fd: int) -> None:
+    """Take no more changes from user space (5.2); programs may go on changing the map."""
+    _bpf(_MAP_FREEZE, _attr("I", fd))
 
 
 def jited_length(prog_fd: int) -> int:

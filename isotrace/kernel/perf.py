@@ -16,7 +16,8 @@ from isotrace.kernel import mounts
 from isotrace.kernel.libc import syscall
 
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
-_TYPE_TRACEPOINT = 2
+_TYPE_SOFTWARE, _TYPE_TRACEPOINT = 1, 2
+_COUNT_DUMMY = 9  # PERF_COUNT_SW_DUMMY
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 _FLAG_FD_CLOEXEC = 8
 _KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
@@ -35,6 +36,13 @@ def _open(kind: int, config: int, config1: int, program: int) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def count_nothing() -> None:
+    """Open an event of this process that counts nothing, and close it."""
+    head = struct.pack("=IIQ", _TYPE_SOFTWARE, 112, _COUNT_DUMMY)
+    attr = ctypes.create_string_buffer(head.ljust(112, b"\0"), 112)
+    os.close(syscall(_SYS_PERF_EVENT_OPEN[os.uname().machine], attr, 0, -1, -1, _FLAG_FD_CLOEXEC))
 
 
 def trace_event_id(name: str) -> int:

@@ -97,7 +97,26 @@ class NetRule:
         return f"{'allow' if self.allow else 'deny'}-net {self.asked}"
 
 
-Rule = CallRule | PathRule | NetRule
+@dataclass(frozen=True)
+class StandingRule:
+    """Part of every policy, beside the user's rules.
+
+    ``asked`` says what it does, ``name`` is its row in ``enforce.standing``.
+    """
+
+    asked: str
+    name: str
+    action: Action = field(default_factory=Action)
+    group: str = ""
+    allow: Literal[False] = False
+
+    @property
+    def title(self) -> str:
+        """What it does, in words: "protects isotrace"."""
+        return self.asked
+
+
+Rule = CallRule | PathRule | NetRule | StandingRule
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from isotrace.top import family, report
 from isotrace.top.refusing import Answer, Proposal, Refusal, Sight, Standing, Wanted
 
 _PAUSE, _LONGEST = 0.25, 5.0  # seconds between two looks at what is refused
+_ASKED = 0  # the number of the one rule of a refusal; standing rules come after it
 _SHARE = 0.005  # of a core, for these looks
 _PATIENCE = 5.0  # seconds for an opening under way when all is to end; what it opens ends with the process in any case
 
@@ -220,12 +221,12 @@ def _look_at(active: _Active) -> str:
 def _read(active: _Active) -> None:
     latest = active.shown.latest
     for records in active.enforcer.batches():
-        if records:
-            latest = _in_words(records[-1])
+        if asked := [record for record in records if record.rule == _ASKED]:
+            latest = _in_words(asked[-1])
     counts = active.enforcer.counts()
     active.shown = replace(
         active.shown,
-        hits=sum(counts.hits.values()),
+        hits=counts.hits.get(_ASKED, 0),
         unjudged=counts.missed + counts.not_followed,
         latest=latest,
     )

@@ -1,0 +1,70 @@
+"""Who and what the standing rule "protects isotrace" protects: processes, and objects of bpf(2), for bpf/block_guard.h."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+
+from isotrace import nursery
+from isotrace import target as targets
+from isotrace.backends.attached import u32
+from isotrace.backends.loader import Loaded
+from isotrace.kernel import bpf
+from isotrace.target import Target
+
+#: What bpf/block_guard.h reads of the kernel's structures.
+OFFSETS = {
+    "OFF_THREAD_PID": ("task_struct", "thread_pid"),
+    "OFF_PID_LINKS": ("task_struct", "pid_links"),
+    "OFF_PID_LEVEL": ("pid", "level"),
+    "OFF_PID_TASKS": ("pid", "tasks"),
+    "OFF_PROC_PID": ("proc_inode", "pid"),
+    "OFF_PROC_VFS_INODE": ("proc_inode", "vfs_inode"),
+}
+MAPS = ("guarded", "guarded_objects")
+
+OUTER, OWN = 1, 2  # GUARD_… of bpf/block_guard.h
+_PROG_BY_ID, _MAP_BY_ID, _LINK_BY_ID = 13, 14, 30  # enum bpf_cmd
+_BECOME = {b"sudo", b"su", b"doas", b"pkexec", b"runuser"}
+
+
+def processes(target: Target) -> dict[int, int]:
+    """Process or thread of isotrace's → ``OWN``; process that it runs in → ``OUTER``, but none of the target."""
+    own = {os.getpid(), *map(int, os.listdir("/proc/self/task"))}
+    if (helper := nursery.current()) is not None:
+        own.add(helper.pid)
+    return {**dict.fromkeys(_around(target), OUTER), **dict.fromkeys(own, OWN)}
+
+
+def _around(target: Target) -> Iterable[int]:
+    """The processes above isotrace in its session, and those that made this for another user: they end it when they end."""
+    below, pid = os.getpid(), os.getppid()
+    while pid > 1 and (process := targets.read_process(pid)) is not None:
+        if os.getsid(pid) != os.getsid(below) and process.comm not in _BECOME:
+            return
+        if pid in (target.tree, target.pid):
+            return
+        yield pid
+        below, pid = pid, process.ppid
+
+
+def fill(loaded: Loaded, target: Target) -> None:
+    """Enter the processes, and the programs and maps that are loaded."""
+    for pid, kind in processes(target).items():
+        bpf.map_update(loaded.maps["guarded"], u32(pid), u32(kind))
+    for fd in loaded.programs.values():
+        _enter(loaded, _PROG_BY_ID, bpf.program_id(fd))
+    for fd in loaded.maps.values():
+        _enter(loaded, _MAP_BY_ID, bpf.map_id(fd))
+
+
+def fill_links(loaded: Loaded, links: Iterable[int]) -> None:
+    """Enter the links that attach the programs; descriptors of perf events are none."""
+    for fd in links:
+        if (number := bpf.link_id(fd)) is not None:
+            _enter(loaded, _LINK_BY_ID, number)
+
+
+def _enter(loaded: Loaded, command: int, number: int) -> None:
+    bpf.map_update(loaded.maps["guarded_objects"], struct.pack("=II", number, command), u32(1))

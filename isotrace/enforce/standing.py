@@ -1,0 +1,116 @@
+"""Standing rules: part of every policy that security hooks hold, beside the user's rules.
+
+A row of ``TABLE`` names the hooks and what judges there: C functions ``int judge(u64 *ctx)`` (``judge(u64 *ctx, struct
+judged *judged)`` in ``JUDGED``) of bpf/block_guard.h and the like, which say whether the rule applies. They are asked
+before the user's rules on paths and addresses, and after those on calls. Several rows may have the same hook. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from isotrace.enforce import Grade, Held, Report
+from isotrace.policy.model import Action, Rule, StandingRule
+
+#: Mechanisms that hold standing rules, most preferred first.
+MECHANISMS = ("lsm", "fmod_ret")
+#: Hooks where the current task says nothing about who acts: what is refused there is refused to everybody.
+ALWAYS = frozenset({"file_send_sigiotask"})
+
+
+def _any(_rules: Sequence[Rule]) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A standing rule. ``title`` is shown in the plan and with each refusal; ``notes`` are told with the plan.
+
+    ``judges``: hook → C function. ``needed`` says for the rules that security hooks hold whether it is part of the policy.
+    """
+
+    name: str
+    title: str
+    judges: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    needed: Callable[[Sequence[Rule]], bool] = _any
+
+
+TABLE: tuple[Standing, ...] = (
+    Standing(
+        "guard",
+        "protects isotrace",
+        {
+            "task_kill": "guard_kill",
+            "file_send_sigiotask": "guard_sigio",
+            "ptrace_access_check": "guard_ptrace",
+            "ptrace_traceme": "guard_traceme",
+            "task_setrlimit": "guard_limits",
+            "bpf": "guard_bpf",
+            "perf_event_open": "guard_perf",
+            "file_open": "guard_open",
+        },
+        notes=(
+            "the target cannot signal or trace isotrace, nor the shell and sudo that it runs in, use its BPF objects, load "
+            "BPF programs for tracing, or write to debugfs, tracefs, kernel.ftrace_enabled, sysrq-trigger, cgroup.kill",
+            "what another root user does is not held: a module, /dev/mem, kexec, reboot, what is killed for want of memory",
+        ),
+    ),
+)
+_BY_NAME = {one.name: one for one in TABLE}
+
+
+def of(rule: StandingRule) -> Standing:
+    """The row of a rule."""
+    return _BY_NAME[rule.name]
+
+
+def held(user: Sequence[Held], report: Report, first: int) -> tuple[Held, ...]:
+    """The standing rules beside ``user``, the user's rules that are held; their numbers begin with ``first``.
+
+    They go to the first of ``MECHANISMS`` that is in use. Where every rule only reports, they do too.
+    """
+    mechanism = next((name for name in MECHANISMS if any(one.mechanism == name for one in user)), None)
+    if mechanism is None:
+        return ()
+    rules = [one.rule for one in user if one.mechanism in MECHANISMS]
+    audit = all(rule.action.kind == "audit" for rule in rules if not rule.allow)
+    wanted = [one for one in TABLE if one.needed(rules)]
+    return tuple(
+        Held(first + index, _rule(one, audit), mechanism, _grade(one, mechanism, report))
+        for index, one in enumerate(wanted)
+    )
+
+
+def _rule(one: Standing, audit: bool) -> StandingRule:
+    return StandingRule(one.title, one.name, Action("audit") if audit else Action())
+
+
+def _grade(one: Standing, mechanism: str, report: Report) -> Grade:
+    lacks = sorted(hook for hook in one.judges if not _there(report, f"{mechanism}:{hook}"))
+    notes = (*one.notes, *([f"{one.title}: not at {', '.join(lacks)}, which take no program here"] if lacks else []))
+    return Grade(True, "not concerned", True, notes=notes)
+
+
+def _there(report: Report, name: str) -> bool:
+    finding = report.get(name)
+    return finding is None or finding.verdict == "yes"
+
+
+def judges(rules: Iterable[tuple[int, StandingRule]]) -> dict[str, list[tuple[str, int]]]:
+    """``{hook: [(C function, slot)]}`` of the rules, which come with their slots."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for slot, rule in rules:
+        for hook, judge in of(rule).judges.items():
+            found.setdefault(hook, []).append((judge, slot))
+    return found
+
+
+def function(index: int, asked: Sequence[tuple[str, int]]) -> str:
+    """C text of ``standing_INDEX``, which gives the slot of the first of ``asked`` that applies, or 0."""
+    lines = "".join(f"\tif (!slot && {judge}(ctx)) slot = {slot};\n" for judge, slot in asked)
+    return (
+        f"static __always_inline u32 standing_{index}(u64 *ctx, struct judged *judged)\n"
+        f"{{\n\tu32 slot = 0;\n{lines}\treturn number_of(slot);\n}}\n"
+    )

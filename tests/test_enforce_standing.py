@@ -1,0 +1,79 @@
+"""Standing rules: what is part of every policy that security hooks hold."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from isotrace.backends.loader import expand
+from isotrace.enforce import describe, guard, hooks, plan, standing
+from isotrace.enforce.report import Found
+from isotrace.policy import names
+from isotrace.policy.model import Action, CallRule, Group, Policy, StandingRule
+from isotrace.target import Target
+
+YES = Found("yes", "here")
+HOOKED = {"lsm_bpf": YES, "fmod_ret_security": YES, "unpreempted": YES}
+TARGET = Target(pid=1234)
+
+
+def _plan(*actions: Action, report=HOOKED, backend="auto") -> plan.Plan:
+    rules = tuple(CallRule("mkdir", names.parse("mkdir").calls, action=action) for action in actions)
+    return plan.make(Policy((Group("", rules),)), report, TARGET, backend)
+
+
+def test_every_judge_is_a_function_of_the_programs():
+    source = expand("block_lsm.c")
+    defined = set(re.findall(r"^static __always_inline int (\w+)\(u64 \*ctx\)", source, re.M))
+    assert {judge for one in standing.TABLE for judge in one.judges.values()} <= defined
+
+
+def test_standing_rules_come_after_the_user_s_and_go_to_the_same_mechanism():
+    found = _plan(Action(), Action())
+    assert [one.number for one in found.enforced] == list(range(2 + len(found.standing)))
+    assert found.standing
+    assert {one.mechanism for one in found.enforced} == {"lsm"}
+    assert found.by_mechanism()["lsm"] == found.enforced
+    assert all(isinstance(one.rule, StandingRule) and one.action == Action() for one in found.standing)
+
+
+def test_where_no_hook_holds_a_rule_there_are_no_standing_ones():
+    found = _plan(Action(), report={"kprobe": YES, "override": YES, "unpreempted": YES}, backend="override")
+    assert found.held
+    assert not found.standing
+
+
+def test_a_policy_that_only_reports_refuses_nothing():
+    assert {one.action.kind for one in _plan(Action("audit")).standing} == {"audit"}
+    assert {one.action.kind for one in _plan(Action("audit"), Action()).standing} == {"errno"}
+
+
+def test_each_is_told_once_with_what_it_does_not_hold():
+    lines = describe.plan_lines(_plan(Action(), Action()))
+    assert len([line for line in lines if line.startswith("protects isotrace → EPERM: lsm")]) == 1
+    assert len([line for line in lines if "what another root user does is not held" in line]) == 1
+
+
+def test_a_hook_that_takes_no_program_is_told():
+    report = {**HOOKED, "lsm:perf_event_open": Found("no", "no such hook")}
+    lines = describe.plan_lines(_plan(Action(), report=report))
+    assert any("not at perf_event_open" in line for line in lines)
+
+
+def test_several_judges_at_one_hook_are_asked_in_turn():
+    text = standing.function(3, [("first", 7), ("second", 8)])
+    assert text.index("first(ctx)) slot = 7") < text.index("second(ctx)) slot = 8")
+
+
+def test_isotrace_and_its_threads_are_its_own_and_what_it_runs_in_is_not_if_it_is_the_target():
+    found = guard.processes(TARGET)
+    assert found[os.getpid()] == guard.OWN
+    if os.getsid(0) == os.getsid(os.getppid()):
+        assert found[os.getppid()] == guard.OUTER
+    assert os.getppid() not in guard.processes(Target(tree=os.getppid()))
+    assert 1 not in found
+
+
+def test_hooks_of_standing_rules_have_kernel_functions_of_their_own():
+    asked = {hook for one in standing.TABLE for hook in one.judges}
+    assert {hooks.function(hook) for hook in asked} == {f"security_{hook}" for hook in asked}
