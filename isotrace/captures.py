@@ -94,13 +94,19 @@ def _alternative(call: Syscall, index: int, arg: Arg, limit: int) -> Capture | N
 def size_of(call: Syscall, index: int, arg: Arg, registers: Sequence[int], result: int) -> int | None:
     """How many bytes ``arg`` has in a call with these registers; None where the registers do not tell."""
     row = _capture(call, index, arg, STRING_MAX)
-    if row is None or row.op != BYTES or POINTER <= row.length < NARROW:
+    if row is None or row.op != BYTES:
         return None
-    if row.length == RESULT:
-        return max(result, 0) * row.unit
-    if row.length >= NARROW:
-        return row.unit * (registers[row.length - NARROW] & 0xFFFFFFFF)
-    return row.unit * (registers[row.length - 1] if row.length else 1)
+    count = max(result, 0) if row.length == RESULT else count_in(registers, row.length)
+    return None if count is None else row.unit * count
+
+
+def count_in(registers: Sequence[int], length: int) -> int | None:
+    """What a ``Capture.length`` comes to for these registers; None where they alone do not tell."""
+    if length == ONE:
+        return 1
+    if length >= NARROW:
+        return registers[length - NARROW] & 0xFFFFFFFF
+    return registers[length - 1] if length < RESULT else None
 
 
 _Make = Callable[[Syscall, int, Arg, int], Capture | None]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from isotrace import events
-from isotrace.captures import BYTES, POINTER, RESULT, STRING, Capture
+from isotrace.captures import BYTES, STRING, Capture, count_in
 from isotrace.kernel import procfs
 from isotrace.kernel.procfs import PROC
 from isotrace.plan import Slot, slot_of
@@ -81,16 +81,19 @@ def _registers(task: Path) -> tuple[int, list[int]] | None:
 
 def _captures(pid: int, args: list[int], wanted: Iterable[Capture]) -> Iterator[bytes]:
     for capture in wanted:
-        if capture.on_success or capture.length >= RESULT or capture.length >= POINTER or not args[capture.arg]:
+        address, count = args[capture.arg], count_in(args, capture.length)
+        if capture.on_success or count is None or not address:
             continue
         if capture.op == STRING:
-            data = _read(pid, args[capture.arg], capture.limit + 1)
+            data = _read(pid, address, capture.limit + 1)
             text, nul, _ = data.partition(b"\0")
-            yield _blob(capture.arg, events.WHOLE if nul else events.CUT, 0, text + nul)
+            found = events.WHOLE if nul else events.CUT
+            yield _blob(capture.arg, found, 0, text + nul) if data else _blob(capture.arg, events.FAULT, address, b"")
         elif capture.op == BYTES:
-            full = capture.unit * (args[capture.length - 1] if capture.length else 1)
-            data = _read(pid, args[capture.arg], min(full, capture.limit))
-            yield _blob(capture.arg, events.CUT if full > len(data) else events.WHOLE, full, data)
+            full = capture.unit * count
+            data = _read(pid, address, min(full, capture.limit))
+            found = events.FAULT if full and not data else events.CUT if full > len(data) else events.WHOLE
+            yield _blob(capture.arg, found, full, data)
 
 
 def _blob(arg: int, state: int, full: int, data: bytes) -> bytes:
@@ -98,6 +101,7 @@ def _blob(arg: int, state: int, full: int, data: bytes) -> bytes:
 
 
 def _read(pid: int, address: int, size: int) -> bytes:
+    """At most ``size`` bytes of its memory; none where that cannot be read."""
     try:
         with open(PROC / str(pid) / "mem", "rb", buffering=0) as memory:
             return os.pread(memory.fileno(), size, address)

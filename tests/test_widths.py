@@ -107,6 +107,8 @@ def test_a_length_of_32_bits_is_taken_as_such():
     }
     assert lengths["connect", 1] == captures.NARROW + 2  # int addrlen
     assert lengths["write", 1] == 3  # size_t count
+    assert captures.count_in([3, 9, DIRTY | 16, 0, 0, 0], captures.NARROW + 2) == 16
+    assert captures.count_in([3, 9, 16, 0, 0, 0], captures.RESULT) is None
     assert (
         captures.size_of(by_name("x86_64")["connect"], 1, by_name("x86_64")["connect"].args[1], [3, 9, DIRTY | 16], 0)
         == 16
