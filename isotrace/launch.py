@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from isotrace.caller import Caller, caller
 from isotrace.errors import IsotraceError
 
 
@@ -47,13 +47,13 @@ class Command:
         execute: Callable[[str, Sequence[str]], object] = execv,
         output: int | None = None,
     ) -> None:
-        """Fork the child. Raises ``NotStarted``.
+        """Fork the child. Raises ``NotStarted``, or ``UsageError`` where sudo's variables make no sense.
 
         ``execute(path, argv)`` runs in it, last of all, and must not return. With ``output``, a descriptor, it reads
         nothing and writes there: the terminal is somebody else's.
         """
         self._name = command[0]
-        path = find(command)
+        path, user = find(command), caller()
         start, self._start = os.pipe()
         self._failure, failure = os.pipe()
         self.pid = os.fork()
@@ -62,7 +62,7 @@ class Command:
             os.close(self._failure)
             if output is not None:
                 _redirect(output)
-            _become(path, command, start, failure, execute)
+            _become(path, command, user, start, failure, execute)
         os.close(start)
         os.close(failure)
         self._status: int | None = None
@@ -107,22 +107,10 @@ def _redirect(output: int) -> None:
     os.dup2(output, 2)
 
 
-def _drop_privileges() -> None:
-    """Become the user who called sudo."""
-    if os.getuid() != 0 or not os.environ.get("SUDO_UID", "").isdecimal():
-        return
-    uid, gid = int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "0"))
-    try:
-        os.initgroups(pwd.getpwuid(uid).pw_name, gid)
-    except KeyError:
-        os.setgroups([gid])
-    os.setgid(gid)
-    os.setuid(uid)
-
-
 def _become(
     path: str,
     command: Sequence[str],
+    user: Caller | None,
     start: int,
     failure: int,
     execute: Callable[[str, Sequence[str]], object],
@@ -131,7 +119,8 @@ def _become(
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve would keep that
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        _drop_privileges()
+        if user:
+            user.become()
         if os.read(start, 1):
             execute(path, command)
     except OSError as error:
