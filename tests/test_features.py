@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from isotrace.commands import doctor as command
+from isotrace.enforce import notify, report
 from isotrace.errors import KernelError
-from isotrace.kernel import features, throwaway
+from isotrace.kernel import attachable, features, throwaway
 from isotrace.kernel.answer import no, refusal, unknown, verifier_reason, yes
 from isotrace.kernel.btf import KIND_FUNC, KIND_STRUCT, Btf
 from isotrace.kernel.features import LogVerdict
@@ -126,6 +127,30 @@ def test_only_conclusive_answers_are_kept(monkeypatch):
     row = replace(PROBES[0], probe=lambda: next(answers))
     monkeypatch.setattr(features, "PROBES", (row,))
     assert [features.check(row.name).verdict for _ in range(3)] == ["unknown", "no", "no"]
+
+
+def test_what_could_not_be_told_is_asked_again_wherever_answers_are_kept(monkeypatch):
+    for ask, probe in ((attachable.lsm, "loads_lsm"), (attachable.fmod_ret, "loads_fmod_ret")):
+        answers = iter([unknown("busy"), yes("there"), no("gone")])
+        monkeypatch.setattr(attachable.probe_bpf, probe, lambda _function, answers=answers: next(answers))
+        assert [ask(f"no_such_hook_{probe}").verdict for _ in range(3)] == ["unknown", "yes", "yes"]
+
+
+def test_a_report_asks_again_and_tells_of_what_it_does_not_know(monkeypatch):
+    answers = iter([unknown("busy"), unknown("busy"), yes("there")])
+    monkeypatch.setitem(report._DETAILS, "lsm", lambda _hook: next(answers))
+    found = report.KernelReport()
+    assert found["lsm:x"].verdict == "unknown" and found.known()["lsm:x"].verdict == "unknown"
+    assert [found["lsm:x"].verdict for _ in range(3)] == ["unknown", "yes", "yes"]
+
+
+def test_a_fork_that_fails_says_nothing_of_seccomp(monkeypatch):
+    def fork():
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    asked = notify.listens.__wrapped__
+    monkeypatch.setattr(os, "fork", fork)
+    assert asked().verdict == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
 
 from isotrace.kernel import probe_system
+from isotrace.kernel.answer import keep_if
 
 _PREFIXES = ("__x64_sys_", "__ia32_sys_", "__ia32_compat_sys_", "__x32_compat_sys_", "__x64_compat_sys_")
 
@@ -107,7 +107,7 @@ def is_i386(function: str) -> bool:
     return function.startswith("__ia32_")
 
 
-@cache
+@keep_if(bool)
 def _symbols() -> frozenset[str]:
     return frozenset(re.findall(r" [tT] (__(?:x64|ia32|x32)_(?:compat_)?sys_\w+)", probe_system.symbols()))
 

@@ -14,9 +14,9 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 from isotrace import catalog
+from isotrace.kernel.answer import Answer, conclusive, refusal, unknown, yes
 
 _MODE_FILTER = 1
 _NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
@@ -136,9 +136,16 @@ def free_descriptor(some: int) -> int:
     return descriptor
 
 
-@cache
-def unavailable() -> str:
-    """Why a listener cannot be had here, "" when it can: tried with a child that does nothing else."""
+@conclusive
+def listens() -> Answer:
+    """Whether a listener can be had here: tried with a child that does nothing else."""
+    try:
+        return _try_listener()
+    except OSError as error:
+        return refusal("taking a child's listener", error.errno or 0, True)
+
+
+def _try_listener() -> Answer:
     told, tell = os.pipe()
     child = os.fork()
     if child == 0:
@@ -148,13 +155,13 @@ def unavailable() -> str:
     try:
         pidfd = os.pidfd_open(child)
         with os.fdopen(told, "rb") as answer_pipe:
-            text = answer_pipe.readline()
-            if not text.strip().isdigit():
-                return text.decode().strip() or "the trial ended early"
-            os.close(call("pidfd_getfd", pidfd, int(text), 0))
-        return ""
-    except OSError as error:
-        return f"taking a child's listener: {error.strerror}"
+            verb, _, text = answer_pipe.readline().decode().strip().partition(" ")
+        if verb == "errno":
+            return refusal("user notification", int(text), True)
+        if verb != "listener":
+            return unknown("the trial ended early")
+        os.close(call("pidfd_getfd", pidfd, int(text), 0))
+        return yes("tried")
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
@@ -166,9 +173,9 @@ def _canary(tell: int) -> None:
     try:
         no_new_privs()
         listener = install(_ALLOW_ALL, True)
-        os.write(tell, b"%d\n" % listener)
+        os.write(tell, b"listener %d\n" % listener)
         time.sleep(60)
     except OSError as error:
-        os.write(tell, f"user notification: {error.strerror}\n".encode())
+        os.write(tell, b"errno %d\n" % (error.errno or 0))
     finally:
         os._exit(0)

@@ -21,7 +21,10 @@ class Found:
 
 
 class KernelReport(Mapping[str, Finding]):
-    """The features that mechanisms ask about, as this kernel has them for this user, and the details of ``_DETAILS``."""
+    """The features that mechanisms ask about, as this kernel has them for this user, and the details of ``_DETAILS``.
+
+    What could not be told is asked again with the next look.
+    """
 
     def __init__(self) -> None:
         self._found: dict[str, Finding] = {}
@@ -30,7 +33,8 @@ class KernelReport(Mapping[str, Finding]):
         mechanism, colon, detail = name.partition(":")
         if name not in FEATURES and not (colon and mechanism in _DETAILS):
             raise KeyError(name)
-        if name not in self._found:
+        known = self._found.get(name)
+        if known is None or known.verdict == "unknown":
             self._found[name] = _DETAILS[mechanism](detail) if colon else _probe(name)
         return self._found[name]
 
@@ -86,12 +90,9 @@ def _probe(name: str) -> Finding:
     if name == "seccomp_notify":
         from isotrace.enforce import notify
 
-        reason = notify.unavailable()
-        return (
-            Found("no", reason, "Linux 5.6 or later, and no other supervisor around")
-            if reason
-            else Found("yes", "tried")
-        )
+        found = notify.listens()
+        remedy = "" if found.verdict == "yes" else "Linux 5.6 or later, and no other supervisor around"
+        return Found(found.verdict, found.why, remedy)
     from isotrace.kernel import features
 
     return features.check(name)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 Verdict = Literal["yes", "no", "unknown"]
+_T = TypeVar("_T")
 
 _TRANSIENT = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.EBUSY})
 _FORBIDDEN = frozenset({errno.EPERM, errno.EACCES})
@@ -38,6 +41,30 @@ def no(why: str) -> Answer:
 def unknown(why: str) -> Answer:
     """Could not tell."""
     return Answer("unknown", why)
+
+
+def keep_if(told: Callable[[Any], object]) -> Callable[[Callable[..., _T]], Callable[..., _T]]:
+    """Ask once for each set of arguments, but again while what was found tells nothing (``told`` is false of it)."""
+
+    def decorate(ask: Callable[..., _T]) -> Callable[..., _T]:
+        kept: dict[tuple[Any, ...], _T] = {}
+
+        @functools.wraps(ask)
+        def asked(*arguments: Any) -> _T:
+            if arguments in kept:
+                return kept[arguments]
+            found = ask(*arguments)
+            if told(found):
+                kept[arguments] = found
+            return found
+
+        return asked
+
+    return decorate
+
+
+#: A shortage of memory or processes says nothing of the kernel: only a yes or a no is kept.
+conclusive = keep_if(lambda found: found.verdict != "unknown")
 
 
 def refusal(attempt: str, code: int, privileged: bool, said: str = "") -> Answer:

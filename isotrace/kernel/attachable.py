@@ -7,28 +7,27 @@ from __future__ import annotations
 
 import os
 import re
-from functools import cache
 from pathlib import Path
 
 from isotrace.kernel import btf, mounts, probe_bpf, probe_system
-from isotrace.kernel.answer import Answer, no, unknown, yes
+from isotrace.kernel.answer import Answer, conclusive, keep_if, no, unknown, yes
 
 _DEBUGFS = (Path("/sys/kernel/debug"),)
 
 
-@cache
+@conclusive
 def lsm(hook: str) -> Answer:
     """An LSM program at a security hook. Since 6.13 (commit 3d42ea4ed3ab) some hooks take none."""
     return probe_bpf.loads_lsm(f"bpf_lsm_{hook}")
 
 
-@cache
+@conclusive
 def fmod_ret(function: str) -> Answer:
     """A fmod_ret program: at security_* functions, and where error injection or the architecture's list allows it."""
     return probe_bpf.loads_fmod_ret(function)
 
 
-@cache
+@keep_if(lambda found: found is not None)
 def _injectable() -> frozenset[str] | None:
     try:
         text = mounts.read("debugfs", _DEBUGFS, "error_injection", "error_injection/list")

@@ -7,12 +7,11 @@ import errno
 import os
 import re
 import struct
-from functools import cache
 from pathlib import Path
 
 from isotrace.errors import KernelError
 from isotrace.kernel import procfs, throwaway
-from isotrace.kernel.answer import Answer, no, refusal, unknown, yes
+from isotrace.kernel.answer import Answer, keep_if, no, refusal, unknown, yes
 
 PROC = Path("/proc")
 SYS = Path("/sys")
@@ -65,7 +64,7 @@ def _mounted(kind: str) -> str | None:
     return procfs.mounted(kind)
 
 
-@cache
+@keep_if(bool)
 def symbols() -> str:
     """The text of /proc/kallsyms, "" when it cannot be read."""
     return _text(PROC / "kallsyms") or ""

@@ -146,9 +146,10 @@ class Refuser:
         return replace(found, spared=self._never)
 
     def _plan(self, rule: CallRule, target: Target) -> Plan:
-        if rule not in self._reports:
-            self._reports[rule] = self._ask(rule)
-        return report.for_rule(rule, target, self._reports[rule])
+        found = self._reports.get(rule) or self._ask(rule)
+        if all(finding.verdict != "unknown" for finding in found.values()):
+            self._reports[rule] = found
+        return report.for_rule(rule, target, found)
 
     def _propose(self, wanted: Wanted) -> None:
         try:

@@ -26,7 +26,9 @@ NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 ABIS = {"64": "x86_64", "x32": "x32", "32": "i386"}
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
 
-pytestmark = pytest.mark.skipif(bool(notify.unavailable()), reason=f"needs seccomp_notify: {notify.unavailable()}")
+pytestmark = pytest.mark.skipif(
+    notify.listens().verdict != "yes", reason=f"needs seccomp_notify: {notify.listens().why}"
+)
 
 
 def block(*words, user=(), text=True):
