@@ -11,17 +11,19 @@ import click
 
 from isotrace.cli import cli
 from isotrace.errors import IsotraceError
+from isotrace.telling import open_standard, say_raw, tell
 
 
 def _fail(message: str, hint: str, status: int) -> NoReturn:
-    print(f"isotrace: {message}", file=sys.stderr)
+    tell([message])
     if hint:
-        print(f"  hint: {hint}", file=sys.stderr)
+        say_raw(f"  hint: {hint}\n")
     sys.exit(status)
 
 
 def main() -> NoReturn:
     """Run ``isotrace`` and exit with its status."""
+    open_standard()
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except IsotraceError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from isotrace.policy.model import Policy
 from isotrace.sinks.output import Output
 from isotrace.sinks.refusals import Json, Lines, Refusals
 from isotrace.target import Target, ended
+from isotrace.telling import tell
 
 _TICK = 0.05  # seconds between two looks at a quiet enforcer
 _LOOK = 0.25  # seconds between two looks at whether a target is still there
+#: What asks for an end. A terminal that is closed (SIGHUP) is an output that is gone, and ends nothing.
+_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGQUIT})
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,6 @@ def run(target: Target, policy: Policy, choices: Choices) -> int:
     return _Run(target, plan, enforcers, sink, choices.seconds).go()
 
 
-def tell(lines: list[str]) -> None:
-    """Lines to standard error, each under isotrace's name."""
-    for line in lines:
-        print(f"isotrace: {line}", file=sys.stderr)
-    sys.stderr.flush()
-
-
 class _Run:
     """One run: the enforcers at work, and the command if there is one."""
 
@@ -78,8 +75,10 @@ class _Run:
         self._target, self._plan, self._enforcers, self._sink = target, plan, enforcers, sink
         self._seconds, self._deadline = seconds, 0.0
         self._next_look = self._ended_at = 0.0
-        self._told = self._lifted = self._unseen = False
+        self._told = self._lifted = self._unseen = self._blind = False
         self._status = 0
+        #: Mechanisms that the kernel answers for in isotrace's place: they let nothing pass on their way out.
+        self._final = {held.mechanism for held in plan.held if not held.grade.ends}
         self._command: Command | None = None
 
     def go(self) -> int:
@@ -87,8 +86,9 @@ class _Run:
         try:
             self._begin()
             reason = self._deliver()
-            for enforcer in self._enforcers.values():
-                enforcer.lift()
+            for name, enforcer in self._enforcers.items():
+                if name not in self._final:
+                    enforcer.lift()
             self._write()
             self._finish(reason)
             return self._status
@@ -100,7 +100,8 @@ class _Run:
         try:
             if self._target.command:
                 self._command = Command(self._target.command, self._starter())
-            self._interrupts = Interrupts(self._command.send if self._command else None)
+            forward = self._command.send if self._command else None
+            self._interrupts = Interrupts(forward, _ENDING, shared=self._command is not None)
             for enforcer in self._enforcers.values():
                 enforcer.open(self._command.pid if self._command else None)
             if self._command:
@@ -118,26 +119,56 @@ class _Run:
         return starters[0] if starters else execv
 
     def _deliver(self) -> str:
-        while (reason := self._ended()) is None:
-            next(iter(self._enforcers.values())).wait(_TICK)
+        while not self._interrupts.stopped.is_set():
+            if (reason := self._look()) is not None:
+                return reason
+            self._wait()
             self._write()
             self._show(self._sink.tick)
-        return reason
+        return ""
+
+    def _look(self) -> str | None:
+        """Why to stop. What fails at looking is told once, and is no reason: isotrace lets go only when it knows."""
+        try:
+            return self._ended()
+        except Exception as error:
+            tell([] if self._blind else [f"cannot tell whether the target has ended ({error!r}): refusing goes on"])
+            self._blind = True
+            time.sleep(_TICK)
+            return None
+
+    def _wait(self) -> None:
+        """Until something has come. A supervisor that failed (``IsotraceError``) is an end: the kernel goes on refusing."""
+        try:
+            next(iter(self._enforcers.values())).wait(_TICK)
+        except IsotraceError:
+            raise
+        except Exception:
+            time.sleep(_TICK)
 
     def _write(self) -> None:
-        for enforcer in self._enforcers.values():
-            for records in enforcer.batches():
-                self._show(partial(self._sink.write, records))
+        """Read and show what has come. Whatever fails at that ends the lines, never the refusals."""
+        try:
+            for enforcer in self._enforcers.values():
+                for records in enforcer.batches():
+                    self._show(partial(self._sink.write, records))
+        except Exception as error:
+            self._hide(f"refusals cannot be read ({error!r})")
+            time.sleep(_TICK)
 
     def _show(self, write: Callable[[], None]) -> None:
-        """An output that fails ends the lines, never the refusals."""
         if self._unseen:
             return
         try:
             write()
         except IsotraceError as error:
-            self._unseen = True
-            tell([f"{error.message.partition(':')[0]}: refusing goes on, without showing it"])
+            self._hide(error.message.partition(":")[0])
+        except Exception as error:
+            self._hide(f"refusals cannot be shown ({error!r})")
+
+    def _hide(self, why: str) -> None:
+        tell([] if self._unseen else [f"{why}: refusing goes on, without showing it"])
+        self._unseen = True
 
     def _finish(self, reason: str) -> None:
         counts: dict[str, Counts] = {name: enforcer.counts() for name, enforcer in self._enforcers.items()}
@@ -149,13 +180,10 @@ class _Run:
 
     def _stuck(self) -> bool:
         """Whether something stays refused that isotrace will not answer for any more."""
-        final = {held.mechanism for held in self._plan.held if not held.grade.ends}
-        return any(self._enforcers[name].alive() for name in final)
+        return any(self._enforcers[name].alive() for name in self._final)
 
     def _ended(self) -> str | None:
         """Why to stop now, "" where nobody needs to be told, or None to go on."""
-        if self._interrupts.stopped.is_set():
-            return ""
         now = time.monotonic()
         if self._deadline and now >= self._deadline and not self._lifted and (reason := self._time_is_up()) is not None:
             return reason
@@ -181,6 +209,6 @@ class _Run:
         if not any(enforcer.alive() for enforcer in self._enforcers.values()):
             return ""
         if not self._told and time.monotonic() > self._ended_at + _LOOK:
-            tell(["the command ended, descendants of it go on; Ctrl-C ends isotrace"])
+            tell([f"the command ended, descendants of it go on; kill {os.getpid()} ends isotrace"])
             self._told = True
         return None

@@ -1,4 +1,8 @@
-"""Signals to isotrace itself. A thread waits for them, so that a second Ctrl-C ends even a write that is stuck."""
+"""Signals to isotrace itself. A thread waits for them, so that a second Ctrl-C ends even a write that is stuck.
+
+What a terminal sends may be the command's doing where that has the terminal as well: it can type there (TIOCSTI),
+choose what is typed to interrupt, and have the terminal answer with just that.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+
+from isotrace.telling import tell
 
 _CAUGHT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
@@ -32,12 +38,18 @@ class Interrupts:
     """``stopped`` is set by the first ending signal; the second ends the process with status 130.
 
     With ``forward``, signals are passed on instead, except those that the terminal has sent to the command as well;
-    ending signals stop isotrace only when they come again.
+    ending signals stop isotrace only when they come again, or when ``forward`` says by False that nobody is there to get
+    them. ``ending`` asks for an end; with ``shared`` the terminal is the command's, too, and cannot ask for it.
     """
 
-    def __init__(self, forward: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        forward: Callable[[int], bool] | None = None,
+        ending: Collection[signal.Signals] = frozenset(_ENDING),
+        shared: bool = False,
+    ) -> None:
         self.stopped = threading.Event()
-        self._forward = forward
+        self._forward, self._ending, self._shared = forward, ending, shared
         self._count = 0
         hold()
         threading.Thread(target=self._wait, daemon=True).start()
@@ -47,15 +59,20 @@ class Interrupts:
             self._handle(signal.sigwaitinfo(_CAUGHT))
 
     def _handle(self, info: signal.struct_siginfo) -> None:
-        number = info.si_signo
-        if self._forward and info.si_code != _FROM_KERNEL:
-            with contextlib.suppress(ProcessLookupError):
-                self._forward(number)
-        if number not in _ENDING:
+        number, terminal = info.si_signo, info.si_code == _FROM_KERNEL
+        if terminal and self._shared:
+            if number in self._ending:
+                tell([f"the terminal is the command's as well and ends nothing here: kill {os.getpid()} does"])
             return
-        self._count += 1
+        passed = True
+        if self._forward and not terminal:
+            with contextlib.suppress(ProcessLookupError):
+                passed = self._forward(number)
+        if number not in self._ending:
+            return
+        self._count += 1 if passed else 2
         if self._count > (2 if self._forward else 1):
-            os.write(2, b"isotrace: interrupted again: ended at once, what was not yet written is lost\n")
+            tell(["interrupted again: ended at once, what was not yet written is lost"])
             os._exit(130)
-        if not self._forward or self._count > 1:
+        if not self._forward or self._count > 1 or not passed:
             self.stopped.set()

@@ -88,10 +88,11 @@ class Command:
                 self._status = code if code >= 0 else 128 - code
         return self._status
 
-    def send(self, number: int) -> None:
-        """Pass a signal on."""
+    def send(self, number: int) -> bool:
+        """Pass a signal on; False when the command has ended."""
         if self._status is None:
             os.kill(self.pid, number)
+        return self._status is None
 
     def abandon(self) -> None:
         """End a child that was never started; one that failed to start has ended by itself."""

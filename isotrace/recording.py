@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from isotrace.session import Session
 from isotrace.sinks import Null, Sink
 from isotrace.sinks.output import Output
 from isotrace.target import Target, ended, members
+from isotrace.telling import tell
 
 _LOOK = 0.25  # seconds between two looks at whether a target is still there
 
@@ -87,10 +87,9 @@ def _finish(session: Session, ending: Ending, plan: Plan, choices: Choices) -> i
         session.backend.close()
         tally = session.tally
         if not choices.quiet or tally.lost or tally.counters.extras_lost or tally.counters.not_followed:
-            for line in tally.summary(plan.calls):
-                print(f"isotrace: {line}", file=sys.stderr)
+            tell(tally.summary(plan.calls))
     if reason and not choices.quiet:
-        print(f"isotrace: {reason}", file=sys.stderr)
+        say(reason)
     if choices.strict and tally.lost:
         raise IsotraceError(f"{tally.lost} calls were lost and --strict asks for all", "give a larger --ring")
     return ending.status
@@ -122,7 +121,7 @@ class Family(Protocol):
 
 def say(text: str) -> None:
     """A line for the user, on standard error."""
-    print(f"isotrace: {text}", file=sys.stderr)
+    tell([text])
 
 
 class Ending:

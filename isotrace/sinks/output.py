@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from isotrace.errors import IsotraceError
+from isotrace.telling import write_all
 
 
 class ClosedPipe(IsotraceError):
@@ -32,12 +33,10 @@ class Output:
 
     def write(self, data: bytes) -> None:
         """Write all of ``data``. Raises ``ClosedPipe`` or ``IsotraceError``."""
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._fd, view) :]
-            except BrokenPipeError:
-                raise ClosedPipe(self.name) from None
-            except OSError as error:
-                hint = "free some space, or write elsewhere with -o" if error.errno == 28 else "write elsewhere with -o"
-                raise IsotraceError(f"cannot write {self.name}: {error.strerror}", hint) from None
+        try:
+            write_all(self._fd, data)
+        except BrokenPipeError:
+            raise ClosedPipe(self.name) from None
+        except OSError as error:
+            hint = "free some space, or write elsewhere with -o" if error.errno == 28 else "write elsewhere with -o"
+            raise IsotraceError(f"cannot write {self.name}: {error.strerror}", hint) from None

@@ -1,0 +1,38 @@
+"""Lines for the user on standard error, each under isotrace's name. That nobody can read them stops nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+from collections.abc import Iterable
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of ``data``, also where whoever shares the descriptor made it not wait. Raises ``OSError``."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Say each line; never raises. Python's own stream would keep what it cannot write, and fail again at the end."""
+    say_raw("".join(f"isotrace: {line}\n" for line in lines))
+
+
+def say_raw(text: str) -> None:
+    """The text as it is, likewise."""
+    encoding = (sys.stderr.encoding if sys.stderr else None) or "utf-8"
+    with contextlib.suppress(OSError, ValueError):
+        write_all(2, text.encode(encoding, "backslashreplace"))
+
+
+def open_standard() -> None:
+    """Give standard input, output and error, where one is closed, to nobody: else the next file, map or pipe is it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
