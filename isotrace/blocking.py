@@ -37,6 +37,7 @@ class Choices:
     weaker_ok: bool
     style: str
     output: str | None
+    verify: bool = False
 
 
 def run(target: Target, policy: Policy, choices: Choices) -> int:
@@ -46,7 +47,8 @@ def run(target: Target, policy: Policy, choices: Choices) -> int:
     """
     if target.command:
         find(target.command)
-    plan = planning.make(policy, KernelReport(), target, choices.backend, choices.weaker_ok)
+    report = KernelReport()
+    plan = planning.make(policy, report, target, choices.backend, choices.weaker_ok)
     tell(describe.plan_lines(plan))
     if not plan.ok:
         count = len(plan.unheld)
@@ -55,10 +57,25 @@ def run(target: Target, policy: Policy, choices: Choices) -> int:
             "above is what each mechanism lacks" + ("; --weaker-ok leaves those rules out" if plan.held else ""),
         )
     output = Output(choices.output)
+    if choices.verify:
+        _verify(plan, report, choices)
     hold()  # numpy, which the enforcers import, has threads
     enforcers = {name: registry.make(name, held, target) for name, held in plan.by_mechanism().items()}
     sink = Refusals(output, plan.enforced, Json() if choices.style == "json" else Lines())
     return _Run(target, plan, enforcers, sink, choices.seconds).go()
+
+
+def _verify(plan: Plan, report: KernelReport, choices: Choices) -> None:
+    """Attack the rules before anything is started. Raises ``KernelError`` where a way leads round them."""
+    from isotrace.verify.run import verify
+
+    found = verify(plan, report, choices.backend, choices.weaker_ok)
+    tell(found.lines())
+    if found.through:
+        raise KernelError(
+            f"{len(found.through)} ways lead round the rules: nothing was started, nothing is refused",
+            "docs/threat-model.md says what holds; without --verify it starts all the same",
+        )
 
 
 class _Run:

@@ -78,6 +78,7 @@ isotrace is killed, the calls that it refused fail with ENOSYS for as long as th
     help="Use only this mechanism.",
 )
 @click.option("--weaker-ok", is_flag=True, help="Start even if not all can be enforced as asked.")
+@click.option("--verify", is_flag=True, help="Attack the rules first, and start only if none of the ways gets through.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write refusals there instead of to standard output.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

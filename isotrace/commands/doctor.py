@@ -38,10 +38,15 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: kernel, log, features.")
-def doctor(as_json: bool) -> int:
+@click.option("--verify", is_flag=True, help="Also attack rules of block, in a child that ends; takes some seconds.")
+def doctor(as_json: bool, verify: bool) -> int:
     """Say what this kernel can do: each feature yes (✓), no (✗) or could not tell (?), why, and what would
     change it. Features are found by trying them, and most can be tried by root only."""
     found = features.report()
+    if verify:
+        from isotrace.verify.doctor import feature
+
+        found = (*found, feature())
     by_name = {feature.name: feature for feature in found}
     verdict, by_module = features.log_verdict(by_name), by_name["lkm"].verdict == "yes"
     if as_json:

@@ -34,7 +34,7 @@ def make(held: Sequence[Held], target: Target) -> Seccomp:
 
 
 class Seccomp:
-    """An ``Enforcer``. Without ``reporting`` the kernel refuses alone: nothing is recorded or counted."""
+    """An ``Enforcer``; ``code`` is the filter. Without ``reporting`` the kernel refuses alone, and nothing is recorded."""
 
     def __init__(self, held: Sequence[Held], reporting: bool) -> None:
         machine = os.uname().machine
@@ -45,7 +45,7 @@ class Seccomp:
         if reporting:
             self._mark_own_exec(machine)
         try:
-            self._code = cbpf.program(self._table, machine, self._verdicts())
+            self.code = cbpf.program(self._table, machine, self._verdicts())
         except OverflowError as error:
             raise UsageError(
                 f"too many rules for seccomp: {error}", "name fewer calls, or words and families"
@@ -80,7 +80,7 @@ class Seccomp:
         notify.no_new_privs()
         if self._reporting:
             os.write(self._tell, b"%d\n" % notify.free_descriptor(self._tell))
-        notify.install(self._code, self._reporting)
+        notify.install(self.code, self._reporting)
         notify.call("execve", self._path, arguments, environment)
 
     def open(self, pid: int | None) -> None:

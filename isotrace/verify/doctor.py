@@ -1,0 +1,41 @@
+"""The row of ``isotrace doctor --verify``: whether rules of every kind hold on this kernel, when they are attacked."""
+
+from __future__ import annotations
+
+from isotrace.enforce import plan as planning
+from isotrace.enforce.report import KernelReport
+from isotrace.errors import IsotraceError
+from isotrace.kernel.features import Feature
+from isotrace.policy import names, nets, paths
+from isotrace.policy.model import Group, Policy, Rule
+from isotrace.target import Target
+from isotrace.verify.run import Verdict, verify
+
+_NAME, _WHAT = "verified", "rules of block that hold when they are attacked"
+_RULES: tuple[Rule, ...] = (
+    paths.parse("/isotrace-verify/**", allow=False),
+    nets.parse("192.0.2.1", allow=False),  # TEST-NET-1, RFC 5737
+    nets.parse("unix:@isotrace-verify", allow=False),
+    *(names.parse(word) for word in ("open", "connect", "mkdir", "socket")),
+)
+
+
+def feature() -> Feature:
+    """The row. What is refused is refused to a child that ends."""
+    report = KernelReport()
+    plan = planning.make(Policy((Group("", _RULES),)), report, Target(tree=1), weaker_ok=True)
+    if not plan.held:
+        return Feature(_NAME, "no", "nothing holds any rule here", "see the rows under to refuse", ("refuse",), _WHAT)
+    try:
+        return _row(verify(plan, report, "auto", True), len(plan.unheld))
+    except IsotraceError as error:
+        return Feature(_NAME, "unknown", error.message, error.hint, ("refuse",), _WHAT)
+
+
+def _row(found: Verdict, unheld: int) -> Feature:
+    if found.through:
+        why, remedy = f"gets through: {', '.join(found.through)}", "docs/threat-model.md"
+        return Feature(_NAME, "no", why, remedy, ("refuse",), _WHAT)
+    left = f"; {unheld} of {len(_RULES)} rules are held by nothing" if unheld else ""
+    less = f"; as announced gets through: {', '.join(found.announced)}" if found.announced else ""
+    return Feature(_NAME, "yes", f"{len(found.refused)} ways refused{less}{left}", "", ("refuse",), _WHAT)

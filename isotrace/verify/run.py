@@ -1,0 +1,151 @@
+"""Trying the ways under the rules, in a child of isotrace that is the target of a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from isotrace.enforce import Held, Report, canary, notify, registry
+from isotrace.enforce import plan as planning
+from isotrace.enforce.canary import errno_of
+from isotrace.enforce.plan import Plan
+from isotrace.enforce.seccomp import Seccomp
+from isotrace.errors import KernelError
+from isotrace.interrupts import one_thread
+from isotrace.policy.model import Action, CallRule, Group, NetRule, PathRule, Policy, Rule
+from isotrace.target import Target
+from isotrace.verify import ways
+from isotrace.verify.by_call import for_calls
+from isotrace.verify.scratch import Scratch, scratch
+from isotrace.verify.ways import Way
+
+_ACTION = Action("errno", canary.REFUSED)
+
+
+@dataclass
+class Verdict:
+    """What became of the ways, by their names.
+
+    ``absent``: they do not work here without a rule either. ``announced``: they are 32-bit calls, which the grade of a
+    rule says are not held.
+    """
+
+    refused: list[str] = field(default_factory=list)
+    through: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    announced: list[str] = field(default_factory=list)
+
+    def add(self, other: Verdict) -> None:
+        """Take in another."""
+        self.refused += other.refused
+        self.through += other.through
+        self.absent += other.absent
+        self.announced += other.announced
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        titles = (
+            ("refused", self.refused),
+            ("no way on this kernel", self.absent),
+            ("gets through, as announced", self.announced),
+            ("NOT REFUSED", self.through),
+        )
+        lines = [f"verify: {title}: {', '.join(dict.fromkeys(names))}" for title, names in titles if names]
+        return lines or ["verify: no way of the table is against these rules: nothing was tried"]
+
+
+def verify(plan: Plan, report: Report, backend: str, weaker_ok: bool) -> Verdict:
+    """Attack what the plan would hold. Raises ``KernelError`` where that cannot be tried.
+
+    Call it before isotrace has threads: it forks. Nothing is left of it when it returns.
+    """
+    one_thread()
+    found = Verdict()
+    kinds = _kinds(held.rule for held in plan.held)
+    if kinds:
+        rules = [held.rule for held in plan.held if not isinstance(held.rule, CallRule)]
+        chosen = [way for way in ways.ALL if way.kind in kinds]
+        found.add(_tried(chosen, lambda on: _holding([*rules, *on.rules(kinds)], report, backend, weaker_ok)))
+    for mechanism in plan.by_mechanism():
+        held = [one for one in plan.by_mechanism()[mechanism] if isinstance(one.rule, CallRule)]
+        if held and mechanism != "signal":  # it kills
+            chosen = for_calls(frozenset().union(*(_calls(one.rule) for one in held)))
+            found.add(_tried(chosen, lambda _on, held=held: [_refusing(one) for one in held]))  # type: ignore[misc]
+    return found
+
+
+def _kinds(rules: Iterable[Rule]) -> frozenset[str]:
+    """What the rules are on: path, net, unix."""
+    found = set()
+    for rule in rules:
+        if isinstance(rule, PathRule):
+            found.add("path")
+        elif isinstance(rule, NetRule):
+            found.add("unix" if rule.protocol == "unix" else "net")
+    return frozenset(found)
+
+
+def _calls(rule: Rule) -> frozenset[str]:
+    return rule.calls if isinstance(rule, CallRule) else frozenset()
+
+
+def _refusing(held: Held) -> Held:
+    """The same, with the error that tells a refusal."""
+    return replace(held, rule=held.rule if held.rule.allow else replace(held.rule, action=_ACTION))
+
+
+def _holding(rules: Sequence[Rule], report: Report, backend: str, weaker_ok: bool) -> list[Held]:
+    policy = Policy((Group("", tuple(rules)),))
+    plan = planning.make(policy, report, Target(tree=1), backend, weaker_ok)
+    if plan.unheld:
+        raise KernelError("the rules that --verify tries cannot be held together with those asked for")
+    return [_refusing(one) for one in plan.held]
+
+
+def _tried(chosen: Sequence[Way], holding: Callable[[Scratch], Sequence[Held]]) -> Verdict:
+    """Each way without a rule, and those that get through then under the rules."""
+    with scratch() as on:
+        free = canary.ask([_trial(way, on) for way in chosen], lambda _pid: None)
+    found = Verdict(absent=[way.name for way, result in zip(chosen, free, strict=True) if result])
+    open_ = [way for way, result in zip(chosen, free, strict=True) if not result]
+    with scratch() as on, ExitStack() as stack:
+        held = holding(on)
+        if not all(one.grade.compat for one in held):
+            found.announced = [way.name for way in open_ if way.compat]
+            open_ = [way for way in open_ if not way.compat]
+        results = _under(held, [_trial(way, on) for way in open_], stack)
+    for way, result in zip(open_, results, strict=True):
+        if result == canary.UNKNOWN:
+            raise KernelError(f"the child that attacks did not come to an end with: {way.name}", "see: isotrace doctor")
+        (found.refused if result else found.through).append(way.name)
+    return found
+
+
+def _trial(way: Way, on: Scratch) -> canary.Trial:
+    return partial(errno_of, partial(way.tried, on))
+
+
+def _under(held: Sequence[Held], trials: Sequence[canary.Trial], stack: ExitStack) -> list[int]:
+    """What the trials return under the rules. Of seccomp the child has the filter, of all else it is the target."""
+    if held[0].mechanism == "seccomp":
+        filtering = Seccomp(held, reporting=False)
+        stack.callback(filtering.close)
+        return canary.ask(trials, lambda _pid: None, lambda: _filtered(filtering.code))
+
+    def arm(pid: int) -> None:
+        if not pid:
+            stack.close()
+            return
+        for name in dict.fromkeys(one.mechanism for one in held):
+            enforcer = registry.make(name, [one for one in held if one.mechanism == name], Target(tree=pid))
+            stack.callback(enforcer.close)
+            enforcer.open(None)
+
+    return canary.ask(trials, arm)
+
+
+def _filtered(code: bytes) -> None:
+    notify.no_new_privs()
+    notify.install(code, False)
