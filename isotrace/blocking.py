@@ -73,7 +73,7 @@ def _verify(plan: Plan, report: KernelReport, choices: Choices) -> None:
     tell(found.lines())
     if found.through:
         raise KernelError(
-            f"{len(found.through)} ways lead round the rules: nothing was started, nothing is refused",
+            f"the rules can be got round ({len(found.through)} ways): nothing was started, nothing is refused",
             "docs/threat-model.md says what holds; without --verify it starts all the same",
         )
 

@@ -60,6 +60,11 @@ def pytest_make_collect_report() -> Generator[None, Any, None]:
     _judge(outcome.get_result())
 
 
+def progress(what: str) -> None:
+    """Say what a long test is at: who waits outside takes silence for a hang."""
+    _send(start=what)
+
+
 def pytest_runtest_logstart(nodeid: str) -> None:
     """Tell which test runs now: the one to name if the kernel does not survive it."""
     _send(start=nodeid)

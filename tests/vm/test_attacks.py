@@ -7,10 +7,10 @@ import pytest
 from tests.vm.attacks import REFUSED, Announced, Open, Row, runs
 from tests.vm.attacks.rows import ROWS
 from tests.vm.bench.matrix import load
-from tests.vm.conftest import KERNEL
+from tests.vm.conftest import KERNEL as NAME
 from tests.vm.enforced import FEATURES, NEEDS, available
 
-_NEEDS = {**NEEDS, "seccomp": "seccomp"}
+KERNEL = (NAME or "").removeprefix("two-")
 MECHANISMS = [name for name in ("lsm", "fmod_ret", "fmod_ret_call", "override", "lkm") if NEEDS[name] in FEATURES]
 
 
@@ -25,7 +25,7 @@ def cases(quick: bool) -> list:
     for mechanism in [*MECHANISMS, "seccomp"]:
         for row in (row for row in ROWS if row.quick == quick and has(row, mechanism)):
             expected = row.expect[mechanism]
-            marks = []
+            marks = [pytest.mark.race] if row.race else []
             if isinstance(expected, Open) and (not expected.on or KERNEL in expected.on) and KERNEL not in row.untried:
                 marks.append(pytest.mark.xfail(reason=expected.why, strict=True, raises=GotThrough))
             found.append(pytest.param(mechanism, row, id=f"{mechanism}-{row.name}", marks=marks))

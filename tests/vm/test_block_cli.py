@@ -41,6 +41,7 @@ def makes(path):
     return f"os.mkdir({path!r})"
 
 
+@pytest.mark.race
 @pytest.mark.parametrize("backend", ["auto", "lkm"])
 def test_children_are_refused_and_nobody_else(backend, rush, file, tmp_path):
     asked = ("--deny", "open", "--deny", "chmod", "--errno", "EXDEV", "--format", "json", "--backend", backend)
@@ -92,6 +93,7 @@ deny = ["mkdir", "symlink"]
 """
 
 
+@pytest.mark.race
 def test_a_tree_under_a_policy_of_several_groups_until_isotrace_is_killed(rush, file, tmp_path):
     (tmp_path / "p.toml").write_text(POLICY)
     new = str(tmp_path / "new")
@@ -131,6 +133,7 @@ def text_count(run, what, tid=None):
     return sum(int(found[1]) if found else 1 for found in more)
 
 
+@pytest.mark.race
 def test_descendants_of_what_matches(rush, file, tmp_path):
     Path(tmp_path, "secret").mkdir()
     secret = Path(tmp_path, "secret", "key")

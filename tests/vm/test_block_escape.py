@@ -59,6 +59,7 @@ def ways(mechanism, program, where, rules_for):
     return found, [note for one in grades for note in (*one.notes, *one.short)], counts
 
 
+@pytest.mark.race
 @pytest.mark.parametrize("mechanism", REFUSING)
 def test_no_way_round_but_what_was_announced(mechanism, program, tmp_path):
     need_for(mechanism)

@@ -139,6 +139,7 @@ def test_every_call_of_i386_has_a_function_or_is_not_there(mode: str, tmp_path: 
 # ---- withdrawing -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.race
 def test_sigkill_withdraws_all_at_once(mode: str, worker: Worker) -> None:
     command = [
         sys.executable,
@@ -167,6 +168,7 @@ def test_sigkill_withdraws_all_at_once(mode: str, worker: Worker) -> None:
     channel.close()
 
 
+@pytest.mark.race
 def test_the_module_goes_while_a_thousand_tasks_sleep_in_hooked_calls(mode: str, tmp_path: Path) -> None:
     program = compiled(tmp_path, "sleepers")
     with refusing(

@@ -63,6 +63,24 @@ def child(way):
     return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else None
 
 
+def threaded(way):
+    """Does ``way`` in a thread of its own; its value, or the ``OSError`` that it raises."""
+    found = []
+
+    def run():
+        try:
+            found.append(way())
+        except OSError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return found[0]
+
+
 def keep(name, thing):
     """Make a thing for later."""
     THINGS[name] = thing

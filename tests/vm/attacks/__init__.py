@@ -68,7 +68,8 @@ class Row:
     attack is on isotrace itself, so that without it there is nothing to get through.
 
     ``needs``: features of kernels.toml. ``untried``: kernels where the attack finds that they have not what it needs;
-    exact in both directions. ``quick``: part of `make test`. ``live``: also run on the host, by seccomp.
+    exact in both directions. ``quick``: part of `make test`. ``live``: also run on the host, by seccomp. ``race``: run
+    with two processors, too.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Row:
     untried: tuple[str, ...] = ()
     quick: bool = False
     live: bool = False
+    race: bool = False
     kind: str = field(default="", compare=False)
 
     @property
@@ -97,4 +99,4 @@ class Row:
         if self.alone or self.how == "command":
             return (self.name,)
         places = all("HERE" in word or "PORT" in word for word in self.rules if not word.startswith("--"))
-        return (self.how, "places" if places else self.rules)
+        return (self.how, self.race, "places" if places else self.rules)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.live.tracer import PATIENCE, environment, until
 from tests.vm.attacks import Row, programs
+from tests.vm.plugin import progress
 
 TARGET = Path(__file__).with_name("target.py")
 NOBODY = 65534
@@ -85,8 +86,8 @@ class Place:
 
     @property
     def user(self) -> int:
-        """Who attacks."""
-        return NOBODY if self.row.user == "nobody" else 0
+        """Who attacks; 0 is whoever runs the test, too, where that is not root."""
+        return NOBODY if self.row.user == "nobody" and os.geteuid() == 0 else 0
 
     def outcome(self, status: int | None, said: str = "") -> Outcome:
         """By the attack's status, or by what it wrote; None: it never ended."""
@@ -132,13 +133,18 @@ class Target:
             [sys.executable, "-S", "-I", TARGET], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.pid = self._process.pid
-        listed = [
-            {"argv": one.argv(True), "user": one.user, "cwd": str(one.here), "output": str(one.output)} for one in found
-        ]
-        assert self._ask(json.dumps(listed)) == "started"
+        assert self._ask(json.dumps([self._asked(one) for one in found])) == "started"
         for one in found:
-            if one.row.ready:
+            if one.row.ready and not one.broken:
                 until(lambda one=one: "ready" in one.output.read_text(), f"{one.row.name} is ready")
+
+    @staticmethod
+    def _asked(one: Place) -> dict[str, object]:
+        """What target.py is to start; what prepares itself reads the line when it is ready."""
+        return {
+            "argv": one.argv(True), "user": one.user, "cwd": str(one.here), "output": str(one.output),
+            "waits": not one.row.ready,
+        }  # fmt: skip
 
     def _ask(self, line: str) -> str:
         assert self._process.stdin and self._process.stdout
@@ -209,12 +215,13 @@ def control(rows: Sequence[Row]) -> dict[str, Outcome]:
 
 def together(mechanism: str, rows: Sequence[Row]) -> dict[str, Outcome]:
     """What comes of rows that share a block."""
-    if rows[0].how == "command":
-        return {row.name: _as_command(mechanism, row) for row in rows}
+    if rows[0].how == "command" or mechanism == "seccomp":
+        return {row.name: as_command(mechanism, row) for row in rows}
     with places(rows) as found, target(found) as attacker:
         words = ["--tree", str(attacker.pid)] if rows[0].how == "tree" else []
         words += _rules(found)
         with _output(found[0]) as (log, options):
+            progress(f"attack: {mechanism} starts for {len(rows)}")
             block = Block(mechanism, words, log, **options)
             try:
                 block.started()
@@ -251,6 +258,7 @@ def _attack(attacker: Target, found: Sequence[Place], block: Block | None) -> It
     for place in found:
         place.script(place.row.meanwhile)
     for index, place in enumerate(found):
+        progress(f"attack: {place.row.name}")
         status = attacker.let_go(index)
         outcome = place.outcome(status, said)
         if block and block.process.poll() is not None and outcome.what != "through":
@@ -258,7 +266,7 @@ def _attack(attacker: Target, found: Sequence[Place], block: Block | None) -> It
         yield place.row.name, outcome
 
 
-def _as_command(mechanism: str, row: Row) -> Outcome:
+def as_command(mechanism: str, row: Row) -> Outcome:
     """The attack is the command of a block of its own."""
     with places([row]) as (place,), ExitStack() as stack:
         log, options = stack.enter_context(_output(place))
@@ -267,6 +275,7 @@ def _as_command(mechanism: str, row: Row) -> Outcome:
         if row.terminal:
             options["stdin"] = stack.enter_context(_terminal())
         options.setdefault("stdout", stack.enter_context(place.output.open("wb")))
+        progress(f"attack: {mechanism}: {row.name}")
         block = Block(mechanism, [*place.rules, "--", *argv], log, terminal=row.terminal, **options)
         try:
             status = _ended(place, block)

@@ -1,7 +1,7 @@
 """The target of a run: starts every attack, has it wait, and lets it go when it is told to. Standard library only.
 
-``python target.py`` reads one line of JSON, a list of ``{"argv": …, "user": N, "cwd": …, "output": FILE}``, starts them
-all and answers with a line. After that a line ``INDEX SECONDS`` lets one go and is answered with its exit status, or with
+``python target.py`` reads one line of JSON, a list of attacks as ``runs.Target`` describes them, starts them all and
+answers with a line. After that a line ``INDEX SECONDS`` lets one go and is answered with its exit status, or with
 ``late`` where it had to be killed.
 """
 
@@ -13,7 +13,7 @@ import sys
 
 def start(one):
     rights = {"user": one["user"], "group": one["user"], "extra_groups": []} if one["user"] else {}
-    environment = {**os.environ, "ATTACK_WAITS": "1"}
+    environment = {**os.environ, **({"ATTACK_WAITS": "1"} if one["waits"] else {})}
     with open(one["output"], "wb") as output:
         return subprocess.Popen(
             one["argv"], cwd=one["cwd"], stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, **rights
