@@ -36,6 +36,7 @@ _AUTOBIND = (
 )
 _SKIPPED = "a task that comes between another one inside the same program is passed over (rare, and counted)"
 _OLD_RINGS = "no io_uring can be set up; one that was set up before goes on being served"
+_HELD_OPEN = "a file that is open already when the rule begins goes on being read and written"
 _OPEN_ALREADY = "what is open already, or is received from somebody else, goes on being read and written"
 _FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"
 
@@ -120,7 +121,7 @@ def _there(report: Report, name: str) -> bool:
 
 def _hook_notes(rule: Rule) -> tuple[str, ...]:
     if isinstance(rule, PathRule):
-        return (_MOVES, _LINKS)
+        return (_MOVES, _LINKS, _HELD_OPEN)
     if isinstance(rule, NetRule):
         return _socket_notes(rule) if rule.protocol == "unix" else (_RAW,)
     if not isinstance(rule, CallRule):

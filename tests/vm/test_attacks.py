@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vm.attacks import REFUSED, Announced, Open, Row, runs
+from tests.vm.attacks import Announced, Open, Row, runs
 from tests.vm.attacks.rows import ROWS
-from tests.vm.bench.matrix import load
 from tests.vm.conftest import KERNEL as NAME
 from tests.vm.enforced import FEATURES, NEEDS, available
 
@@ -96,12 +95,3 @@ def test_quick_attack(mechanism, row, table):
 @pytest.mark.parametrize(("mechanism", "row"), cases(quick=False))
 def test_attack(mechanism, row, table):
     judge(table, mechanism, row)
-
-
-def test_the_table_names_kernels_and_features_that_there_are():
-    matrix = load()
-    kernels, features = {kernel.name for kernel in matrix.kernels}, set(matrix.features)
-    for row in ROWS:
-        named = {*row.untried, *(name for one in row.expect.values() if isinstance(one, Open) for name in one.on)}
-        assert named <= kernels and set(row.needs) <= features, row.name
-        assert row.expect and (row.control or REFUSED), row.name

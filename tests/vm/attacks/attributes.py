@@ -10,14 +10,7 @@ ROWS = (
         ("--deny-path", "w:HERE/w/**"),
         ("attributes", "setflags", "HERE/w/file"),
         by(Open("no hook of attributes is met")),
-        setup=_FILE, untried=("5.10", "6.1", "6.1-override"),
-    ),
-    Row(
-        "FS_IOC_FSSETXATTR on a descriptor for reading",
-        ("--deny-path", "w:HERE/w/**"),
-        ("attributes", "fssetxattr", "HERE/w/file"),
-        by(Open("no hook of attributes is met")),
-        setup=_FILE, untried=("5.10", "6.1", "6.1-override"),
+        setup=_FILE, untried=("5.10",),
     ),
     Row(
         "the directory of a file is exchanged for another",
