@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 static int ruled(void)
 {
@@ -65,4 +67,55 @@ static int connection(char **a)
 	return verdict("send on a connection from before", send(fd, "x", 1, MSG_NOSIGNAL));
 }
 
-ATTACKS({"descriptor", descriptor, 1}, {"place", place, 1}, {"working_directory", working_directory, 2}, {"connection", connection, 1})
+static int named(struct sockaddr_un *address, const char *path)
+{
+	address->sun_family = AF_UNIX;
+	snprintf(address->sun_path, sizeof(address->sun_path), "%s", path);
+	return socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
+/* SOCKET FILE: not an attack but who helps one, outside of the target: sends FILE, open, to who connects first. */
+static int gives(char **a)
+{
+	struct sockaddr_un address = {0};
+	char room[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec byte = {"x", 1};
+	struct msghdr message = {.msg_iov = &byte, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	int waiting = named(&address, a[0]), fd = open(a[1], O_RDONLY), one;
+
+	alarm(900);
+	if (fd < 0 || bind(waiting, (void *)&address, sizeof(address)) || chmod(a[0], 0666) || listen(waiting, 8))
+		return verdict("gives", -1);
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(header), &fd, sizeof(int));
+	one = accept(waiting, NULL, NULL);
+	return verdict("gives", sendmsg(one, &message, 0));
+}
+
+/* SOCKET: what somebody else sends. */
+static int received(char **a)
+{
+	struct sockaddr_un address = {0};
+	char room[CMSG_SPACE(sizeof(int))] = {0}, byte;
+	struct iovec into = {&byte, 1};
+	struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
+	struct cmsghdr *header;
+	int one = named(&address, a[0]), fd;
+
+	if (connect(one, (void *)&address, sizeof(address)))
+		return 2;
+	if (recvmsg(one, &message, 0) < 0)
+		return verdict("recvmsg", -1);
+	header = CMSG_FIRSTHDR(&message);
+	errno = EPERM;
+	if (!header || header->cmsg_len < CMSG_LEN(sizeof(int)))
+		return verdict("no descriptor came", -1);
+	memcpy(&fd, CMSG_DATA(header), sizeof(int));
+	return shows("a descriptor that was received", fd);
+}
+
+ATTACKS({"descriptor", descriptor, 1}, {"place", place, 1}, {"working_directory", working_directory, 2}, {"connection", connection, 1},
+	{"gives", gives, 2}, {"received", received, 1})

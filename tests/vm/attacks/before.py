@@ -12,6 +12,11 @@ def _row(name: str, expect: object, *attack: str, **more: object) -> Row:
     return Row(name, attack=attack, expect=expect, **given)  # type: ignore[arg-type]
 
 
+_GIVER = (
+    f"{_FILE}; BIN/before gives HERE/giver HERE/secret/file >/dev/null 2>&1 & "
+    "while ! test -S HERE/giver; do sleep 0.1; done"
+)
+
 ROWS = (
     _row("a file that is open already", by(_FREE), "before", "descriptor", "HERE/secret/file"),
     _row(
@@ -28,6 +33,21 @@ ROWS = (
         *("before", "connection", "PORT"),
         rules=("--deny-net", "tcp:127.0.0.1:PORT"),
         setup="",
+    ),
+    _row(
+        "a descriptor that somebody else sends",
+        by(REFUSED),
+        *("before", "received", "HERE/giver"),
+        setup=_GIVER,
+        ready=False,
+    ),
+    _row(
+        "a descriptor that somebody else sends, under a rule on the call",
+        by(_FREE, _FREE),
+        *("before", "received", "HERE/giver"),
+        rules=("--deny", "open"),
+        setup=_GIVER,
+        ready=False,
     ),
     Row(
         "a hard link from before",
