@@ -23,7 +23,7 @@ def _fork(_on: Scratch) -> None:
 
 def _pipe(_on: Scratch) -> None:
     for end in os.pipe():
-        os.close(end)
+        ways.shut(end)
 
 
 def _socket(use: Callable[[socket.socket], object]) -> ways.Tried:
@@ -40,7 +40,7 @@ def _of_file(use: Callable[[int], object]) -> ways.Tried:
         try:
             use(descriptor)
         finally:
-            os.close(descriptor)
+            ways.shut(descriptor)
 
     return tried
 
@@ -74,7 +74,7 @@ _MADE: tuple[tuple[str, ways.Tried], ...] = (
     ("fork vfork clone clone3", _fork),
     ("kill", lambda _on: os.kill(os.getpid(), 0)),
     ("execve execveat", lambda _on: calls.in_child(lambda: os.execv("/bin/true", ["true"]))),
-    ("io_uring_setup", lambda _on: os.close(calls.ring_made())),
+    ("io_uring_setup", lambda _on: ways.shut(calls.ring_made())),
 )
 _OPENS = ("open", "openat2", "creat", "open by int 0x80", "open by x32", "a number of more than 32 bits")
 _RINGS = ("io_uring", "a worker of io_uring")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import mmap
@@ -36,12 +37,18 @@ class Way:
     compat: bool = False
 
 
+def shut(descriptor: int) -> None:
+    """Close it; that this may be refused, too, does not make what opened it refused."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
 def _close(opened: Callable[[Scratch], int]) -> Tried:
-    return lambda on: os.close(opened(on))
+    return lambda on: shut(opened(on))
 
 
 def _opens(path: str) -> None:
-    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    shut(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
 
 
 def _by_o_path(on: Scratch) -> None:
@@ -49,7 +56,7 @@ def _by_o_path(on: Scratch) -> None:
     try:
         _opens(f"/proc/self/fd/{descriptor}")
     finally:
-        os.close(descriptor)
+        shut(descriptor)
 
 
 def _by_symlink(on: Scratch) -> None:
@@ -93,7 +100,7 @@ def _from_inside(on: Scratch) -> None:
         _opens("../secret/./file")
     finally:
         os.fchdir(before)
-        os.close(before)
+        shut(before)
 
 
 def _in_thread(on: Scratch) -> None:
@@ -126,11 +133,11 @@ def _bound_elsewhere(on: Scratch) -> None:
 
 def _detached(on: Scratch) -> None:
     tree = calls.call(calls.OPEN_TREE, calls.AT_FDCWD, os.fsencode(on.secret), 1 | os.O_CLOEXEC)
-    os.close(os.open("file", os.O_RDONLY, dir_fd=tree))
+    shut(os.open("file", os.O_RDONLY, dir_fd=tree))
 
 
 def _creates(on: Scratch) -> None:
-    os.close(os.open(on.at("new"), os.O_CREAT | os.O_WRONLY))
+    shut(os.open(on.at("new"), os.O_CREAT | os.O_WRONLY))
     os.unlink(on.at("new"))
 
 
@@ -164,7 +171,7 @@ def _maps(on: Scratch) -> None:
     try:
         mmap.mmap(descriptor, 4096, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC).close()
     finally:
-        os.close(descriptor)
+        shut(descriptor)
 
 
 PATHS = (
@@ -189,7 +196,7 @@ PATHS = (
     Way("a detached clone of the mount", "path", _detached),
     Way("io_uring", "path", _close(lambda on: calls.ring_opens(on.at("file"), 0))),
     Way("a worker of io_uring", "path", _close(lambda on: calls.ring_opens(on.at("file"), calls.IOSQE_ASYNC))),
-    Way("writing", "path", lambda on: os.close(os.open(on.at("file"), os.O_WRONLY))),
+    Way("writing", "path", lambda on: shut(os.open(on.at("file"), os.O_WRONLY))),
     Way("truncate", "path", lambda on: os.truncate(on.at("other"), 1)),
     Way("creating a file", "path", _creates),
     Way("mkdir", "path", _makes(os.mkdir, os.rmdir)),

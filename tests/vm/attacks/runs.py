@@ -260,6 +260,8 @@ def _attack(attacker: Target, found: Sequence[Place], block: Block | None) -> It
     for index, place in enumerate(found):
         progress(f"attack: {place.row.name}")
         status = attacker.let_go(index)
+        if place.row.answers and not place.broken:
+            until(lambda place=place: _answered(place), f"{place.row.name}: an answer")
         outcome = place.outcome(status, said)
         if block and block.process.poll() is not None and outcome.what != "through":
             outcome = Outcome("broken", f"isotrace ended meanwhile\n{block.said}\n{outcome.text}", said)
