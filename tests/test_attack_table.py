@@ -26,6 +26,7 @@ def test_a_row_names_what_there_is(row):
         assert set(re.findall(r"BIN/(\w+)", f"{row.setup} {row.attack}")) <= set(NAMES)
     else:
         assert row.attack[1] in NAMES[row.attack[0]]
+    assert not row.quick or row.shares == ("tree", False, "places"), "all quick rows are under one block"
     assert not (row.live and row.setup and "mount" in row.setup), "on the host nothing is mounted"
 
 

@@ -12,7 +12,7 @@ def _row(name: str, rules: tuple[str, ...], attack: str, numbers: bool = True, *
 
 
 ROWS = (
-    _row("a signal to oneself that says it is the kernel's", _SIGNALS, "calls sigqueue_self", quick=True, live=True),
+    _row("a signal to oneself that says it is the kernel's", _SIGNALS, "calls sigqueue_self", live=True),
     _row("F_SETOWN and F_SETSIG instead of kill", _SIGNALS, "calls owned_pipe", numbers=False),
     _row("process_vm_readv of oneself", _PTRACE, "calls readv_self", live=True),
     _row("pidfd_getfd of oneself", _PTRACE, "calls getfd_self", live=True),

@@ -24,7 +24,7 @@ def _linked(call: str) -> Row:
 
 
 ROWS = (
-    _opens("inline", quick=True, live=True),
+    _opens("inline", live=True),
     _opens("async", live=True),
     _opens("sqpoll"),
     *(_linked(call) for call in ("read", "write", "ioctl", "nanosleep")),
