@@ -101,7 +101,7 @@ def _holding(rules: Sequence[Rule], report: Report, backend: str, weaker_ok: boo
     plan = planning.make(policy, report, Target(tree=1), backend, weaker_ok)
     if plan.unheld:
         raise KernelError("the rules that --verify tries cannot be held together with those asked for")
-    return [_refusing(one) for one in plan.held]
+    return [*map(_refusing, plan.held), *plan.standing]
 
 
 def _tried(chosen: Sequence[Way], holding: Callable[[Scratch], Sequence[Held]]) -> Verdict:
