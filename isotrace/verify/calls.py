@@ -143,8 +143,8 @@ def in_child(action: Callable[[], object]) -> None:
             told[:] = bytes([error.errno or 1, 1])
         finally:
             os._exit(0)
-    os.waitpid(pid, 0)
-    if not told[1]:
+    status = os.waitpid(pid, 0)[1]
+    if not told[1] and status:  # neither done nor another program
         raise _error(5)
     if told[0]:
         raise _error(told[0])

@@ -11,7 +11,7 @@ from tests.vm.attacks import Announced, Refused, runs
 from tests.vm.attacks.rows import ROWS
 
 pytestmark = [
-    pytest.mark.skipif(bool(notify.unavailable()), reason=f"needs seccomp_notify: {notify.unavailable()}"),
+    pytest.mark.skipif(notify.listens().verdict != "yes", reason=f"needs seccomp_notify: {notify.listens().why}"),
     pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc: the attacks are C"),
 ]
 
