@@ -32,6 +32,20 @@
 BPF_HASH(guarded, u32, u32, 1024);		/* thread groups, and isotrace's threads, → GUARD_… */
 BPF_HASH(guarded_objects, u64, u32, 1024);	/* bpf() command that gets an object by its number << 32 | number */
 
+BPF_ARRAY(heartbeat, u64, 1);			/* how often isotrace itself came to the hook HEARTBEAT */
+
+/* So that isotrace can tell whether the kernel still runs its programs. */
+static __always_inline void beat(struct who *who, u32 hook)
+{
+#if defined(HEARTBEAT)
+	u32 zero = 0;
+	u64 *value = hook == HEARTBEAT && who->pid == SELF ? heartbeat.lookup(&zero) : NULL;
+
+	if (value)
+		(*value)++;
+#endif
+}
+
 /* GUARD_… of a task, or 0. */
 static __always_inline u32 guard_of(u64 task)
 {
@@ -146,7 +160,7 @@ static __always_inline int guard_open(u64 *ctx)
 
 	if (!(*(u32 *)(file + OFF_F_FLAGS) & O_ACCMODE))
 		return 0;
-	inode = *(u64 *)(file + OFF_F_INODE);
+	inode = *(u64 *)(file + OFF_FILE_INODE);
 	magic = *(u64 *)(*(u64 *)(inode + OFF_I_SB) + OFF_S_MAGIC);
 	if (magic == DEBUGFS_MAGIC || magic == TRACEFS_MAGIC)
 		return 1;

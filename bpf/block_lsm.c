@@ -114,6 +114,7 @@ int symbol(u64 *ctx)								\
 										\
 	if (is_canary(&judged.who, index))					\
 		return -EUCLEAN;						\
+	beat(&judged.who, index);						\
 	if (!concerned)								\
 		return 0;							\
 	FIND_CALL_BEFORE(&judged);						\
@@ -142,6 +143,7 @@ int symbol(u64 *ctx)								\
 										\
 	if (is_canary(&judged.who, index))					\
 		return -EUCLEAN;						\
+	beat(&judged.who, index);						\
 	if (!concerned)								\
 		return 0;							\
 	rule = standing(ctx, &judged);						\

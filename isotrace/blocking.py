@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from isotrace import patience
 from isotrace.enforce import Counts, Enforcer, Execute, describe, registry
 from isotrace.enforce import plan as planning
 from isotrace.enforce.plan import Plan
@@ -57,6 +58,7 @@ def run(target: Target, policy: Policy, choices: Choices) -> int:
             "above is what each mechanism lacks" + ("; --weaker-ok leaves those rules out" if plan.held else ""),
         )
     output = Output(choices.output)
+    patience.use(lambda line: tell([line]))
     if choices.verify:
         _verify(plan, report, choices)
     hold()  # numpy, which the enforcers import, has threads
@@ -204,12 +206,27 @@ class _Run:
         now = time.monotonic()
         if self._deadline and now >= self._deadline and not self._lifted and (reason := self._time_is_up()) is not None:
             return reason
+        looks = now >= self._next_look
+        if looks:
+            self._next_look = now + _LOOK
+            if not self._lifted and (why := self._broken()):
+                return why
         if self._command and (status := self._command.poll()) is not None:
             return self._after_command(status)
-        if now < self._next_look or self._command:
+        if not looks or self._command:
             return None
-        self._next_look = now + _LOOK
         return ended(self._target, lambda: any(enforcer.alive() for enforcer in self._enforcers.values()))
+
+    def _broken(self) -> str:
+        """What to say where somebody took the programs away: isotrace cannot hold the rules, and does not pretend to."""
+        found = [why for enforcer in self._enforcers.values() if (why := enforcer.broken())]
+        if not found:
+            return ""
+        self._status = 1
+        left = "the command goes on" if self._command else "its processes go on"
+        return (
+            f"REFUSING HAS ENDED: {'; '.join(found)}; what was asked meanwhile was not judged, and {left} without rules"
+        )
 
     def _time_is_up(self) -> str | None:
         for enforcer in self._enforcers.values():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from isotrace import patience
 from isotrace import plan as planning
 from isotrace.backends.lkm import Module
 from isotrace.backends.loader import Loader
@@ -53,6 +54,7 @@ def run(
 
     Without a ``loader`` of BPF programs the kernel module traces.
     """
+    patience.use(say)
     options = Options(target, calls, choices.string_limit, choices.ring, choices.durations, not choices.quiet)
     try:
         plan, backend = _backend(options, loader)

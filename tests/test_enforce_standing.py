@@ -6,7 +6,7 @@ import os
 import re
 
 from isotrace.backends.loader import expand
-from isotrace.enforce import describe, guard, hooks, plan, standing
+from isotrace.enforce import describe, guard, hooks, plan, standing, switches
 from isotrace.enforce.report import Found
 from isotrace.policy import names
 from isotrace.policy.model import Action, CallRule, Group, Policy, StandingRule
@@ -43,6 +43,14 @@ def test_where_no_hook_holds_a_rule_there_are_no_standing_ones():
     assert not found.standing
 
 
+def test_beside_programs_at_the_calls_they_are_held_at_hooks_where_this_kernel_has_them():
+    report = {**HOOKED, "kprobe": YES, "override": YES}
+    found = _plan(Action(), report=report, backend="override")
+    assert [one.mechanism for one in found.held] == ["override"]
+    assert {one.mechanism for one in found.standing} == {"lsm"}
+    assert set(found.by_mechanism()) == {"override", "lsm"}
+
+
 def test_a_policy_that_only_reports_refuses_nothing():
     assert {one.action.kind for one in _plan(Action("audit")).standing} == {"audit"}
     assert {one.action.kind for one in _plan(Action("audit"), Action()).standing} == {"errno"}
@@ -61,7 +69,7 @@ def test_a_hook_that_takes_no_program_is_told():
 
 
 def test_several_judges_at_one_hook_are_asked_in_turn():
-    text = standing.function(3, [("first", 7), ("second", 8)])
+    text = standing.function(3, [("first", 7), ("second", 8)], "task_kill")
     assert text.index("first(ctx)) slot = 7") < text.index("second(ctx)) slot = 8")
 
 
@@ -77,3 +85,30 @@ def test_isotrace_and_its_threads_are_its_own_and_what_it_runs_in_is_not_if_it_i
 def test_hooks_of_standing_rules_have_kernel_functions_of_their_own():
     asked = {hook for one in standing.TABLE for hook in one.judges}
     assert {hooks.function(hook) for hook in asked} == {f"security_{hook}" for hook in asked}
+
+
+def test_switches_are_those_of_how_programs_are_attached(tmp_path, monkeypatch):
+    def descriptor(name):
+        path = tmp_path / name.replace("/", "-")
+        path.write_text("1\n")
+        return os.open(path, os.O_RDONLY)
+
+    monkeypatch.setattr(switches, "_descriptor", descriptor)
+    found = switches.Switches(["hook", "raw_tracepoint", "kprobe"])
+    assert found.off() == ""
+    (tmp_path / "kprobes-enabled").write_text("0\n")
+    assert found.off() == "kprobes/enabled is 0"
+    found.close()
+    assert found.off() == ""
+    only = switches.Switches(["hook"])
+    (tmp_path / "kernel.ftrace_enabled").write_text("0\n")
+    assert only.off() == "kernel.ftrace_enabled is 0"
+    only.close()
+
+
+def test_a_switch_that_this_kernel_does_not_have_is_none(monkeypatch):
+    def absent(_name):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(switches, "_descriptor", absent)
+    assert switches.Switches(["hook"]).off() == ""

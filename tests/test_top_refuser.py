@@ -31,7 +31,7 @@ class Enforced:
     def __init__(self, held, target) -> None:
         self.held, self.target = held, target
         self.did, self.hits, self.records = [], 0, []
-        self.living, self.failure = True, None
+        self.living, self.failure, self.lost = True, None, ""
         self.gate = None
 
     def open(self, pid) -> None:
@@ -55,6 +55,9 @@ class Enforced:
 
     def alive(self) -> bool:
         return self.living
+
+    def broken(self) -> str:
+        return self.lost
 
     def lift(self) -> None:
         self.did.append("lift")

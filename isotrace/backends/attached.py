@@ -7,7 +7,7 @@ import select
 import struct
 from collections.abc import Sequence
 
-from isotrace import target
+from isotrace import patience, target
 from isotrace.backends.loader import Loaded
 from isotrace.errors import KernelError
 from isotrace.kernel import bpf, perf
@@ -51,13 +51,17 @@ class Attached:
     def _attach(self) -> None:
         if "seeding" in self._loaded.maps:
             bpf.map_update(self._loaded.maps["seeding"], u32(0), u32(1))
-        for attachment in self._attachments:
-            program = self._loaded.programs[attachment.program]
-            try:
-                self._links.append(_ATTACH[attachment.how](attachment.where, program))
-            except OSError as error:
-                what = f"{attachment.how.replace('_', ' ')} {attachment.where or attachment.program}"
-                raise KernelError(f"cannot attach to the {what}: {error.strerror}", "see: isotrace doctor") from None
+        with patience.waiting("attaching the programs"):
+            for attachment in self._attachments:
+                self._attach_one(attachment)
+
+    def _attach_one(self, attachment: Attachment) -> None:
+        program = self._loaded.programs[attachment.program]
+        try:
+            self._links.append(_ATTACH[attachment.how](attachment.where, program))
+        except OSError as error:
+            what = f"{attachment.how.replace('_', ' ')} {attachment.where or attachment.program}"
+            raise KernelError(f"cannot attach to the {what}: {error.strerror}", "see: isotrace doctor") from None
 
     # ---- descent: attached first, then filled from /proc until a round finds nothing new --------------------------
 
@@ -108,8 +112,10 @@ class Attached:
 
     def detach(self) -> None:
         """Take the programs off the tracepoints."""
-        while self._links:
-            os.close(self._links.pop())
+        if self._links:
+            with patience.waiting("detaching the programs"):
+                while self._links:
+                    os.close(self._links.pop())
 
     def _sum(self, name: str, index: int) -> int:
         raw = bpf.map_lookup(self._loaded.maps[name], u32(index), 8 * bpf.possible_cpus())

@@ -166,6 +166,9 @@ class Enforcer(Protocol):
     def batches(self) -> Iterator[Sequence[Refused]]:
         """All records that have arrived by now."""
 
+    def broken(self) -> str:
+        """Why what should be refused is not refused any more, because of somebody else; "" while it is."""
+
     def alive(self) -> bool:
         """Whether a process is left that this enforcer refuses something; True where it cannot know."""
 

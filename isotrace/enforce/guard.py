@@ -22,7 +22,9 @@ OFFSETS = {
     "OFF_PROC_PID": ("proc_inode", "pid"),
     "OFF_PROC_VFS_INODE": ("proc_inode", "vfs_inode"),
 }
-MAPS = ("guarded", "guarded_objects")
+MAPS = ("guarded", "guarded_objects", "heartbeat")
+#: The hook where the programs are asked whether they still run.
+BEATS = "task_kill"
 
 OUTER, OWN = 1, 2  # GUARD_… of bpf/block_guard.h
 _PROG_BY_ID, _MAP_BY_ID, _LINK_BY_ID = 13, 14, 30  # enum bpf_cmd
@@ -68,3 +70,10 @@ def fill_links(loaded: Loaded, links: Iterable[int]) -> None:
 
 def _enter(loaded: Loaded, command: int, number: int) -> None:
     bpf.map_update(loaded.maps["guarded_objects"], struct.pack("=II", number, command), u32(1))
+
+
+def beats(heartbeat: int) -> bool:
+    """Whether the program at ``BEATS`` runs: isotrace sends itself signal 0, and looks whether that was counted."""
+    before = bpf.map_lookup(heartbeat, u32(0), 8)
+    os.kill(os.getpid(), 0)
+    return bpf.map_lookup(heartbeat, u32(0), 8) != before

@@ -16,6 +16,7 @@ from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.enforce import Counts, Execute, Held, Refused, canary, cbpf, entries, proof
 from isotrace.enforce.cbpf import Entry, Table, Test
 from isotrace.enforce.records import Records
+from isotrace.enforce.switches import Switches
 from isotrace.errors import KernelError
 from isotrace.events import FAULT, Batch, Blob
 from isotrace.kernel import mounts, probe_system
@@ -114,6 +115,8 @@ class Module(lkm.Controller):
         self._table = cbpf.table(held, os.uname().machine)
         self._actions = {one.number: one.action for one in held}
         self._records = Records()
+        self._switches = Switches(())
+        self._by_ftrace = False
 
     def starter(self) -> Execute | None:
         """The command starts by execve alone."""
@@ -124,6 +127,7 @@ class Module(lkm.Controller):
         try:
             self._prove()
             self._refuse(conditions(self._target, pid), self._actions)
+            self._switches = Switches(("hook",) if self._by_ftrace else ())
         except BaseException:
             self.close()
             raise
@@ -142,7 +146,8 @@ class Module(lkm.Controller):
         channel = self.claim(target)
         channel.send_array("add_slots", "slots", self._slots)
         channel.send_array("add_rules", "rules", pack_rules(self._table, actions))
-        functions = self._functions if channel.info().mode == "ftrace" else {}
+        self._by_ftrace = channel.info().mode == "ftrace"
+        functions = self._functions if self._by_ftrace else {}
         if functions:
             addresses = sorted(set(functions.values()))
             channel.send_array("add_hooks", "hooks", [address.to_bytes(8, "little") for address in addresses])
@@ -175,6 +180,10 @@ class Module(lkm.Controller):
         what = next((_text(blob) for blob in batch.blobs(index)), "")
         return self._records.refused(event, int(event["duration"]), what)
 
+    def broken(self) -> str:
+        """The switch that took the module's hooks away, or ""."""
+        return self._switches.off()
+
     def alive(self) -> bool:
         """Whether a process is left in the map of descent; True for a target that has none."""
         return super().alive() if self._target.descends else True
@@ -182,6 +191,11 @@ class Module(lkm.Controller):
     def lift(self) -> None:
         """Refuse no more."""
         self.detach()
+
+    def close(self) -> None:
+        """Withdraw everything, close every descriptor."""
+        self._switches.close()
+        super().close()
 
     def counts(self) -> Counts:
         """Refusals by rule; the module meets only calls that it refuses."""

@@ -38,7 +38,7 @@ _OFFSETS = {
     "OFF_I_INO": ("inode", "i_ino"),
     "OFF_I_SB": ("inode", "i_sb"),
     "OFF_S_MAGIC": ("super_block", "s_magic"),
-    "OFF_F_INODE": ("file", "f_inode"),
+    "OFF_FILE_INODE": ("file", "f_inode"),
     "OFF_F_PATH": ("file", "f_path"),
     "OFF_F_FLAGS": ("file", "f_flags"),
     "OFF_F_MODE": ("file", "f_mode"),
@@ -169,6 +169,7 @@ class Hooks(Refusing):
 
     def _plan(self, slots: Slots, constants: list[str], judges: Mapping[str, str]) -> Programs:
         constants += [f"{name}={value}" for name, value in _offsets(self._sockets is not None).items()]
+        constants += [f"HEARTBEAT={[*self._hooks].index(guard.BEATS)}"] if guard.BEATS in self._hooks else []
         constants += [f"HOOKS={max(1, len(self._hooks))}", *self._sizes(), *(["CALLS"] if self._rules else [])]
         if self._nets:
             # Until 5.6 the protocol of a socket had eight bits (commit bf9765145b85); MPTCP's number needs nine.
@@ -184,10 +185,16 @@ class Hooks(Refusing):
         attach = [Attachment("hook", "", symbol) for symbol in symbols.values()]
         return Programs("block_lsm.c", constants, kinds, attach, self._maps(), "".join(lines), slots)
 
+    def broken(self) -> str:
+        """Whether a program at a hook that isotrace comes to by itself has not run, though it was given three chances."""
+        if guard.BEATS not in self._hooks or any(guard.beats(self._loaded.maps["heartbeat"]) for _ in range(3)):
+            return ""
+        return f"the kernel does not run the programs any more ({super().broken() or 'nothing says why'})"
+
     def _hook(self, index: int, hook: str, symbol: str, judge: str) -> str:
         """The C text of the program at ``hook``."""
         asked = self._standing.get(hook, ())
-        text, beside = (standing.function(index, asked), f"standing_{index}") if asked else ("", "no_standing")
+        text, beside = (standing.function(index, asked, hook), f"standing_{index}") if asked else ("", "no_standing")
         if hook in self._user_hooks:
             address = "message_address" if hook == "socket_sendmsg" else "no_address"
             return f"{text}HOOK({index}, {symbol}, {judge}, {address}, {beside})\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from isotrace import plan
@@ -15,6 +16,7 @@ from isotrace.backends.attached import Ringed, u32
 from isotrace.backends.loader import Loader
 from isotrace.enforce import Counts, Execute, Refused
 from isotrace.enforce.records import Records
+from isotrace.enforce.switches import Switches
 from isotrace.enforce.tables import Slots, pack_rule, shown
 from isotrace.events import CUT, PART_NAME, PART_PATH, Batch, Blob
 from isotrace.kernel import bpf, btf
@@ -22,6 +24,13 @@ from isotrace.plan import TYPES, Attachment, Facts
 from isotrace.target import Target
 
 RING_BYTES = 1 << 20
+#: Maps that stay as they are once they are filled: the rules and their tables, and what isotrace protects of its own.
+FIXED = frozenset(
+    (
+        *("rules", "shown", "call_rules", "behind", "nets", "abstract_names", "guarded_objects"),
+        *("anchors", "children", "sieve", "automaton", "words", "glob_entries", "letters"),
+    )
+)
 _PAGE = 4096
 _NOT_FOLLOWED, _RECORDS_LOST = 0, 1  # enum tally, bpf/event.h
 
@@ -91,6 +100,7 @@ class Refusing(Ringed):
         self._kinds = {**{one.program: TYPES[one.how] for one in follow}, **wanted.programs}
         self._slots = wanted.slots
         self._records = Records()
+        self._switches = Switches(())
 
     def starter(self) -> Execute | None:
         """The command starts by execve alone."""
@@ -99,10 +109,12 @@ class Refusing(Ringed):
     def open(self, pid: int | None) -> None:
         """Refuse from now on. Raises ``IsotraceError``; then nothing is refused."""
         try:
+            self._switches = Switches([one.how for one in self._attachments])
             self._load()
             self._fill()
             self._watch(pid)
             self._prove()
+            self._freeze()
         except BaseException:
             self.close()
             raise
@@ -121,6 +133,12 @@ class Refusing(Ringed):
                 bpf.map_update(self._loaded.maps["rules"], u32(slot), pack_rule(action))
         for call, argument in shown().items():
             bpf.map_update(self._loaded.maps["shown"], u32(call), bytes([argument]))
+
+    def _freeze(self) -> None:
+        """Nobody changes the rules any more, not even through a descriptor of their maps. Before 5.2 this cannot be."""
+        for name in FIXED & self._loaded.maps.keys():
+            with suppress(OSError):
+                bpf.map_freeze(self._loaded.maps[name])
 
     def _prove(self) -> None:
         """Have a child try what is refused. Raises ``KernelError`` where that is not refused."""
@@ -156,9 +174,18 @@ class Refusing(Ringed):
         """Whether a process is left in the map of descent; True for a target that has none."""
         return super().alive() if self._target.descends else True
 
+    def broken(self) -> str:
+        """The switch that took the programs away, or ""."""
+        return self._switches.off()
+
     def lift(self) -> None:
         """Refuse no more."""
         self.detach()
+
+    def close(self) -> None:
+        """Detach and close every descriptor."""
+        self._switches.close()
+        super().close()
 
     def counts(self) -> Counts:
         """Refusals by rule, and what was not refused for want of room or because the kernel passed a program over."""

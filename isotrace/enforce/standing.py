@@ -7,14 +7,16 @@ before the user's rules on paths and addresses, and after those on calls. Severa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from isotrace.enforce import Grade, Held, Report
 from isotrace.policy.model import Action, Rule, StandingRule
 
-#: Mechanisms that hold standing rules, most preferred first.
-MECHANISMS = ("lsm", "fmod_ret")
+#: Mechanisms that hold standing rules, most preferred first, and the features that they need.
+MECHANISMS = {"lsm": "lsm_bpf", "fmod_ret": "fmod_ret_security"}
+#: Mechanisms that are BPF programs, but at no security hooks: standing rules are held beside them where that can be.
+BESIDE = frozenset({"fmod_ret_call", "override", "signal"})
 #: Hooks where the current task says nothing about who acts: what is refused there is refused to everybody.
 ALWAYS = frozenset({"file_send_sigiotask"})
 
@@ -27,7 +29,7 @@ def _any(_rules: Sequence[Rule]) -> bool:
 class Standing:
     """A standing rule. ``title`` is shown in the plan and with each refusal; ``notes`` are told with the plan.
 
-    ``judges``: hook → C function. ``needed`` says for the rules that security hooks hold whether it is part of the policy.
+    ``judges``: hook → C function. ``needed`` says for the rules that are held whether it is part of the policy.
     """
 
     name: str
@@ -69,18 +71,32 @@ def of(rule: StandingRule) -> Standing:
 def held(user: Sequence[Held], report: Report, first: int) -> tuple[Held, ...]:
     """The standing rules beside ``user``, the user's rules that are held; their numbers begin with ``first``.
 
-    They go to the first of ``MECHANISMS`` that is in use. Where every rule only reports, they do too.
+    They go to the first of ``MECHANISMS`` that is in use, else, beside other BPF programs, to the first that this kernel
+    has. Where every rule only reports, they do too.
     """
-    mechanism = next((name for name in MECHANISMS if any(one.mechanism == name for one in user)), None)
+    mechanism = _mechanism({one.mechanism for one in user}, report)
     if mechanism is None:
         return ()
-    rules = [one.rule for one in user if one.mechanism in MECHANISMS]
+    rules = [one.rule for one in user]
     audit = all(rule.action.kind == "audit" for rule in rules if not rule.allow)
     wanted = [one for one in TABLE if one.needed(rules)]
     return tuple(
         Held(first + index, _rule(one, audit), mechanism, _grade(one, mechanism, report))
         for index, one in enumerate(wanted)
     )
+
+
+def _mechanism(used: Collection[str], report: Report) -> str | None:
+    if found := next((name for name in MECHANISMS if name in used), None):
+        return found
+    if not BESIDE & set(used):
+        return None
+    return next((name for name, feature in MECHANISMS.items() if _is(report, feature)), None)
+
+
+def _is(report: Report, name: str) -> bool:
+    finding = report.get(name)
+    return finding is not None and finding.verdict == "yes"
 
 
 def _rule(one: Standing, audit: bool) -> StandingRule:
@@ -107,10 +123,14 @@ def judges(rules: Iterable[tuple[int, StandingRule]]) -> dict[str, list[tuple[st
     return found
 
 
-def function(index: int, asked: Sequence[tuple[str, int]]) -> str:
-    """C text of ``standing_INDEX``, which gives the slot of the first of ``asked`` that applies, or 0."""
+def function(index: int, asked: Sequence[tuple[str, int]], hook: str) -> str:
+    """C text of ``standing_INDEX``, which gives the slot of the first of ``asked`` that applies, or 0.
+
+    isotrace's own further processes, which compile and try things, are refused nothing though they may be of the target.
+    """
+    own = "" if hook in ALWAYS else "\tif (slot && guard_of(CURRENT()) == GUARD_OWN) slot = 0;\n"
     lines = "".join(f"\tif (!slot && {judge}(ctx)) slot = {slot};\n" for judge, slot in asked)
     return (
         f"static __always_inline u32 standing_{index}(u64 *ctx, struct judged *judged)\n"
-        f"{{\n\tu32 slot = 0;\n{lines}\treturn number_of(slot);\n}}\n"
+        f"{{\n\tu32 slot = 0;\n{lines}{own}\treturn number_of(slot);\n}}\n"
     )

@@ -24,15 +24,19 @@ def _detached(kind: str) -> int:
 
 
 def read(kind: str, places: Sequence[Path], shown: str, name: str) -> str:
-    """The text of the file ``name`` of the file system ``kind``, found at the first of ``places`` that has ``shown``, or
-    mounted for a moment where none does. Raises ``OSError``.
+    """The text of the file ``name`` of the file system ``kind``; see ``descriptor``. Raises ``OSError``."""
+    with os.fdopen(descriptor(kind, places, shown, name)) as file:
+        return file.read()
+
+
+def descriptor(kind: str, places: Sequence[Path], shown: str, name: str) -> int:
+    """The file ``name`` of the file system ``kind``, open for reading, found at the first of ``places`` that has ``shown``,
+    or mounted for a moment where none does. Raises ``OSError``.
     """
     there = next((path for path in places if (path / shown).exists()), None)
     root = os.open(there, os.O_PATH | os.O_CLOEXEC) if there else _detached(kind)
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)
-        with os.fdopen(fd) as file:
-            return file.read()
+        return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)
     finally:
         os.close(root)
 

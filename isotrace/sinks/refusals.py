@@ -13,6 +13,7 @@ from isotrace import catalog
 from isotrace.decode.quote import comm, escape, quote
 from isotrace.enforce import Counts, Held, Refused
 from isotrace.enforce.describe import plain
+from isotrace.policy.model import StandingRule
 from isotrace.sinks.output import Output
 
 _FOLD = 1.0  # seconds for which equal refusals become one line
@@ -147,18 +148,18 @@ class Json:
 
     def summary(self, held: Sequence[Held], counts: Mapping[str, Counts]) -> bytes:
         """The counts by rule."""
-        rules = [
-            {
-                **_rule(one),
-                "mechanism": one.mechanism,
-                "tries": counts[one.mechanism].tries.get(one.number, 0),
-                "hits": counts[one.mechanism].hits.get(one.number, 0),
-            }
-            for one in held
-        ]
+        rules = [_sums(one, counts) for one in held if not isinstance(one.rule, StandingRule)]
+        beside = [_sums(one, counts) for one in held if isinstance(one.rule, StandingRule)]
         names = ("lost", "missed", "not_followed")
         sums = {name: sum(getattr(each, name) for each in counts.values()) for name in names}
-        return orjson.dumps({"type": "summary", "rules": rules, **sums}) + b"\n"
+        return orjson.dumps({"type": "summary", "rules": rules, "standing": beside, **sums}) + b"\n"
+
+
+def _sums(held: Held, counts: Mapping[str, Counts]) -> dict[str, object]:
+    """A rule and what came of it."""
+    found = counts[held.mechanism]
+    tries, hits = found.tries.get(held.number, 0), found.hits.get(held.number, 0)
+    return {**_rule(held), "mechanism": held.mechanism, "tries": tries, "hits": hits}
 
 
 def _rule(held: Held) -> dict[str, object]:

@@ -178,8 +178,8 @@ class Refuser:
         plan = self._plan(rule, target)
         if not plan.ok:
             raise IsotraceError(f"{wanted.call} cannot be refused here: {_reasons(plan)}")
-        ((mechanism, held),) = plan.by_mechanism().items()
-        enforcer = self._make(mechanism, held, target)
+        mechanism = plan.held[0].mechanism
+        enforcer = self._make(mechanism, plan.by_mechanism()[mechanism], target)
         try:
             enforcer.open(None)
         except BaseException:
@@ -209,7 +209,7 @@ class Refuser:
 def _look_at(active: _Active) -> str:
     """Read what has come; lift what concerns nobody any more, for its numbers may become other processes'."""
     _read(active)
-    reason = ended(active.target, active.enforcer.alive)
+    reason = active.enforcer.broken() or ended(active.target, active.enforcer.alive)
     if reason is None:
         return ""
     active.enforcer.lift()
