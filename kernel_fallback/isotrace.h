@@ -112,6 +112,7 @@ struct session {
 	struct cpu_state **cpus;
 };
 
+int take_control(struct netlink_ext_ack *ack);
 extern struct mutex control;			/* held to change what `active` points to */
 extern struct session __rcu *active;
 

@@ -71,7 +71,9 @@ static int command_in(enum session_state state, int needs, struct sk_buff *skb, 
 		return error;
 	if (needs && !info->attrs[needs])
 		return refuse(info->extack, -EINVAL, "an attribute that the command needs is missing");
-	mutex_lock(&control);
+	error = take_control(info->extack);
+	if (error)
+		return error;
 	session = controlled();
 	if (!session)
 		error = refuse(info->extack, -ENOTCONN, "no controller: CLAIM comes first");
@@ -95,9 +97,10 @@ static int get_info(struct sk_buff *skb, struct genl_info *info)
 	void *head;
 	int error = permitted(skb, info->extack);
 
+	if (!error)
+		error = take_control(info->extack);
 	if (error)
 		return error;
-	mutex_lock(&control);
 	session = controlled();
 	busy = session ? session->self : 0;
 	mutex_unlock(&control);
@@ -128,7 +131,9 @@ static int claim(struct sk_buff *skb, struct genl_info *info)
 		return refuse(info->extack, -EPROTO, "the module is of another version");
 	if (!is_power_of_2(nla_get_u32(ring)))
 		return refuse(info->extack, -EINVAL, "the ring's size is no power of two");
-	mutex_lock(&control);
+	error = take_control(info->extack);
+	if (error)
+		return error;
 	if (controlled())
 		error = refuse(info->extack, -EBUSY, "there is a controller already");
 	else
@@ -434,9 +439,10 @@ static int get_members(struct sk_buff *reply, struct netlink_callback *callback)
 	struct session *session;
 	int error = permitted(callback->skb, NULL);
 
+	if (!error)
+		error = take_control(NULL);
 	if (error)
 		return error;
-	mutex_lock(&control);
 	session = controlled();
 	if (!session || session->portid != NETLINK_CB(callback->skb).portid)
 		error = session ? -EBUSY : -ENOTCONN;
@@ -461,8 +467,9 @@ static const struct genl_ops commands[] = {
 	{ .cmd = ISOTRACE_CMD_GET_MEMBERS, .dumpit = get_members, .flags = GENL_ADMIN_PERM },
 };
 
-/* Not netnsok: only in the initial network namespace. */
+/* Not netnsok: only in the initial network namespace. In parallel: a command may wait for long, and no other family's is to wait for it. */
 static struct genl_family family __ro_after_init = {
+	.parallel_ops = true,
 	.name = ISOTRACE_FAMILY,
 	.version = ISOTRACE_VERSION,
 	.maxattr = ISOTRACE_ATTRIBUTES - 1,
@@ -475,12 +482,27 @@ static struct genl_family family __ro_after_init = {
 
 /* ---- the controller's socket is closed ---- */
 
+/* Without the lock: everybody's sockets come here, and must not wait while a command does. */
+static bool is_controller(u32 portid)
+{
+	struct session *session;
+	bool found;
+
+	rcu_read_lock();
+	session = rcu_dereference(active);
+	found = session && session->portid == portid;
+	rcu_read_unlock();
+	return found;
+}
+
 static int socket_released(struct notifier_block *block, unsigned long event, void *data)
 {
 	struct netlink_notify *notify = data;
 	struct session *session;
 
 	if (event != NETLINK_URELEASE || notify->protocol != NETLINK_GENERIC || !net_eq(notify->net, &init_net))
+		return NOTIFY_DONE;
+	if (!is_controller(notify->portid))
 		return NOTIFY_DONE;
 	mutex_lock(&control);
 	session = controlled();

@@ -110,9 +110,11 @@ bool ring_write(struct ring *ring, const void *record, u32 size)
 static int device_open(struct inode *inode, struct file *file)
 {
 	struct session *session;
-	int error = -ENOTCONN;
+	int error = take_control(NULL);
 
-	mutex_lock(&control);
+	if (error)
+		return error;
+	error = -ENOTCONN;
 	session = rcu_dereference_protected(active, lockdep_is_held(&control));
 	if (session) {
 		error = session->self == task_tgid_nr(current) ? 0 : -EBUSY;

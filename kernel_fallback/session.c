@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The one controller, what it set, and how that begins and ends. */
+#include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -47,6 +48,25 @@ static bool allocate(struct session *session, u32 ring_bytes)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Takes `control`. Who has it may be waiting until every task has yielded (synchronize_rcu_tasks), which on a preemptible kernel lasts as long as some
+ * task spins: nobody else waits for that for more than a few seconds.
+ */
+int take_control(struct netlink_ext_ack *ack)
+{
+	unsigned long end = jiffies + 3 * HZ;
+
+	while (!mutex_trylock(&control)) {
+		if (time_after(jiffies, end)) {
+			NL_SET_ERR_MSG(ack, "another command waits until every task has yielded: try again later");
+			return -EBUSY;
+		}
+		if (msleep_interruptible(10))
+			return -EINTR;
+	}
+	return 0;
 }
 
 /* The socket becomes the controller; it holds the module until session_end(). With `control` held. */

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isotrace import patience
 from isotrace import target as targets
 from isotrace.backends import Counters
 from isotrace.captures import pack
@@ -202,7 +203,8 @@ class Controller:
     def start(self, flags: int, string_limit: int) -> None:
         """From now on calls are recorded and refused. Raises ``KernelError``; then none is."""
         assert self._channel
-        self._channel.send("start", ("flags", flags), ("string_limit", string_limit))
+        with patience.waiting("hooking in the module"):
+            self._channel.send("start", ("flags", flags), ("string_limit", string_limit))
         self._running = True
 
     def batches(self) -> Iterator[Batch]:
@@ -224,7 +226,8 @@ class Controller:
     def detach(self) -> None:
         """Stop; what was recorded can still be read."""
         if self._channel and self._running:
-            self._channel.send("stop")
+            with patience.waiting("unhooking the module"):
+                self._channel.send("stop")
             self._running = False
 
     def ask_counters(self) -> Mapping[str, Any]:
@@ -240,7 +243,8 @@ class Controller:
             self._ring.close()
             self._ring = None
         if self._channel:
-            self._channel.close()
+            with patience.waiting("unhooking the module"):
+                self._channel.close()
             self._channel = None
         self._running = False
 
