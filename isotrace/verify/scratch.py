@@ -40,6 +40,9 @@ class Scratch:
         found: list[Rule] = []
         if "path" in kinds:
             found.append(paths.parse(f"{self.secret}/**", allow=False, action=_ACTION))
+            found.append(
+                paths.parse(f"{self.place}/**", allow=True)
+            )  # whatever the user's rules say of temporary files
         words = [*([f"any:127.0.0.1:{self.port}"] if "net" in kinds else [])]
         words += [f"unix:{self.secret}/socket", f"unix:@{self.secret}"] if "unix" in kinds else []
         return [*found, *(nets.parse(word, allow=False, action=_ACTION) for word in words)]
