@@ -32,13 +32,16 @@ RULES = (
     ("--allow-path", "r:HERE/free/d/**"),
 )
 DIRECTORIES = ("priv", "priv/pub", "ro", "free", "free/d")
-NAMES = ("a", "b", "key", "x.old", "d", "pub")
+NAMES = ("a", "b", "key", "x.old", "d", "new")
 REFUSED = "EXFULL"
 
 names = st.sampled_from(NAMES)
 places = st.builds(
-    lambda top, below: "/".join([top, *below]), st.sampled_from(DIRECTORIES), st.lists(names, min_size=1, max_size=2)
-)
+    lambda top, inner, name: f"{top}/{inner}{name}",
+    st.sampled_from(DIRECTORIES),
+    st.sampled_from(("", "", "d/")),
+    names,
+).filter(lambda path: path not in DIRECTORIES)
 #: What is done, with one path or two, and which accesses that takes.
 ONE = {
     "open for reading": ("os.close(os.open(P, os.O_RDONLY))", "r"),
@@ -81,7 +84,7 @@ class World:
         self._policy = Policy((Group("", tuple(rules)),))
 
     def reset(self) -> None:
-        """As it was, but for a file in each directory."""
+        """Every directory with the same files and a directory of its own."""
         for top in (self.here, self.beside):
             for name in DIRECTORIES:
                 for entry in (top / name).iterdir():
@@ -92,8 +95,10 @@ class World:
                     else:
                         entry.unlink()
             for name in DIRECTORIES:
-                (top / name / "a").write_text("a")
-                (top / name / "b").write_text("b")
+                inner = top / name / "d"
+                inner.mkdir(exist_ok=True)
+                for file in ("a", "b", "key", "x.old", "d/a", "d/key"):
+                    (top / name / file).write_text(file)
 
     def denied(self, path: str) -> frozenset[str]:
         """The accesses that the policy denies to a path below the tree."""
@@ -163,7 +168,7 @@ def act(actors, who, text):
 
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(program=st.lists(steps, min_size=1, max_size=14))
+@given(program=st.lists(steps, min_size=10, max_size=24))
 def test_programs_do_what_the_policy_says(running, program):
     world, actors, beside = running
     world.reset()
