@@ -79,9 +79,7 @@ def run(
     start = time.monotonic()
     try:
         if lenient and kernel.on_demand:
-            raise UnavailableError(
-                "it takes long to build, and is slow: make vm alone has it", f"make vm K={kernel.name}"
-            )
+            raise UnavailableError("it takes long: make vm alone has it", f"make vm K={kernel.name}")
         ready = artefacts(kernel, say)
         build = headers(kernel, say) if with_headers and (kernel.image or kernel.on_demand) else None
         kernel, own, without = _module(kernel, say)
