@@ -29,6 +29,7 @@
 #define PREFIX_NAME 60
 #define WORD_BITS 64
 
+#define DCACHE_DISCONNECTED 0x20	/* of dentry.d_flags, since 2.6 */
 #define S_IFDIR 0040000
 #define O_TRUNC 01000
 #define FMODE_READ 1		/* as ACCESS_READ and ACCESS_WRITE */
@@ -186,20 +187,23 @@ static __always_inline int apply_anchor(struct walk *walk, struct anchor *anchor
 	return apply_subtree(walk, anchor);
 }
 
-static __always_inline struct anchor *anchor_of_root(struct walk *walk, u32 *reason)
+static __always_inline struct anchor *anchor_of_root(struct walk *walk)
 {
-	struct anchor *found;
-	u64 super;
 	u32 device;
 
 	if (ROOTS == 0)
 		return NULL;
-	super = read_u64(walk->dentry + OFF_D_SB);
-	device = read_u32(super + OFF_S_DEV);
-	found = filesystems.lookup(&device);
-	if (found && walk->dentry != read_u64(super + OFF_S_ROOT))
-		*reason = REASON_ADRIFT;
-	return found;
+	device = read_u32(read_u64(walk->dentry + OFF_D_SB) + OFF_S_DEV);
+	return filesystems.lookup(&device);
+}
+
+/*
+ * Whether nothing is above the dentry because the kernel has not looked for it: it was found by a handle (open_by_handle_at). What has no place at all,
+ * such as a pipe, and the root of a mount that is not the root of its file system (NFS) do not have the flag.
+ */
+static __always_inline int is_adrift(u64 dentry)
+{
+	return (read_u32(dentry + OFF_D_FLAGS) & DCACHE_DISCONNECTED) != 0;
 }
 
 /* Goes on at the directory that the file system is mounted on; returns whether there is one. */
@@ -235,7 +239,6 @@ static __always_inline void step_up(struct walk *walk, struct place *place)
 /* The reason why the walk ended; `walk->denied` is its result. */
 static __always_inline u32 walk_up(struct walk *walk)
 {
-	u32 reason = REASON_RULE;
 	int i;
 
 	for (i = 0; i < WALK; i++) {
@@ -247,10 +250,11 @@ static __always_inline u32 walk_up(struct walk *walk)
 #if defined(GLOBS)
 		keep_globs(walk);
 #endif
-		if (!anchor && place.parent == walk->dentry) {
-			anchor = anchor_of_root(walk, &reason);
-			if (reason == REASON_ADRIFT)
-				return reason;
+		if (place.parent == walk->dentry) {
+			if (is_adrift(walk->dentry))
+				return REASON_ADRIFT;
+			if (!anchor)
+				anchor = anchor_of_root(walk);
 		}
 		if (anchor && apply_anchor(walk, anchor))
 			return REASON_RULE;
@@ -319,7 +323,6 @@ static __always_inline int walk_typed(struct walk *walk, u64 dentry, u64 mnt)
  */
 static __always_inline int walk_plain(struct walk *walk)
 {
-	u32 reason = REASON_RULE;
 	int i;
 
 	for (i = 0; i < WALK_PLAIN; i++) {
@@ -328,9 +331,13 @@ static __always_inline int walk_plain(struct walk *walk)
 
 		read_place(&place, walk->dentry);
 		anchor = place.inode ? anchors.lookup(&place.inode) : NULL;
-		if (!anchor && place.parent == walk->dentry)
-			anchor = anchor_of_root(walk, &reason);
-		if (reason == REASON_ADRIFT || (anchor && anchor->globs))
+		if (place.parent == walk->dentry) {
+			if (is_adrift(walk->dentry))
+				return 0;
+			if (!anchor)
+				anchor = anchor_of_root(walk);
+		}
+		if (anchor && anchor->globs)
 			return 0;
 		if (anchor && (apply_names(walk, anchor) || apply_subtree(walk, anchor)))
 			return 1;

@@ -32,6 +32,7 @@ _OFFSETS = {
     "OFF_D_INODE": ("dentry", "d_inode"),
     "OFF_D_NAME": ("dentry", "d_name"),
     "OFF_D_SB": ("dentry", "d_sb"),
+    "OFF_D_FLAGS": ("dentry", "d_flags"),
     "OFF_S_DEV": ("super_block", "s_dev"),
     "OFF_S_ROOT": ("super_block", "s_root"),
     "OFF_I_MODE": ("inode", "i_mode"),
