@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -22,6 +25,7 @@ from isotrace.verify.scratch import Scratch, scratch
 from isotrace.verify.ways import Way
 
 _ACTION = Action("errno", canary.REFUSED)
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -134,18 +138,30 @@ def _under(held: Sequence[Held], trials: Sequence[canary.Trial], stack: ExitStac
         stack.callback(filtering.close)
         return canary.ask(trials, lambda _pid: None, lambda: _filtered(filtering.code))
 
-    def arm(pid: int) -> None:
-        if not pid:
-            stack.close()
-            return
+    return canary.ask(trials, partial(_arm, held, stack), _dies_with_isotrace)
+
+
+def _arm(held: Sequence[Held], stack: ExitStack, pid: int) -> None:
+    """Make ``pid`` the target of enforcers, which 0 closes. It is stopped until then: it would keep a processor busy."""
+    if not pid:
+        stack.close()
+        return
+    os.kill(pid, signal.SIGSTOP)
+    try:
         for name in dict.fromkeys(one.mechanism for one in held):
             enforcer = registry.make(name, [one for one in held if one.mechanism == name], Target(tree=pid))
             stack.callback(enforcer.close)
             enforcer.open(None)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
-    return canary.ask(trials, arm)
+
+def _dies_with_isotrace() -> None:
+    """Stopped it would outlive isotrace if that is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _filtered(code: bytes) -> None:
+    _dies_with_isotrace()
     notify.no_new_privs()
     notify.install(code, False)
