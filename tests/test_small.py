@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -93,3 +94,9 @@ def test_sources_are_one_file_for_bcc():
     text = expand("trace.c")
     assert '#include "' not in text
     assert "struct event {" in text and "is_watched(" in text
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest does not collect two of one name, and what runs only a part of them does not notice."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted({name for name in names if names.count(name) > 1})
