@@ -83,7 +83,8 @@ def run(
         ready = artefacts(kernel, say)
         build = headers(kernel, say) if with_headers and (kernel.image or kernel.on_demand) else None
         kernel, own, without = _module(kernel, say)
-        script = job(kernel, command or pytest_command(kernel.tests or TESTS, kernel.marker), build, own, attacks(say))
+        wanted = command or pytest_command(kernel.tests or TESTS, kernel.marker)
+        script = job(kernel, wanted, build, own, attacks(say), ready.modules)
         return replace(_run(kernel, ready, say, script, limits), without=without)
     except (IsotraceError, OSError) as caught:
         error = from_oserror(caught) if isinstance(caught, OSError) else caught
@@ -181,15 +182,17 @@ def job(
     build: Path | None = None,
     own: Path | None = None,
     programs: Path | None = None,
+    modules: Path | None = None,
 ) -> str:
     """The guest's job: ``command`` in the checkout, under the agent that reports on it.
 
     ``build`` becomes the kernel's /lib/modules/RELEASE/build, ``own`` the place where isotrace looks for its module;
-    in ``programs`` the tests find the attacks.
+    in ``programs`` the tests find the attacks, in ``modules`` tests/vm/modules.py the kernel's modules.
     """
     link = 'directory=/lib/modules/$(uname -r) && mkdir -p "$directory" && ln -sfn {} "$directory/build"\n'
     variables = [f"{name}={value}" for name, value in environment(kernel).items()]
     variables += [f"ISOTRACE_ATTACKS={programs}"] if programs else []
+    variables += [f"ISOTRACE_VM_MODULES={modules}"] if modules else []
     agent = [sys.executable, "-S", str(VM / "guest.py"), LINK]
     start = f"cd {shlex.quote(str(ROOT))} && {shlex.join(['env', *variables, *agent, *command])}\n"
     ours = (

@@ -4,6 +4,7 @@ for."""
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import lzma
 import struct
 import subprocess
@@ -24,7 +25,19 @@ from .stage import each
 
 #: The parts of a module tree that are kept; the rest (drivers, sound, …) is most of 400 MB and of no use to a
 #: guest.
-KEPT_MODULES = ("kernel/drivers/virtio/", "kernel/fs/", "kernel/net/9p/", "kernel/lib/", "kernel/crypto/")
+KEPT_MODULES = (
+    *("kernel/drivers/virtio/", "kernel/fs/", "kernel/net/9p/", "kernel/lib/", "kernel/crypto/"),
+    # socket families and protocols, with what they depend on
+    *(f"kernel/net/{name}/" for name in ("can", "dccp", "kcm", "key", "l2tp", "llc", "qrtr", "rds", "rxrpc", "sctp")),
+    *(
+        "kernel/net/smc/",
+        "kernel/net/tipc/",
+        "kernel/net/tls/",
+        "kernel/net/vmw_vsock/",
+        "kernel/drivers/infiniband/core/",
+    ),
+    *("kernel/net/ipv4/udp_tunnel.", "kernel/net/ipv6/ip6_udp_tunnel.", "kernel/drivers/net/dummy."),
+)
 KEPT_LISTS = ("modules.builtin", "modules.order")
 #: How a compressed kernel or module begins, and what undoes it.
 XZ, ZSTD, GZIP = b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
@@ -52,7 +65,9 @@ class Artefacts:
 
 def unpack(found: Found, debs: Sequence[Path]) -> Artefacts:
     """The kernel that ``found`` names, out of its packages ``debs``."""
-    final = cache.place("kernels") / f"{found.main.name.removeprefix('linux-image-')}_{found.main.sha256[:16]}"
+    kept = hashlib.sha256(" ".join(KEPT_MODULES).encode()).hexdigest()[:8]
+    name = f"{found.main.name.removeprefix('linux-image-')}_{found.main.sha256[:16]}.{kept}"
+    final = cache.place("kernels") / name
     if not final.is_dir():
         with cache.staged(final) as part:
             (part / "modules").mkdir(parents=True)

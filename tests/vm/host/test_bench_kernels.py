@@ -119,6 +119,7 @@ def test_another_file_is_no_kernel() -> None:
         ("./lib/modules/6.1.0-1-amd64/kernel/net/9p/9pnet.ko", "modules/kernel/net/9p/9pnet.ko"),
         ("./usr/lib/modules/7.3/modules.builtin", "modules/modules.builtin"),
         ("./lib/modules/6.1.0-1-amd64/kernel/sound/soundcore.ko", None),
+        ("./lib/modules/6.12/kernel/net/sctp/sctp.ko.xz", "modules/kernel/net/sctp/sctp.ko.xz"),
         ("./boot/config-6.1.0-1-amd64", None),
         ("./lib/modules/../../etc/passwd", None),
     ],
