@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from isotrace import patience
-from isotrace.enforce import Counts, Enforcer, Execute, describe, registry
+from isotrace import children, patience
+from isotrace.enforce import Counts, Enforcer, Execute, describe, registry, terminal
 from isotrace.enforce import plan as planning
 from isotrace.enforce.plan import Plan
 from isotrace.enforce.report import KernelReport
 from isotrace.errors import IsotraceError, KernelError
-from isotrace.interrupts import Interrupts, hold
+from isotrace.interrupts import Interrupts, raising
 from isotrace.launch import Command, execv, find
 from isotrace.policy.model import Policy
 from isotrace.sinks.output import Output
@@ -46,6 +46,7 @@ def run(target: Target, policy: Policy, choices: Choices) -> int:
 
     Raises ``KernelError`` before anything is refused or started when a rule cannot be held.
     """
+    children.dumpable(False)  # its command may be of the same user
     if target.command:
         find(target.command)
     report = KernelReport()
@@ -61,7 +62,6 @@ def run(target: Target, policy: Policy, choices: Choices) -> int:
     patience.use(lambda line: tell([line]))
     if choices.verify:
         _verify(plan, report, choices)
-    hold()  # numpy, which the enforcers import, has threads
     enforcers = {name: registry.make(name, held, target) for name, held in plan.by_mechanism().items()}
     sink = Refusals(output, plan.enforced, Json() if choices.style == "json" else Lines())
     return _Run(target, plan, enforcers, sink, choices.seconds).go()
@@ -118,11 +118,11 @@ class _Run:
     def _begin(self) -> None:
         try:
             if self._target.command:
-                self._command = Command(self._target.command, self._starter())
+                take_away = partial(terminal.take_away, terminal.program(os.uname().machine))
+                self._command = Command(self._target.command, self._starter(), before=take_away)
+            self._open()
             forward = self._command.send if self._command else None
             self._interrupts = Interrupts(forward, _ENDING, shared=self._command is not None)
-            for enforcer in self._enforcers.values():
-                enforcer.open(self._command.pid if self._command else None)
             if self._command:
                 self._command.start()
             else:
@@ -132,6 +132,15 @@ class _Run:
             if self._command:
                 self._command.abandon()
             raise
+
+    def _open(self) -> None:
+        """Enforcers fork as they open, but for a filter's supervisor, which is a thread: those come after all forks."""
+        pid = self._command.pid if self._command else None
+        with raising():
+            for name in self._enforcers.keys() - self._final:
+                self._enforcers[name].open(pid)
+        for name in self._enforcers.keys() & self._final:
+            self._enforcers[name].open(pid)
 
     def _starter(self) -> Execute:
         starters = [starter for enforcer in self._enforcers.values() if (starter := enforcer.starter())]

@@ -10,8 +10,9 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
+from isotrace.errors import IsotraceError
 from isotrace.telling import tell
 
 _CAUGHT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
@@ -32,6 +33,30 @@ def hold() -> None:
     and a signal goes to any thread that does not block it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT)
+
+
+class Interrupted(IsotraceError):
+    """A signal asked for an end before anything had begun."""
+
+    status = 130
+
+
+@contextlib.contextmanager
+def raising() -> Iterator[None]:
+    """While this thread is the only one: the first ending signal raises ``Interrupted`` in it. Then they are held back."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT)
+        raise Interrupted(f"{signal.Signals(number).name} before anything was started: nothing is refused")
+
+    before = {number: signal.signal(number, end) for number in _ENDING}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        hold()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Interrupts:

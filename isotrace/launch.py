@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from isotrace import children
 from isotrace.caller import Caller, caller
 from isotrace.errors import IsotraceError
 
@@ -46,23 +47,25 @@ class Command:
         command: Sequence[str],
         execute: Callable[[str, Sequence[str]], object] = execv,
         output: int | None = None,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
         """Fork the child. Raises ``NotStarted``, or ``UsageError`` where sudo's variables make no sense.
 
         ``execute(path, argv)`` runs in it, last of all, and must not return. With ``output``, a descriptor, it reads
-        nothing and writes there: the terminal is somebody else's.
+        nothing and writes there, in a session without a terminal: that is somebody else's. ``before()`` runs in it while it
+        has isotrace's privileges.
         """
         self._name = command[0]
         path, user = find(command), caller()
         start, self._start = os.pipe()
         self._failure, failure = os.pipe()
-        self.pid = os.fork()
+        self.pid = children.fork()
         if self.pid == 0:
             os.close(self._start)
             os.close(self._failure)
             if output is not None:
                 _redirect(output)
-            _become(path, command, user, start, failure, execute)
+            _become(path, command, user, start, failure, before, execute)
         os.close(start)
         os.close(failure)
         self._status: int | None = None
@@ -103,6 +106,7 @@ class Command:
 
 
 def _redirect(output: int) -> None:
+    os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -114,15 +118,19 @@ def _become(
     user: Caller | None,
     start: int,
     failure: int,
+    before: Callable[[], object],
     execute: Callable[[str, Sequence[str]], object],
 ) -> NoReturn:
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve would keep that
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        children.dumpable(True)
+        before()
         if user:
             user.become()
         if os.read(start, 1):
+            children.live_on()
             execute(path, command)
     except OSError as error:
         os.write(failure, (error.strerror or "unknown error").encode())

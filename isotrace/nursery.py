@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from isotrace import children
 from isotrace.errors import IsotraceError
 
 _DUTY_BYTES, _MOST_FDS = 256, 8
@@ -26,7 +27,7 @@ class Nursery:
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.pid = os.fork()
+        self.pid = children.fork()
         if self.pid == 0:
             self._socket.close()
             _tend(theirs)
@@ -70,7 +71,7 @@ def _tend(requests: socket.socket) -> NoReturn:
             duty, fds, _flags, _address = socket.recv_fds(requests, _DUTY_BYTES, _MOST_FDS)
             if not duty:
                 break
-            if os.fork() == 0:
+            if children.fork() == 0:
                 requests.close()
                 _work(duty.decode(), fds)
             for fd in fds:

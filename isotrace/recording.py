@@ -90,7 +90,7 @@ def _finish(session: Session, ending: Ending, plan: Plan, choices: Choices) -> i
         tally = session.tally
         if not choices.quiet or tally.lost or tally.counters.extras_lost or tally.counters.not_followed:
             tell(tally.summary(plan.calls))
-    if reason and not choices.quiet:
+    if (reason := reason or ending.left()) and not choices.quiet:
         say(reason)
     if choices.strict and tally.lost:
         raise IsotraceError(f"{tally.lost} calls were lost and --strict asks for all", "give a larger --ring")
@@ -145,6 +145,12 @@ class Ending:
         self._next_look = 0.0
         self._told = False
         self.status = 0
+
+    def left(self) -> str:
+        """What is to be said of a command that goes on after a signal; it may have typed the Ctrl-C itself."""
+        if not self._command or not self._interrupts.stopped.is_set() or self._command.poll() is not None:
+            return ""
+        return f"interrupted: the command (process {self._command.pid}) goes on, untraced"
 
     def reason(self) -> str | None:
         """Why to stop now, or None."""

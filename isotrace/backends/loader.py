@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from isotrace import nursery
+from isotrace import children, nursery
 from isotrace.backends import cache, compiled
 from isotrace.backends.compiled import Compiled, MapDefinition
 from isotrace.errors import IsotraceError, KernelError
@@ -139,7 +139,7 @@ class Loader:
             if (found := nursery.current()) is not None:
                 found.bear(f"{__name__}:serve", (theirs.fileno(), self._messages.fileno()))
                 return
-            self._pid = os.fork()
+            self._pid = children.fork()
             if self._pid == 0:
                 self._socket.close()
                 _serve(theirs, self._messages.fileno())

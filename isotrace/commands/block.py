@@ -9,6 +9,7 @@ import click
 from isotrace import units
 from isotrace.commands.options import PID, Parsed
 from isotrace.errors import UsageError
+from isotrace.interrupts import one_thread
 from isotrace.target import Target, parse_uid
 
 _EPILOG = """\b
@@ -41,8 +42,9 @@ Examples:
 What holds against whom, and what does not: docs/threat-model.md.
 
 \b
-With -- CMD the exit status is that of CMD. A seccomp filter, which only a command can get, cannot be lifted: when
-isotrace is killed, the calls that it refused fail with ENOSYS for as long as the command's processes live.
+With -- CMD the exit status is that of CMD, which has the terminal: Ctrl-C is its own, kill ends isotrace. A seccomp
+filter, which only a command can get, cannot be lifted: when isotrace is killed, the calls that it refused fail with
+ENOSYS for as long as the command's processes live.
 """
 
 
@@ -97,6 +99,7 @@ def block(
 
     Each refusal is a line; repeated ones are folded into a count.
     """
+    one_thread()
     from isotrace import blocking
     from isotrace.policy import assemble
 

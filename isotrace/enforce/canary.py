@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
+from isotrace import children
 from isotrace.kernel import throwaway
 
 REFUSED = errno.EUCLEAN
@@ -36,7 +37,7 @@ def ask(trials: Sequence[Trial], arm: Callable[[int], None], prepare: Callable[[
     """
     with mmap.mmap(-1, 1 + 2 * len(trials)) as shared:
         shared[1:] = UNKNOWN.to_bytes(2, "little") * len(trials)
-        pid = os.fork()
+        pid = children.fork()
         if pid == 0:
             _try(trials, shared, prepare)
         try:
@@ -66,6 +67,7 @@ def _try(trials: Sequence[Trial], shared: mmap.mmap, prepare: Callable[[], None]
     try:
         os.setsid()
         throwaway.silence()
+        os.closerange(3, 1 + max(map(int, os.listdir("/proc/self/fd"))))  # what refuses hangs on copies of some
         prepare()
         shared[0] = _WAITS
         while shared[0] != _GO:

@@ -60,6 +60,8 @@ class Supervisor:
                 self._serve(listener)
         except OSError as error:
             self.trouble = error.strerror or str(error)
+        except BaseException as error:  # whoever may limit this process's memory can cause that
+            self.trouble = repr(error)
         finally:
             if listener is not None:
                 os.close(listener)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from isotrace import children
+
 _SECONDS = 20
 
 
@@ -30,7 +32,7 @@ class Ended:
 def run(attempt: Callable[[], bytes]) -> Ended:
     """Run ``attempt`` in a silent child without core dumps; its result, at most 4096 bytes, comes back."""
     read, write = os.pipe()
-    pid = os.fork()
+    pid = children.fork()
     if pid == 0:
         _child(attempt, write)
     os.close(write)

@@ -1,6 +1,6 @@
 """isotrace itself: its processes, maps and terminal."""
 
-from tests.vm.attacks import REFUSED, Open, Row, by
+from tests.vm.attacks import REFUSED, Row, by
 
 _FILE = "echo secret >secret; chmod 644 secret"
 
@@ -16,7 +16,7 @@ ROWS = (
         "the supervisor of the same user does it instead",
         ("--deny", "mkdir"),
         "BIN/processes inject $PPID 'mkdir HERE/made' HERE/made",
-        {"seccomp": Open("the supervisor can be traced by its command")},
+        {"seccomp": REFUSED},
         setup="echo 0 >/proc/sys/kernel/yama/ptrace_scope 2>/dev/null || :",
         how="command", control=False,
     ),

@@ -1,0 +1,42 @@
+"""Forking children that end with isotrace, whatever ends that and whatever they are doing.
+
+A child has a copy of every descriptor, and what refuses or counts in the kernel hangs on these: one that went on would
+keep it in force with nobody in charge.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def fork() -> int:
+    """``os.fork()``; the kernel kills the child when the thread that forked it ends. Raises ``OSError``.
+
+    The process should have one thread: of locks that others hold at that moment the child has copies that nobody opens.
+    """
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before there was a signal to send
+            os._exit(1)
+    return pid
+
+
+def live_on() -> None:
+    """In a child: do not end with isotrace after all."""
+    _libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+
+
+def dumpable(yes: bool) -> None:
+    """Whether processes of the same user may trace this one, read and write its memory and take its descriptors.
+
+    One with CAP_SYS_PTRACE may in any case. Children inherit it; execve of a readable program makes it yes again.
+    """
+    _libc.prctl(_PR_SET_DUMPABLE, int(yes), 0, 0, 0)
