@@ -28,6 +28,17 @@ def one_thread() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
+def import_in_one_thread() -> None:
+    """Import numpy so, and leave the variables as they were for a command that is forked later."""
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    one_thread()
+    import numpy  # noqa: F401
+
+    del os.environ["OPENBLAS_NUM_THREADS"]
+    if before is not None:
+        os.environ["OPENBLAS_NUM_THREADS"] = before
+
+
 def hold() -> None:
     """Block what ``Interrupts`` waits for. Call it before anything starts threads: they have the mask of who starts them,
     and a signal goes to any thread that does not block it.

@@ -9,7 +9,7 @@ import click
 from isotrace import units
 from isotrace.commands.options import PID, Parsed
 from isotrace.errors import UsageError
-from isotrace.interrupts import one_thread
+from isotrace.interrupts import import_in_one_thread
 from isotrace.target import Target, parse_uid
 
 _EPILOG = """\b
@@ -99,7 +99,7 @@ def block(
 
     Each refusal is a line; repeated ones are folded into a count.
     """
-    one_thread()
+    import_in_one_thread()
     from isotrace import blocking
     from isotrace.policy import assemble
 

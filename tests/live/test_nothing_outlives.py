@@ -79,6 +79,15 @@ def test_isotrace_is_killed_at_any_moment(words, cache, monkeypatch):
         assert not left, f"killed after {moment:.3f} of {whole:.3f} s: {left}"
 
 
+@pytest.mark.parametrize("value", [None, "7"])
+def test_a_command_has_the_variables_of_whoever_started_isotrace(value):
+    command = [sys.executable, "-m", "isotrace", *SECCOMP[:6], "env"]
+    variables = environment(**({"OPENBLAS_NUM_THREADS": value} if value else {}))
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line).items() >= variables.items()
+    assert (value is not None) == ("OPENBLAS" in done.stdout)
+
+
 _COUNTING_FORKS = """
 import os, sys
 real = os.fork
