@@ -262,7 +262,7 @@ class Seccomp(_ByNumber):
         notes.append(
             f"refusals are neither shown nor counted: {silent.reason}"
             if silent
-            else "if isotrace is killed, the same calls fail with ENOSYS for as long as the processes live"
+            else "a command of the same user may stop or kill isotrace: the same calls then wait, or fail with ENOSYS"
         )
         return Grade(True, ring(rule), True, ends=False, notes=tuple(notes))
 

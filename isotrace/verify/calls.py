@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Callable
 
+from isotrace import children
 from isotrace.catalog.model import X32_BIT
 from isotrace.kernel import throwaway
 
@@ -134,7 +135,7 @@ def ring_connects(descriptor: int, address: bytes) -> int:
 def in_child(action: Callable[[], object]) -> None:
     """Do it in a process of its own, whose error is raised here."""
     told = mmap.mmap(-1, 2)
-    pid = os.fork()
+    pid = children.fork()
     if pid == 0:
         try:
             action()

@@ -1,0 +1,119 @@
+"""The loop of isotrace block: what fails at showing, reading or looking ends nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+
+from isotrace import blocking
+from isotrace.enforce import Counts
+from isotrace.enforce.plan import Plan
+from isotrace.errors import IsotraceError
+from isotrace.target import Target
+
+ROUNDS = 5
+
+
+class Enforcer:
+    """Has records in every round; ``fails`` names what does not work."""
+
+    def __init__(self, fails=()):
+        self.rounds, self.lifted, self.closed, self._fails = 0, False, False, fails
+
+    def starter(self):
+        return None
+
+    def open(self, pid):
+        assert pid is None
+
+    def _fail(self, name):
+        if name in self._fails:
+            raise self._fails[name]
+
+    def wait(self, _seconds):
+        self.rounds += 1
+        self._fail("wait")
+
+    def batches(self):
+        self._fail("batches")
+        yield ["record"]
+
+    def alive(self):
+        self._fail("alive")
+        return self.rounds < ROUNDS
+
+    def lift(self):
+        self.lifted = True
+
+    def counts(self):
+        return Counts()
+
+    def close(self):
+        self.closed = True
+
+
+class Sink:
+    def __init__(self, error=None):
+        self._error, self.written = error, 0
+
+    def write(self, _records):
+        self.written += 1
+        if self._error:
+            raise self._error
+
+    def tick(self):
+        pass
+
+    def finish(self, _counts):
+        pass
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = deque()
+    monkeypatch.setattr(blocking, "tell", lines.extend)
+    return lines
+
+
+@pytest.fixture
+def go(monkeypatch):
+    """Run until the enforcer says that nobody is left, or it has gone so many rounds and a signal comes."""
+
+    def run(enforcer, sink):
+        stopped = threading.Event()
+        monkeypatch.setattr(blocking, "Interrupts", lambda *_, **__: SimpleNamespace(stopped=stopped))
+        monkeypatch.setattr(blocking, "_LOOK", 0.0)
+
+        def ended(_target, alive):
+            if enforcer.rounds >= 2 * ROUNDS:
+                stopped.set()
+            return None if alive() else "the target ended"
+
+        monkeypatch.setattr(blocking, "ended", ended)
+        one = blocking._Run(Target(tree=1), Plan((), (), True), {"lsm": enforcer}, sink, None)
+        assert one.go() == 0 and enforcer.lifted and enforcer.closed
+        return enforcer.rounds
+
+    return run
+
+
+@pytest.mark.parametrize("error", [IsotraceError("cannot write"), ValueError("odd"), MemoryError(), OSError(5, "I/O")])
+def test_a_sink_that_fails_ends_the_lines_and_is_told_once(go, said, error):
+    sink = Sink(error)
+    assert go(Enforcer(), sink) == ROUNDS and sink.written == 1
+    assert sum("refusing goes on, without showing it" in line for line in said) == 1
+
+
+@pytest.mark.parametrize("name", ["batches", "wait"])
+@pytest.mark.parametrize("error", [ValueError("odd"), KeyError(7), OSError(12, "no memory"), UnicodeError("odd")])
+def test_records_that_cannot_be_read_end_nothing(go, said, name, error):
+    assert go(Enforcer({name: error}), Sink()) == ROUNDS
+    assert sum("refusing goes on" in line for line in said) == (name == "batches")
+
+
+def test_who_cannot_tell_whether_the_target_has_ended_does_not_let_go(go, said):
+    assert go(Enforcer({"alive": OSError(12, "no memory")}), Sink()) > ROUNDS
+    assert sum("cannot tell whether the target has ended" in line for line in said) == 1
