@@ -46,6 +46,9 @@ class Enforcer:
         self._fail("alive")
         return self.rounds < ROUNDS
 
+    def broken(self):
+        return ""
+
     def lift(self):
         self.lifted = True
 
