@@ -22,6 +22,9 @@ BPF_PERCPU_ARRAY(tally, u64, TALLIES);
 #define SLOT_RING 1022		/* no call has this number: work done for io_uring */
 #define PF_IO_WORKER 0x10
 #define NR_IO_URING_ENTER 426
+#define NR_IO_SUBMIT 209
+#define NR_IO_SUBMIT_X32 544
+#define NR_IO_SUBMIT_I386 248
 #define EPERM 1
 #define SIGKILL 9
 #define MAX_ERRNO 4095
@@ -109,6 +112,13 @@ static __always_inline u64 registers_of(u64 task)
  */
 #define forget(thing) read_kernel((thing), sizeof(*(thing)), (thing))
 
+/* Calls that do what an array of orders in memory says: io_uring's, and AIO's. */
+static __always_inline int takes_orders(u32 slot)
+{
+	return (slot & (SLOT_I386 - 1)) == NR_IO_URING_ENTER || slot == NR_IO_SUBMIT || slot == NR_IO_SUBMIT_X32 ||
+	       slot == SLOT_I386 + NR_IO_SUBMIT_I386;
+}
+
 static __always_inline void find_call(struct judged *judged)
 {
 	u64 task = CURRENT();
@@ -117,7 +127,7 @@ static __always_inline void find_call(struct judged *judged)
 	judged->number = original_number(registers_of(task));
 	judged->abi = abi_of(task, judged->number);
 	judged->slot = slot_of(judged->abi, judged->number);
-	judged->ring = (judged->slot & (SLOT_I386 - 1)) == NR_IO_URING_ENTER;
+	judged->ring = takes_orders(judged->slot);
 	if (MEMBER_U32(task + OFF_FLAGS) & PF_IO_WORKER)
 		judged->ring = 1;
 	forget(judged);

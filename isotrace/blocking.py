@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from isotrace import children, patience
-from isotrace.enforce import Counts, Enforcer, Execute, describe, registry, terminal
+from isotrace.enforce import Counts, Enforcer, Execute, describe, registry, rings, terminal
 from isotrace.enforce import plan as planning
 from isotrace.enforce.plan import Plan
 from isotrace.enforce.report import KernelReport
@@ -64,7 +64,7 @@ def run(target: Target, policy: Policy, choices: Choices) -> int:
         _verify(plan, report, choices)
     enforcers = {name: registry.make(name, held, target) for name, held in plan.by_mechanism().items()}
     sink = Refusals(output, plan.enforced, Json() if choices.style == "json" else Lines())
-    return _Run(target, plan, enforcers, sink, choices.seconds).go()
+    return _Run(target, plan, enforcers, sink, choices).go()
 
 
 def _verify(plan: Plan, report: KernelReport, choices: Choices) -> None:
@@ -89,10 +89,10 @@ class _Run:
         plan: Plan,
         enforcers: Mapping[str, Enforcer],
         sink: Refusals,
-        seconds: float | None,
+        choices: Choices,
     ) -> None:
         self._target, self._plan, self._enforcers, self._sink = target, plan, enforcers, sink
-        self._seconds, self._deadline = seconds, 0.0
+        self._seconds, self._deadline, self._weaker_ok = choices.seconds, 0.0, choices.weaker_ok
         self._next_look = self._ended_at = 0.0
         self._told = self._lifted = self._unseen = self._blind = False
         self._status = 0
@@ -123,6 +123,7 @@ class _Run:
             self._open()
             forward = self._command.send if self._command else None
             self._interrupts = Interrupts(forward, _ENDING, shared=self._command is not None)
+            self._check_rings()
             if self._command:
                 self._command.start()
             else:
@@ -141,6 +142,14 @@ class _Run:
                 self._enforcers[name].open(pid)
         for name in self._enforcers.keys() & self._final:
             self._enforcers[name].open(pid)
+
+    def _check_rings(self) -> None:
+        """No ring is made any more where a rule closes io_uring; those from before are found now."""
+        if self._weaker_ok:
+            trouble = rings.from_before(self._plan.held, self._target)
+            tell([f"LESS THAN ASKED: {trouble}"] if trouble else [])
+        else:
+            rings.check(self._plan.held, self._target)
 
     def _starter(self) -> Execute:
         starters = [starter for enforcer in self._enforcers.values() if (starter := enforcer.starter())]

@@ -14,7 +14,7 @@ from isotrace.enforce import Grade, describe, hooks, plan, registry
 from isotrace.enforce.mechanisms import FEATURES
 from isotrace.errors import UsageError
 from isotrace.policy import CallRequest, CallRule, Group, NetRequest, PathRequest, Policy, decide, names, nets, paths
-from isotrace.policy.model import Action
+from isotrace.policy.model import IO_URING, Action
 from isotrace.target import Target
 
 RUNNING, COMMAND = Target(ppid=1), Target(command=("true",))
@@ -295,15 +295,14 @@ def check_claim(held, found, target, backend, missing):
     assert grade.io_uring != "passes" or grade.short
     certain = {feature for feature in found if found[feature].verdict == "yes"}
     threads = "io_threads" not in found or "io_threads" in certain
-    assert by_object or grade.io_uring != "judged"
-    assert not by_object or grade.io_uring == "judged" or (grade.io_uring == "closed" and not threads)
-    if by_object and not threads and names.closes(getattr(held.rule, "calls", {"open"})):
-        assert grade.io_uring == "closed"
+    assert not isinstance(held.rule, CallRule) or grade.io_uring != "judged", "what is linked runs in any call"
+    assert isinstance(held.rule, CallRule) or grade.io_uring == ("judged" if threads else "closed")
+    assert grade.io_uring != "closed" or any("io_uring" in note for note in grade.notes)
     skips = "unpreempted" not in certain and not (name == "lsm" and "lsm_unskipped" in certain)
     assert name in ("seccomp", "lkm") or not skips or grade.short
     if by_object and isinstance(held.rule, CallRule):
         assert all(hooks.holding(call) or call in hooks.NEEDLESS for call in held.rule.calls)
-    if not by_object and names.closes(held.rule.calls):
+    if isinstance(held.rule, CallRule) and names.closes(held.rule.calls) & IO_URING:
         assert grade.io_uring == "closed"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 
 from isotrace.enforce import Counts, Held, Refusal
 from isotrace.enforce.plan import Plan, Unheld
@@ -30,7 +31,7 @@ def plan_lines(plan: Plan) -> list[str]:
 def held_lines(held: Held) -> Iterator[str]:
     """``deny open → EPERM: seccomp · race-free yes · …``, and where less is enforced than asked."""
     yield f"{_title(held.rule)}: {held.mechanism} · {held.grade.text}"
-    if calls := _calls(held.rule, held.grade.io_uring == "closed"):
+    if calls := _calls(held):
         yield f"  {calls}"
     for short in held.grade.short:
         yield f"  LESS THAN ASKED: {short}"
@@ -55,13 +56,23 @@ def _title(rule: Rule) -> str:
     return f"{group}{plain(rule.title)}" + ("" if rule.allow else f" → {rule.action.name}")
 
 
-def _calls(rule: Rule, closed: bool) -> str:
+def _calls(held: Held) -> str:
+    rule = held.rule
     if not isinstance(rule, CallRule):
         return ""
     listed = sorted(rule.calls)
     shown = ", ".join(name + " (with an address)" * (name in rule.addressed) for name in listed[:_MANY])
     more = f" and {len(listed) - _MANY} more" if len(listed) > _MANY else ""
-    return shown + more + ("; io_uring_* refused as well" if closed and names.closes(rule.calls) else "")
+    beside = _beside(held, rule)
+    return shown + more + (f"; {' and '.join(beside)} refused as well" if beside else "")
+
+
+def _beside(held: Held, rule: CallRule) -> list[str]:
+    """What else is refused because it would do the same; security hooks see what io_submit does."""
+    if held.mechanism in ("lsm", "fmod_ret"):
+        return ["io_uring_setup"] if held.grade.io_uring == "closed" else []
+    closed = names.closes(rule.calls)
+    return [name for name in ("io_uring_*", "io_submit") if any(fnmatchcase(call, name) for call in closed)]
 
 
 def count_lines(plan: Plan, counts: Mapping[str, Counts]) -> list[str]:

@@ -33,6 +33,10 @@ _RING = (
 )
 #: The calls whose work io_uring can be asked for instead.
 VIA_IO_URING = frozenset(_RING.split())
+#: The calls whose work io_submit can be asked for instead (enum in include/uapi/linux/aio_abi.h).
+VIA_AIO = frozenset(
+    "read pread64 readv preadv preadv2 write pwrite64 writev pwritev pwritev2 fsync fdatasync".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ def words_of(call: str) -> tuple[str, ...]:
 
 def closes(calls: Iterable[str]) -> frozenset[str]:
     """What else a rule on ``calls`` refuses where the mechanism does not see through io_uring."""
-    return IO_URING if VIA_IO_URING & set(calls) else frozenset()
+    asked = set(calls)
+    found = IO_URING if VIA_IO_URING & asked else frozenset()
+    return found | {"io_submit"} - asked if VIA_AIO & asked else found
 
 
 def parse(text: str, *, action: Action | None = None, group: str = "") -> CallRule:

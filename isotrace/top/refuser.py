@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from isotrace.decode import quote
-from isotrace.enforce import Enforcer, Held, Refused, Report, describe, registry
+from isotrace.enforce import Enforcer, Held, Refused, Report, describe, registry, rings
 from isotrace.enforce.plan import Plan
 from isotrace.errors import IsotraceError
 from isotrace.policy import names
@@ -182,6 +182,7 @@ class Refuser:
         enforcer = self._make(mechanism, plan.by_mechanism()[mechanism], target)
         try:
             enforcer.open(None)
+            rings.check(held, target)
         except BaseException:
             enforcer.close()
             raise

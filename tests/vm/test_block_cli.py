@@ -16,9 +16,7 @@ from tests.vm.family import FEATURES, block, family, library
 
 HOOKS = "lsm" if "lsm_bpf" in FEATURES else "fmod_ret"
 CHMOD = "os.chmod('/tmp', 0o1777)"  # what no other call of these tests depends on
-# Where io_uring's workers are kernel threads, what they do belongs to no process: io_uring is refused whole.
-RING = "judged" if " create_io_thread\n" in Path("/proc/kallsyms").read_text() else "closed"
-GRADE = f"race-free yes · io_uring {RING} · compat yes"
+GRADE = "race-free yes · io_uring closed · compat yes"
 
 
 @pytest.fixture(scope="module")
