@@ -143,6 +143,23 @@ _ALSO = {
     "inode_mknod": "mkdir",
 }
 
+#: Forms of calls that come to no hook of theirs, and what a user is told of them: (the calls, the words).
+UNMET = (
+    (
+        frozenset(("rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")),
+        "a signal to oneself that says it is the kernel's (a positive si_code) comes to no hook, and is sent",
+    ),
+    (
+        frozenset(("process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd")),
+        "kcmp, pidfd_getfd, process_madvise and process_vm_* of oneself come to no hook, and are done",
+    ),
+    (frozenset(("ptrace",)), "who traces a process already when the rule begins goes on tracing it"),
+    (
+        frozenset(("fstat", "fstat64", "oldfstat", "newfstatat", "fstatat64", "statx")),
+        "stat of a descriptor that has no file, as an eventfd's, comes to no hook, and is answered",
+    ),
+)
+
 # The kernel's function of a hook, where it is not security_HOOK.
 _FUNCTIONS = {
     "file_alloc_security": "security_file_alloc",

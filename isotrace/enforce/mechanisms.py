@@ -47,6 +47,29 @@ _OPEN_ALREADY = "what is open already, or is received from somebody else, goes o
 _FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"
 
 
+#: Calls that a program mostly has done without entering the kernel, or by touching a page that the kernel answers for.
+_WITHOUT_A_CALL = frozenset(
+    (
+        "gettimeofday",
+        "time",
+        "getcpu",
+        "clock_gettime",
+        "clock_gettime64",
+        "clock_getres",
+        "clock_getres_time64",
+        "getrandom",
+    )
+)
+#: Call → what else has its effect.
+_BESIDE = {
+    "kill": (
+        "signals that the kernel sends are sent: of a descriptor's owner (F_SETOWN), a timer, a terminal (TIOCSIG), "
+        "the end of a parent, a cgroup (cgroup.kill)"
+    ),
+    "ptrace": "the memory of a process that one may trace is read and written through /proc/PID/mem: deny-path that",
+}
+
+
 def _lacks(report: Report, *features: str) -> Refusal | None:
     """A refusal for the first feature that is not a certain yes."""
     for name in features:
@@ -137,6 +160,8 @@ def _hook_notes(rule: Rule) -> tuple[str, ...]:
         return ()
     needless = sorted(rule.calls & hooks.NEEDLESS.keys())
     found = [f"{call} is not refused: {hooks.NEEDLESS[call]}" for call in needless]
+    found += [words for calls, words in hooks.UNMET if calls & rule.calls]
+    found += _ways_beside(rule)
     if "openat" in rule.calls:
         found += [_OPEN_ALREADY, "through io_uring, sockets and accepted connections are refused together with opens"]
     return tuple(found)
@@ -186,7 +211,14 @@ def _register_notes(rule: CallRule) -> tuple[str, ...]:
         found.append(f"refuses {', '.join(beyond)} also without an address, and sendto of socketcall")
     if "openat" in rule.calls:
         found.append(_OPEN_ALREADY)
-    return tuple(found)
+    if unasked := sorted(rule.calls & _WITHOUT_A_CALL):
+        found.append(f"{', '.join(unasked)}: what the vDSO or the vsyscall page answers is no call, and is answered")
+    return (*found, *_ways_beside(rule))
+
+
+def _ways_beside(rule: CallRule) -> list[str]:
+    """What has the effect of a call that the rule refuses, and is none."""
+    return [words for call, words in _BESIDE.items() if call in rule.calls]
 
 
 def ring(rule: CallRule) -> Ring:

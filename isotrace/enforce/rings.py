@@ -97,7 +97,7 @@ def from_before(held: Sequence[Held], target: Target) -> str | None:
 
 def _name(pid: int) -> str:
     process = targets.read_process(pid)
-    return f"process {pid}" + (f" ({quote.comm(process.comm.encode())})" if process else "")
+    return f"process {pid}" + (f" ({quote.comm(process.comm)})" if process else "")
 
 
 def check(held: Sequence[Held], target: Target) -> None:

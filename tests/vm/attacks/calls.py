@@ -1,30 +1,44 @@
 """Calls that take effect without coming to the hook that holds them."""
 
-from tests.vm.attacks import REFUSED, Open, Row, by
+from tests.vm.attacks import REFUSED, Announced, Expected, Row, by
 
-_NO_HOOK = Open("the call does not come to its hook")
 _SIGNALS, _PTRACE = ("--deny", "kill"), ("--deny", "ptrace")
 
 
-def _row(name: str, rules: tuple[str, ...], attack: str, numbers: bool = True, **more: object) -> Row:
-    expect = by(_NO_HOOK, REFUSED, seccomp=REFUSED) if numbers else by(_NO_HOOK, _NO_HOOK, seccomp=_NO_HOOK)
-    return Row(name, rules, tuple(attack.split()), expect, **more)  # type: ignore[arg-type]
+def _row(name: str, rules: tuple[str, ...], attack: str, words: str, numbers: bool = True, **more: object) -> Row:
+    """``numbers``: who judges by number refuses it, and hooks are not met; else it is no call at all."""
+    hooks: Expected = Announced(words)
+    others = REFUSED if numbers else hooks
+    return Row(name, rules, tuple(attack.split()), by(hooks, others, seccomp=others), **more)  # type: ignore[arg-type]
 
 
+_SELF = "process_vm_* of oneself come to no hook"
 ROWS = (
-    _row("a signal to oneself that says it is the kernel's", _SIGNALS, "calls sigqueue_self", live=True),
-    _row("F_SETOWN and F_SETSIG instead of kill", _SIGNALS, "calls owned_pipe", numbers=False),
-    _row("process_vm_readv of oneself", _PTRACE, "calls readv_self", live=True),
-    _row("pidfd_getfd of oneself", _PTRACE, "calls getfd_self", live=True),
-    _row("kcmp of oneself", _PTRACE, "calls kcmp_self", live=True),
-    _row("process_madvise of oneself", _PTRACE, "calls madvise_self", live=True),
-    _row("fstat of what has no file", ("--deny", "stat"), "calls fstat_anonymous", live=True),
-    _row("/proc/PID/mem instead of ptrace", _PTRACE, "processes memory_of_a_child", numbers=False),
+    _row(
+        "a signal to oneself that says it is the kernel's", _SIGNALS, "calls sigqueue_self",
+        "says it is the kernel's", live=True,
+    ),
+    _row(
+        "F_SETOWN and F_SETSIG instead of kill", _SIGNALS, "calls owned_pipe",
+        "signals that the kernel sends are sent: of a descriptor's owner (F_SETOWN)", numbers=False,
+    ),
+    _row("process_vm_readv of oneself", _PTRACE, "calls readv_self", _SELF, live=True),
+    _row("pidfd_getfd of oneself", _PTRACE, "calls getfd_self", _SELF, live=True),
+    _row("kcmp of oneself", _PTRACE, "calls kcmp_self", _SELF, live=True),
+    _row("process_madvise of oneself", _PTRACE, "calls madvise_self", _SELF, live=True),
+    _row(
+        "fstat of what has no file", ("--deny", "stat"), "calls fstat_anonymous",
+        "stat of a descriptor that has no file", live=True,
+    ),
+    _row(
+        "/proc/PID/mem instead of ptrace", _PTRACE, "processes memory_of_a_child",
+        "read and written through /proc/PID/mem", numbers=False,
+    ),
     Row(
         "ptrace of a tracee from before",
         _PTRACE,
         ("processes", "tracee_from_before"),
-        by(_NO_HOOK, REFUSED),
+        by(Announced("traces a process already when the rule begins"), REFUSED),
         ready=True,
     ),
-)
+)  # fmt: skip
