@@ -182,7 +182,7 @@ class Refuser:
         enforcer = self._make(mechanism, plan.by_mechanism()[mechanism], target)
         try:
             enforcer.open(None)
-            rings.check(held, target)
+            rings.check(plan.held, target)
         except BaseException:
             enforcer.close()
             raise
