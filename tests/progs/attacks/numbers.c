@@ -2,9 +2,7 @@
 /* Calls whose number is not what it seems: more bits than a number has, other ABIs, none at all. */
 #include "attack.h"
 #include <linux/aio_abi.h>
-#include <sys/time.h>
 
-#define VSYSCALL_GETTIMEOFDAY 0xffffffffff600000ul
 #define SIGN (1ul << 63)
 
 static long call(unsigned long number, long a, long b, long c)
@@ -36,16 +34,6 @@ static int wide_open(char **a)
 	return verdict("open with bits above", -1);
 }
 
-/* The page that the kernel answers for. */
-static int vsyscall_time(char **a)
-{
-	struct timeval now = {0};
-	int (*gettimeofday_at)(struct timeval *, void *) = (void *)VSYSCALL_GETTIMEOFDAY;
-
-	(void)a;
-	return verdict("gettimeofday of the vsyscall page", gettimeofday_at(&now, NULL) || !now.tv_sec ? -1 : 0);
-}
-
 /* FILE: written to by an order to io_submit. */
 static int aio_write(char **a)
 {
@@ -65,4 +53,4 @@ static int aio_write(char **a)
 	return verdict("written by io_submit", done.res == 1 ? 0 : -1);
 }
 
-ATTACKS({"wide_open", wide_open, 1}, {"vsyscall_time", vsyscall_time, 0}, {"aio_write", aio_write, 1})
+ATTACKS({"wide_open", wide_open, 1}, {"aio_write", aio_write, 1})

@@ -1,6 +1,6 @@
 """Calls whose number is not what it seems, and what does a call's work without its number."""
 
-from tests.vm.attacks import REFUSED, Announced, Row, by
+from tests.vm.attacks import REFUSED, Row, by
 
 _FILE = "echo secret >secret; chmod 666 secret"
 
@@ -12,9 +12,5 @@ ROWS = (
     Row(
         "io_submit writes instead of pwrite64", ("--deny", "=pwrite64"), ("numbers", "aio_write", "HERE/secret"),
         by(REFUSED, REFUSED, seccomp=REFUSED), setup=_FILE, live=True,
-    ),
-    Row(
-        "gettimeofday of the vsyscall page", ("--deny", "gettimeofday"), ("numbers", "vsyscall_time"),
-        by(None, Announced("the vDSO or the vsyscall page answers"), seccomp=REFUSED),
     ),
 )  # fmt: skip
