@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -193,8 +194,11 @@ class Block:
 
     def started(self) -> None:
         """Wait until it refuses. Raises ``AssertionError`` where it does not."""
-        until(lambda: STARTED in self.said or self.process.poll() is not None, "block has started")
-        assert self.process.poll() is None, f"block did not start:\n{self.said}"
+        deadline = time.monotonic() + 3 * PATIENCE
+        while STARTED not in self.said and self.process.poll() is None and time.monotonic() < deadline:
+            progress("attack: block loads its programs")
+            time.sleep(0.5)
+        assert STARTED in self.said, f"block did not start:\n{self.said}"
 
     def end(self, number: int = signal.SIGINT) -> None:
         """End it."""
@@ -214,7 +218,14 @@ def control(rows: Sequence[Row]) -> dict[str, Outcome]:
 
 
 def together(mechanism: str, rows: Sequence[Row]) -> dict[str, Outcome]:
-    """What comes of rows that share a block."""
+    """What comes of rows that share a block; where that does not start all are broken."""
+    try:
+        return _together(mechanism, rows)
+    except AssertionError as error:
+        return {row.name: Outcome("broken", str(error)) for row in rows}
+
+
+def _together(mechanism: str, rows: Sequence[Row]) -> dict[str, Outcome]:
     if rows[0].how == "command" or mechanism == "seccomp":
         return {row.name: as_command(mechanism, row) for row in rows}
     with places(rows) as found, target(found) as attacker:
