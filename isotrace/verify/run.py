@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +24,6 @@ from isotrace.verify.scratch import Scratch, scratch
 from isotrace.verify.ways import Way
 
 _ACTION = Action("errno", canary.REFUSED)
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -138,7 +136,7 @@ def _under(held: Sequence[Held], trials: Sequence[canary.Trial], stack: ExitStac
         stack.callback(filtering.close)
         return canary.ask(trials, lambda _pid: None, lambda: _filtered(filtering.code))
 
-    return canary.ask(trials, partial(_arm, held, stack), _dies_with_isotrace)
+    return canary.ask(trials, partial(_arm, held, stack))
 
 
 def _arm(held: Sequence[Held], stack: ExitStack, pid: int) -> None:
@@ -156,12 +154,6 @@ def _arm(held: Sequence[Held], stack: ExitStack, pid: int) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def _dies_with_isotrace() -> None:
-    """Stopped it would outlive isotrace if that is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _filtered(code: bytes) -> None:
-    _dies_with_isotrace()
     notify.no_new_privs()
     notify.install(code, False)
