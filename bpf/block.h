@@ -285,16 +285,24 @@ static __always_inline int is_audit(u32 index)
 
 /*
  * A command that isotrace starts becomes a member with its execve: what led to it was isotrace's own. At sched_process_exec, which the task meets
- * once the new program is in place.
+ * once the new program is in place. By then a process has the name that it was executed under, too: see KEPT.
  */
 int on_start(void *ctx)
 {
 #if defined(FILTER_TREE)
-	u32 pid = bpf_get_current_pid_tgid() >> 32, active = MEMBER_ACTIVE;
-	u32 *state = tree.lookup(&pid);
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
 
-	if (state && *state == MEMBER_ARMED)
-		tree.update(&pid, &active);
+	if (tree_state(pid) == MEMBER_ARMED)
+		set_tree(pid, MEMBER_ACTIVE);
+#endif
+#if defined(KEPT) && defined(FILTER_COMM_0)
+	u32 self = bpf_get_current_pid_tgid() >> 32;
+	struct who who;
+
+	if (has_the_name())
+		is_watched(&who);
+	else if (in_family(self))
+		set_family(self, 0);
 #endif
 	return 0;
 }

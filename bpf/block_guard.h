@@ -58,7 +58,7 @@ static __always_inline u32 guard_of(u64 task)
 	if (!found || *found != GUARD_OWN)
 		return 0;
 #if defined(FILTER_TREE)
-	if (tree.lookup(&pid))
+	if (tree_state(pid))
 		return 0;
 #endif
 	return GUARD_OWN;

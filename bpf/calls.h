@@ -98,11 +98,10 @@ static __always_inline int is_exec(u8 abi, s32 number)
 static __always_inline void activate(u8 abi, s32 number)
 {
 #if defined(FILTER_TREE)
-	u32 pid = bpf_get_current_pid_tgid() >> 32, active = MEMBER_ACTIVE;
-	u32 *state = tree.lookup(&pid);
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
 
-	if (state && *state == MEMBER_ARMED && is_exec(abi, number))
-		tree.update(&pid, &active);
+	if (is_exec(abi, number) && tree_state(pid) == MEMBER_ARMED)
+		set_tree(pid, MEMBER_ACTIVE);
 #endif
 }
 

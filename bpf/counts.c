@@ -155,15 +155,6 @@ static __always_inline int read_place(struct call *call, struct scratch *scratch
 	return address && size > 2 && read_user(scratch->place.text, (u32)size, (void *)address) == 0;
 }
 
-/*
- * *where += number, of which CPUs may do some at once. The compiler's own may be one that also fetches what was there, which the kernel takes from
- * 5.12 on.
- */
-static __always_inline void add_at_once(u64 *where, u64 number)
-{
-	asm volatile("lock *(u64 *)(%0 + 0) += %1" : : "r"(where), "r"(number) : "memory");
-}
-
 static __always_inline void touch(struct done *done, struct scratch *scratch)
 {
 	struct touch first = {};
@@ -352,14 +343,6 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 tid = (u32)bpf_get_current_pid_tgid();
-
-	started.delete(&tid);
-	return 0;
-}
-
 static __always_inline void set_ended(u32 pid)
 {
 	struct name *name = names.lookup(&pid);
@@ -368,16 +351,16 @@ static __always_inline void set_ended(u32 pid)
 		name->ended = 1;
 }
 
-#if defined(FILTER_TREE) || defined(FOLLOW)
-#define FREED set_ended
-#include "descent.h"
-#else
-int on_free(struct bpf_raw_tracepoint_args *ctx)
+/* The last thread to go makes its process's counts final; the number becomes nobody else's before that. */
+int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 pid = read_u32(ctx->args[0] + OFF_PID);
+	u64 id = bpf_get_current_pid_tgid();
+	u32 tid = (u32)id;
 
-	if (pid == read_u32(ctx->args[0] + OFF_TGID))
-		set_ended(pid);
+	started.delete(&tid);
+	if (group_ended(CURRENT()))
+		set_ended(id >> 32);
 	return 0;
 }
-#endif
+
+#include "descent.h"

@@ -43,7 +43,7 @@ struct count {
 struct name {
 	char comm[16];		/* of the thread group's leader */
 	u32 ppid;		/* thread group of real_parent, when the process made its first call */
-	u32 ended;		/* the thread group is freed: no more calls come */
+	u32 ended;		/* its last thread has ended: no more calls come */
 };
 
 struct error_key {

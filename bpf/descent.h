@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Keeps filter.h's maps of descent: programs for births and for sched_process_free. Needs calls.h and the map `tally`; FREED(pid) is called, if it is defined. */
+/* Keeps filter.h's maps of descent: programs for births and ends. Needs calls.h and the map `tally`. */
 #ifndef ISOTRACE_DESCENT_H
 #define ISOTRACE_DESCENT_H
 
-#if defined(FILTER_TREE) || defined(FOLLOW)
+#if defined(DESCENT)
 
 static __always_inline void not_followed(long error)
 {
@@ -14,33 +14,69 @@ static __always_inline void not_followed(long error)
 		(*value)++;
 }
 
-static __always_inline void remember_birth(u32 parent, u32 child)
+static __always_inline int is_seeding(void)
 {
 	u32 zero = 0;
 	u32 *on = seeding.lookup(&zero);
 
-	if (on && *on)
-		not_followed(born.update(&child, &parent));
+	return on && *on;
+}
+
+#if defined(FOLLOW)
+#define INHERITED(watched) (watched)
+#else
+#define INHERITED(watched) 0
+#endif
+
+#if defined(FAMILY)
+/*
+ * Whether the child itself is due to be kept: a child of --ppid's process is one from its birth on, for it may end its parent before it makes a
+ * call; and what a process of --comm's name has forked runs the same program, whatever it calls itself.
+ */
+static __always_inline int is_born_to(u32 child, u32 forker, u64 task)
+{
+	struct who who = {.task = CURRENT(), .pid = child};	/* whose name and user the child has */
+
+	who.ppid = read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID);
+	if (may_be_target(child) && is_target(&who))
+		return 1;
+#if defined(FILTER_COMM_0) && !defined(FILTER_PPID)
+	return in_family(forker);
+#else
+	return 0;
+#endif
+}
+#endif
+
+/* What is due to a child that runs `task`. While the map is being filled its parent may yet become a member: then `pending` keeps what is there. */
+static __always_inline void set_born(u32 child, u32 forker, u64 task, int watched, int pending)
+{
+#if defined(FILTER_TREE)
+	if (in_tree(forker))
+		set_tree(child, MEMBER_ACTIVE);
+	else if (!pending)
+		set_tree(child, 0);
+#endif
+#if defined(FAMILY)
+	if (INHERITED(watched) || is_born_to(child, forker, task))
+		set_family(child, MEMBER_ACTIVE);
+	else if (!pending)
+		set_family(child, 0);
+#endif
 }
 
 static __always_inline int follow(u64 task)
 {
 	u32 child = read_u32(task + OFF_TGID);
-	u32 active = MEMBER_ACTIVE;
+	int pending = is_seeding();	/* before the forker is looked at: once it is off, the map is whole */
 	struct who who;
 	int watched = is_watched(&who);
 
 	if (child == who.pid)
 		return 0;
-#if defined(FILTER_TREE)
-	if (in_tree(who.pid))
-		not_followed(tree.update(&child, &active));
-#endif
-#if defined(FOLLOW)
-	if (watched)
-		not_followed(family.update(&child, &active));
-#endif
-	remember_birth(who.pid, child);
+	set_born(child, who.pid, task, watched, pending);
+	if (pending)
+		not_followed(born.update(&child, &who.pid));
 	return 0;
 }
 
@@ -55,21 +91,23 @@ int on_new_task(struct registers *ctx)
 	return follow(ctx->di);
 }
 
-/* A thread group leaves the maps when its leader is freed: after every thread of it has ended. */
-int on_free(struct bpf_raw_tracepoint_args *ctx)
+/*
+ * At sched_process_exit: a thread group has ended when the last of its threads has, be that the leader or not. Others that are on their way out by
+ * then are still known as members, for the records of their end.
+ */
+int on_end(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 pid = read_u32(ctx->args[0] + OFF_PID);
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
 
-	if (pid != read_u32(ctx->args[0] + OFF_TGID))
+	if (!group_ended(CURRENT()))
 		return 0;
-#if defined(FREED)
-	FREED(pid);
-#endif
 #if defined(FILTER_TREE)
-	tree.delete(&pid);
+	if (tree_state(pid))
+		set_tree(pid, MEMBER_ENDED);
 #endif
-#if defined(FOLLOW)
-	family.delete(&pid);
+#if defined(FAMILY)
+	if (family_state(pid))
+		set_family(pid, MEMBER_ENDED);
 #endif
 	return 0;
 }

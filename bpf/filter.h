@@ -10,13 +10,22 @@
  *	FILTER_COMM_0, _1	the 16 bytes of the name, as two integers
  *	FILTER_CGROUP=ID, FILTER_CGROUP_LEVEL=N	in that cgroup or below it
  *	FILTER_TREE		in `tree`
- *	FOLLOW			or a descendant of what has matched, kept in `family`
+ *	FOLLOW			or in `family`: what has matched once, and its descendants
+ *	KEPT			or in `family`: what has matched once, also as a child of what has --comm's name, up to an execve under another
  */
 #ifndef ISOTRACE_FILTER_H
 #define ISOTRACE_FILTER_H
 
 #define MEMBER_ARMED 1		/* a command not yet started: watched from its execve on */
 #define MEMBER_ACTIVE 2
+#define MEMBER_ENDED 3		/* its last thread is on its way out: a zombie, or nobody */
+
+#if defined(FOLLOW) || defined(KEPT)
+#define FAMILY
+#endif
+#if defined(FILTER_TREE) || defined(FAMILY)
+#define DESCENT
+#endif
 
 /*
  * A constant that is filled in when the program is loaded (isotrace/backends/compiled.py), so that what is compiled can be kept: the compiler
@@ -35,16 +44,29 @@ struct who {
 	u32 ppid;
 };
 
+/*
+ * The state of every thread group that there can be: a byte each, so that there is room for all, whatever they do. Who is born gets the state that
+ * is due to it, member or not, and the last thread to go changes it to MEMBER_ENDED: nothing is ever removed by a number that may be somebody
+ * else's by then. Arrays in pages, so that user space can map them and look through them in no time.
+ */
+#define PIDS_A_PAGE 4096
+#define PID_PAGES 1024		/* PID_MAX_LIMIT on 64 bits is 4 Mi, include/linux/threads.h */
+struct pids {
+	u8 state[PIDS_A_PAGE];
+};
+#define BPF_PIDS(name) BPF_F_TABLE("array", u32, struct pids, name, PID_PAGES, BPF_F_MMAPABLE)
+
 #if defined(FILTER_TREE)
-BPF_HASH(tree, u32, u32, 65536);
+BPF_PIDS(tree);
 #endif
-#if defined(FOLLOW)
-BPF_HASH(family, u32, u32, 65536);
+#if defined(FAMILY)
+BPF_PIDS(family);
 #endif
-#if defined(FILTER_TREE) || defined(FOLLOW)
+#if defined(DESCENT)
 /* child → parent of every fork seen while the maps above are being filled from /proc */
 BPF_HASH(born, u32, u32, 65536);
 BPF_ARRAY(seeding, u32, 1);
+BPF_ARRAY(joined, u64, 1);	/* how many have become members: who looks through a map and finds nobody knows by it that nobody came meanwhile */
 #endif
 
 /*
@@ -96,6 +118,12 @@ static __always_inline u32 real_uid(u64 task)
 	return MEMBER_U32(MEMBER_U64(task + OFF_CRED) + OFF_UID);
 }
 
+/* Whether all threads of the task's group have come to their end: from sched_process_exit on that is so of the last one, maybe of others too. */
+static __always_inline int group_ended(u64 task)
+{
+	return !MEMBER_U32(MEMBER_U64(task + OFF_SIGNAL) + OFF_LIVE);
+}
+
 #if defined(FILTER_CGROUP)
 /* Up to 6.0 a cgroup has its ancestors' ids; the helper, which 5.10 does not give to tracing programs, is for kernels where it has not. */
 static __always_inline u64 cgroup_above(u64 task)
@@ -112,14 +140,93 @@ static __always_inline u64 cgroup_above(u64 task)
 }
 #endif
 
+/*
+ * *where += number, of which CPUs may do some at once. The compiler's own may be one that also fetches what was there, which the kernel takes from
+ * 5.12 on.
+ */
+static __always_inline void add_at_once(u64 *where, u64 number)
+{
+	asm volatile("lock *(u64 *)(%0 + 0) += %1" : : "r"(where), "r"(number) : "memory");
+}
+
+#if defined(DESCENT)
+static __always_inline void count_joined(void)
+{
+	u32 zero = 0;
+	u64 *count = joined.lookup(&zero);
+
+	if (count)
+		add_at_once(count, 1);
+}
+
+#endif
+
+#if defined(FILTER_TREE)
+static __always_inline u32 tree_state(u32 pid)
+{
+	u32 page = pid / PIDS_A_PAGE;
+	struct pids *found = tree.lookup(&page);
+
+	return found ? found->state[pid & (PIDS_A_PAGE - 1)] : 0;
+}
+
+static __always_inline void set_tree(u32 pid, u8 state)
+{
+	u32 page = pid / PIDS_A_PAGE;
+	struct pids *found = tree.lookup(&page);
+
+	if (found)
+		found->state[pid & (PIDS_A_PAGE - 1)] = state;
+	if (state == MEMBER_ACTIVE)
+		count_joined();
+}
+#endif
+
+#if defined(FAMILY)
+static __always_inline u32 family_state(u32 pid)
+{
+	u32 page = pid / PIDS_A_PAGE;
+	struct pids *found = family.lookup(&page);
+
+	return found ? found->state[pid & (PIDS_A_PAGE - 1)] : 0;
+}
+
+static __always_inline void set_family(u32 pid, u8 state)
+{
+	u32 page = pid / PIDS_A_PAGE;
+	struct pids *found = family.lookup(&page);
+
+	if (found)
+		found->state[pid & (PIDS_A_PAGE - 1)] = state;
+	if (state == MEMBER_ACTIVE)
+		count_joined();
+}
+#endif
+
 static __always_inline int in_tree(u32 pid)
 {
 #if defined(FILTER_TREE)
-	u32 *state = tree.lookup(&pid);
-
-	return state && *state == MEMBER_ACTIVE;
+	return tree_state(pid) >= MEMBER_ACTIVE;
 #else
 	return 1;
+#endif
+}
+
+static __always_inline int in_family(u32 pid)
+{
+#if defined(FAMILY)
+	return family_state(pid) >= MEMBER_ACTIVE;
+#else
+	return 0;
+#endif
+}
+
+/* Who has matched once stays: another name or parent does not free it. */
+static __always_inline void keep(u32 pid)
+{
+#if defined(FAMILY)
+	if (!in_family(pid))
+		set_family(pid, MEMBER_ACTIVE);
 #endif
 }
 
@@ -133,6 +240,18 @@ static __always_inline int may_be_target(u32 pid)
 	return in_tree(pid);
 }
 
+static __always_inline int has_the_name(void)
+{
+#if defined(FILTER_COMM_0)
+	u64 comm[2] = {};
+
+	bpf_get_current_comm(comm, sizeof(comm));
+	return comm[0] == FILTER_COMM_0 && comm[1] == FILTER_COMM_1;
+#else
+	return 1;
+#endif
+}
+
 static __always_inline int is_target(struct who *who)
 {
 #if defined(FILTER_PPID)
@@ -143,13 +262,8 @@ static __always_inline int is_target(struct who *who)
 	if (real_uid(who->task) != FILTER_UID)
 		return 0;
 #endif
-#if defined(FILTER_COMM_0)
-	u64 comm[2] = {};
-
-	bpf_get_current_comm(comm, sizeof(comm));
-	if (comm[0] != FILTER_COMM_0 || comm[1] != FILTER_COMM_1)
+	if (!has_the_name())
 		return 0;
-#endif
 #if defined(FILTER_CGROUP)
 	if (cgroup_above(who->task) != FILTER_CGROUP)
 		return 0;
@@ -175,11 +289,14 @@ static __always_inline int is_watched(struct who *who)
 	if (SPARED(pid))
 		return 0;
 #endif
-#if defined(FOLLOW)
+#if defined(FAMILY)
 	fill_who(who);
-	if (may_be_target(pid) && is_target(who))
+	if (in_family(pid))
 		return 1;
-	return family.lookup(&pid) != NULL;
+	if (!may_be_target(pid) || !is_target(who))
+		return 0;
+	keep(pid);
+	return 1;
 #else
 	if (!may_be_target(pid))
 		return 0;

@@ -14,6 +14,7 @@ from isotrace.enforce import Counts, Enforcer, Execute, describe, registry, ring
 from isotrace.enforce import plan as planning
 from isotrace.enforce.plan import Plan
 from isotrace.enforce.report import KernelReport
+from isotrace.enforce.strays import Births
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.interrupts import Interrupts, raising
 from isotrace.launch import Command, execv, find
@@ -95,6 +96,7 @@ class _Run:
         self._seconds, self._deadline, self._weaker_ok = choices.seconds, 0.0, choices.weaker_ok
         self._next_look = self._ended_at = 0.0
         self._told = self._lifted = self._unseen = self._blind = False
+        self._births = Births()
         self._status = 0
         #: Mechanisms that the kernel answers for in isotrace's place: they let nothing pass on their way out.
         self._final = {held.mechanism for held in plan.held if not held.grade.ends}
@@ -162,6 +164,7 @@ class _Run:
             self._wait()
             self._write()
             self._show(self._sink.tick)
+            tell(self._births.news(self._enforcers.values()))
         return ""
 
     def _look(self) -> str | None:

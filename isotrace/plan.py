@@ -155,10 +155,10 @@ def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot
 
 def descent(facts: Facts) -> tuple[Attachment, ...]:
     """What keeps the maps of descent. A birth must not be missed: a kprobe is not preempted where a tracepoint is."""
-    leave = Attachment("raw_tracepoint", "sched_process_free", "on_free")
+    end = on_exits(facts, "on_end")
     if facts.preemptible and facts.kprobes:
-        return (Attachment("kprobe", "wake_up_new_task", "on_new_task"), leave)
-    return (Attachment("raw_tracepoint", "sched_process_fork", "on_fork"), leave)
+        return (Attachment("kprobe", "wake_up_new_task", "on_new_task"), end)
+    return (Attachment("raw_tracepoint", "sched_process_fork", "on_fork"), end)
 
 
 def on_calls(facts: Facts) -> tuple[Attachment, ...]:
@@ -167,10 +167,10 @@ def on_calls(facts: Facts) -> tuple[Attachment, ...]:
     return tuple(Attachment(how, f"{prefix}sys_{side}", f"on_{side}") for side in ("enter", "exit"))
 
 
-def _on_end(facts: Facts) -> Attachment:
-    """on_task_exit, where nothing preempts it: it asks nothing of its context."""
+def on_exits(facts: Facts, program: str) -> Attachment:
+    """A program that asks nothing of its context, at the end of each thread, where nothing preempts it."""
     how, prefix = ("trace_event", "sched/") if facts.preemptible else ("raw_tracepoint", "")
-    return Attachment(how, f"{prefix}sched_process_exit", "on_task_exit")
+    return Attachment(how, f"{prefix}sched_process_exit", program)
 
 
 def attachments(options: Options, facts: Facts) -> tuple[Attachment, ...]:
@@ -178,7 +178,7 @@ def attachments(options: Options, facts: Facts) -> tuple[Attachment, ...]:
     found = [*descent(facts)] if options.target.descends else []
     found += [
         Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
-        _on_end(facts),
+        on_exits(facts, "on_task_exit"),
     ]
     if options.notices:
         found.append(Attachment("raw_tracepoint", "signal_deliver", "on_signal"))

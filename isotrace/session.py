@@ -71,7 +71,9 @@ class Tally:
         if counters.extras_lost:
             lines.append(f"{counters.extras_lost} records of exits, signals or exec arguments lost")
         if counters.not_followed:
-            lines.append(f"{counters.not_followed} children not followed: the map of descendants was full")
+            lines.append(
+                f"{counters.not_followed} births of processes missed: such children of the target are not followed"
+            )
         return lines
 
 

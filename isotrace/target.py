@@ -24,7 +24,8 @@ class Target:
 
     ``command`` is a program that isotrace starts itself and watches with all its descendants; ``tree`` is then its pid.
     ``spared`` are processes that never match. ``known`` tells of a target by descent who else belongs to it: processes that
-    have got another parent meanwhile. It is asked once the programs are attached.
+    have got another parent meanwhile. It is asked once the programs are attached. With ``keep`` another name or parent
+    frees nobody: who has met ``ppid`` and ``comm`` once stays, with ``comm`` up to an execve under another name.
     """
 
     ppid: int | None = None
@@ -36,6 +37,7 @@ class Target:
     follow: bool = False
     command: tuple[str, ...] = ()
     spared: frozenset[int] = frozenset()
+    keep: bool = False
     known: Callable[[], Collection[int]] | None = field(default=None, compare=False)
 
     def check(self) -> None:
@@ -75,6 +77,8 @@ class Target:
             found += [f"FILTER_CGROUP={path.stat().st_ino}ULL", f"FILTER_CGROUP_LEVEL={level}"]
         if self.follow:
             found.append("FOLLOW")
+        if self.keeps:
+            found.append("KEPT")
         if self.spared:
             found.append(f"SPARED(pid)=({'||'.join(f'(pid)=={pid}' for pid in sorted(self.spared))})")
         return found
@@ -84,16 +88,26 @@ class Target:
 
     @property
     def descends(self) -> bool:
-        """Whether the kernel keeps a map of processes for this target."""
+        """Whether descendants belong to this target."""
         return self.follow or self.tree is not None or bool(self.command)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether who has matched once stays, though descendants do not belong to it."""
+        return self.keep and not self.follow and (self.ppid is not None or self.comm is not None)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the kernel keeps a map of processes for this target."""
+        return self.descends or self.keeps
 
     @property
     def maps(self) -> tuple[str, ...]:
         """The maps that the programs keep for this target (bpf/filter.h)."""
-        found = ["born", "seeding"] if self.descends else []
+        found = ["born", "seeding", "joined"] if self.mapped else []
         if self.tree is not None or self.command:
             found.append("tree")
-        if self.follow:
+        if self.follow or self.keeps:
             found.append("family")
         return tuple(found)
 
@@ -130,9 +144,26 @@ def read_process(pid: int) -> Process | None:
     return procfs.stat(procfs.read(pid, "stat") or b"")
 
 
-def any_alive(pids: Iterable[int]) -> bool:
-    """Whether one of the processes is more than a zombie."""
-    return any(process is not None and process.state not in "ZX" for process in map(read_process, pids))
+def lives(pid: int) -> bool:
+    """Whether there is such a process, and it is more than a zombie; True where /proc cannot be asked."""
+    try:
+        found = procfs.stat((PROC / str(pid) / "stat").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return found is None or found.lives
+
+
+def exists(pid: int) -> bool:
+    """Whether there is such a process, a zombie too; True where /proc cannot be asked."""
+    try:
+        os.stat(PROC / str(pid))
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def processes() -> Iterator[Process]:
@@ -167,9 +198,21 @@ def _meets(target: Target, process: Process) -> bool:
         return False
     if target.ppid is not None and process.ppid != target.ppid:
         return False
-    if target.comm is not None and process.comm != os.fsencode(target.comm):
+    if target.comm is not None and process.comm != os.fsencode(target.comm) and not _kept_name(target, process.pid):
         return False
     return _owned(target, process.pid) and _confined(target, process.pid)
+
+
+def _kept_name(target: Target, pid: int) -> bool:
+    """Whether one of its threads has the name, where that counts for all of them."""
+    if not target.keep or target.comm is None:
+        return False
+    try:
+        threads = os.listdir(PROC / str(pid) / "task")
+    except OSError:
+        return False
+    wanted = os.fsencode(target.comm) + b"\n"
+    return any(procfs.read(pid, "task", thread, "comm") == wanted for thread in threads)
 
 
 def _owned(target: Target, pid: int) -> bool:
@@ -196,11 +239,12 @@ def members(target: Target, descendants_known: set[int]) -> set[int]:
 def ended(target: Target, alive: Callable[[], bool]) -> str | None:
     """That the process which the target names is gone, in words, or None.
 
-    ``alive()`` tells whether descendants of a target by descent are left; it is asked only once the named one is gone.
+    ``alive()`` tells whether processes of a target by descent are left: of a tree, itself or its descendants; of others,
+    descendants, and it is asked only once the named one is gone.
     """
     named = target.pid or target.ppid or target.tree
-    if named is None or read_process(named) is not None:
+    if named is None or (target.tree is None and exists(named)):
         return None
-    if (target.follow or target.tree) and alive():
+    if (target.follow or target.keeps or target.tree) and alive():
         return None
     return f"process {named} ended"

@@ -39,15 +39,11 @@ static void probe_fork(void *data, struct task_struct *parent, struct task_struc
 	WITH_SESSION(follow(session, child));
 }
 
-static void probe_free(void *data, struct task_struct *task)
-{
-	WITH_SESSION(unfollow(session, task));
-}
-
 static void probe_exec(void *data, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
 	WITH_SESSION({
 		activate_command(session);
+		judge_name(session);
 		if (session->logs)
 			on_exec(session, old_pid, bprm->filename, bprm->filename != bprm->interp);
 	});
@@ -56,7 +52,12 @@ static void probe_exec(void *data, struct task_struct *task, pid_t old_pid, stru
 /* 6.16 has another argument, group_dead, which is left where it is. */
 static void probe_task_exit(void *data, struct task_struct *task)
 {
-	WITH_SESSION(on_task_exit(session));
+	WITH_SESSION({
+		if (session->logs)
+			on_task_exit(session);
+		if (target_descends(session))
+			unfollow(session, task);
+	});
 }
 
 static void probe_signal(void *data, int number, struct kernel_siginfo *info, struct k_sigaction *action)
@@ -65,7 +66,7 @@ static void probe_signal(void *data, int number, struct kernel_siginfo *info, st
 	WITH_SESSION(on_signal(session, number, info > SEND_SIG_PRIV ? info : NULL));
 }
 
-enum when { LOGGING, NOTICING, DESCENDING, EXECUTING };
+enum when { LOGGING, NOTICING, DESCENDING, EXECUTING, ENDING };
 
 static struct probe {
 	const char *name;
@@ -75,9 +76,8 @@ static struct probe {
 	bool attached;
 } probes[] = {	/* in the order of attaching: first what keeps the maps of descent */
 	{ "sched_process_fork", probe_fork, DESCENDING },
-	{ "sched_process_free", probe_free, DESCENDING },
 	{ "sched_process_exec", probe_exec, EXECUTING },
-	{ "sched_process_exit", probe_task_exit, LOGGING },
+	{ "sched_process_exit", probe_task_exit, ENDING },
 	{ "signal_deliver", probe_signal, NOTICING },
 	{ "sys_enter", probe_enter, LOGGING },
 	{ "sys_exit", probe_exit, LOGGING },
@@ -116,7 +116,9 @@ static bool needed(const struct session *session, enum when when)
 	case DESCENDING:
 		return target_descends(session);
 	case EXECUTING:
-		return session->logs || session->target.command;
+		return session->logs || session->target.command || keeps_names(session);
+	case ENDING:
+		return session->logs || target_descends(session);
 	}
 	return false;
 }

@@ -97,6 +97,8 @@ struct session {
 	struct target target;
 	bool logs;
 	unsigned long *tree, *family;	/* bitmaps by thread group */
+	unsigned long *ended;		/* who in them has no thread left */
+	atomic64_t joined;		/* how many have become members */
 	bool seeding;
 	struct birth *births;		/* forks while `seeding` */
 	atomic_t birth_count;
@@ -149,10 +151,26 @@ static inline bool target_descends(const struct session *session)
 	return session->tree || session->family;
 }
 
+/*
+ * Where calls are refused another name or parent frees nobody: who has met COMM and PPID once stays, also as a child of what has the name, up to an
+ * execve under another.
+ */
+static inline bool target_keeps(const struct session *session)
+{
+	return session->rule_count && !target_has(session, ISOTRACE_T_FOLLOW) &&
+	       (target_has(session, ISOTRACE_T_PPID) || target_has(session, ISOTRACE_T_COMM));
+}
+
+static inline bool keeps_names(const struct session *session)
+{
+	return target_keeps(session) && target_has(session, ISOTRACE_T_COMM);
+}
+
 bool is_watched(struct session *session, struct who *who);
 void follow(struct session *session, struct task_struct *child);
 void unfollow(struct session *session, struct task_struct *task);
 void activate_command(struct session *session);
+void judge_name(struct session *session);
 void seed(struct session *session);
 
 /* ---- which call it is, and records of it: records.c, capture.c, refuse.c ---- */

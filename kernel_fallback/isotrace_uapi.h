@@ -17,8 +17,8 @@
  *	START		claimed		FLAGS: enum isotrace_flags, STRING_LIMIT
  *	STOP		started		→ started; no more is recorded or refused, counters and ring can be read
  *	GET_COUNTERS	started		→ SEEN: struct isotrace_count[], HITS: u64[] by rule number, EXTRAS_LOST,
- *					RECORDS_LOST, NOT_FOLLOWED
- *	GET_MEMBERS	started, dump	→ MEMBERS: u32[], process ids in the map of descent
+ *					RECORDS_LOST, NOT_FOLLOWED, JOINED
+ *	GET_MEMBERS	started, dump	→ MEMBERS: u32[], process ids in the map of descent, of those that have not ended
  *
  * A command in another state, from another socket or with anything that is not allowed is refused with an error and an
  * extended ack, and changes nothing.
@@ -31,7 +31,7 @@
 #define ISOTRACE_UAPI_H
 
 #define ISOTRACE_FAMILY "isotrace"
-#define ISOTRACE_VERSION 1	/* of all that this file and event.h say */
+#define ISOTRACE_VERSION 2	/* of all that this file and event.h say */
 
 enum isotrace_command {
 	ISOTRACE_CMD_UNSPEC,
@@ -67,6 +67,7 @@ enum isotrace_attribute {
 	ISOTRACE_A_RECORDS_LOST,	/* u64: refusals that have no record */
 	ISOTRACE_A_NOT_FOLLOWED,	/* u64 */
 	ISOTRACE_A_MEMBERS,		/* u32[] */
+	ISOTRACE_A_JOINED,		/* u64: how many processes have become members so far */
 	ISOTRACE_A_PAD,
 	ISOTRACE_ATTRIBUTES
 };

@@ -375,7 +375,8 @@ static int put_counters(struct sk_buff *reply, struct session *session)
 	}
 	if (nla_put_u64_64bit(reply, ISOTRACE_A_EXTRAS_LOST, extras, ISOTRACE_A_PAD) ||
 	    nla_put_u64_64bit(reply, ISOTRACE_A_RECORDS_LOST, records, ISOTRACE_A_PAD) ||
-	    nla_put_u64_64bit(reply, ISOTRACE_A_NOT_FOLLOWED, atomic64_read(&session->not_followed), ISOTRACE_A_PAD))
+	    nla_put_u64_64bit(reply, ISOTRACE_A_NOT_FOLLOWED, atomic64_read(&session->not_followed), ISOTRACE_A_PAD) ||
+	    nla_put_u64_64bit(reply, ISOTRACE_A_JOINED, atomic64_read(&session->joined), ISOTRACE_A_PAD))
 		return -EMSGSIZE;
 	return put_seen(reply, session) ?: put_hits(reply, session);
 }
@@ -402,7 +403,7 @@ static int get_counters(struct sk_buff *skb, struct genl_info *info)
 	return command_in(STARTED, 0, skb, info, send_counters);
 }
 
-/* The next members from `pid` on, at most `room` of them, in either map. */
+/* The next members from `pid` on that have not ended, at most `room` of them, in either map. */
 static u32 next_members(const struct session *session, u32 *pid, u32 *found, u32 room)
 {
 	u32 count = 0, tree, family;
@@ -413,7 +414,9 @@ static u32 next_members(const struct session *session, u32 *pid, u32 *found, u32
 		*pid = min(tree, family);
 		if (*pid >= PIDS)
 			break;
-		found[count++] = (*pid)++;
+		if (!test_bit(*pid, session->ended))
+			found[count++] = *pid;
+		(*pid)++;
 	}
 	return count;
 }

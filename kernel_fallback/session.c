@@ -21,6 +21,7 @@ static void session_free(struct session *session)
 	kvfree(session->notes);
 	kvfree(session->tree);
 	kvfree(session->family);
+	kvfree(session->ended);
 	kvfree(session->births);
 	kvfree(session->rules);
 	kvfree(session->hits);
@@ -105,15 +106,17 @@ void session_end(void)
 static int allocate_maps(struct session *session)
 {
 	bool tree = target_has(session, ISOTRACE_T_TREE) || target_has(session, ISOTRACE_T_COMMAND);
+	bool family = target_has(session, ISOTRACE_T_FOLLOW) || target_keeps(session);
 
 	if (tree)
 		session->tree = kvcalloc(BITS_TO_LONGS(PIDS), sizeof(long), GFP_KERNEL);
-	if (target_has(session, ISOTRACE_T_FOLLOW))
+	if (family)
 		session->family = kvcalloc(BITS_TO_LONGS(PIDS), sizeof(long), GFP_KERNEL);
-	if (target_descends(session))
-		session->births = kvcalloc(BIRTHS, sizeof(*session->births), GFP_KERNEL);
-	if ((tree && !session->tree) || (target_has(session, ISOTRACE_T_FOLLOW) && !session->family) ||
-	    (target_descends(session) && !session->births))
+	if (!tree && !family)
+		return 0;
+	session->ended = kvcalloc(BITS_TO_LONGS(PIDS), sizeof(long), GFP_KERNEL);
+	session->births = kvcalloc(BIRTHS, sizeof(*session->births), GFP_KERNEL);
+	if ((tree && !session->tree) || (family && !session->family) || !session->ended || !session->births)
 		return -ENOMEM;
 	return 0;
 }
@@ -122,9 +125,11 @@ static void free_maps(struct session *session)
 {
 	kvfree(session->tree);
 	kvfree(session->family);
+	kvfree(session->ended);
 	kvfree(session->births);
 	session->tree = NULL;
 	session->family = NULL;
+	session->ended = NULL;
 	session->births = NULL;
 }
 

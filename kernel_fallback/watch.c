@@ -30,6 +30,11 @@ static bool in_cgroup(const struct session *session, struct task_struct *task)
 #endif
 }
 
+static bool is_named(const struct session *session, struct task_struct *task)
+{
+	return !strncmp(task->comm, session->target.comm, TASK_COMM_LEN);
+}
+
 static bool is_target(const struct session *session, const struct who *who)
 {
 	const struct target *target = &session->target;
@@ -40,11 +45,17 @@ static bool is_target(const struct session *session, const struct who *who)
 		return false;
 	if (target_has(session, ISOTRACE_T_UID) && from_kuid(&init_user_ns, current_uid()) != target->uid)
 		return false;
-	if (target_has(session, ISOTRACE_T_COMM) && strncmp(current->comm, target->comm, TASK_COMM_LEN))
+	if (target_has(session, ISOTRACE_T_COMM) && !is_named(session, current))
 		return false;
 	if (target_has(session, ISOTRACE_T_CGROUP) && !in_cgroup(session, current))
 		return false;
 	return !session->tree || member(session->tree, who->pid);
+}
+
+static void enter(struct session *session, unsigned long *map, u32 pid)
+{
+	set_bit(pid, map);
+	atomic64_inc(&session->joined);
 }
 
 /* Fills `who` for the current task and says whether it is watched. */
@@ -56,7 +67,14 @@ bool is_watched(struct session *session, struct who *who)
 	rcu_read_lock();
 	who->ppid = task_tgid_nr(rcu_dereference(current->real_parent));
 	rcu_read_unlock();
-	return is_target(session, who) || member(session->family, who->pid);
+	if (member(session->family, who->pid))
+		return true;
+	if (!is_target(session, who))
+		return false;
+	/* Who has matched once stays: another name or parent does not free it. */
+	if (session->family && who->pid < PIDS)
+		enter(session, session->family, who->pid);
+	return true;
 }
 
 static void remember_birth(struct session *session, u32 parent, u32 child)
@@ -71,34 +89,63 @@ static void remember_birth(struct session *session, u32 parent, u32 child)
 	smp_store_release(&session->births[at].child, child);	/* seed_births() sees the parent with it */
 }
 
+/*
+ * Whether the child itself is due to be kept: a child of --ppid's process is one from its birth on, for it may end its parent before it makes a
+ * call; and what a process of --comm's name has forked runs the same program, whatever it calls itself.
+ */
+static bool is_born_to(const struct session *session, u32 forker, struct task_struct *child)
+{
+	struct who who = { .pid = task_tgid_nr(child) };
+
+	rcu_read_lock();
+	who.ppid = task_tgid_nr(rcu_dereference(child->real_parent));
+	rcu_read_unlock();
+	if (is_target(session, &who))
+		return true;
+	return target_has(session, ISOTRACE_T_COMM) && !target_has(session, ISOTRACE_T_PPID) && member(session->family, forker);
+}
+
+/* What is due to who is born. While the map is being filled the parent may yet become a member: then `pending` keeps what is there. */
+static void set_born(struct session *session, unsigned long *map, u32 pid, bool due, bool pending)
+{
+	if (!map)
+		return;
+	if (due)
+		enter(session, map, pid);
+	else if (!pending)
+		clear_bit(pid, map);
+}
+
 /* The current task has made a process, which has not run yet. */
 void follow(struct session *session, struct task_struct *child)
 {
+	bool pending = smp_load_acquire(&session->seeding);	/* before the forker is looked at: once it is off, the map is whole */
 	u32 pid = task_tgid_nr(child);
 	struct who who;
 	bool watched = is_watched(session, &who);
 
 	if (pid == who.pid || pid >= PIDS)
 		return;
-	if (member(session->tree, who.pid))
-		set_bit(pid, session->tree);
-	if (session->family && watched)
-		set_bit(pid, session->family);
-	if (READ_ONCE(session->seeding))
+	clear_bit(pid, session->ended);
+	set_born(session, session->tree, pid, member(session->tree, who.pid), pending);
+	if (target_has(session, ISOTRACE_T_FOLLOW))
+		set_born(session, session->family, pid, watched || is_born_to(session, who.pid, child), pending);
+	else
+		set_born(session, session->family, pid, is_born_to(session, who.pid, child), pending);
+	if (pending)
 		remember_birth(session, who.pid, pid);
 }
 
-/* A process leaves the maps when its leader is freed: after every thread of it has ended. */
+/*
+ * A thread ends. With the last one its process has ended, be that the leader or not; it stays in the maps, for the records of others that are on
+ * their way out. Nothing is ever removed by a number that may be somebody else's by then: who gets it is entered or cleared at birth.
+ */
 void unfollow(struct session *session, struct task_struct *task)
 {
-	u32 pid = task_pid_nr(task);
+	u32 pid = task_tgid_nr(task);
 
-	if (pid != task_tgid_nr(task) || pid >= PIDS)
-		return;
-	if (session->tree)
-		clear_bit(pid, session->tree);
-	if (session->family)
-		clear_bit(pid, session->family);
+	if (!atomic_read(&task->signal->live) && (member(session->tree, pid) || member(session->family, pid)))
+		set_bit(pid, session->ended);
 }
 
 /* A command that isotrace started becomes visible with its execve. */
@@ -106,11 +153,35 @@ void activate_command(struct session *session)
 {
 	u32 pid = task_tgid_nr(current);
 
-	if (session->target.command && session->target.command == pid)
-		set_bit(pid, session->tree);
+	if (session->target.command && session->target.command == pid && !member(session->tree, pid))
+		enter(session, session->tree, pid);
+}
+
+/* Who is kept for its name is so up to an execve under another one. */
+void judge_name(struct session *session)
+{
+	struct who who;
+
+	if (!keeps_names(session))
+		return;
+	if (is_named(session, current))
+		is_watched(session, &who);
+	else
+		clear_bit(task_tgid_nr(current), session->family);
 }
 
 /* ---- descendants that there are already ---- */
+
+static bool has_named_thread(const struct session *session, struct task_struct *task)
+{
+	struct task_struct *thread;
+
+	for_each_thread(task, thread)
+		if (is_named(session, thread))
+			return true;
+	return false;
+}
+
 
 static bool matches_now(const struct session *session, struct task_struct *task, u32 parent)
 {
@@ -122,27 +193,36 @@ static bool matches_now(const struct session *session, struct task_struct *task,
 		return false;
 	if (target_has(session, ISOTRACE_T_UID) && from_kuid(&init_user_ns, task_uid(task)) != target->uid)
 		return false;
-	if (target_has(session, ISOTRACE_T_COMM) && strncmp(task->comm, target->comm, TASK_COMM_LEN))
+	if (target_has(session, ISOTRACE_T_COMM) && !has_named_thread(session, task))
 		return false;
 	return !target_has(session, ISOTRACE_T_CGROUP) || in_cgroup(session, task);
 }
 
-static bool seed_pass(struct session *session, unsigned long *map, bool tree)
+/* Whether the process is due to be in the map, given what is in it already. */
+static bool is_due(const struct session *session, const unsigned long *map, struct task_struct *task)
+{
+	u32 pid = task_tgid_nr(task), parent = task_tgid_nr(rcu_dereference(task->real_parent));
+
+	if (map == session->tree)
+		return test_bit(parent, map) || pid == session->target.tree;
+	if (target_has(session, ISOTRACE_T_FOLLOW) && test_bit(parent, map))
+		return true;
+	return matches_now(session, task, parent) && (!session->tree || test_bit(pid, session->tree));
+}
+
+static bool seed_pass(struct session *session, unsigned long *map)
 {
 	struct task_struct *task;
 	bool grown = false;
-	u32 pid, parent;
+	u32 pid;
 
 	rcu_read_lock();
 	for_each_process(task) {
 		pid = task_tgid_nr(task);
-		parent = task_tgid_nr(rcu_dereference(task->real_parent));
-		if (pid >= PIDS || pid == session->self || test_bit(pid, map))
+		if (pid >= PIDS || pid == session->self || test_bit(pid, map) || !is_due(session, map, task))
 			continue;
-		if (test_bit(parent, map) || (tree ? pid == session->target.tree : matches_now(session, task, parent))) {
-			set_bit(pid, map);
-			grown = true;
-		}
+		enter(session, map, pid);
+		grown = true;
 	}
 	rcu_read_unlock();
 	return grown;
@@ -157,37 +237,32 @@ static bool seed_births(struct session *session, unsigned long *map)
 	for (i = 0; i < count; i++) {
 		u32 child = smp_load_acquire(&session->births[i].child);	/* pairs with remember_birth() */
 
-		if (child && child < PIDS && test_bit(session->births[i].parent, map) && !test_and_set_bit(child, map))
+		if (child && child < PIDS && test_bit(session->births[i].parent, map) && !test_bit(child, map)) {
+			enter(session, map, child);
 			grown = true;
+		}
 	}
 	return grown;
 }
 
-static void forget_dead(unsigned long *map)
+static void seed_map(struct session *session, unsigned long *map)
 {
-	u32 pid;
-
-	for_each_set_bit(pid, map, PIDS) {
-		rcu_read_lock();
-		if (!pid_task(find_pid_ns(pid, &init_pid_ns), PIDTYPE_PID))
-			clear_bit(pid, map);
-		rcu_read_unlock();
-		cond_resched();
-	}
-}
-
-/* Fills the map of descent, with forks already followed, until a round finds nothing new. May sleep. */
-void seed(struct session *session)
-{
-	bool tree = session->tree;
-	unsigned long *map = tree ? session->tree : session->family;
-	bool grown;
+	bool descend = map == session->tree || target_has(session, ISOTRACE_T_FOLLOW), grown;
 
 	do {
-		grown = seed_pass(session, map, tree);
-		grown |= seed_births(session, map);
+		grown = seed_pass(session, map);
+		if (descend)
+			grown |= seed_births(session, map);
 		cond_resched();
 	} while (grown);
-	WRITE_ONCE(session->seeding, false);
-	forget_dead(map);
+}
+
+/* Fills the maps of descent, with forks already followed, until a round finds nothing new. May sleep. */
+void seed(struct session *session)
+{
+	if (session->tree)
+		seed_map(session, session->tree);
+	if (session->family)
+		seed_map(session, session->family);
+	smp_store_release(&session->seeding, false);	/* pairs with follow() */
 }

@@ -68,8 +68,8 @@ def test_a_plan_names_every_program_and_map_it_uses():
 
 def test_descent_is_attached_first():
     made = make(Options(Target(tree=5)), Facts(), [])
-    assert [a.where for a in made.attach][:2] == ["sched_process_fork", "sched_process_free"]
-    assert {"tree", "born", "seeding"} <= set(made.maps)
+    assert [a.where for a in made.attach][:2] == ["sched_process_fork", "sched_process_exit"]
+    assert {"tree", "born", "seeding", "joined"} <= set(made.maps)
 
 
 def test_where_tracepoints_can_be_preempted_perf_events_are_used():

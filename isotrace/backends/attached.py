@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import select
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 
 from isotrace import patience, target
+from isotrace.backends import pids
 from isotrace.backends.loader import Loaded
+from isotrace.backends.pids import Pids
 from isotrace.errors import KernelError
 from isotrace.kernel import bpf, perf
 from isotrace.plan import Attachment
 from isotrace.ring import Ring
 from isotrace.target import Target
-
-_MEMBER_ARMED, _MEMBER_ACTIVE = 1, 2  # bpf/filter.h
-
 
 _ATTACH = {
     "hook": bpf.raw_tracepoint_open,
@@ -39,13 +39,15 @@ class Attached:
         self._attachments = attachments
         self._loaded = Loaded({}, {})
         self._links: list[int] = []
+        self._pids: dict[str, Pids] = {}
 
     def _watch(self, command_pid: int | None) -> None:
         """Attach, and find the descendants that there are. Raises ``KernelError``."""
+        self._pids = {name: Pids(self._loaded.maps[name]) for name in ("tree", "family") if name in self._loaded.maps}
         if command_pid is not None:
-            self._add("tree", command_pid, _MEMBER_ARMED)
+            self._pids["tree"].add(command_pid, pids.ARMED)
         self._attach()
-        if self._target.descends and command_pid is None:
+        if self._target.mapped and command_pid is None:
             self._seed()
 
     def _attach(self) -> None:
@@ -65,12 +67,6 @@ class Attached:
 
     # ---- descent: attached first, then filled from /proc until a round finds nothing new --------------------------
 
-    def _add(self, name: str, pid: int, state: int) -> None:
-        try:
-            bpf.map_update(self._loaded.maps[name], u32(pid), u32(state))
-        except OSError as error:
-            raise KernelError(f"cannot watch process {pid}: {error.strerror}", "name a smaller tree") from None
-
     def _births(self) -> list[tuple[int, int]]:
         fd = self._loaded.maps["born"]
         found = [(key, bpf.map_lookup(fd, key, 4)) for key in bpf.map_keys(fd, 4)]
@@ -78,37 +74,51 @@ class Attached:
 
     def _seed(self) -> None:
         plan_target = self._target
-        name = "tree" if plan_target.tree is not None else "family"
+        if plan_target.tree is not None:
+            self._seed_with("tree", lambda: {plan_target.tree} if plan_target.tree else set(), descend=True)
+        if "family" in self._pids:
+            self._seed_with("family", self._matching, descend=plan_target.follow)
+        bpf.map_update(self._loaded.maps["seeding"], u32(0), u32(0))
+
+    def _matching(self) -> set[int]:
+        found = target.matching(self._target) - self._target.spared
+        return {pid for pid in found if self._pids["tree"].state(pid)} if "tree" in self._pids else found
+
+    def _seed_with(self, name: str, roots: Callable[[], set[int]], descend: bool) -> None:
+        plan_target, members = self._target, self._pids[name]
         known: set[int] = set()
         while True:
-            roots = {plan_target.tree} if plan_target.tree is not None else target.matching(plan_target)
-            parents = [(process.pid, process.ppid) for process in target.processes()]
-            roots |= set(plan_target.known()) if plan_target.known else set()
-            found = target.descendants(roots | known, parents + self._births()) - {os.getpid()} - plan_target.spared
+            known |= roots()
+            if descend:
+                parents = [(process.pid, process.ppid) for process in target.processes()]
+                known |= set(plan_target.known()) if plan_target.known else set()
+                known = target.descendants(known, parents + self._births())
+            known -= {os.getpid()} | plan_target.spared
             # Children of members are in the map by themselves: however fast they come, this ends.
-            missing = {pid for pid in found - known - self.pids() if (target.PROC / str(pid)).exists()}
+            missing = [pid for pid in known if not members.state(pid) and target.read_process(pid)]
             if not missing:
                 break
             for pid in missing:
-                self._add(name, pid, _MEMBER_ACTIVE)
-            known |= missing
-        bpf.map_update(self._loaded.maps["seeding"], u32(0), u32(0))
-        self._forget_dead(name, known)
-
-    def _forget_dead(self, name: str, pids: set[int]) -> None:
-        """Whoever ended between the look at /proc and the entry in the map has no one else to remove it."""
-        for pid in pids:
-            if not (target.PROC / str(pid)).exists():
-                bpf.map_delete(self._loaded.maps[name], u32(pid))
+                members.add(pid, pids.ACTIVE)
 
     def pids(self) -> set[int]:
-        """The processes in the kernel's map of descent; empty where the target has none."""
-        fds = [self._loaded.maps[name] for name in ("tree", "family") if name in self._loaded.maps]
-        return {struct.unpack("=I", key)[0] for fd in fds for key in bpf.map_keys(fd, 4)}
+        """The processes in the kernel's map of descent that have not ended; empty where the target has none."""
+        return {pid for found in self._pids.values() for pid in found.members()}
 
     def alive(self) -> bool:
-        """Whether a process in that map is more than a zombie."""
-        return target.any_alive(self.pids())
+        """Whether one of these is more than a zombie, or may be: False is certain, however fast they fork and end.
+
+        The programs enter a child before its parent can end, and mark who has ended. So where none is found, and none
+        was entered while it was looked for, there was none.
+        """
+        before = self._joined()
+        members = chain.from_iterable(found.members() for found in self._pids.values())
+        return any(map(target.lives, members)) or self._joined() != before
+
+    def _joined(self) -> int:
+        """How many have become members."""
+        fd = self._loaded.maps.get("joined")
+        return int.from_bytes(bpf.map_lookup(fd, u32(0), 8) or b"", "little") if fd is not None else 0
 
     def detach(self) -> None:
         """Take the programs off the tracepoints."""
@@ -129,6 +139,8 @@ class Attached:
     def close(self) -> None:
         """Detach and close every descriptor."""
         self.detach()
+        while self._pids:
+            self._pids.popitem()[1].close()
         self._loaded.close()
         self._loaded = Loaded({}, {})
 

@@ -13,7 +13,7 @@ from isotrace.backends.attached import Attached, u32
 from isotrace.backends.loader import Loader
 from isotrace.catalog.model import Syscall
 from isotrace.kernel import batch, bpf
-from isotrace.plan import TYPES, Attachment, Facts, all_calls, descent, on_calls
+from isotrace.plan import TYPES, Attachment, Facts, all_calls, descent, on_calls, on_exits
 from isotrace.target import Target
 
 BUCKETS = 32
@@ -36,11 +36,6 @@ TOUCH = np.dtype(
 
 _PID = np.dtype([("pid", "<u4")])
 _TALLY_NOT_FOLLOWED, _TALLY_CALLS_LOST, _TALLY_ERRORS_LOST, _TALLY_TOUCHES, _TALLY_TOUCHES_LOST = 0, 2, 3, 4, 5
-_TASKS = (
-    ("sched_process_free", "on_free"),
-    ("sched_process_exec", "on_task_exec"),
-    ("sched_process_exit", "on_task_exit"),
-)
 _FORKS = frozenset({"fork", "vfork", "clone", "clone3"})
 _ENDLESS = frozenset({"exit", "exit_group"})
 _RENAMES = frozenset({"execve", "execveat", "prctl"})
@@ -112,7 +107,7 @@ class Losses:
             (self.missed, "calls not counted: the kernel did not run the program"),
             (self.errors, "errors without their errno: the table of errors was full"),
             (self.places, "uses of files and addresses not noted"),
-            (self.not_followed, "children not followed: the map of descendants was full"),
+            (self.not_followed, "births of processes missed: such children of the target are not followed"),
         )
         return [f"{count} {text}" for count, text in said if count]
 
@@ -166,8 +161,11 @@ class Counting(Attached):
 
     @staticmethod
     def _attachments_for(target: Target, facts: Facts) -> tuple[Attachment, ...]:
-        births = descent(facts)[:1] if target.descends else ()
-        return (*births, *(Attachment("raw_tracepoint", *pair) for pair in _TASKS), *on_calls(facts))
+        tasks = (
+            Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
+            on_exits(facts, "on_task_exit"),
+        )
+        return (*(descent(facts) if target.descends else ()), *tasks, *on_calls(facts))
 
     def open(self, command_pid: int | None = None) -> None:
         """Fill the maps and attach. ``command_pid`` is a child that has yet to call execve. Raises ``IsotraceError``."""
@@ -230,7 +228,7 @@ class Counting(Attached):
         return found
 
     def gone(self) -> set[int]:
-        """Processes whose counts are final: the kernel has freed them."""
+        """Processes whose counts are final: their last thread has ended."""
         found: set[int] = set()
         for keys, values in batch.chunks(self._loaded.maps["names"], _PID, NAME):
             found.update(keys["pid"][values["ended"] != 0].tolist())

@@ -26,7 +26,7 @@ from isotrace.ring import Ring
 from isotrace.target import Target
 
 DEVICE = Path("/dev/isotrace")
-VERSION = 1
+VERSION = 2
 MODES = ("none", "ftrace", "table")
 
 COMMANDS = (
@@ -41,7 +41,8 @@ ATTRIBUTES = (
     *(("unspec", "none"), ("version", "uint32"), ("mode", "uint32"), ("table", "asciiz"), ("busy", "uint32")),
     *(("ring_bytes", "uint32"), ("target", "conditions"), ("slots", "cdata"), ("rules", "cdata"), ("hooks", "cdata")),
     *(("flags", "uint32"), ("string_limit", "uint32"), ("seen", "cdata"), ("hits", "cdata"), ("extras_lost", "uint64")),
-    *(("records_lost", "uint64"), ("not_followed", "uint64"), ("members", "cdata"), ("pad", "none")),
+    *(("records_lost", "uint64"), ("not_followed", "uint64"), ("members", "cdata"), ("joined", "uint64")),
+    ("pad", "none"),
 )
 SLOT = struct.Struct("=HBB")  # then five struct capture of bpf/event.h
 RULE = struct.Struct("=HHBBBxI4xQQ")
@@ -216,12 +217,16 @@ class Controller:
         self._poll.poll(seconds * 1000)
 
     def pids(self) -> set[int]:
-        """The processes in the module's map of descent; empty where the target has none."""
-        return self._channel.members() if self._channel and self._target.descends else set()
+        """The processes in the module's map of descent that have not ended; empty where the target has none."""
+        return self._channel.members() if self._channel and self._target.mapped else set()
 
     def alive(self) -> bool:
-        """Whether a process in that map is more than a zombie."""
-        return targets.any_alive(self.pids())
+        """Whether one of these is more than a zombie, or may be: False is certain, as ``attached.Attached.alive`` says."""
+        before = self._joined()
+        return any(map(targets.lives, self.pids())) or self._joined() != before
+
+    def _joined(self) -> int:
+        return int(self.ask_counters().get("joined", 0))
 
     def detach(self) -> None:
         """Stop; what was recorded can still be read."""

@@ -49,11 +49,13 @@ ENOSYS for as long as the command's processes live.
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--ppid", type=PID, help="Children of this process: whose parent is N at the time of the call.")
+@click.option(
+    "--ppid", type=PID, help="Children of this process: whose parent is N, or has once been N while this runs."
+)
 @click.option("--pid", type=PID, help="This process, with all its threads.")
 @click.option("--tree", type=PID, help="This process and all its descendants, also those that get another parent.")
 @click.option("--uid", type=Parsed("user", parse_uid), help="Processes of this user, by name or number (real uid).")
-@click.option("--comm", help="Processes of this name (the kernel's: at most 15 bytes).")
+@click.option("--comm", help="Processes of this name (the kernel's: at most 15 bytes), up to an execve under another.")
 @click.option("--cgroup", metavar="PATH", help="Processes in this cgroup (version 2) or below it.")
 @click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too.")
 @click.option("--deny", multiple=True, metavar="EXPR", help="Refuse these calls.")
@@ -103,7 +105,7 @@ def block(
     from isotrace import blocking
     from isotrace.policy import assemble
 
-    target = Target(ppid, pid, tree, uid, comm, cgroup, follow, command)
+    target = Target(ppid, pid, tree, uid, comm, cgroup, follow, command, keep=True)
     target.check()
     if target.pid == 1:
         raise UsageError("pid 1 is never refused anything", "--ppid 1 are its children, --tree 1 is everybody")

@@ -88,5 +88,7 @@ def count_lines(plan: Plan, counts: Mapping[str, Counts]) -> list[str]:
     if missed := sum(each.missed for each in counts.values()):
         lines.append(f"{missed} times the kernel passed a program over: what was asked then was not judged")
     if strays := sum(each.not_followed for each in counts.values()):
-        lines.append(f"{strays} children not followed: what these and their descendants did was not refused")
+        lines.append(
+            f"{strays} births of processes missed: what such children and their descendants did was not refused"
+        )
     return lines

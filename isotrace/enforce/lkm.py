@@ -16,6 +16,7 @@ from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.enforce import Counts, Execute, Held, Refused, canary, cbpf, entries, proof
 from isotrace.enforce.cbpf import Entry, Table, Test
 from isotrace.enforce.records import Records
+from isotrace.enforce.strays import must_follow
 from isotrace.enforce.switches import Switches
 from isotrace.errors import KernelError
 from isotrace.events import FAULT, Batch, Blob
@@ -127,6 +128,7 @@ class Module(lkm.Controller):
         try:
             self._prove()
             self._refuse(conditions(self._target, pid), self._actions)
+            must_follow(self.counts())
             self._switches = Switches(("hook",) if self._by_ftrace else ())
         except BaseException:
             self.close()
@@ -186,7 +188,7 @@ class Module(lkm.Controller):
 
     def alive(self) -> bool:
         """Whether a process is left in the map of descent; True for a target that has none."""
-        return super().alive() if self._target.descends else True
+        return super().alive() if self._target.mapped else True
 
     def lift(self) -> None:
         """Refuse no more."""

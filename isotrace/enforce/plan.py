@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isotrace.enforce import Grade, Held, Mechanism, Refusal, Report, standing
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
@@ -16,6 +16,11 @@ _NEEDS_COMMAND = Refusal(
 )
 _NOT_BUILT = Refusal("not built into this version of isotrace")
 _WEAKER = "--weaker-ok accepts that"
+_NAMES = (
+    "--comm: who is found under the name, at the start, by an execve or by what it does itself, stays concerned under any "
+    "other, with its threads, io_uring's workers and the children that it forks, up to an execve under another name: a "
+    "program executed under another is not concerned (-f keeps it)"
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,20 @@ def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:
     yield [entry for entry in numbered if not isinstance(entry[1], CallRule | PathRule)]
 
 
+def concerned(target: Target) -> tuple[str, ...]:
+    """What a user should know of the conditions that a process may come to meet no more, or to escape from."""
+    if target.follow:
+        return ()
+    said = (
+        (target.comm, _NAMES),
+        (target.ppid, "--ppid: a child stays concerned when its parent ends; its own children are not (-f)"),
+        (target.pid, "--pid: the processes that it forks are not concerned (-f)"),
+        (target.uid, "--uid: who changes its real user id, as sudo and su do, is concerned no more (-f keeps it)"),
+        (target.cgroup, "--cgroup: who is moved out of it is concerned no more (-f keeps it)"),
+    )
+    return tuple(text for value, text in said if value is not None)
+
+
 @dataclass(frozen=True)
 class _Chooser:
     admitted: Sequence[Mechanism]
@@ -104,7 +123,7 @@ class _Chooser:
             return _NOT_BUILT
         if answer.short and not self.weaker_ok:
             return Refusal("; ".join(answer.short), _WEAKER)
-        return answer
+        return replace(answer, notes=(*answer.notes, *concerned(self.target)))
 
     @property
     def _only_command(self) -> bool:

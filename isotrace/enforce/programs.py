@@ -16,6 +16,7 @@ from isotrace.backends.attached import Ringed, u32
 from isotrace.backends.loader import Loader
 from isotrace.enforce import Counts, Execute, Refused
 from isotrace.enforce.records import Records
+from isotrace.enforce.strays import must_follow
 from isotrace.enforce.switches import Switches
 from isotrace.enforce.tables import Slots, pack_rule, shown
 from isotrace.events import CUT, PART_NAME, PART_PATH, Batch, Blob
@@ -64,12 +65,12 @@ def constants(target: Target, slots: Slots, known: Facts) -> list[str]:
 
 
 def following(target: Target, known: Facts) -> tuple[Attachment, ...]:
-    """What keeps the maps of descent. A command becomes a member at its execve, which must not be missed either."""
-    if not target.descends:
+    """What keeps the maps of descent. What an execve changes of them must not be missed either: see on_start."""
+    if not target.mapped:
         return ()
     how, where = ("trace_event", "sched/") if known.preemptible else ("raw_tracepoint", "")
     start = Attachment(how, f"{where}sched_process_exec", "on_start")
-    return (*plan.descent(known), *([start] if target.command else []))
+    return (*plan.descent(known), *([start] if target.command or (target.keeps and target.comm is not None) else []))
 
 
 def _path(blob: Blob) -> str:
@@ -113,6 +114,7 @@ class Refusing(Ringed):
             self._load()
             self._fill()
             self._watch(pid)
+            must_follow(self.counts())
             self._prove()
             self._freeze()
         except BaseException:
@@ -172,7 +174,7 @@ class Refusing(Ringed):
 
     def alive(self) -> bool:
         """Whether a process is left in the map of descent; True for a target that has none."""
-        return super().alive() if self._target.descends else True
+        return super().alive() if self._target.mapped else True
 
     def broken(self) -> str:
         """The switch that took the programs away, or ""."""

@@ -188,6 +188,8 @@ _OFFSETS = {
     "OFF_PID": ("task_struct", "pid"),
     "OFF_GROUP_LEADER": ("task_struct", "group_leader"),
     "OFF_COMM": ("task_struct", "comm"),
+    "OFF_SIGNAL": ("task_struct", "signal"),
+    "OFF_LIVE": ("signal_struct", "live"),
     "OFF_CRED": ("task_struct", "cred"),
     "OFF_UID": ("cred", "uid"),
     "OFF_EXIT_CODE": ("task_struct", "exit_code"),

@@ -37,12 +37,19 @@ def read(*parts: int | str) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """/proc/PID/stat: ``comm`` has any bytes but NUL; ``state`` is one letter, Z for a zombie."""
+    """/proc/PID/stat: ``comm`` has any bytes but NUL; ``state``, one letter, is the leading thread's, Z for a zombie."""
 
     pid: int
     ppid: int
     comm: bytes
     state: str
+    threads: int = 0
+
+    @property
+    def lives(self) -> bool:
+        """Whether a thread is left, leading or not. One that has ended counts among ``threads`` until it is reaped, and
+        where the kernel does not tell their number (a process that is just going, or changes its leader) it is 0."""
+        return self.state not in "ZX" or self.threads != 1
 
 
 def stat(data: bytes) -> Process | None:
@@ -52,7 +59,8 @@ def stat(data: bytes) -> Process | None:
     fields = words(tail.removesuffix(b"\n"))
     if not (pid.isdigit() and len(fields) > 1 and len(fields[0]) == 1 and fields[1].isdigit()):
         return None
-    return Process(int(pid), int(fields[1]), comm, os.fsdecode(fields[0]))
+    threads = int(fields[17]) if len(fields) > 17 and fields[17].isdigit() else 0
+    return Process(int(pid), int(fields[1]), comm, os.fsdecode(fields[0]), threads)
 
 
 def number(data: bytes, name: bytes) -> int | None:

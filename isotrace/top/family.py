@@ -57,7 +57,7 @@ def members(target: Target) -> set[int]:
     roots |= set(target.known()) if target.known else set()
     parents = [(process.pid, process.ppid) for process in targets.processes()]
     found = targets.members(target, targets.descendants(roots, parents))
-    return {pid for pid in found if (process := targets.read_process(pid)) and process.state not in "ZX"}
+    return {pid for pid in found if targets.lives(pid)}
 
 
 def own(helpers: Collection[int] = ()) -> frozenset[int]:

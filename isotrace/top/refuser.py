@@ -140,7 +140,7 @@ class Refuser:
 
     def _family(self, wanted: Wanted) -> Target:
         if wanted.pid is None:
-            return replace(self._target, spared=self._never)
+            return replace(self._target, spared=self._never, keep=True)
         pid = wanted.pid
         found = family.of_process(pid, lambda: family.below(pid, self.sight.processes, self._births()))
         return replace(found, spared=self._never)

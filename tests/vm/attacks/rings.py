@@ -1,6 +1,6 @@
 """What io_uring does for the target."""
 
-from tests.vm.attacks import REFUSED, Announced, Open, Row, by
+from tests.vm.attacks import REFUSED, Announced, Row, by
 
 _FILE = "echo secret >secret; chmod 644 secret"
 _SECCOMP = {"seccomp": REFUSED}
@@ -48,7 +48,7 @@ ROWS = (
         "a worker of io_uring under the name that --comm gives",
         ("--comm", "evil", "--deny-path", "HERE/secret"),
         ("rings", "worker_under_name", "HERE/secret", "evil"),
-        by(Open("a worker has a name of its own")),
+        by(REFUSED),
         setup=_FILE, how="own", alone=True,
     ),
 )  # fmt: skip
