@@ -22,6 +22,7 @@
 #define REASON_DEEP 1		/* farther from the root than WALK levels */
 #define REASON_ADRIFT 2		/* opened by handle, and its directory is not known */
 
+#define OWN_MOUNT ((u64)-22)	/* mnt_ns of a mount that the kernel keeps to itself (MNT_NS_INTERNAL, 5.8) */
 #define WALK 64
 #define WALK_TYPED 24
 #define WALK_PLAIN 16
@@ -390,6 +391,8 @@ static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mo
 	return rule;
 }
 
+#include "block_layers.h"
+
 /* ---- hooks ------------------------------------------------------------------------------------------------ */
 
 static __always_inline u32 judge_file(struct judged *judged, u64 file, u32 accesses)
@@ -409,24 +412,52 @@ static __always_inline u32 accesses_of_flags(u32 flags)
 	return ((reads * ACCESS_READ + writes * ACCESS_WRITE) & (execute - 1)) + execute * ACCESS_EXECUTE;
 }
 
-/* file_open(file) */
+/* What is asked of a file that a layered file system opens for itself: what it reads can be mapped executable as the file above. */
+static __always_inline u32 accesses_beneath(u32 accesses)
+{
+	return (accesses | ((accesses & ACCESS_READ) * ACCESS_EXECUTE)) & PLACES;
+}
+
+/*
+ * file_open(file). Up to 6.7 a file of an overlay's layer has the path of the overlay, and its own inode: that is judged by a name that it has. From
+ * then on it has its own path, by a mount of the overlay's own.
+ */
 static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 {
 	u64 file = ctx[0], dentry = *(u64 *)(file + OFF_F_PATH + OFF_PATH_DENTRY), mnt = *(u64 *)(file + OFF_F_PATH + OFF_PATH_MNT);
-	u32 accesses = accesses_of_flags(*(u32 *)(file + OFF_F_FLAGS)) & PLACES;
-	struct walk walk = {.dentry = dentry, .mount = mnt - OFF_MOUNT_MNT, .object = dentry, .open = accesses};
+	u32 asked = accesses_of_flags(*(u32 *)(file + OFF_F_FLAGS)), accesses = asked & PLACES;
+	u64 beneath = 0;
+	struct walk walk = {.dentry = dentry, .mount = mnt - OFF_MOUNT_MNT, .object = dentry};
 
+#if defined(BORROWED_PATH)
+	beneath = *(u64 *)(file + OFF_F_INODE);
+	if (beneath == *(u64 *)(dentry + OFF_D_INODE))
+		beneath = 0;
+	else
+		accesses = accesses_beneath(asked);
+#elif PLACES & ACCESS_EXECUTE
+	if (read_u64(walk.mount + OFF_MOUNT_NS) == OWN_MOUNT)
+		accesses = accesses_beneath(asked);
+#endif
 	if (!accesses)
 		return 0;
+	walk.open = accesses;
 	judged->dentry = dentry;
 	judged->mount = walk.mount;
-	if (walk_typed(&walk, dentry, mnt))
+	if (beneath) {
+		judged->dentry = name_of_inode(beneath);
+		if (!judged->dentry)
+			return CLOSED_RULE;
+		judged->mount = walk.mount = 0;
+		walk.dentry = walk.object = judged->dentry;
+	} else if (walk_typed(&walk, dentry, mnt)) {
 		return walk.denied;
+	}
 #if defined(GLOBS)
 	forget(&walk);
 	if (walk_plain(&walk))
 		return walk.denied;
-	walk.dentry = dentry;
+	walk.dentry = judged->dentry;
 	walk.mount = judged->mount;
 	walk.below = 0;
 	walk.open = accesses;
@@ -447,16 +478,26 @@ static __always_inline u32 judge_received(u64 *ctx, struct judged *judged)
 /* path_unlink, path_mkdir, path_rmdir, path_symlink(dir, dentry, …) */
 static __always_inline u32 judge_entry(u64 *ctx, struct judged *judged)
 {
-	return judge_place(judged, number_of(ctx[1]), mount_of(ctx[0]), ACCESS_WRITE);
+	u64 dentry = number_of(ctx[1]);
+
+	return remember(judge_place(judged, dentry, mount_of(ctx[0]), ACCESS_WRITE), dentry, 0);
+}
+
+/* The accesses of a node that is made, and the rule on what comes of them. */
+static __always_inline u32 judge_node(struct judged *judged, u64 dentry, u64 mount, u64 mode)
+{
+	u32 socket = number_of((mode & S_IFMT) == S_IFSOCK ? ACCESS_MEET : 0);
+	u32 rule = judge_place(judged, dentry, mount, ACCESS_WRITE | socket);
+
+	return rule || !(judged->left & socket) ? rule : UNIX_REST;
 }
 
 /* path_mknod(dir, dentry, mode, dev) */
 static __always_inline u32 judge_mknod(u64 *ctx, struct judged *judged)
 {
-	u32 socket = number_of((ctx[2] & S_IFMT) == S_IFSOCK ? ACCESS_MEET : 0);
-	u32 rule = judge_place(judged, number_of(ctx[1]), mount_of(ctx[0]), ACCESS_WRITE | socket);
+	u64 dentry = number_of(ctx[1]);
 
-	return rule || !(judged->left & socket) ? rule : UNIX_REST;
+	return remember(judge_node(judged, dentry, mount_of(ctx[0]), ctx[2]), dentry, 0);
 }
 
 /* What must hold for an object to get another name: a move or a link is no way round a rule. A directory may have sockets in it. */
@@ -474,34 +515,40 @@ static __always_inline u32 accesses_to_move(u64 dentry)
 	return mode == S_IFSOCK ? ACCESS_ANY | ACCESS_MEET : ACCESS_ANY;
 }
 
-/* path_link(old_dentry, new_dir, new_dentry): a socket is met at the place that it was bound to, so only its new name matters */
-static __always_inline u32 judge_link(u64 *ctx, struct judged *judged)
+/* An object gets another name. A socket is met at the place that it was bound to, so only its new name matters. */
+static __always_inline u32 judge_linked(struct judged *judged, u64 old, u64 new, u64 mount)
 {
-	u64 mount = mount_of(ctx[1]), old = number_of(ctx[0]);
 	u32 rule = judge_place(judged, old, mount, ACCESS_ANY);
 
 	if (rule)
 		return rule;
 	forget(judged);
-	return judge_place(judged, number_of(ctx[2]), mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_MEET));
+	return judge_place(judged, new, mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_MEET));
+}
+
+/* path_link(old_dentry, new_dir, new_dentry) */
+static __always_inline u32 judge_link(u64 *ctx, struct judged *judged)
+{
+	u64 old = number_of(ctx[0]), new = number_of(ctx[2]);
+
+	return remember(judge_linked(judged, old, new, mount_of(ctx[1])), old, new);
 }
 
 /*
- * path_rename(old_dir, old_dentry, new_dir, new_dentry, …). What is there already may change places with what comes. Nothing that only the rule on
- * every socket denies may come to where an exception allows it; if there are exceptions deep in directories, no such directory may move.
+ * What is there already may change places with what comes. Nothing that only the rule on every socket denies may come to where an exception allows it;
+ * if there are exceptions deep in directories, no such directory may move. Both names are in one mount.
  */
-static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
+static __always_inline u32 judge_moved(struct judged *judged, u64 old, u64 new, u64 mount)
 {
-	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
 	u32 old_accesses = number_of(accesses_to_move(old)), new_accesses = number_of(accesses_to_move(new));
 	u32 meets = (old_accesses | new_accesses) & ACCESS_MEET, left;
-	u32 rule = judge_place(judged, old, mount_of(ctx[0]), old_accesses | meets);
+	u32 rule = judge_place(judged, old, mount, old_accesses | meets);
 
 	if (rule)
 		return rule;
 	forget(judged);
 	left = judged->left & meets;
-	rule = judge_place(judged, new, mount_of(ctx[2]), new_accesses | meets);
+	rule = judge_place(judged, new, mount, new_accesses | meets);
 	if (rule || !UNIX_REST)
 		return rule;
 	if (UNIX_DEEP && ((old_accesses | new_accesses) & ACCESS_MOVE) && ((left | judged->left) & meets))
@@ -509,6 +556,51 @@ static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
 	if (left == (judged->left & meets))
 		return 0;
 	return left || new_accesses != ACCESS_WRITE ? UNIX_REST : 0;
+}
+
+/* path_rename(old_dir, old_dentry, new_dir, new_dentry, …) */
+static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
+{
+	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
+
+	return remember(judge_moved(judged, old, new, mount_of(ctx[0])), old, new);
+}
+
+/*
+ * The same at the hooks that see no mount, which the work of a layered file system comes to alone: a name that an overlay removes in its layer, a file
+ * that it moves there. What was judged by its path a moment ago is not judged once more.
+ */
+
+/* inode_unlink, inode_rmdir, inode_mkdir, inode_symlink(dir, dentry, …) */
+static __always_inline u32 judge_entry_beneath(u64 *ctx, struct judged *judged)
+{
+	u64 dentry = number_of(ctx[1]);
+
+	return is_remembered(dentry, 0) ? 0 : judge_place(judged, dentry, 0, ACCESS_WRITE);
+}
+
+/* inode_create(dir, dentry, mode), inode_mknod(dir, dentry, mode, dev) */
+static __always_inline u32 judge_node_beneath(u64 *ctx, struct judged *judged)
+{
+	u64 dentry = number_of(ctx[1]);
+
+	return is_remembered(dentry, 0) ? 0 : judge_node(judged, dentry, 0, ctx[2]);
+}
+
+/* inode_link(old_dentry, dir, new_dentry) */
+static __always_inline u32 judge_link_beneath(u64 *ctx, struct judged *judged)
+{
+	u64 old = number_of(ctx[0]), new = number_of(ctx[2]);
+
+	return is_remembered(old, new) ? 0 : judge_linked(judged, old, new, 0);
+}
+
+/* inode_rename(old_dir, old_dentry, new_dir, new_dentry) */
+static __always_inline u32 judge_rename_beneath(u64 *ctx, struct judged *judged)
+{
+	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
+
+	return is_remembered(old, new) || is_remembered(new, old) ? 0 : judge_moved(judged, old, new, 0);
 }
 
 /* inode_setattr and the like: there is no mount at hand */

@@ -6,6 +6,7 @@ import os
 import resource
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -35,14 +36,20 @@ _OFFSETS = {
     "OFF_D_FLAGS": ("dentry", "d_flags"),
     "OFF_S_DEV": ("super_block", "s_dev"),
     "OFF_S_ROOT": ("super_block", "s_root"),
+    "OFF_S_TYPE": ("super_block", "s_type"),
+    "OFF_FS_FLAGS": ("file_system_type", "fs_flags"),
+    "OFF_FS_NAME": ("file_system_type", "name"),
     "OFF_I_MODE": ("inode", "i_mode"),
     "OFF_I_INO": ("inode", "i_ino"),
     "OFF_I_SB": ("inode", "i_sb"),
     "OFF_S_MAGIC": ("super_block", "s_magic"),
     "OFF_FILE_INODE": ("file", "f_inode"),
     "OFF_F_PATH": ("file", "f_path"),
+    "OFF_F_INODE": ("file", "f_inode"),
     "OFF_F_FLAGS": ("file", "f_flags"),
     "OFF_F_MODE": ("file", "f_mode"),
+    "OFF_I_DENTRY": ("inode", "i_dentry"),
+    "OFF_MOUNT_NS": ("mount", "mnt_ns"),
     "OFF_PATH_MNT": ("path", "mnt"),
     "OFF_PATH_DENTRY": ("path", "dentry"),
     "OFF_MNT_ROOT": ("vfsmount", "mnt_root"),
@@ -59,6 +66,7 @@ _UNIX_OFFSETS = {
     "OFF_UNIX_LENGTH": ("unix_address", "len"),
     "OFF_UNIX_NAME": ("unix_address", "name"),
 }
+_CGROUP_OFFSETS = {"OFF_TASK_CGROUPS": ("task_struct", "cgroups"), "OFF_CSS_DEFAULT": ("css_set", "dfl_cgrp")}
 _QSTR_NAME = 8  # offsetof(struct qstr, name)
 _LEARN_AT = "sb_statfs"
 _SIEVE = 4096  # bpf/block_paths.h
@@ -101,9 +109,28 @@ def _offsets(unix: bool) -> dict[str, int]:
         found = {name: btf.vmlinux().offset(*path) for name, path in wanted.items()}
     except KeyError as missing:
         raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", "see: isotrace doctor") from None
+    found["OFF_D_ALIAS"] = _alias()
+    with suppress(KeyError):  # a kernel without cgroups
+        found |= {name: btf.vmlinux().offset(*path) for name, path in _CGROUP_OFFSETS.items()}
+    if not _has_own_path():
+        found["BORROWED_PATH"] = 1
     found["OFF_D_NAME"] += _QSTR_NAME
-    members = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
-    return found | {"DENTRY_FROM": min(members), "DENTRY_BYTES": max(members) + 8 - min(members)}
+    dentry = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
+    return found | {"DENTRY_FROM": min(dentry), "DENTRY_BYTES": max(dentry) + 8 - min(dentry)}
+
+
+def _alias() -> int:
+    """Where a dentry hangs in its inode's list of names: a member of a union that has no name since 7.0."""
+    with suppress(KeyError):
+        return btf.vmlinux().offset("dentry", "d_alias")
+    return btf.vmlinux().offset("dentry", "d_u")
+
+
+def _has_own_path() -> bool:
+    """Whether a file that an overlay opens in a layer has its own path (6.8), and not the overlay's."""
+    with suppress(KeyError):
+        return btf.vmlinux().offset("backing_file", "user_path") >= 0
+    return False
 
 
 def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
@@ -206,7 +233,7 @@ class Hooks(Refusing):
         found = [*guard.MAPS, *(["call_rules"] if self._rules else []), *(["nets"] if self._nets else [])]
         found += ["abstract_names"] if self._sockets and self._sockets.names else []
         if self._places:
-            found += ["anchors", "filesystems", "children", "learned", "sieve"]
+            found += ["anchors", "filesystems", "children", "learned", "sieve", "remembered"]
             found += ["automaton", "words", "glob_entries"] if self._places.names.start else []
             found += ["letters"] if self._places.names.stars else []
         return found
@@ -297,9 +324,10 @@ class Hooks(Refusing):
     def _prove(self) -> None:
         guard.fill_links(self._loaded, self._links)
         tried = [hook for hook in trials.ACTIONS if hook in self._hooks]
-        failed = self._not_refused([hook for hook in tried if hook not in hooks.MEETINGS])
+        later = hooks.MEETINGS.keys() | (hooks.BENEATH if self._places else frozenset())
+        failed = self._not_refused([hook for hook in tried if hook not in later])
         numbers = {hook: number for number, hook in enumerate(self._hooks, 1)}
-        for hook in hooks.MEETINGS.keys() & numbers.keys():
+        for hook in sorted(later & numbers.keys() & set(tried)):
             failed += self._not_refused([hook], numbers[hook])
         if failed:
             raise KernelError(

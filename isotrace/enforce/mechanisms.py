@@ -21,6 +21,10 @@ _MOVES = (
     "so is to move or link what is denied"
 )
 _LINKS = "a hard link made before, from inside a denied directory to a place outside of it, keeps working"
+_LAYERS = (
+    "what an overlay does in its layers is judged there; a file system that is mounted later is judged by the mount at "
+    "hand alone, and where a call sees none (truncate, chmod, utimensat, setxattr) by its own tree"
+)
 _RAW = "judges IP sockets; raw packets and connections that exist already are not met"
 _MEETS = (
     "judges a unix socket by the file or name that the one it meets was bound to, wherever that file is by now; "
@@ -153,7 +157,7 @@ def _there(report: Report, name: str) -> bool:
 
 def _hook_notes(rule: Rule) -> tuple[str, ...]:
     if isinstance(rule, PathRule):
-        return (_MOVES, _LINKS, _HELD_OPEN)
+        return (_MOVES, _LINKS, _LAYERS, _HELD_OPEN)
     if isinstance(rule, NetRule):
         return _socket_notes(rule) if rule.protocol == "unix" else (_RAW,)
     if not isinstance(rule, CallRule):
