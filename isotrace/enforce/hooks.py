@@ -102,6 +102,8 @@ PLACES = {
     "inode_mknod": ("judge_node_beneath", "wu"),
     "inode_link": ("judge_link_beneath", "rwxu"),
     "inode_rename": ("judge_rename_beneath", "rwxu"),
+    "sb_mount": ("judge_mount", "w"),
+    "move_mount": ("judge_attached", "w"),
     "inode_setattr": ("judge_dentry", "w"),
     "inode_setxattr": ("judge_dentry", "w"),
     "inode_removexattr": ("judge_dentry", "w"),
