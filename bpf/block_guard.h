@@ -16,6 +16,7 @@
 #define PROC_MAGIC 0x9fa0
 #define DEBUGFS_MAGIC 0x64626720
 #define TRACEFS_MAGIC 0x74726163
+#define SYSFS_MAGIC 0x62656572
 #define CGROUP1_MAGIC 0x27e0eb
 #define CGROUP2_MAGIC 0x63677270
 
@@ -140,6 +141,13 @@ static __always_inline int is_named(struct guard_name *name, const char *text, u
 	return name->half[0] == wanted.half[0] && name->half[1] == wanted.half[1];
 }
 
+/* The kernel starts the program that was written there: as root, and outside of the target. */
+static __always_inline int starts_programs(struct guard_name *name)
+{
+	return is_named(name, "core_pattern", 12) || is_named(name, "modprobe", 8) || is_named(name, "poweroff_cmd", 12) ||
+	       is_named(name, "hotplug", 7) || is_named(name, "uevent_helper", 13) || is_named(name, "release_agent", 13);
+}
+
 /* A file of /proc/PID of a guarded process, or one by which the kernel's programs are switched off or processes are killed. */
 static __always_inline int guard_proc(u64 inode, struct guard_name *name)
 {
@@ -149,7 +157,7 @@ static __always_inline int guard_proc(u64 inode, struct guard_name *name)
 		first = read_u64(pid + OFF_PID_TASKS);
 		return first && guard_of(first - OFF_PID_LINKS) != 0;
 	}
-	return is_named(name, "ftrace_enabled", 14) || is_named(name, "sysrq-trigger", 13);
+	return is_named(name, "ftrace_enabled", 14) || is_named(name, "sysrq-trigger", 13) || starts_programs(name);
 }
 
 /* file_open(file), for writing */
@@ -164,13 +172,13 @@ static __always_inline int guard_open(u64 *ctx)
 	magic = *(u64 *)(*(u64 *)(inode + OFF_I_SB) + OFF_S_MAGIC);
 	if (magic == DEBUGFS_MAGIC || magic == TRACEFS_MAGIC)
 		return 1;
-	if (magic != PROC_MAGIC && magic != CGROUP2_MAGIC && magic != CGROUP1_MAGIC)
+	if (magic != PROC_MAGIC && magic != CGROUP2_MAGIC && magic != CGROUP1_MAGIC && magic != SYSFS_MAGIC)
 		return 0;
 	dentry = number_of(*(u64 *)(file + OFF_F_PATH + OFF_PATH_DENTRY));
 	read_kernel_string(&name, sizeof(name), (void *)read_u64(dentry + OFF_D_NAME));
 	if (magic == PROC_MAGIC)
 		return guard_proc(number_of(inode), &name);
-	return is_named(&name, "cgroup.kill", 11);
+	return is_named(&name, "cgroup.kill", 11) || starts_programs(&name);
 }
 
 #endif

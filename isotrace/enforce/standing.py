@@ -59,7 +59,8 @@ TABLE: tuple[Standing, ...] = (
         },
         notes=(
             "the target cannot signal or trace isotrace, nor the shell and sudo that it runs in, use its BPF objects, load "
-            "BPF programs for tracing, or write to debugfs, tracefs, kernel.ftrace_enabled, sysrq-trigger, cgroup.kill",
+            "BPF programs for tracing, or write to debugfs, tracefs, kernel.ftrace_enabled, sysrq-trigger, cgroup.kill, "
+            "core_pattern and the like, which name programs that the kernel starts",
             "what another root user does is not held: a module, /dev/mem, kexec, reboot, what is killed for want of memory",
         ),
     ),

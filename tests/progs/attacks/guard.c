@@ -249,6 +249,19 @@ static int attack_sysrq(char **arguments)
 	return switches("/proc/sysrq-trigger");
 }
 
+/* The kernel starts what is written there: as root, and outside of the target. */
+static int attack_helper(char **arguments)
+{
+	(void)arguments;
+	return switches("/proc/sys/kernel/core_pattern");
+}
+
+static int attack_uevent(char **arguments)
+{
+	(void)arguments;
+	return switches("/sys/kernel/uevent_helper");
+}
+
 /* cgroup.kill (5.14) of the group in the directory. */
 static int attack_cgroup(char **arguments)
 {
@@ -265,4 +278,4 @@ ATTACKS(
 	{"oom", attack_oom, 1}, {"vm", attack_vm, 1}, {"getfd", attack_getfd, 1}, {"map", attack_map, 0},
 	{"program", attack_program, 0}, {"link", attack_link, 0}, {"load", attack_load, 0}, {"ftrace", attack_ftrace, 0},
 	{"otherproc", attack_otherproc, 1}, {"kprobes", attack_kprobes, 0}, {"tracefs", attack_tracefs, 0},
-	{"sysrq", attack_sysrq, 0}, {"cgroup", attack_cgroup, 1})
+	{"sysrq", attack_sysrq, 0}, {"helper", attack_helper, 0}, {"uevent", attack_uevent, 0}, {"cgroup", attack_cgroup, 1})

@@ -36,6 +36,7 @@ ROWS = (
     _row("kprobes are switched off", "kprobes"),
     _row("tracefs is written to", "tracefs"),
     _row("the magic SysRq", "sysrq"),
+    _row("the kernel's program for cores", "helper"),
     _row("a whole cgroup is killed", "cgroup cg/isotrace-attack", setup=_GROUP, needs=("cgroup2",), untried=("5.10",)),
     Row(
         "the command has isotrace trace it", ("--deny-path", "HERE/denied"), ("guard", "traceme"), by(REFUSED),
