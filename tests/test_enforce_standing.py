@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
 from isotrace.backends.loader import expand
-from isotrace.enforce import describe, guard, hooks, plan, standing, switches
+from isotrace.enforce import canary, describe, guard, hooks, plan, standing, switches, trials
 from isotrace.enforce.report import Found
 from isotrace.policy import names
 from isotrace.policy.model import Action, CallRule, Group, Policy, StandingRule
@@ -112,3 +113,10 @@ def test_a_switch_that_this_kernel_does_not_have_is_none(monkeypatch):
 
     monkeypatch.setattr(switches, "_descriptor", absent)
     assert switches.Switches(["hook"]).off() == ""
+
+
+def test_what_another_security_module_refuses_first_is_refused():
+    assert trials.is_refused("ptrace_access_check", errno.EPERM)  # Yama with ptrace_scope 3
+    assert trials.is_refused("file_open", canary.REFUSED)
+    assert not trials.is_refused("file_open", errno.EPERM)
+    assert not trials.is_refused("ptrace_access_check", 0)

@@ -347,7 +347,7 @@ class Hooks(Refusing):
             things = trials.Things(Path(directory))
             arm = partial(self._arm_canary, hook=only)
             found = canary.ask(trials.at_hooks(tried, things), arm, things.prepare)
-        return [hook for hook, result in zip(tried, found, strict=True) if result != canary.REFUSED]
+        return [hook for hook, result in zip(tried, found, strict=True) if not trials.is_refused(hook, result)]
 
     def close(self) -> None:
         """Detach, and let go of what rules name."""

@@ -5,6 +5,7 @@ comes to a security hook.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import resource
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from isotrace.catalog.model import X32_BIT
-from isotrace.enforce.canary import Trial, errno_of
+from isotrace.enforce.canary import REFUSED, Trial, errno_of
 from isotrace.kernel import bpf, perf, probe_system, throwaway
 
 #: Calls that would not come back, or come back twice, if they were not refused.
@@ -170,6 +171,15 @@ ACTIONS: dict[str, Callable[[Things], object]] = {
     **{f"{kind}_{name}": action for name, action in _NAMES.items() for kind in ("inode", "path")},
     **_OTHERS,
 }
+
+
+#: Hooks where another security module may refuse first: Yama's ptrace_scope, SELinux, AppArmor.
+_OTHERS_TOO = frozenset({"ptrace_traceme", "ptrace_access_check", "bpf", "perf_event_open"})
+
+
+def is_refused(hook: str, result: int) -> bool:
+    """Whether ``result``, what the action at ``hook`` came to, is a refusal: the canary's own, or another's before it."""
+    return result == REFUSED or (hook in _OTHERS_TOO and result in (errno.EPERM, errno.EACCES))
 
 
 def at_hooks(hooks: Sequence[str], things: Things) -> list[Trial]:
