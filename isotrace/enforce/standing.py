@@ -61,7 +61,8 @@ TABLE: tuple[Standing, ...] = (
             "the target cannot signal or trace isotrace, nor the shell and sudo that it runs in, use its BPF objects, load "
             "BPF programs for tracing, or write to debugfs, tracefs, kernel.ftrace_enabled, sysrq-trigger, cgroup.kill, "
             "core_pattern and the like, which name programs that the kernel starts",
-            "what another root user does is not held: a module, /dev/mem, kexec, reboot, what is killed for want of memory",
+            "what another root user does, or systemd and cron do when they are asked to, is not held; nor are modules, "
+            "/dev/mem, kexec, reboot, and that isotrace is killed for want of memory",
         ),
     ),
     Standing(
