@@ -120,3 +120,11 @@ def test_what_another_security_module_refuses_first_is_refused():
     assert trials.is_refused("file_open", canary.REFUSED)
     assert not trials.is_refused("file_open", errno.EPERM)
     assert not trials.is_refused("ptrace_access_check", 0)
+
+
+def test_bpf_programs_for_networking_may_be_loaded_and_no_others():
+    text = expand("block_lsm.c").replace("\\\n", "")
+    shifts = re.search(r"#define HARMLESS_TYPES \((.*)\)", text)[1].replace("ULL", "")
+    allowed = {kind for kind in range(64) if eval(shifts) >> kind & 1}
+    tracing = {2, 5, 7, 17, 24, 26, 27, 28, 29, 31}  # kprobe … lsm, syscall: enum bpf_prog_type
+    assert allowed == set(range(1, 33)) - tracing - {23}  # 23: cgroup_sysctl changes what others write

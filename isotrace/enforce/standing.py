@@ -59,8 +59,8 @@ TABLE: tuple[Standing, ...] = (
         },
         notes=(
             "the target cannot signal or trace isotrace, nor the shell and sudo that it runs in, use its BPF objects, load "
-            "BPF programs for tracing, or write to debugfs, tracefs, kernel.ftrace_enabled, sysrq-trigger, cgroup.kill, "
-            "core_pattern and the like, which name programs that the kernel starts",
+            "BPF programs but for networking, or write to debugfs, tracefs, kernel.ftrace_enabled, sysrq-trigger, "
+            "cgroup.kill, core_pattern and the like, which name programs that the kernel starts",
             "what another root user does, or systemd and cron do when they are asked to, is not held; nor are modules, "
             "/dev/mem, kexec, reboot, and that isotrace is killed for want of memory",
         ),
