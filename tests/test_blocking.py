@@ -16,6 +16,7 @@ from isotrace.errors import IsotraceError
 from isotrace.target import Target
 
 ROUNDS = 5
+CHOICES = blocking.Choices(None, "auto", False, "text", None)
 
 
 class Enforcer:
@@ -98,7 +99,7 @@ def go(monkeypatch):
             return None if alive() else "the target ended"
 
         monkeypatch.setattr(blocking, "ended", ended)
-        one = blocking._Run(Target(tree=1), Plan((), (), True), {"lsm": enforcer}, sink, None)
+        one = blocking._Run(Target(tree=1), Plan((), (), True), {"lsm": enforcer}, sink, CHOICES)
         assert one.go() == 0 and enforcer.lifted and enforcer.closed
         return enforcer.rounds
 
