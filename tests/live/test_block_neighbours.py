@@ -115,7 +115,9 @@ def test_a_command_types_nothing_into_the_terminal(compiled, bits, user):
 
 def test_job_control_works_on_the_shared_terminal(tmp_path):
     """Ctrl-C is the command's, any number of them, and what it asks for is refused afterwards as before."""
-    script = "trap 'echo caught' INT; echo now-it-runs; for i in 1 2 3 4 5 6 7 8; do sleep 0.2; done; mkdir {0}/x; exit 9"
+    script = (
+        "trap 'echo caught' INT; echo now-it-runs; for i in 1 2 3 4 5 6 7 8; do sleep 0.2; done; mkdir {0}/x; exit 9"
+    )
     command = [*BLOCK, "--", "sh", "-c", script.format(tmp_path)]
     status, said = on_terminal(command, b"now-it-runs", b"\x03\x03\x03")
     assert status == 9 and "caught" in said and not list(tmp_path.iterdir())
