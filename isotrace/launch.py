@@ -65,7 +65,7 @@ class Command:
             os.close(self._failure)
             if output is not None:
                 _redirect(output)
-            _become(path, command, user, start, failure, before, execute)
+            _become(path, command, user, start, failure, before, execute, lives_on=output is None)
         os.close(start)
         os.close(failure)
         self._status: int | None = None
@@ -120,7 +120,9 @@ def _become(
     failure: int,
     before: Callable[[], object],
     execute: Callable[[str, Sequence[str]], object],
+    lives_on: bool,
 ) -> NoReturn:
+    """``lives_on``: also when isotrace has ended. A command whose terminal is somebody else's hears of no hang-up."""
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve would keep that
             signal.signal(number, signal.SIG_DFL)
@@ -130,7 +132,8 @@ def _become(
         if user:
             user.become()
         if os.read(start, 1):
-            children.live_on()
+            if lives_on:
+                children.live_on()
             execute(path, command)
     except OSError as error:
         os.write(failure, (error.strerror or "unknown error").encode())
