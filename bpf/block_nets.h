@@ -86,8 +86,8 @@ static __always_inline u32 kind_rule(u64 family, u64 type, u64 protocol)
 	return kinds->ip[at];
 }
 
-/* `sk` is typed */
-#define KIND_RULE(sk) kind_rule(TYPED_U16((sk) + OFF_SK_FAMILY), TYPED_U16((sk) + OFF_SK_TYPE), TYPED_U16((sk) + OFF_SK_PROTOCOL))
+/* `sk` is typed; a socket may have none, which the verifier wants to see asked (seen on 6.12 and 7.3) */
+#define KIND_RULE(sk) ((sk) ? kind_rule(TYPED_U16((sk) + OFF_SK_FAMILY), TYPED_U16((sk) + OFF_SK_TYPE), TYPED_U16((sk) + OFF_SK_PROTOCOL)) : NETS_CLOSED)
 
 static __always_inline u16 sk_u16(u64 sk, u32 offset)
 {
