@@ -16,7 +16,13 @@ struct automaton {
 	struct bits start;
 	struct bits loop;	/* `**`: any name leaves the state as it is, and it may match none */
 	struct bits any;	/* `*` */
-	struct bits unsure;	/* components with letters that refuse: taken to match a name that is too long to look at */
+	struct bits unsure;	/* components with letters that refuse: taken to match a name that cannot be compared */
+	struct bits odd;	/* of these, the ones that cannot be compared where case does not count */
+};
+
+struct word {
+	struct bits bits;	/* the components that it stands for */
+	u64 next;		/* what the next piece of a longer word comes from */
 };
 
 /* One step for each byte; NUL keeps the state. Tables, not branches: a branch a byte is more than the verifier bears. */
@@ -37,10 +43,11 @@ struct glob {
 };
 
 BPF_ARRAY(automaton, struct automaton, 1);
-BPF_HASH(words, struct name, struct bits, WORDS);
+BPF_HASH(words, struct piece, struct word, WORDS);
 BPF_ARRAY(glob_entries, struct glob, GLOBS);
+BPF_HASH(move_rules, struct bits, u16, 2 * WORD_BITS);	/* by bit, and whether it is of the second word: the rule that leads through */
 #if defined(STARS)
-BPF_ARRAY(letters, struct letters, 1);
+BPF_ARRAY(letters, struct letters, 2);			/* the second where case does not count */
 #endif
 
 static __always_inline void begin_globs(struct walk *walk)
@@ -62,22 +69,26 @@ static __always_inline void keep_globs(struct walk *walk)
 	walk->kept[1] = walk->state[1];
 }
 
+#define NO_WORD 0x7fffffff
+
 #if defined(STARS)
-static __always_inline void match_letters(struct name *name, struct bits *matched)
+static __always_inline u64 step_letters(struct piece *piece, struct letters *table, u64 state)
 {
-	u32 zero = 0;
-	struct letters *table = letters.lookup(&zero);
-	u64 state, hit;
 	int i;
 
-	if (!table)
-		return;
-	state = table->start;
-	for (i = 0; i < NAME; i++) {
-		u32 letter = (u8)name->text[i];
+	for (i = 0; i < PIECE; i++) {
+		u32 letter = (u8)piece->text[i];
 
 		state = ((state << 1) & table->next[letter]) | (state & table->keep[letter]);
 	}
+	return state;
+}
+
+static __always_inline void add_letters(struct letters *table, u64 state, struct bits *matched)
+{
+	u64 hit;
+	int i;
+
 #pragma unroll
 	for (i = 0; i < STARS; i++) {
 		hit = -((state >> (table->final[i] & (WORD_BITS - 1))) & 1);
@@ -87,30 +98,78 @@ static __always_inline void match_letters(struct name *name, struct bits *matche
 }
 #endif
 
-/* The components that the name at `address` matches. */
-static __always_inline void match_name(u64 address, struct automaton *machine, struct bits *matched)
+static __always_inline void add_bits(struct bits *matched, struct bits *more)
 {
-	struct name name;
-	struct bits *found;
-	long got;
+	matched->word[0] |= more->word[0];
+	matched->word[1] |= more->word[1];
+}
 
-	__builtin_memset(&name, 0, sizeof(name));
-	got = read_kernel_string(name.text, NAME, (void *)address);
-	*matched = machine->any;
-	if (got <= 0 || got == NAME) {
-		matched->word[0] |= machine->unsure.word[0];
-		matched->word[1] |= machine->unsure.word[1];
-		return;
-	}
-	found = words.lookup(&name);
-	if (found) {
-		matched->word[0] |= found->word[0];
-		matched->word[1] |= found->word[1];
+/* What the pieces of a name match, one after the other. Returns what the last read did. */
+static __always_inline long match_pieces(struct piece *piece, u64 address, u32 folds, struct bits *matched)
+{
+	struct word *found;
+	long got = 0;
+	int i;
+#if defined(STARS)
+	struct letters *table = letters.lookup(&folds);
+	u64 state;
+
+	if (!table)
+		return 0;
+	state = table->start;
+#endif
+	piece->from = 0;
+	for (i = 0; i < PIECES; i++) {
+		got = number_of(read_piece(piece, address));
+		address += PIECE - 1;
+		found = words.lookup(piece);
+		piece->from = NO_WORD;
+		if (found) {
+			add_bits(matched, &found->bits);
+			piece->from = found->next;
+		}
+		forget(matched);
+		forget(piece);
+#if defined(STARS)
+		state = number_of(step_letters(piece, table, state));
+#endif
+		if (got != PIECE)
+			break;
 	}
 #if defined(STARS)
-	forget(matched);
-	match_letters(&name, matched);
+	add_letters(table, number_of(state), matched);
 #endif
+	return got;
+}
+
+/* What denies a name where case does not count. */
+static __always_inline void match_folded(struct piece *piece, u64 address, struct automaton *machine, struct bits *matched)
+{
+	struct word *found;
+
+	add_bits(matched, &machine->odd);
+	if (fold_name(piece, address))
+		add_bits(matched, &machine->unsure);
+	piece->from = FOLDED;
+	found = words.lookup(piece);
+	if (found)
+		add_bits(matched, &found->bits);
+}
+
+/* The components that the name of the walk's dentry matches. */
+static __always_inline void match_name(struct walk *walk, u64 name, struct automaton *machine, struct bits *matched)
+{
+	u32 folds = (read_u32(walk->dentry + OFF_D_FLAGS) / DCACHE_OP_COMPARE) & 1;
+
+	*matched = machine->any;
+	if (match_pieces(&walk->piece, name, folds, matched) <= 0) {
+		add_bits(matched, &machine->unsure);
+		walk->leads.unsure = 1;
+	}
+	if (folds) {
+		match_folded(&walk->piece, name, machine, matched);
+		walk->leads.unsure = 1;
+	}
 }
 
 static __always_inline u64 step(u64 state, u64 matched, u64 loop)
@@ -127,16 +186,17 @@ static __always_inline void step_globs(struct walk *walk, u64 name)
 
 	if (!machine || !(walk->state[0] | walk->state[1]))
 		return;
-	match_name(name, machine, &matched);
+	match_name(walk, name, machine, &matched);
 	forget(&matched);
+	forget(&walk->leads.unsure);
 	walk->state[0] = step(walk->state[0], matched.word[0], machine->loop.word[0]);
 	walk->state[1] = step(walk->state[1], matched.word[1], machine->loop.word[1]);
 }
 
-/* All ones when the number, which is small, is not zero: without a branch. */
+/* All ones when the number is not zero: without a branch. */
 static __always_inline u64 mask_of(u64 number)
 {
-	return 0 - ((0 - number) >> 63);
+	return 0 - ((number | (0 - number)) >> 63);
 }
 
 /* The patterns of one anchor, the most specific first. */

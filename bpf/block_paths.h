@@ -13,10 +13,11 @@
 #define ACCESS_READ 1
 #define ACCESS_WRITE 2
 #define ACCESS_EXECUTE 4
-#define ACCESS_MOVE 8		/* a directory that a pattern leads through changes its place */
+#define ACCESS_MOVE 8		/* a directory changes its place: see moved() */
 #define ACCESS_MEET 16		/* a unix socket is connected, sent or bound to */
-#define ACCESSES 5
-#define ACCESS_ANY (ACCESS_READ | ACCESS_WRITE | ACCESS_EXECUTE)
+#define ACCESS_ASK 32		/* what is known of a file beside its content */
+#define ACCESSES 7		/* and room for one more */
+#define ACCESS_ANY (ACCESS_READ | ACCESS_WRITE | ACCESS_EXECUTE | ACCESS_ASK)
 
 #define REASON_RULE 0
 #define REASON_DEEP 1		/* farther from the root than WALK levels */
@@ -25,26 +26,26 @@
 #define WALK 64
 #define WALK_TYPED 24
 #define WALK_PLAIN 16
-#define NAME 64
-#define PREFIX_NAME 60
+#define PIECE 28
+#define PIECES 10		/* of 27 bytes: a name has at most 255 */
+#define FOLDED 0x80000000
+#define DCACHE_OP_COMPARE 2
 #define WORD_BITS 64
 
 #define S_IFDIR 0040000
+#define S_IFREG 0100000
 #define O_TRUNC 01000
 #define FMODE_READ 1		/* as ACCESS_READ and ACCESS_WRITE */
 #define FMODE_WRITE 2
 #define FMODE_EXEC 0x20
-#define PROT_EXEC 4
 
 #if defined(GLOBS)
 struct bits {
 	u64 word[2];
 };
-
-struct name {
-	char text[NAME];
-};
 #endif
+
+#include "block_names.h"
 
 /* Which accesses are decided, and of these denied; by which rule, for each access. */
 struct verdict {
@@ -58,26 +59,32 @@ struct anchor {
 	struct verdict below;
 	u32 directory;		/* the number of its names in `children`; 0: none */
 	u32 globs;		/* its patterns in `glob_entries`: from, and the end in the upper half */
-};
-
-struct child {
-	u32 directory;
-	char name[PREFIX_NAME];
+	u64 moves[2];		/* the state's bits that say that a pattern leads through the object, and has more to match below it */
+	u64 cover;		/* stands for the exceptions for all that is below the anchor */
 };
 
 struct child_verdict {
 	struct verdict at;
 	struct verdict below;
+	u32 next;		/* what the next piece of a longer name comes from */
 };
 
 BPF_HASH(anchors, u64, struct anchor, ANCHORS);		/* by inode */
 BPF_HASH(filesystems, u32, struct anchor, FILESYSTEMS);	/* by device: what mounts below an anchor inherit, at their root */
-BPF_HASH(children, struct child, struct child_verdict, CHILDREN);
+BPF_HASH(children, struct piece, struct child_verdict, CHILDREN);	/* by directory and name */
+BPF_HASH(kept, u64, u16, KEPT);				/* directories and links that a rule's path leads through, and the rule */
 BPF_ARRAY(learned, u64, 3);				/* inode, device and inode number that isotrace itself looks at: see learn() */
 
 /* One bit for the inode number of each anchor, modulo SIEVE: most directories on a way up are none, and need no look into `anchors`. */
 #define SIEVE 4096
 BPF_ARRAY(sieve, u64, SIEVE / 64);
+
+/* What leads through an object: the parts of patterns that match its place, and a number for the exceptions that it is below. */
+struct leads {
+	u64 moves[2];
+	u64 cover;
+	u64 unsure;		/* the walk came by a name that it cannot compare */
+};
 
 /*
  * A walk under way, on the stack: no other task can come between. forget() has the verifier take what is in it for anything at all, so that each
@@ -91,28 +98,28 @@ struct walk {
 	u64 object;		/* where it began */
 	u32 open;		/* accesses not yet decided */
 	u32 denied;		/* rule */
+	struct piece piece;	/* of the name that is looked at: here, as there is room on the stack for one */
 #if defined(GLOBS)
 	u64 state[2], kept[2];	/* the patterns that match so far; kept: when the walk passed the root of `mount` */
 	u64 mount_root;
+	struct leads leads;	/* of all anchors that were met */
 #endif
 };
 
-/* What is read of a dentry, in one go. */
+/* What is read of a dentry, in one go: see the macros below. */
 struct place {
-	u64 parent;
-	u64 inode;
-	u64 name;
+	char part[DENTRY_BYTES];
 };
+
+#define MEMBER_OF(place, offset) (*(u64 *)((place)->part + (offset) - DENTRY_FROM))
+#define PARENT_OF(place) MEMBER_OF(place, OFF_D_PARENT)
+#define INODE_OF(place) MEMBER_OF(place, OFF_D_INODE)
+#define NAME_OF(place) MEMBER_OF(place, OFF_D_NAME)
 
 static __always_inline void read_place(struct place *place, u64 dentry)
 {
-	char part[DENTRY_BYTES];
-
-	__builtin_memset(part, 0, sizeof(part));
-	read_kernel(part, sizeof(part), (void *)(dentry + DENTRY_FROM));
-	place->parent = *(u64 *)(part + OFF_D_PARENT - DENTRY_FROM);
-	place->inode = *(u64 *)(part + OFF_D_INODE - DENTRY_FROM);
-	place->name = *(u64 *)(part + OFF_D_NAME - DENTRY_FROM);
+	__builtin_memset(place, 0, sizeof(*place));
+	read_kernel(place->part, sizeof(place->part), (void *)(dentry + DENTRY_FROM));
 }
 
 static __always_inline u32 rule_for(struct verdict *verdict, u32 accesses)
@@ -125,7 +132,9 @@ static __always_inline u32 rule_for(struct verdict *verdict, u32 accesses)
 		return verdict->rules[2];
 	if (accesses & ACCESS_MOVE)
 		return verdict->rules[3];
-	return verdict->rules[4];
+	if (accesses & ACCESS_MEET)
+		return verdict->rules[4];
+	return verdict->rules[5];
 }
 
 /* Returns whether nothing is left to decide. */
@@ -145,18 +154,50 @@ static __always_inline int apply(struct walk *walk, struct verdict *verdict)
 #include "block_globs.h"
 #endif
 
+static __always_inline struct child_verdict *find_child(struct walk *walk, u32 from)
+{
+	struct child_verdict *found;
+	u64 address = walk->below_name;
+	int i;
+
+	walk->piece.from = from;
+	for (i = 0; i < PIECES; i++) {
+		long got = number_of(read_piece(&walk->piece, address));
+
+		if (got != PIECE)
+			break;
+		address += PIECE - 1;
+		found = children.lookup(&walk->piece);
+		walk->piece.from = found ? found->next : 0;
+		forget(&walk->piece);
+	}
+	return children.lookup(&walk->piece);
+}
+
+/* What is denied to a name where case does not count. */
+static __always_inline struct child_verdict *find_folded(struct walk *walk, u32 directory)
+{
+	struct child_verdict *found;
+
+	fold_name(&walk->piece, walk->below_name);
+	walk->piece.from = directory | FOLDED;
+	found = children.lookup(&walk->piece);
+	if (found)
+		return found;
+	set_text(&walk->piece, OTHERS);
+	return children.lookup(&walk->piece);
+}
+
 static __always_inline int apply_child(struct walk *walk, u32 directory)
 {
 	struct child_verdict *found;
-	struct child key;
-	long got;
 
-	__builtin_memset(&key, 0, sizeof(key));
-	key.directory = directory;
-	got = read_kernel_string(key.name, PREFIX_NAME, (void *)walk->below_name);
-	if (got <= 0 || got == PREFIX_NAME)
-		return 0;
-	found = children.lookup(&key);
+	if (read_u32(walk->dentry + OFF_D_FLAGS) & DCACHE_OP_COMPARE) {
+		found = find_folded(walk, directory);
+		if (found && apply(walk, walk->below == walk->object ? &found->at : &found->below))
+			return 1;
+	}
+	found = find_child(walk, directory);
 	if (!found)
 		return 0;
 	if (walk->below == walk->object)
@@ -182,6 +223,9 @@ static __always_inline int apply_anchor(struct walk *walk, struct anchor *anchor
 #if defined(GLOBS)
 	if (anchor->globs && apply_globs(walk, anchor->globs))
 		return 1;
+	walk->leads.moves[0] |= walk->state[0] & anchor->moves[0];
+	walk->leads.moves[1] |= walk->state[1] & anchor->moves[1];
+	walk->leads.cover += anchor->cover;
 #endif
 	return apply_subtree(walk, anchor);
 }
@@ -227,8 +271,8 @@ static __always_inline int climb(struct walk *walk)
 static __always_inline void step_up(struct walk *walk, struct place *place)
 {
 	walk->below = walk->dentry;
-	walk->below_name = place->name;
-	walk->dentry = place->parent;
+	walk->below_name = NAME_OF(place);
+	walk->dentry = PARENT_OF(place);
 	forget(walk);
 }
 
@@ -243,11 +287,11 @@ static __always_inline u32 walk_up(struct walk *walk)
 		struct anchor *anchor;
 
 		read_place(&place, walk->dentry);
-		anchor = place.inode ? anchors.lookup(&place.inode) : NULL;
+		anchor = INODE_OF(&place) ? anchors.lookup(&INODE_OF(&place)) : NULL;
 #if defined(GLOBS)
 		keep_globs(walk);
 #endif
-		if (!anchor && place.parent == walk->dentry) {
+		if (!anchor && PARENT_OF(&place) == walk->dentry) {
 			anchor = anchor_of_root(walk, &reason);
 			if (reason == REASON_ADRIFT)
 				return reason;
@@ -255,13 +299,13 @@ static __always_inline u32 walk_up(struct walk *walk)
 		if (anchor && apply_anchor(walk, anchor))
 			return REASON_RULE;
 		forget(walk);
-		if (place.parent == walk->dentry) {
+		if (PARENT_OF(&place) == walk->dentry) {
 			if (!climb(walk))
 				return REASON_RULE;
 			continue;
 		}
 #if defined(GLOBS)
-		step_globs(walk, place.name);
+		step_globs(walk, NAME_OF(&place));
 #endif
 		step_up(walk, &place);
 	}
@@ -327,15 +371,15 @@ static __always_inline int walk_plain(struct walk *walk)
 		struct anchor *anchor;
 
 		read_place(&place, walk->dentry);
-		anchor = place.inode ? anchors.lookup(&place.inode) : NULL;
-		if (!anchor && place.parent == walk->dentry)
+		anchor = INODE_OF(&place) ? anchors.lookup(&INODE_OF(&place)) : NULL;
+		if (!anchor && PARENT_OF(&place) == walk->dentry)
 			anchor = anchor_of_root(walk, &reason);
 		if (reason == REASON_ADRIFT || (anchor && anchor->globs))
 			return 0;
 		if (anchor && (apply_names(walk, anchor) || apply_subtree(walk, anchor)))
 			return 1;
 		forget(walk);
-		if (place.parent == walk->dentry) {
+		if (PARENT_OF(&place) == walk->dentry) {
 			if (!climb(walk))
 				return 1;
 			continue;
@@ -365,22 +409,34 @@ static __always_inline u32 judge_walk(struct judged *judged, struct walk *walk)
 	return finish(judged, walk);
 }
 
-/* The rule that denies one of `accesses` to the object, or 0. `mount` is 0 where the hook does not have it. */
-static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
+/* As judge_place(), by a walk that the caller has, as there is room on the stack for one: it has what led through the object. */
+static __always_inline u32 judge_by(struct walk *walk, struct judged *judged, u64 dentry, u64 mount, u32 accesses)
 {
-	struct walk walk = {.dentry = dentry, .mount = mount, .object = dentry, .open = accesses & PLACES};
 	u32 rule;
 
+	__builtin_memset(walk, 0, sizeof(*walk));
+	walk->dentry = dentry;
+	walk->mount = mount;
+	walk->object = dentry;
+	walk->open = accesses & PLACES;
 	judged->left = 0;
-	if (!walk.open)
+	if (!walk->open)
 		return 0;
 	judged->dentry = dentry;
 	judged->mount = mount;
-	rule = judge_walk(judged, &walk);
-	judged->left = walk.open;
+	rule = judge_walk(judged, walk);
+	judged->left = walk->open;
 	if (judged->reason != REASON_RULE && (accesses & PLACES & ACCESS_MEET))
 		return accesses == ACCESS_MEET ? UNIX_CLOSED : MOVE_CLOSED;
 	return rule;
+}
+
+/* The rule that denies one of `accesses` to the object, or 0. `mount` is 0 where the hook does not have it. */
+static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
+{
+	struct walk walk;
+
+	return judge_by(&walk, judged, dentry, mount, accesses);
 }
 
 /* ---- hooks ------------------------------------------------------------------------------------------------ */
@@ -402,31 +458,42 @@ static __always_inline u32 accesses_of_flags(u32 flags)
 	return ((reads * ACCESS_READ + writes * ACCESS_WRITE) & (execute - 1)) + execute * ACCESS_EXECUTE;
 }
 
+/*
+ * The rule on a program that no path has, such as one in a memfd: where everything is denied, a walk that ends with executing undecided did not come
+ * by the root.
+ */
+static __always_inline u32 nowhere(u32 open)
+{
+	return open & ACCESS_EXECUTE ? NOWHERE : 0;
+}
+
 /* file_open(file) */
 static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 {
 	u64 file = ctx[0], dentry = *(u64 *)(file + OFF_F_PATH + OFF_PATH_DENTRY), mnt = *(u64 *)(file + OFF_F_PATH + OFF_PATH_MNT);
 	u32 accesses = accesses_of_flags(*(u32 *)(file + OFF_F_FLAGS)) & PLACES;
 	struct walk walk = {.dentry = dentry, .mount = mnt - OFF_MOUNT_MNT, .object = dentry, .open = accesses};
+	u32 rule;
 
 	if (!accesses)
 		return 0;
 	judged->dentry = dentry;
 	judged->mount = walk.mount;
 	if (walk_typed(&walk, dentry, mnt))
-		return walk.denied;
+		return walk.denied ? walk.denied : nowhere(walk.open);
 #if defined(GLOBS)
 	forget(&walk);
 	if (walk_plain(&walk))
-		return walk.denied;
+		return walk.denied ? walk.denied : nowhere(walk.open);
 	walk.dentry = dentry;
 	walk.mount = judged->mount;
 	walk.below = 0;
 	walk.open = accesses;
-	return judge_walk(judged, &walk);
+	rule = judge_walk(judged, &walk);
 #else
-	return finish(judged, &walk);
+	rule = finish(judged, &walk);
 #endif
+	return rule ? rule : nowhere(walk.open);
 }
 
 /* file_receive(file): a descriptor that comes from another process gives what an open would */
@@ -437,10 +504,36 @@ static __always_inline u32 judge_received(u64 *ctx, struct judged *judged)
 	return judge_file(judged, file, read_u32(file + OFF_F_MODE) & (FMODE_READ | FMODE_WRITE));
 }
 
-/* path_unlink, path_mkdir, path_rmdir, path_symlink(dir, dentry, …) */
+/*
+ * The rule whose path leads through the object: moved or removed, with another in its place, the path would name another file. Of several the one
+ * that refuses.
+ */
+static __always_inline u32 rule_that_keeps(u64 dentry)
+{
+	u64 inode = read_u64(dentry + OFF_D_INODE);
+	u16 *found = inode ? kept.lookup(&inode) : NULL;
+
+	return number_of(found ? *found : 0);
+}
+
+/* path_mkdir, path_symlink(dir, dentry, …) */
 static __always_inline u32 judge_entry(u64 *ctx, struct judged *judged)
 {
 	return judge_place(judged, number_of(ctx[1]), mount_of(ctx[0]), ACCESS_WRITE);
+}
+
+/* path_unlink, path_rmdir(dir, dentry, …) */
+static __always_inline u32 judge_removal(u64 *ctx, struct judged *judged)
+{
+	u32 keeps = rule_that_keeps(number_of(ctx[1])), rule;
+
+	if (keeps && !is_audit(keeps)) {
+		judged->dentry = number_of(ctx[1]);
+		judged->mount = mount_of(ctx[0]);
+		return keeps;
+	}
+	rule = judge_entry(ctx, judged);
+	return rule ? rule : keeps;
 }
 
 /* path_mknod(dir, dentry, mode, dev) */
@@ -471,37 +564,105 @@ static __always_inline u32 accesses_to_move(u64 dentry)
 static __always_inline u32 judge_link(u64 *ctx, struct judged *judged)
 {
 	u64 mount = mount_of(ctx[1]), old = number_of(ctx[0]);
-	u32 rule = judge_place(judged, old, mount, ACCESS_ANY);
+	struct walk walk;
+	u32 rule = judge_by(&walk, judged, old, mount, ACCESS_ANY);
 
 	if (rule)
 		return rule;
 	forget(judged);
-	return judge_place(judged, number_of(ctx[2]), mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_MEET));
+	return judge_by(&walk, judged, number_of(ctx[2]), mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_MEET));
+}
+
+#if defined(GLOBS)
+/* The rule of the lowest bit of a word, or 0. */
+static __always_inline u32 rule_of_bit(u64 bits, u64 high)
+{
+	struct bits key = {.word = {bits & (0 - bits), high}};
+	u16 *found = bits ? move_rules.lookup(&key) : NULL;
+
+	return number_of(found ? *found : 0);
+}
+
+/* The rule of a bit, of those that refuse first. */
+static __always_inline u32 rule_of_bits(u64 low, u64 high)
+{
+	u32 rule = rule_of_bit(low & REFUSED_MOVES_LOW, 0);
+
+	if (!rule)
+		rule = rule_of_bit(high & REFUSED_MOVES_HIGH, 1);
+	if (!rule)
+		rule = rule_of_bit(low & AUDITED_MOVES_LOW, 0);
+	if (!rule)
+		rule = rule_of_bit(high & AUDITED_MOVES_HIGH, 1);
+	return rule;
 }
 
 /*
- * path_rename(old_dir, old_dentry, new_dir, new_dentry, …). What is there already may change places with what comes. Nothing that only the rule on
- * every socket denies may come to where an exception allows it; if there are exceptions deep in directories, no such directory may move.
+ * The rule that forbids a directory its move, or 0. Of a pattern that leads through it the same is left to match below each of its two places if the
+ * same parts of it match them; then, and if the exceptions are the same, all that is in the directory is judged as before. `comes` and `goes` say
+ * which of the two that change places are directories.
  */
-static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
+static __always_inline u32 rule_on_move(struct leads *from, struct leads *to, u32 comes, u32 goes)
 {
-	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
+	u64 differ, old = mask_of(comes & ACCESS_MOVE), new = mask_of(goes & ACCESS_MOVE);
+
+	differ = (from->moves[0] ^ to->moves[0]) | (from->moves[1] ^ to->moves[1]);
+	differ = mask_of(differ | (from->cover ^ to->cover) | from->unsure | to->unsure);
+	old &= differ;
+	new &= differ;
+	return rule_of_bits((from->moves[0] & old) | (to->moves[0] & new), (from->moves[1] & old) | (to->moves[1] & new));
+}
+#endif
+
+/*
+ * What is at the new place already may change places with what comes. Nothing that only the rule on every socket denies may come to where an
+ * exception allows it; if there are exceptions deep in directories, no such directory may move.
+ */
+static __always_inline u32 judge_move(struct judged *judged, u64 old, u64 old_mount, u64 new, u64 new_mount)
+{
 	u32 old_accesses = number_of(accesses_to_move(old)), new_accesses = number_of(accesses_to_move(new));
-	u32 meets = (old_accesses | new_accesses) & ACCESS_MEET, left;
-	u32 rule = judge_place(judged, old, mount_of(ctx[0]), old_accesses | meets);
+	u32 meets = (old_accesses | new_accesses) & ACCESS_MEET, moves = (old_accesses | new_accesses) & ACCESS_MOVE, left;
+	struct walk walk;
+	u32 rule = judge_by(&walk, judged, old, old_mount, old_accesses | meets | moves);
+#if defined(GLOBS)
+	struct leads from = walk.leads;
+#endif
 
 	if (rule)
 		return rule;
 	forget(judged);
 	left = judged->left & meets;
-	rule = judge_place(judged, new, mount_of(ctx[2]), new_accesses | meets);
+	rule = judge_by(&walk, judged, new, new_mount, new_accesses | meets | moves);
+#if defined(GLOBS)
+	if (!rule)
+		rule = rule_on_move(&from, &walk.leads, old_accesses, new_accesses);
+#endif
 	if (rule || !UNIX_REST)
 		return rule;
-	if (UNIX_DEEP && ((old_accesses | new_accesses) & ACCESS_MOVE) && ((left | judged->left) & meets))
+	if (UNIX_DEEP && moves && ((left | judged->left) & meets))
 		return UNIX_REST;
 	if (left == (judged->left & meets))
 		return 0;
 	return left || new_accesses != ACCESS_WRITE ? UNIX_REST : 0;
+}
+
+/* path_rename(old_dir, old_dentry, new_dir, new_dentry, …) */
+static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
+{
+	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
+	u32 keeps = rule_that_keeps(old), rule;
+
+	if (!keeps || is_audit(keeps)) {
+		rule = rule_that_keeps(new);
+		keeps = rule ? rule : keeps;
+	}
+	if (keeps && !is_audit(keeps)) {
+		judged->dentry = old;
+		judged->mount = mount_of(ctx[0]);
+		return keeps;
+	}
+	rule = judge_move(judged, old, mount_of(ctx[0]), new, mount_of(ctx[2]));
+	return rule ? rule : keeps;
 }
 
 /* inode_setattr and the like: there is no mount at hand */
@@ -513,22 +674,6 @@ static __always_inline u32 judge_first(u64 *ctx, struct judged *judged)
 static __always_inline u32 judge_second(u64 *ctx, struct judged *judged)
 {
 	return judge_place(judged, number_of(ctx[1]), 0, ACCESS_WRITE);
-}
-
-/* mmap_file(file, prot, …) */
-static __always_inline u32 judge_mmap(u64 *ctx, struct judged *judged)
-{
-	u64 file = number_of(ctx[0]);
-
-	return file && (ctx[1] & PROT_EXEC) ? judge_file(judged, file, ACCESS_EXECUTE) : 0;
-}
-
-/* file_mprotect(vma, reqprot, prot) */
-static __always_inline u32 judge_mprotect(u64 *ctx, struct judged *judged)
-{
-	u64 file = (ctx[2] & PROT_EXEC) ? read_u64(ctx[0] + OFF_VM_FILE) : 0;
-
-	return file ? judge_file(judged, file, ACCESS_EXECUTE) : 0;
 }
 
 /*

@@ -7,10 +7,12 @@ objects that they were made from.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from isotrace.enforce.automaton import NAME, Names, mask
-from isotrace.enforce.objects import CLASSES, MEET, PREFIX_NAME, Packed
+from isotrace.enforce.automaton import Names
+from isotrace.enforce.objects import CLASSES, EXECUTE, MEET, MOVE, READ, WRITE, Packed
+from isotrace.enforce.spelling import FOLDED, OTHERS, PIECE, UNSURE, fold, key
 
 WALK = 64
 CLOSED = -1  # refused because the walk did not come to its end
@@ -34,23 +36,28 @@ class Walk:
     state: list[int] = field(default_factory=lambda: [0, 0])
     kept: list[int] = field(default_factory=lambda: [0, 0])
     denied: int = 0
+    moves: list[int] = field(default_factory=lambda: [0, 0])
+    cover: int = 0
+    unsure: bool = False
 
 
 def _verdict(raw: bytes) -> tuple[int, int, tuple[int, ...]]:
-    decided, denied, *rules = struct.unpack("=BB5H", raw)
+    decided, denied, *rules = struct.unpack("=BB6HH", raw)
     return decided, denied, tuple(rules)
 
 
 class Kernel:
     """The tables in place. ``filesystems`` has the devices of every anchor, as the enforcer enters them."""
 
-    def __init__(self, packed: Packed, names: Names, mounts: tuple[Mount, ...]) -> None:
-        self._packed, self._mounts = packed, mounts
-        self._start, self._loop, self._any, self._unsure = _pairs(names.pack()) if names.start else ([0, 0],) * 4
-        self._words = {name: mask(bits) for name, bits in names.words.items()}
-        self._letters = struct.unpack(f"={1 + 512 + 48}Q", names.pack_letters()) if names.stars else ()
+    def __init__(self, packed: Packed, names: Names, mounts: tuple[Mount, ...], folds: bool = False) -> None:
+        self._packed, self._mounts, self._folds = packed, mounts, folds
+        words = _pairs(names.pack()) if names.start else ([0, 0],) * 5
+        self._start, self._loop, self._any, self._unsure, self._odd = words
+        self._words = {key: struct.unpack("=QQQ", value) for key, value in names.pack_words().items()}
+        letters = names.pack_letters(folds)
+        self._letters = struct.unpack(f"={1 + 512 + 48}Q", letters) if names.stars else ()
 
-    def _mount_of(self, names: tuple[str, ...]) -> Mount:
+    def mount_of(self, names: tuple[str, ...]) -> Mount:
         return max(
             (one for one in self._mounts if names[: len(one.point)] == one.point), key=lambda one: len(one.point)
         )
@@ -64,10 +71,27 @@ class Kernel:
         denied, left = self._walk(path, MEET, True)
         return denied or (rest if left else 0)
 
+    def may_move(self, old: str, new: str, moves: Mapping[int, Sequence[int]]) -> bool:
+        """Whether a directory may get another name, of which nothing is there yet, as far as its content is concerned."""
+        (left, before), (_, after) = self._places(old), self._places(new)
+        if left or self.judge(new, WRITE):
+            return False
+        same = (before.moves, before.cover) == (after.moves, after.cover) and not before.unsure | after.unsure
+        return same or not any(before.moves[bit // 64] >> bit % 64 & 1 for bit, slots in moves.items() if slots)
+
+    def _places(self, path: str) -> tuple[int, Walk]:
+        walk = Walk(READ | WRITE | EXECUTE | MOVE)
+        return self._go(walk, path, True), walk
+
     def _walk(self, path: str, access: int, with_mount: bool) -> tuple[int, int]:
         """As ``judge``, and the accesses that no rule decided."""
+        walk = Walk(access)
+        return self._go(walk, path, with_mount), walk.open
+
+    def _go(self, walk: Walk, path: str, with_mount: bool) -> int:
         at = tuple(part for part in path.split("/") if part)
-        mount, walk, first = self._mount_of(at), Walk(access, list(self._start)), True
+        mount, first = self.mount_of(at), True
+        walk.state = list(self._start)
         came: tuple[str, bool] | None = None  # the name that the walk came from, and whether that is the object
         covered = False  # at the directory below a mount, which no path leads to
         for _ in range(WALK):
@@ -78,30 +102,42 @@ class Kernel:
             if anchor is None and top:
                 anchor = self._packed.roots.get(mount.device)
             if anchor and self._apply(walk, anchor, came, first):
-                return walk.denied, walk.open
+                return walk.denied
             if not top:
                 self._step(walk, at[-1])
                 came, at, covered, first = (at[-1], first), at[:-1], False, False
             elif mount.parent is None or not with_mount:
-                return 0, walk.open
+                return 0
             else:
                 mount, walk.state, came, covered, first = mount.parent, list(walk.kept), None, True, False
-        return CLOSED, walk.open
+        return CLOSED
 
     def _apply(self, walk: Walk, anchor: bytes, came: tuple[str, bool] | None, first: bool) -> bool:
-        at, below, (directory, span) = anchor[:12], anchor[12:24], struct.unpack("=II", anchor[24:])
+        at, below, (directory, span) = anchor[:16], anchor[16:32], struct.unpack("=II", anchor[32:40])
         if directory and came and self._child(walk, directory, *came):
             return True
         if span and self._globs(walk, span):
             return True
+        *moves, cover = struct.unpack("=QQQ", anchor[40:])
+        walk.moves = [old | state & bits for old, state, bits in zip(walk.moves, walk.state, moves, strict=True)]
+        walk.cover += cover
         return _decide(walk, at if first else below)
 
     def _child(self, walk: Walk, directory: int, name: str, is_object: bool) -> bool:
         raw = name.encode("utf-8", "surrogateescape")
-        if len(raw) + 1 >= PREFIX_NAME:
-            return False
-        found = self._packed.children.get(struct.pack("=I", directory) + raw.ljust(PREFIX_NAME, b"\0"))
-        return bool(found) and _decide(walk, found[:12] if is_object else found[12:24])
+        children = self._packed.children
+        if self._folds:
+            origin = directory | FOLDED
+            denied = children.get(key(origin, fold(raw)), children.get(key(origin, OTHERS)))
+            if denied and _decide(walk, denied[:16] if is_object else denied[16:32]):
+                return True
+        found = None
+        for piece in _pieces(raw):
+            found = children.get(key(directory, piece))
+            if found is None:
+                return False
+            directory = struct.unpack("=I", found[32:])[0]
+        return found is not None and _decide(walk, found[:16] if is_object else found[16:32])
 
     def _globs(self, walk: Walk, span: int) -> bool:
         for index in range(span & 0xFFFF, span >> 16):
@@ -117,31 +153,52 @@ class Kernel:
     def _step(self, walk: Walk, name: str) -> None:
         if not any(walk.state):
             return
-        matched = self._matched(name.encode("utf-8", "surrogateescape"))
+        raw = name.encode("utf-8", "surrogateescape")
+        walk.unsure |= self._folds
+        matched = self._matched(raw)
         walk.state = [
             _step(state, found, loop) for state, found, loop in zip(walk.state, matched, self._loop, strict=True)
         ]
 
     def _matched(self, raw: bytes) -> list[int]:
-        if len(raw) + 1 >= NAME:
-            return [any_ | unsure for any_, unsure in zip(self._any, self._unsure, strict=True)]
-        word = self._words.get(raw, (0, 0))
-        found = [any_ | bits for any_, bits in zip(self._any, word, strict=True)]
-        return self._match_letters(found, raw) if self._letters else found
+        found, origin = list(self._any), 0
+        for piece in _pieces(raw):
+            *bits, origin = self._words.get(key(origin, piece), (0, 0, 0x7FFFFFFF))
+            found = _or(found, bits)
+        if self._letters:
+            found = self._match_letters(found, raw)
+        if self._folds:
+            text = fold(raw)
+            found = _or(found, self._odd)
+            found = _or(found, self._unsure if text == UNSURE else self._words.get(key(FOLDED, text), (0, 0))[:2])
+        return found
 
     def _match_letters(self, found: list[int], raw: bytes) -> list[int]:
         state = self._letters[0]
-        for letter in raw.ljust(NAME, b"\0"):
+        for letter in raw + b"\0":
             state = ((state << 1 & ALL) & self._letters[1 + letter]) | (state & self._letters[257 + letter])
         for star in range(16):
             if state >> self._letters[513 + star] & 1:
-                found = [found[word] | self._letters[529 + 2 * star + word] for word in (0, 1)]
+                found = _or(found, self._letters[529 + 2 * star : 531 + 2 * star])
         return found
 
 
+def _or(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    return [left | right for left, right in zip(one, other, strict=True)]
+
+
+def _pieces(name: bytes) -> list[bytes]:
+    """As the kernel reads it: as long as a piece is full there may be more."""
+    found = [name[: PIECE - 1]]
+    while len(found[-1]) == PIECE - 1:
+        name = name[PIECE - 1 :]
+        found.append(name[: PIECE - 1])
+    return found
+
+
 def _pairs(raw: bytes) -> tuple[list[int], ...]:
-    words = struct.unpack("=8Q", raw)
-    return tuple(list(words[at : at + 2]) for at in range(0, 8, 2))
+    words = struct.unpack("=10Q", raw)
+    return tuple(list(words[at : at + 2]) for at in range(0, 10, 2))
 
 
 def _step(state: int, matched: int, loop: int) -> int:

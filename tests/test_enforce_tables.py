@@ -63,14 +63,14 @@ def compiled(rules, world):
         places = Places(lsm._place_rules(held(rules), slots), mounted)
     except TooMuch:
         assume(False)
-    return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.names, world)
+    return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.names, world), places
 
 
 @pytest.mark.parametrize("world", WORLDS)
 @settings(max_examples=600, deadline=None)
 @given(st.lists(path_rules(), min_size=1, max_size=6), st.lists(PATHS, min_size=1, max_size=12))
 def test_paths_are_judged_as_the_policy_says(world, rules, tried):
-    numbers, kernel = compiled(rules, WORLDS[world])
+    numbers, kernel, _ = compiled(rules, WORLDS[world])
     policy = Policy((Group("", tuple(rules)),))
     for path in tried:
         for letter, access in LETTERS.items():
@@ -79,22 +79,128 @@ def test_paths_are_judged_as_the_policy_says(world, rules, tried):
             assert kernel.judge(path, access, with_mount=False) or not wanted.denied, (path, letter)
 
 
-LONG = st.sampled_from(["n" * 58, "n" * 59, "n" * 63, "n" * 64, "n" * 200, "é" * 40, "a" + "n" * 70])
+def names_of(path):
+    return tuple(path.split("/")[1:])
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(path_rules(), min_size=1, max_size=4), st.lists(st.one_of(NAMES, LONG), min_size=1, max_size=4))
-def test_names_that_are_too_long_to_look_at_are_never_less_than_asked(rules, names):
-    _numbers, kernel = compiled(rules, (ROOT,))
+MOVED = st.lists(st.sampled_from(["c", "d", "ccc"]), min_size=1, max_size=3)  # what no anchor is at
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@settings(max_examples=600, deadline=None)
+@given(
+    st.lists(path_rules(), min_size=1, max_size=5), PATHS, MOVED, PATHS, MOVED, st.lists(NAMES, min_size=1, max_size=3)
+)
+def test_nothing_that_is_denied_is_free_once_a_directory_above_it_has_moved(world, rules, one, to, other, there, below):
+    _, kernel, places = compiled(rules, WORLDS[world])
+    old, new = "/".join([one, *to]), "/".join([other, *there])
+    assume(not f"{new}/".startswith(f"{old}/") and kernel.mount_of(names_of(old)) == kernel.mount_of(names_of(new)))
+    if not kernel.may_move(old, new, places.moves):
+        return
     policy = Policy((Group("", tuple(rules)),))
+    for letter in LETTERS:
+        before, after = (PathRequest("/".join([place, *below]), frozenset(letter)) for place in (old, new))
+        assert decide(policy, after).denied or not decide(policy, before).denied, (old, new, letter)
+
+
+@pytest.mark.parametrize(
+    ("words", "old", "new", "may"),
+    [
+        (["r:{}/**/key"], "a/c/x", "a/c/y", True),
+        (["r:{}/**/key"], "a/c", "b/c", True),
+        (["r:{}/**/key"], "a/c", "/elsewhere", False),
+        (["r:{}/**/conf/key"], "a/conf", "a/other", False),
+        (["r:{}/**/conf/key"], "a/x", "b/x", True),
+        (["r:{}/**/key", "+r:{}/ab/**"], "a/c", "ab/c", False),
+        (["r:{}/**/key", "+r:{}/ab/**"], "ab/c", "ab/d", True),
+        (["r:{}/**/key", "+r:{}/*/d/**"], "a/c", "a/d", False),
+        (["r:{}/*/.ssh/**"], "c", "d", True),
+        (["r:{}/*/.ssh/**"], "c", "a/d", False),
+        (["r:{}/*/.ssh/**"], "a/c", "b/d", True),
+        (["r:/**/key"], "a/c", "/elsewhere", True),
+        (["r:{}/a/**"], "b/c", "b/d", True),
+    ],
+)
+def test_a_directory_moves_where_all_patterns_match_the_same_below_it(words, old, new, may):
+    rules = [paths.parse(word.lstrip("+").format(BASE), allow=word.startswith("+")) for word in words]
+    _, kernel, places = compiled(rules, (ROOT,))
+    assert kernel.may_move(f"{BASE}/{old}", new if new.startswith("/") else f"{BASE}/{new}", places.moves) == may
+
+
+def test_what_the_path_of_a_rule_leads_through_is_kept():
+    link = Path(BASE, "link")
+    link.symlink_to("a/a")
+    (link / "b" / "file").touch()
+    rules = [paths.parse(f"w:{link}/b/file", allow=False), paths.parse(f"r:{BASE}/b/**/key", allow=False)]
+    kept = compiled(rules, (ROOT,))[2].kept
+    below = {path.removeprefix(f"{BASE}/") for path in kept if path.startswith(f"{BASE}/")}
+    assert below == {"link", "a", "a/a", "a/a/b", "b"}
+
+
+LONG = [
+    "n" * 57,
+    "n" * 58,
+    "n" * 59,
+    "n" * 60,
+    "n" * 118,
+    "n" * 119,
+    "n" * 255,
+    "é" * 40,
+    "a" + "n" * 70,
+    "0123456789abcdef" * 4,
+]
+
+
+@st.composite
+def long_rules(draw):
+    parts = draw(st.lists(st.one_of(COMPONENTS, st.sampled_from([*LONG, "n*", "*f"])), min_size=1, max_size=3))
+    return paths.parse(f"r:{BASE}/{'/'.join(parts)}", allow=draw(st.booleans()))
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.lists(long_rules(), min_size=1, max_size=5),
+    st.lists(st.one_of(NAMES, st.sampled_from(LONG)), min_size=1, max_size=3),
+)
+def test_names_of_any_length_are_judged_as_the_policy_says(rules, names):
+    numbers, kernel, _ = compiled(rules, (ROOT,))
     path = "/".join([BASE, *names])
-    for letter, access in LETTERS.items():
-        if decide(policy, PathRequest(path, frozenset(letter))).denied:
-            assert kernel.judge(path, access)
+    wanted, slot = decide(Policy((Group("", tuple(rules)),)), PathRequest(path, frozenset("r"))), kernel.judge(path, 1)
+    assert (rules[numbers[slot]] if slot else None) == (wanted.rule if wanted.denied else None)
+
+
+SPELLED = st.sampled_from(["a", "A", "key", "Key", "KEY", "k\u0117y", "KEY~1", "key.", "c", "C"])
+
+
+@st.composite
+def spelled_rules(draw):
+    words = st.sampled_from(["c", "key", "Key", "k*", "*Y", "*", "**", "k\u0117y", "key~1"])
+    parts = draw(st.lists(words, min_size=1, max_size=3))
+    return paths.parse(f"r:{BASE}/d/{'/'.join(parts)}", allow=draw(st.booleans()))
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(spelled_rules(), min_size=1, max_size=4), st.lists(SPELLED, min_size=1, max_size=3))
+def test_where_case_does_not_count_no_spelling_is_less_than_asked(rules, names):
+    """What is denied as it is spelled, or in small letters where all that is denied has small letters, is denied."""
+    _, _, places = compiled(rules, (ROOT,))
+    kernel = kernel_walk.Kernel(objects.pack(places), places.names, (ROOT,), folds=True)
+    path, denials = "/".join([BASE, "d", *names]), [rule for rule in rules if not rule.allow]
+    small = [paths.parse(rule.asked.replace(BASE, "/base").lower(), allow=False) for rule in denials]
+    as_spelled = decide(Policy((Group("", tuple(rules)),)), PathRequest(path, frozenset("r")))
+    folded = decide(
+        Policy((Group("", tuple(small)),)), PathRequest(path.replace(BASE, "/base").lower(), frozenset("r"))
+    )
+    denied = bool(kernel.judge(path, 1))
+    assert denied or not as_spelled.denied
+    if denials == rules:
+        assert denied or not folded.denied
+        odd = any("~" in name or "\u0117" in name or name.endswith(".") for name in names)
+        assert not denied or folded.denied or odd or any("~" in rule.asked or "\u0117" in rule.asked for rule in rules)
 
 
 def test_what_is_too_deep_is_refused():
-    _, kernel = compiled([paths.parse(f"{BASE}/a", allow=False)], (ROOT,))
+    _, kernel, _ = compiled([paths.parse(f"{BASE}/a", allow=False)], (ROOT,))
     assert kernel.judge(BASE + "/c" * 100, LETTERS["r"]) == kernel_walk.CLOSED
 
 

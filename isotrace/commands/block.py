@@ -18,7 +18,7 @@ families, left to right; ! takes away, = means the one call:
 
 \b
 Paths are absolute; * is part of a name, ** any number of directories, a / at the end is the whole directory;
-r, w, x before a colon tell accesses apart:
+r, w, x, m before a colon tell accesses apart; m, to ask about a file, is not meant without it:
   --deny-path /etc/shadow    --deny-path 'w:/etc/**'    --allow-path 'w:/etc/motd'
 
 \b
@@ -55,8 +55,8 @@ isotrace is killed, the calls that it refused fail with ENOSYS for as long as th
 @click.option("--cgroup", metavar="PATH", help="Processes in this cgroup (version 2) or below it.")
 @click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too.")
 @click.option("--deny", multiple=True, metavar="EXPR", help="Refuse these calls.")
-@click.option("--deny-path", multiple=True, metavar="[rwx:]GLOB", help="Refuse these files.")
-@click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Except these files from it.")
+@click.option("--deny-path", multiple=True, metavar="[rwxm:]GLOB", help="Refuse these files.")
+@click.option("--allow-path", multiple=True, metavar="[rwxm:]GLOB", help="Except these files from it.")
 @click.option("--deny-net", multiple=True, metavar="ADDRESS", help="Refuse these addresses.")
 @click.option("--allow-net", multiple=True, metavar="ADDRESS", help="Except these addresses from it.")
 @click.option("--policy", metavar="FILE", help="Rules from a TOML file, beside those given here.")

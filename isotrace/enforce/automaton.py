@@ -6,11 +6,12 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from isotrace.enforce import spelling
 from isotrace.errors import UsageError
 from isotrace.policy.patterns import Component
 
 WORDS, BITS = 2, 64
-NAME = 64  # bytes of a name with its NUL, in the kernel's tables
+NO_WORD = 0x7FFFFFFF
 MAX_STARS = 16
 _ANYTHING = ("", "")
 
@@ -38,13 +39,17 @@ class Letters:
     start: int = 0
     loop: int = 0
     next: dict[int, int] = field(default_factory=dict)
-    finals: dict[tuple[str, ...], int] = field(default_factory=dict)
+    folded: dict[int, int] = field(default_factory=dict)
+    finals: dict[tuple[tuple[str, ...], bool], int] = field(default_factory=dict)
     _used: int = 0
 
-    def add(self, pieces: tuple[str, ...]) -> int:
-        """The bit that says that the whole name matches. Raises ``TooMuch``."""
-        if pieces in self.finals:
-            return self.finals[pieces]
+    def add(self, pieces: tuple[str, ...], refuses: bool) -> int:
+        """The bit that says that the whole name matches. Raises ``TooMuch``.
+
+        ``refuses``: in ``folded``, for where case does not count, capital letters match small ones and the reverse.
+        """
+        if (pieces, refuses) in self.finals:
+            return self.finals[pieces, refuses]
         raw = [_bytes(piece) for piece in pieces]
         first, length = self._used, sum(map(len, raw))
         if first + length + 1 > BITS or len(self.finals) == MAX_STARS:
@@ -61,7 +66,9 @@ class Letters:
             for letter in piece:
                 at += 1
                 self.next[letter] = self.next.get(letter, 0) | 1 << at
-        self.finals[pieces] = at
+                for either in set(bytes([letter]) + bytes([letter]).swapcase()) if refuses else (letter,):
+                    self.folded[either] = self.folded.get(either, 0) | 1 << at
+        self.finals[pieces, refuses] = at
         return at
 
 
@@ -74,17 +81,19 @@ class Names:
     loop: list[int] = field(default_factory=list)
     any: list[int] = field(default_factory=list)
     unsure: list[int] = field(default_factory=list)
+    odd: list[int] = field(default_factory=list)
     words: dict[bytes, list[int]] = field(default_factory=dict)
+    folded: dict[bytes, list[int]] = field(default_factory=dict)
     stars: dict[int, list[int]] = field(default_factory=dict)
-    _known: dict[tuple[tuple[Component, ...], bool], int] = field(default_factory=dict)
+    _known: dict[tuple[tuple[Component, ...], bool, object], int] = field(default_factory=dict)
     _used: int = 0
 
-    def add(self, components: tuple[Component, ...], refuses: bool) -> int:
-        """The bit that says that all components match. Raises ``TooMuch``.
+    def add(self, components: tuple[Component, ...], refuses: bool, owner: object = None) -> int:
+        """The bit that says that all components match; one for each ``owner``. Raises ``TooMuch``.
 
-        ``refuses``: a name too long to look at is taken to match.
+        ``refuses``: a name that cannot be compared is taken to match.
         """
-        key = (components, refuses)
+        key = (components, refuses, owner)
         if key not in self._known:
             self._known[key] = self._add(components, refuses)
         return self._known[key]
@@ -113,21 +122,54 @@ class Names:
             self.loop.append(bit)
         elif component.pieces == _ANYTHING:
             self.any.append(bit)
-        elif component.literal:
-            self.words.setdefault(name_of(component), []).append(bit)
         else:
-            self.stars.setdefault(self.letters.add(component.pieces), []).append(bit)
-            if refuses:
-                self.unsure.append(bit)
+            self._component_with_letters(bit, component, refuses)
+
+    def _component_with_letters(self, bit: int, component: Component, refuses: bool) -> None:
+        raw = name_of(component) if component.literal else b""
+        if component.literal:
+            self.words.setdefault(raw, []).append(bit)
+        else:
+            self.stars.setdefault(self.letters.add(component.pieces, refuses), []).append(bit)
+        if not refuses:
+            return
+        self.unsure.append(bit)
+        if (
+            spelling.fold(raw) == spelling.UNSURE
+            if component.literal
+            else any(map(spelling.is_odd, map(_bytes, component.pieces)))
+        ):
+            self.odd.append(bit)
+        elif component.literal:
+            self.folded.setdefault(spelling.fold(raw), []).append(bit)
+
+    def pack_words(self) -> dict[bytes, bytes]:
+        """The map `words`: ``struct word`` by ``struct piece``."""
+        numbers = iter(range(1, NO_WORD))
+        after: dict[tuple[int, bytes], int] = {}
+        found: dict[bytes, list[int]] = {}
+        for word, bits in self.words.items():
+            at = 0
+            *first, last = spelling.pieces(word)
+            for piece in first:
+                found.setdefault(spelling.key(at, piece), [0, 0, 0])
+                following = after.setdefault((at, piece), 0) or next(numbers)
+                after[at, piece] = found[spelling.key(at, piece)][2] = following
+                at = following
+            found.setdefault(spelling.key(at, last), [0, 0, NO_WORD])[:2] = mask(bits)
+        for word, bits in self.folded.items():
+            found[spelling.key(spelling.FOLDED, word)] = [*mask(bits), NO_WORD]
+        return {key: struct.pack("=QQQ", *value) for key, value in found.items()}
 
     def pack(self) -> bytes:
         """``struct automaton``."""
-        words = [word for bits in (self.start, self.loop, self.any, self.unsure) for word in mask(bits)]
-        return struct.pack("=8Q", *words)
+        words = [word for bits in (self.start, self.loop, self.any, self.unsure, self.odd) for word in mask(bits)]
+        return struct.pack("=10Q", *words)
 
-    def pack_letters(self) -> bytes:
-        """``struct letters``."""
-        following = [self.letters.next.get(letter, 0) for letter in range(256)]
+    def pack_letters(self, folds: bool = False) -> bytes:
+        """``struct letters``; ``folds``: for where case does not count."""
+        by_letter = self.letters.folded if folds else self.letters.next
+        following = [by_letter.get(letter, 0) for letter in range(256)]
         keep = [(1 << BITS) - 1] + [self.letters.loop] * 255
         spare = MAX_STARS - len(self.stars)
         finals = [*self.stars, *[0] * spare]
@@ -135,12 +177,9 @@ class Names:
         return struct.pack(f"={1 + 512 + 3 * MAX_STARS}Q", self.letters.start, *following, *keep, *finals, *bits)
 
 
-def name_of(component: Component, room: int = NAME) -> bytes:
-    """The name of a literal component. Raises ``TooMuch``."""
-    raw = _bytes(component.pieces[0])
-    if len(raw) >= room - 1:
-        raise TooMuch(f"the name {component} is too long", f"a name below a pattern has at most {room - 2} bytes")
-    return raw
+def name_of(component: Component) -> bytes:
+    """The name of a literal component."""
+    return _bytes(component.pieces[0])
 
 
 def residuals(components: tuple[Component, ...], path: Sequence[str]) -> set[tuple[Component, ...]]:

@@ -83,17 +83,18 @@ settime: settimeofday stime clock_settime clock_settime64
 syslog: syslog
 """
 
-#: Hooks that see paths: what judges there (bpf/block_paths.h), and the accesses it is needed for, u for unix sockets.
+#: Hooks that see paths: what judges there (bpf/block_paths.h), and the accesses it is needed for, u for unix sockets, k for
+#: what stays where it is.
 PLACES = {
     "file_open": ("judge_open", "rwx"),
     "file_receive": ("judge_received", "rwx"),
-    "path_unlink": ("judge_entry", "w"),
-    "path_rmdir": ("judge_entry", "w"),
+    "path_unlink": ("judge_removal", "wk"),
+    "path_rmdir": ("judge_removal", "wk"),
     "path_mkdir": ("judge_entry", "w"),
     "path_symlink": ("judge_entry", "w"),
     "path_mknod": ("judge_mknod", "wu"),
-    "path_link": ("judge_link", "rwxu"),
-    "path_rename": ("judge_rename", "rwxu"),
+    "path_link": ("judge_link", "rwxmu"),
+    "path_rename": ("judge_rename", "rwxmuk"),
     "inode_setattr": ("judge_dentry", "w"),
     "inode_setxattr": ("judge_dentry", "w"),
     "inode_removexattr": ("judge_dentry", "w"),
@@ -101,9 +102,30 @@ PLACES = {
     "inode_remove_acl": ("judge_dentry", "w"),
     "mmap_file": ("judge_mmap", "x"),
     "file_mprotect": ("judge_mprotect", "x"),
+    "mmap_addr": ("judge_remap", "x"),
+    "file_ioctl": ("judge_ioctl", "w"),
+    "file_ioctl_compat": ("judge_ioctl", "w"),
+    "inode_file_setattr": ("judge_dentry", "w"),
+    "inode_getattr": ("judge_asked", "m"),
+    "path_notify": ("judge_asked", "m"),
+    "inode_permission": ("judge_access", "m"),
+    "inode_getxattr": ("judge_dentry", "m"),
+    "inode_listxattr": ("judge_dentry", "m"),
+    "inode_readlink": ("judge_dentry", "m"),
+    "inode_get_acl": ("judge_dentry", "m"),
+    "inode_file_getattr": ("judge_dentry", "m"),
 }
 #: Of these, hooks that exist on some kernels only, where the calls come to another as well.
-OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl"})
+OPTIONAL = frozenset(
+    {
+        "inode_set_acl",
+        "inode_remove_acl",
+        "file_ioctl_compat",
+        "inode_file_setattr",
+        "inode_get_acl",
+        "inode_file_getattr",
+    }
+)
 #: Hooks that see addresses of IP sockets, and what judges there (bpf/block_nets.h).
 NETS = {"socket_connect": "judge_connect", "socket_bind": "judge_bind", "socket_sendmsg": "judge_sendmsg"}
 #: Hooks where a unix socket meets another one, and what judges there (bpf/block_unix.h); the call met another hook before.
@@ -188,7 +210,7 @@ def unheld(calls: Iterable[str], exists: Callable[[str], bool] = lambda _hook: T
 
 def lacking(accesses: Iterable[str], exists: Callable[[str], bool]) -> list[str]:
     """The hooks that a rule on paths needs for ``accesses`` and that are not there."""
-    wanted = set(accesses)
+    wanted = {*accesses, "k"}
     return [hook for hook, (_, on) in PLACES.items() if wanted & set(on) and hook not in OPTIONAL and not exists(hook)]
 
 

@@ -11,9 +11,21 @@ from pathlib import Path
 
 from isotrace import plan
 from isotrace.backends.attached import u32
-from isotrace.enforce import Held, addresses, canary, guard, hooks, objects, programs, sockets, standing, trials
-from isotrace.enforce.automaton import mask
-from isotrace.enforce.objects import LETTERS, MEET, PlaceRule, Places
+from isotrace.enforce import (
+    Held,
+    addresses,
+    canary,
+    guard,
+    hooks,
+    objects,
+    programs,
+    sockets,
+    spelling,
+    standing,
+    trials,
+)
+from isotrace.enforce.automaton import BITS, mask
+from isotrace.enforce.objects import EXECUTE, KEEP, LETTERS, MEET, PlaceRule, Places
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.sockets import Sockets
 from isotrace.enforce.tables import Slots, calls_by_strictness, hook_table, hooks_for
@@ -24,6 +36,7 @@ from isotrace.kernel.facts import facts
 from isotrace.plan import Attachment
 from isotrace.policy.decide import strictness
 from isotrace.policy.model import CallRule, PathRule, StandingRule
+from isotrace.policy.patterns import EVERYTHING
 from isotrace.target import Target
 
 _OFFSETS = {
@@ -31,17 +44,20 @@ _OFFSETS = {
     "OFF_D_PARENT": ("dentry", "d_parent"),
     "OFF_D_INODE": ("dentry", "d_inode"),
     "OFF_D_NAME": ("dentry", "d_name"),
+    "OFF_D_FLAGS": ("dentry", "d_flags"),
     "OFF_D_SB": ("dentry", "d_sb"),
     "OFF_S_DEV": ("super_block", "s_dev"),
     "OFF_S_ROOT": ("super_block", "s_root"),
     "OFF_I_MODE": ("inode", "i_mode"),
     "OFF_I_INO": ("inode", "i_ino"),
+    "OFF_I_DENTRY": ("inode", "i_dentry"),
     "OFF_I_SB": ("inode", "i_sb"),
     "OFF_S_MAGIC": ("super_block", "s_magic"),
     "OFF_FILE_INODE": ("file", "f_inode"),
     "OFF_F_PATH": ("file", "f_path"),
     "OFF_F_FLAGS": ("file", "f_flags"),
     "OFF_F_MODE": ("file", "f_mode"),
+    "OFF_F_INODE": ("file", "f_inode"),
     "OFF_PATH_MNT": ("path", "mnt"),
     "OFF_PATH_DENTRY": ("path", "dentry"),
     "OFF_MNT_ROOT": ("vfsmount", "mnt_root"),
@@ -49,6 +65,7 @@ _OFFSETS = {
     "OFF_MOUNT_PARENT": ("mount", "mnt_parent"),
     "OFF_MOUNT_POINT": ("mount", "mnt_mountpoint"),
     "OFF_VM_FILE": ("vm_area_struct", "vm_file"),
+    "OFF_PERSONALITY": ("task_struct", "personality"),
     "OFF_SOCKET_SK": ("socket", "sk"),
     "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
 }
@@ -62,7 +79,7 @@ _QSTR_NAME = 8  # offsetof(struct qstr, name)
 _LEARN_AT = "sb_statfs"
 _SIEVE = 4096  # bpf/block_paths.h
 
-_BITS = {**LETTERS, "u": MEET}
+_BITS = {**LETTERS, "u": MEET, "k": KEEP}
 
 
 def by_lsm(hook: str, lsm: bool) -> bool | None:
@@ -78,15 +95,15 @@ def _place_judges(denied: int, lsm: bool) -> dict[str, str]:
     for hook, (judge, letters) in hooks.PLACES.items():
         means = by_lsm(hook, lsm) if denied & sum(_BITS[letter] for letter in letters) else None
         if means is not None:
-            found[hook] = _dentry_judge(hook, means) if judge == "judge_dentry" else judge
+            found[hook] = _dentry_judge(hook, means, letters) if judge == "judge_dentry" else judge
     return found
 
 
-def _dentry_judge(hook: str, lsm: bool) -> str:
+def _dentry_judge(hook: str, lsm: bool, letters: str) -> str:
     """By the position of the dentry among the arguments: kernels differ in what comes before it."""
     attached = f"bpf_lsm_{hook}" if lsm else hooks.function(hook)
     position = btf.vmlinux().parameters(attached).index("dentry")
-    return ("judge_first", "judge_second")[position]
+    return f"judge_{'asked_' if letters == 'm' else ''}{('first', 'second')[position]}"
 
 
 def make(held: Sequence[Held], target: Target) -> Hooks:
@@ -101,8 +118,27 @@ def _offsets(unix: bool) -> dict[str, int]:
     except KeyError as missing:
         raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", "see: isotrace doctor") from None
     found["OFF_D_NAME"] += _QSTR_NAME
+    found["OFF_D_ALIAS"] = _alias()
+    if btf.vmlinux().has_struct("backing_file"):
+        found["OFF_BACKING_PATH"] = _backing_path(found["OFF_F_PATH"])
     members = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
     return found | {"DENTRY_FROM": min(members), "DENTRY_BYTES": max(members) + 8 - min(members)}
+
+
+def _alias() -> int:
+    """Where a dentry hangs among those of its inode; the union that it is in has a name, or none."""
+    try:
+        return btf.vmlinux().offset("dentry", "d_u")
+    except KeyError:
+        return btf.vmlinux().offset("dentry", "d_alias")
+
+
+def _backing_path(inside: int) -> int:
+    """Where a file of a layered file system's own has the path that the user knows; from 6.5 to 6.6 its own is that."""
+    try:
+        return btf.vmlinux().offset("backing_file", "user_path")
+    except KeyError:
+        return inside
 
 
 def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
@@ -128,6 +164,14 @@ def _standing(held: Sequence[Held], slots: Slots, exists: Callable[[str], bool])
     return {hook: asked for hook, asked in standing.judges(rules).items() if exists(hook)}
 
 
+def _executing(slots: Slots, rules: Sequence[PlaceRule]) -> dict[str, int]:
+    """The rules that answer for programs that no path has, and for memory that no file is known of."""
+    on_programs = [rule for rule in rules if rule.accesses & EXECUTE]
+    everywhere = next((rule for rule in on_programs if rule.pattern == EVERYTHING), None)
+    closed = slots.strictest([rule.slot for rule in on_programs if not rule.allow])
+    return {"NOWHERE": 0 if everywhere is None or everywhere.allow else everywhere.slot, "EXECUTE_CLOSED": closed}
+
+
 def _accesses(rule: PathRule) -> int:
     return sum(LETTERS[letter] for letter in rule.access)
 
@@ -146,11 +190,13 @@ class Hooks(Refusing):
         rest = self._sockets.rest if self._sockets else 0
         if self._places and rest:
             self._places.denied |= MEET
+        self._slots = slots
         self._closed = _closed(slots, place_rules, self._sockets)
+        self._executing = _executing(slots, place_rules)
         self._close_rings(held, slots)
         self._pinned: list[int] = []
         calls = hooks_for([rule for _, rule in self._rules], exists)
-        places = self._places.denied if self._places else 0
+        places = self._places.denied | (KEEP if self._places.kept else 0) if self._places else 0
         meetings = self._sockets.judges() if self._sockets else {}
         judges = {**(hooks.NETS if self._nets else {}), **meetings, **_place_judges(places, lsm)}
         self._standing = _standing(held, slots, exists)
@@ -204,8 +250,8 @@ class Hooks(Refusing):
         found = [*guard.MAPS, *(["call_rules"] if self._rules else []), *(["nets"] if self._nets else [])]
         found += ["abstract_names"] if self._sockets and self._sockets.names else []
         if self._places:
-            found += ["anchors", "filesystems", "children", "learned", "sieve"]
-            found += ["automaton", "words", "glob_entries"] if self._places.names.start else []
+            found += ["anchors", "filesystems", "children", "folding", "kept", "learned", "sieve"]
+            found += ["automaton", "words", "glob_entries", "move_rules"] if self._places.names.start else []
             found += ["letters"] if self._places.names.stars else []
         return found
 
@@ -213,18 +259,30 @@ class Hooks(Refusing):
         found = {**(self._sockets.constants() if self._sockets else {}), **self._place_sizes()}
         return [f"{name}={value}" for name, value in found.items()]
 
-    def _place_sizes(self) -> dict[str, int]:
+    def _place_sizes(self) -> dict[str, int | str]:
         if not self._places or not self._packed:
             return {}
-        found = {"PLACES": self._places.denied, "ROOTS": len(self._packed.roots)}
+        found: dict[str, int | str] = {"PLACES": self._places.denied, "ROOTS": len(self._packed.roots)}
+        found |= self._executing
         found |= self._closed | {"UNIX_DEEP": int(self._places.deep)} if self._sockets else self._closed
         found |= {"ANCHORS": 2 * len(self._packed.objects) + 2, "FILESYSTEMS": 1024}
+        found["KEPT"] = 2 * len(self._places.kept) + 2
         found["CHILDREN"] = 2 * len(self._packed.children) + 2
         if self._places.names.start:
-            found |= {"GLOBS": len(self._packed.globs), "WORDS": 2 * len(self._places.names.words) + 2}
+            found |= {"GLOBS": len(self._packed.globs), "WORDS": 2 * len(self._places.names.pack_words()) + 2}
             found["ANCHOR_GLOBS"] = self._places.most_globs
+            found |= self._move_masks(self._places.moves)
         if self._places.names.stars:
             found["STARS"] = len(self._places.names.stars)
+        return found
+
+    def _move_masks(self, moves: Mapping[int, Sequence[int]]) -> dict[str, str]:
+        """The bits of the state that forbid moves, and those that only report them."""
+        denying = {bit: self._slots.reports(self._slots.strictest(slots)) for bit, slots in moves.items() if slots}
+        found: dict[str, str] = {}
+        for name, reports in (("REFUSED", False), ("AUDITED", True)):
+            words = mask([bit for bit, only in denying.items() if only == reports])
+            found |= {f"{name}_MOVES_{part}": f"{word}ULL" for part, word in zip(("LOW", "HIGH"), words, strict=True)}
         return found
 
     def _fill(self) -> None:
@@ -249,19 +307,26 @@ class Hooks(Refusing):
         assert self._places and self._packed
         maps, names = self._loaded.maps, self._places.names
         bpf.map_update_all(maps["children"], self._packed.children)
+        bpf.map_update(maps["folding"], u32(0), spelling.table())
         if not names.start:
             return
         bpf.map_update(maps["automaton"], u32(0), names.pack())
-        words = {word.ljust(64, b"\0"): struct.pack("=QQ", *mask(bits)) for word, bits in names.words.items()}
-        bpf.map_update_all(maps["words"], words)
+        bpf.map_update_all(maps["words"], names.pack_words())
         bpf.map_update_all(maps["glob_entries"], {u32(at): entry for at, entry in enumerate(self._packed.globs)})
+        for bit, slots in self._places.moves.items():
+            key, rule = (
+                struct.pack("=QQ", 1 << bit % BITS, bit // BITS),
+                struct.pack("=H", self._slots.strictest(slots)),
+            )
+            bpf.map_update(maps["move_rules"], key, rule)
         if names.stars:
-            bpf.map_update(maps["letters"], u32(0), names.pack_letters())
+            bpf.map_update_all(maps["letters"], {u32(folds): names.pack_letters(bool(folds)) for folds in (0, 1)})
 
     def _fill_places(self) -> None:
         """Ask the kernel for the inodes' addresses, and keep the inodes."""
         assert self._packed
-        _room_for_descriptors(len(self._packed.objects))
+        assert self._places
+        _room_for_descriptors(len(self._packed.objects) + len(self._places.kept))
         link = bpf.raw_tracepoint_open("", self._loaded.programs[self._learner])
         devices, sieve = set(self._packed.roots), [0] * (_SIEVE // 64)
         try:
@@ -270,11 +335,13 @@ class Hooks(Refusing):
                 bpf.map_update(self._loaded.maps["anchors"], struct.pack("=Q", inode), value)
                 devices.add(device)
                 sieve[number % _SIEVE // 64] |= 1 << number % 64
+            for path, slots in self._places.kept.items():
+                inode, _device, _number = self._learn(path)
+                entry = struct.pack("=H", self._slots.strictest(slots))
+                bpf.map_update(self._loaded.maps["kept"], struct.pack("=Q", inode), entry)
         finally:
             os.close(link)
-        empty = objects.Anchor()
-        nothing = empty.at.pack() + empty.below.pack() + bytes(8)
-        roots = {u32(device): self._packed.roots.get(device, nothing) for device in devices}
+        roots = {u32(device): self._packed.roots.get(device, objects.NOTHING) for device in devices}
         bpf.map_update_all(self._loaded.maps["filesystems"], roots)
         bpf.map_update_all(
             self._loaded.maps["sieve"], {u32(at): struct.pack("=Q", word) for at, word in enumerate(sieve)}
@@ -282,7 +349,7 @@ class Hooks(Refusing):
 
     def _learn(self, path: str) -> tuple[int, int, int]:
         """The object's inode by address, its device, its inode number."""
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._pinned.append(descriptor)
         os.fstatvfs(descriptor)
         raw = [bpf.map_lookup(self._loaded.maps["learned"], u32(index), 8) for index in range(3)]

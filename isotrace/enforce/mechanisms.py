@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from isotrace.enforce import Grade, Refusal, Report, Ring, cbpf, hooks
 from isotrace.policy import names
 from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule
+from isotrace.policy.patterns import EVERYTHING
 
 #: Every feature that a mechanism asks about.
 FEATURES = (
@@ -21,6 +22,12 @@ _MOVES = (
     "so is to move or link what is denied"
 )
 _LINKS = "a hard link made before, from inside a denied directory to a place outside of it, keeps working"
+_STAYS = (
+    "the directories and links that a rule's path leads through are not moved, removed or replaced by the target; "
+    "where others do that, the rule stays with those that were there when it began"
+)
+_CODE = "files are judged as they become executable, whatever asks for that; memory that no file is behind is not met"
+_NO_PATH = "what no path has, such as a memfd or a file system that is mounted nowhere, is not executed"
 _RAW = "judges IP sockets; raw packets and connections that exist already are not met"
 _MEETS = (
     "judges a unix socket by the file or name that the one it meets was bound to, wherever that file is by now; "
@@ -121,7 +128,7 @@ def _there(report: Report, name: str) -> bool:
 
 def _hook_notes(rule: Rule) -> tuple[str, ...]:
     if isinstance(rule, PathRule):
-        return (_MOVES, _LINKS, _HELD_OPEN)
+        return (_MOVES, _LINKS, _HELD_OPEN, *_denial_notes(rule))
     if isinstance(rule, NetRule):
         return _socket_notes(rule) if rule.protocol == "unix" else (_RAW,)
     if not isinstance(rule, CallRule):
@@ -131,6 +138,13 @@ def _hook_notes(rule: Rule) -> tuple[str, ...]:
     if "openat" in rule.calls:
         found += [_OPEN_ALREADY, "through io_uring, sockets and accepted connections are refused together with opens"]
     return tuple(found)
+
+
+def _denial_notes(rule: PathRule) -> tuple[str, ...]:
+    if rule.allow:
+        return ()
+    programs = "x" in rule.access
+    return (_STAYS, *((_CODE,) if programs else ()), *((_NO_PATH,) if programs and rule.pattern == EVERYTHING else ()))
 
 
 def _socket_notes(rule: NetRule) -> tuple[str, ...]:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
-from isotrace.enforce.automaton import Names, TooMuch, name_of, residuals
+from isotrace.enforce import spelling
+from isotrace.enforce.automaton import Names, TooMuch, mask, name_of, residuals
 from isotrace.kernel.procfs import Mount, mounts
 from isotrace.policy.patterns import Component, Pattern
 
-READ, WRITE, EXECUTE, MOVE, MEET = 1, 2, 4, 8, 16
-CLASSES = (READ, WRITE, EXECUTE, MOVE, MEET)
-LETTERS = {"r": READ, "w": WRITE, "x": EXECUTE}
-PREFIX_NAME = 60
+READ, WRITE, EXECUTE, MOVE, MEET, ASK = 1, 2, 4, 8, 16, 32
+KEEP = 1 << 8  # no access: what a rule's path leads through stays where it is
+CLASSES = (READ, WRITE, EXECUTE, MOVE, MEET, ASK)
+LETTERS = {"r": READ, "w": WRITE, "x": EXECUTE, "m": ASK}
 ANCHOR_GLOBS = 16  # bpf/block_globs.h
+_MOST_STEPS = 1024  # of a path with links in it; the kernel follows 40 links
 _SUBTREE = (Component(anything=True),)
 _BELOW = (Component(("", "")), *_SUBTREE)
 
@@ -58,7 +61,7 @@ class Verdict:
         """``struct verdict`` of bpf/block_paths.h."""
         decided = sum(self.rules)
         denied = sum(access for access, (_slot, allow) in self.rules.items() if not allow)
-        return struct.pack("=BB5H", decided, denied, *(self.rules.get(access, (0, True))[0] for access in CLASSES))
+        return struct.pack("=BB6HH", decided, denied, *(self.rules.get(access, (0, True))[0] for access in CLASSES), 0)
 
     def pack_single(self, bit: int) -> bytes:
         """``struct glob``: a verdict of one rule."""
@@ -70,7 +73,8 @@ class Verdict:
 class Anchor:
     """What is decided at an object, below it, by the names right below it, and by patterns: (slot, bit, verdict).
 
-    ``placed`` are the rules with what their patterns still ask for below; ``Places`` makes the rest of it.
+    ``placed`` are the rules with what their patterns still ask for below; ``Places`` makes the rest of it. ``moves`` are
+    the bits that say that a pattern leads through an object below it, ``cover`` stands for the exceptions for all below it.
     """
 
     placed: list[Placed] = field(default_factory=list)
@@ -78,6 +82,8 @@ class Anchor:
     below: Verdict = field(default_factory=Verdict)
     names: dict[bytes, tuple[Verdict, Verdict]] = field(default_factory=dict)
     globs: list[tuple[int, int, Verdict]] = field(default_factory=list)
+    moves: set[int] = field(default_factory=set)
+    cover: int = 0
 
     def put(self, rule: PlaceRule, left: tuple[Component, ...]) -> None:
         """A rule whose pattern still asks for ``left`` below."""
@@ -94,6 +100,8 @@ class Places:
         self.roots: dict[int, Anchor] = {}
         self._mounts = mounts() if mounted is None else list(mounted)
         self.denied = 0
+        self.moves: dict[int, list[int]] = {}
+        self.kept: dict[str, list[int]] = {}
         for rule in rules:
             self.denied |= 0 if rule.allow else rule.accesses
             self._place(rule)
@@ -102,6 +110,13 @@ class Places:
         for anchor in anchors:
             self._settle(anchor)
             anchor.globs.sort(key=lambda glob: glob[0])
+        if any(not rule.allow and _leads_through(rule, left) for anchor in anchors for rule, left in anchor.placed):
+            self.denied |= MOVE
+            self._settle_moves(anchors)
+            for rule in rules:
+                self._keep(
+                    rule, sorted({slot for slots in self.moves.values() for slot in slots}) if rule.allow else []
+                )
         self.deep = any(_is_deep(rule, left) for anchor in anchors for rule, left in anchor.placed)
         self.most_globs = max((len(anchor.globs) for anchor in anchors), default=0)
         if self.most_globs > ANCHOR_GLOBS:
@@ -109,15 +124,21 @@ class Places:
 
     def _place(self, rule: PlaceRule) -> None:
         components = rule.pattern.components
-        literal = next((i for i, part in enumerate(components) if not part.literal), len(components))
-        texts = [part.pieces[0] for part in components[:literal]]
-        there = next(n for n in range(literal, -1, -1) if os.path.exists("/" + "/".join(texts[:n])))
+        texts, there = _plain(rule)
+        literal = len(texts)
         real = os.path.realpath("/" + "/".join(texts[:there]))
         self._object(real).put(rule, components[there:])
+        self._keep(rule, [] if rule.allow else [rule.slot])
         if there == literal and there and len(components) - literal <= 1 and components[literal:] in ((), _SUBTREE):
             parent = os.path.realpath("/" + "/".join(texts[: there - 1]))
             self._object(parent).put(rule, components[there - 1 :])
         self._inherit(rule, real, components[there:])
+
+    def _keep(self, rule: PlaceRule, slots: Sequence[int]) -> None:
+        """What the rule's path leads through, by plain names, stays where it is, says each of ``slots``."""
+        texts, there = _plain(rule)
+        for path in led_through(texts[:there], last=len(rule.pattern.components) > there) if slots else ():
+            self.kept.setdefault(path, []).extend(slots)
 
     def _object(self, path: str) -> Anchor:
         return self.objects.setdefault(path, Anchor())
@@ -155,15 +176,24 @@ class Places:
         verdict = Verdict()
         verdict.add(rule.slot, rule.allow, rule.accesses)
         anchor.globs.append((rule.slot, self.names.add(left, not rule.allow), verdict))
-        if rule.allow:
-            return
-        # What leads to the pattern may not be moved away: below its new name the pattern would not be met.
-        for length in range(1, len(left)):
-            if not left[length - 1].anything or anchor is not self.objects.get("/"):
-                still = Verdict()
-                still.add(rule.slot, False, MOVE)
-                anchor.globs.append((rule.slot, self.names.add(left[:length], True), still))
-                self.denied |= MOVE
+
+    def _settle_moves(self, anchors: Sequence[Anchor]) -> None:
+        """Which patterns lead through a directory, by bits of the state: where it moves, they have to stay the same.
+
+        So have the exceptions for what is in it. Rules that lead through the same directories share a bit.
+        """
+        for anchor in anchors:
+            leading: dict[tuple[Component, ...], set[Placed]] = {}
+            for rule, left in anchor.placed:
+                for length in _leads_through(rule, left):
+                    leading.setdefault(left[:length], set()).add((rule, left[length:]))
+            for head, rules in leading.items():
+                bit = self.names.add(head, True, frozenset(rules))
+                anchor.moves.add(bit)
+                denying = [rule.slot for rule, _ in rules if not rule.allow]
+                self.moves.setdefault(bit, []).extend(denying)
+            covering = [rule.slot for rule, left in anchor.placed if rule.allow and left == _SUBTREE]
+            anchor.cover = _number_for(covering) if covering else 0
 
     def _inherit(self, rule: PlaceRule, real: str, left: tuple[Component, ...]) -> None:
         """The roots of what is mounted below the anchor. An exception counts only where the file system is mounted once."""
@@ -177,6 +207,42 @@ class Places:
                         self._object(os.path.realpath(mount.point)).put(rule, rest)
                 elif not rule.allow or sum(other.device == mount.device for other in self._mounts) == 1:
                     self.roots.setdefault(mount.device, Anchor()).put(rule, rest)
+
+
+def _plain(rule: PlaceRule) -> tuple[list[str], int]:
+    """The plain names that the rule's pattern begins with, and how many of them lead to something that exists."""
+    components = rule.pattern.components
+    literal = next((i for i, part in enumerate(components) if not part.literal), len(components))
+    texts = [part.pieces[0] for part in components[:literal]]
+    return texts, next(n for n in range(literal, -1, -1) if os.path.exists("/" + "/".join(texts[:n])))
+
+
+def led_through(names: Sequence[str], last: bool = True) -> list[str]:
+    """The directories and symbolic links that the path of ``names`` leads through, each by a path without links.
+
+    The object that it leads to is one of them if it is ``last``, and a link that stands for it in any case.
+    """
+    at, ahead = "/", list(names)
+    found: list[str] = []
+    while ahead and len(found) < _MOST_STEPS:
+        name = ahead.pop(0)
+        if name in ("", ".", ".."):
+            at = os.path.dirname(at) if name == ".." else at
+            continue
+        path = os.path.join(at, name)
+        link = _link(path)
+        if link or ahead or last:
+            found.append(path)
+        at = "/" if link.startswith("/") else at if link else path
+        ahead = [*link.split("/"), *ahead] if link else ahead
+    return list(dict.fromkeys(found))
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _is_whole(left: tuple[Component, ...]) -> bool:
@@ -195,13 +261,28 @@ def _is_deep(rule: PlaceRule, left: tuple[Component, ...]) -> bool:
     return rule.allow and bool(rule.accesses & MEET) and len(names) > 1
 
 
+def _leads_through(rule: PlaceRule, left: tuple[Component, ...]) -> range:
+    """How many components of the pattern a directory may match whose content the rest of it, or all of it, matches.
+
+    What a denial matches whole is not moved at all, nor is what a name right below the anchor stands for.
+    """
+    if _is_whole(left) or _is_name(left):
+        return range(0)
+    return range(1, len(left) + (rule.allow and left[-1].anything))
+
+
+def _number_for(slots: Iterable[int]) -> int:
+    """64 bits that stand for the rules; numbers of several anchors are added up."""
+    return int.from_bytes(blake2b(repr(sorted(slots)).encode(), digest_size=8).digest(), "little") | 1
+
+
 def _passed_over(rule: PlaceRule, name: Component, patterns: Sequence[Placed]) -> bool:
     """Whether a pattern that is more specific than the rule may match below the name."""
     return any(other.slot < rule.slot and (left[0] == name or not left[0].literal) for other, left in patterns)
 
 
 def _put_name(anchor: Anchor, rule: PlaceRule, left: tuple[Component, ...]) -> None:
-    at, below = anchor.names.setdefault(name_of(left[0], PREFIX_NAME), (Verdict(), Verdict()))
+    at, below = anchor.names.setdefault(name_of(left[0]), (Verdict(), Verdict()))
     at.add(rule.slot, rule.allow, rule.accesses)
     if left[1:]:
         below.add(rule.slot, rule.allow, rule.accesses)
@@ -237,12 +318,53 @@ def pack(places: Places) -> Packed:
     return Packed(objects, roots, children, globs)  # type: ignore[arg-type]
 
 
+#: ``struct anchor`` where nothing is decided.
+NOTHING = bytes(2 * 16 + 32)
+
+
 def _pack_anchor(anchor: Anchor, children: dict[bytes, bytes], globs: list[bytes], number: Callable[[], int]) -> bytes:
     directory = number() if anchor.names else 0
-    for name, (at, below) in anchor.names.items():
-        value = at.over(below).pack() + below.pack()
-        children[struct.pack("=I", directory) + name.ljust(PREFIX_NAME, b"\0")] = value
+    _pack_names(anchor, directory, children, number)
     first = len(globs)
     globs += [verdict.pack_single(bit) for _slot, bit, verdict in anchor.globs]
     span = (first | len(globs) << 16) if anchor.globs else 0
-    return anchor.at.pack() + anchor.below.pack() + struct.pack("=II", directory, span)
+    verdicts = anchor.at.pack() + anchor.below.pack()
+    return verdicts + struct.pack("=IIQQQ", directory, span, *mask(sorted(anchor.moves)), anchor.cover)
+
+
+def _pack_names(anchor: Anchor, directory: int, children: dict[bytes, bytes], number: Callable[[], int]) -> None:
+    """The entries of the map `children` for the names right below the anchor."""
+    for name, (at, below) in anchor.names.items():
+        origin = directory
+        *first, last = spelling.pieces(name)
+        for piece in first:
+            key = spelling.key(origin, piece)
+            children.setdefault(key, Verdict().pack() * 2 + struct.pack("=I", number()))
+            origin = struct.unpack("=I", children[key][-4:])[0]
+        children[spelling.key(origin, last)] = _pack_child(at, below)
+    for text, (at, below) in _where_case_does_not_count(anchor.names).items():
+        children[spelling.key(directory | spelling.FOLDED, text)] = _pack_child(at, below)
+
+
+def _pack_child(at: Verdict, below: Verdict) -> bytes:
+    return at.over(below).pack() + below.pack() + bytes(4)
+
+
+def _where_case_does_not_count(names: Mapping[bytes, tuple[Verdict, Verdict]]) -> dict[bytes, tuple[Verdict, Verdict]]:
+    """What is denied by small letters. A name that cannot be compared so may be any; any name may be one that is so."""
+    found: dict[bytes, tuple[Verdict, Verdict]] = {}
+    for name, verdicts in names.items():
+        text = spelling.fold(name)
+        for key in {spelling.UNSURE, spelling.OTHERS if text == spelling.UNSURE else text}:
+            _deny(found.setdefault(key, (Verdict(), Verdict())), verdicts)
+    if spelling.OTHERS in found:
+        for key in found.keys() - {spelling.OTHERS}:
+            _deny(found[key], found[spelling.OTHERS])
+    return found
+
+
+def _deny(into: tuple[Verdict, Verdict], verdicts: tuple[Verdict, Verdict]) -> None:
+    for one, other in zip(into, verdicts, strict=True):
+        for access, (slot, allow) in other.rules.items():
+            if not allow:
+                one.add(slot, False, access)

@@ -10,8 +10,11 @@ from typing import Literal
 
 from isotrace.policy.patterns import Pattern
 
-#: What can be done to a file, one letter each: read, write (also create, remove, rename, change), execute.
-ACCESSES = "rwx"
+#: What can be done to a file, one letter each: read, write (also create, remove, rename, change), execute, and ask about
+#: it (stat, access, its extended attributes, where it is a link to, changes to it).
+ACCESSES = "rwxm"
+#: What a rule without letters is about.
+USUAL_ACCESSES = "rwx"
 #: The protocols of a net rule; ``any`` is every protocol over IPv4 or IPv6, not unix.
 PROTOCOLS = ("tcp", "udp", "unix", "any")
 #: Refused with every rule on something that io_uring can do as well, unless the mechanism sees through it.

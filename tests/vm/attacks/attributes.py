@@ -1,7 +1,8 @@
 """Attributes that change, and names that come to mean something else."""
 
-from tests.vm.attacks import Open, Row, by
+from tests.vm.attacks import REFUSED, Row, by
 
+_TREE = "mkdir -p WAY/app WAY/empty; echo good >WAY/app/config; ln -s app WAY/link; chown -hR 65534 WAY"
 _FILE = "mkdir w; echo kept >w/file; chmod 777 w; chown 65534 w/file"
 
 ROWS = (
@@ -9,14 +10,55 @@ ROWS = (
         "FS_IOC_SETFLAGS on a descriptor for reading",
         ("--deny-path", "w:HERE/w/**"),
         ("attributes", "setflags", "HERE/w/file"),
-        by(Open("no hook of attributes is met")),
+        by(REFUSED),
         setup=_FILE, untried=("5.10",),
     ),
     Row(
         "the directory of a file is exchanged for another",
         ("--deny-path", "w:HERE/app/config"),
         "mv app old && mkdir app && echo evil >app/config",
-        by(Open("an ancestor of what a rule names may be moved")),
+        by(REFUSED),
         setup="mkdir app; echo good >app/config; chmod 777 app; chown -R 65534 app", quick=True,
+    ),
+    *(
+        Row(
+            f"attributes by {how}",
+            ("--deny-path", "w:HERE/w/**"),
+            (program, attack, "HERE/w/file"),
+            by(REFUSED),
+            setup=_FILE, untried=untried,
+        )
+        for how, program, attack, untried in (
+            ("FS_IOC_FSSETXATTR", "attributes", "fssetxattr", ("5.10",)),
+            ("FS_IOC32_SETFLAGS of a 32-bit call", "commands", "setflags32", ("5.10",)),
+            ("file_setattr", "commands", "file_setattr", ("5.10", "6.1", "6.12", "6.1-override")),
+        )
+    ),
+    *(
+        Row(
+            f"the path of a rule comes to name another file: {attack}",
+            ("--deny-path", f"w:HERE/{attack}/{place}/config"),
+            ("ancestors", attack, f"HERE/{attack}/{place}", "config"),
+            by(REFUSED),
+            setup=_TREE.replace("WAY", attack), quick=True,
+        )
+        for attack, place in (
+            *(("exchanged", "app"), ("removed", "empty")),
+            *(("unlinked", "link"), ("pointed_elsewhere", "link")),
+        )
+    ),
+    Row(
+        "a directory that a pattern leads through moves to where the pattern does not",
+        ("--deny-path", "r:HERE/srv/**/key"),
+        "mv srv/a out/a && cat out/a/key",
+        by(REFUSED),
+        setup="mkdir -p srv/a out; echo secret >srv/a/key; chmod -R 777 srv out; chown -R 65534 srv out", quick=True,
+    ),
+    Row(
+        "a directory moves to where an exception is",
+        ("--deny-path", "r:HERE/srv/**/key", "--allow-path", "r:HERE/srv/pub/**"),
+        "mv srv/a srv/pub/a && cat srv/pub/a/key",
+        by(REFUSED),
+        setup="mkdir -p srv/a srv/pub; echo secret >srv/a/key; chmod -R 777 srv; chown -R 65534 srv", quick=True,
     ),
 )  # fmt: skip
