@@ -160,7 +160,7 @@ static __always_inline int apply_globs(struct walk *walk, u32 range)
 		walk->denied |= glob->rule & denied;
 		walk->open &= ~((u64)glob->decided & on) & ~denied;
 	}
-	return walk->open == 0;
+	return walk->denied || (walk->open | walk->others[0]) == 0;
 }
 
 #endif

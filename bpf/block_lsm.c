@@ -72,6 +72,7 @@ static __always_inline u32 call_rule(struct judged *judged, int has_address)
 #endif
 
 #include "block_guard.h"
+#include "block_outside.h"
 
 static __always_inline u32 no_standing(u64 *ctx, struct judged *judged)
 {

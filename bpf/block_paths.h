@@ -22,6 +22,8 @@
 #define REASON_DEEP 1		/* farther from the root than WALK levels */
 #define REASON_ADRIFT 2		/* opened by handle, and its directory is not known */
 
+#define OWN_MOUNT ((u64)-22)	/* mnt_ns of a mount that the kernel keeps to itself (MNT_NS_INTERNAL, 5.8) */
+#define OTHERS 3		/* mounts that a place is judged by beside the one at hand */
 #define WALK 64
 #define WALK_TYPED 24
 #define WALK_PLAIN 16
@@ -74,7 +76,7 @@ struct child_verdict {
 BPF_HASH(anchors, u64, struct anchor, ANCHORS);		/* by inode */
 BPF_HASH(filesystems, u32, struct anchor, FILESYSTEMS);	/* by device: what mounts below an anchor inherit, at their root */
 BPF_HASH(children, struct child, struct child_verdict, CHILDREN);
-BPF_ARRAY(learned, u64, 3);				/* inode, device and inode number that isotrace itself looks at: see learn() */
+BPF_ARRAY(learned, u64, 5);				/* what isotrace itself looks at, and its mount namespace: see learn() */
 
 /* One bit for the inode number of each anchor, modulo SIEVE: most directories on a way up are none, and need no look into `anchors`. */
 #define SIEVE 4096
@@ -92,9 +94,12 @@ struct walk {
 	u64 object;		/* where it began */
 	u32 open;		/* accesses not yet decided */
 	u32 denied;		/* rule */
+	u32 asked;		/* the accesses that it began with */
+	u32 passed;		/* whether it came by the root of `mount`, which is certain for a mount that the hook knows */
+	u64 mount_root;
+	u64 others[OTHERS];	/* the mounts that it has yet to begin anew with: see block_layers.h */
 #if defined(GLOBS)
 	u64 state[2], kept[2];	/* the patterns that match so far; kept: when the walk passed the root of `mount` */
-	u64 mount_root;
 #endif
 };
 
@@ -129,7 +134,7 @@ static __always_inline u32 rule_for(struct verdict *verdict, u32 accesses)
 	return verdict->rules[4];
 }
 
-/* Returns whether nothing is left to decide. */
+/* Returns whether nothing is left to decide: a denial decides, and what is allowed below one mount goes on to the next. */
 static __always_inline int apply(struct walk *walk, struct verdict *verdict)
 {
 	u32 denied = walk->open & verdict->denied;
@@ -139,7 +144,7 @@ static __always_inline int apply(struct walk *walk, struct verdict *verdict)
 		return 1;
 	}
 	walk->open &= ~verdict->decided;
-	return walk->open == 0;
+	return (walk->open | walk->others[0]) == 0;
 }
 
 #if defined(GLOBS)
@@ -187,14 +192,18 @@ static __always_inline int apply_anchor(struct walk *walk, struct anchor *anchor
 	return apply_subtree(walk, anchor);
 }
 
+#include "block_layers.h"
+
 static __always_inline struct anchor *anchor_of_root(struct walk *walk)
 {
+	u64 super;
 	u32 device;
 
 	if (ROOTS == 0)
 		return NULL;
-	device = read_u32(read_u64(walk->dentry + OFF_D_SB) + OFF_S_DEV);
-	return filesystems.lookup(&device);
+	super = read_u64(walk->dentry + OFF_D_SB);
+	device = read_u32(super + OFF_S_DEV);
+	return is_fresh(super) ? NULL : filesystems.lookup(&device);	/* numbers are used again */
 }
 
 /*
@@ -211,7 +220,7 @@ static __always_inline int climb(struct walk *walk)
 {
 	u64 above;
 
-	if (!walk->mount)
+	if (!walk->mount || !walk->passed)
 		return 0;
 	above = read_u64(walk->mount + OFF_MOUNT_PARENT);
 	if (above == walk->mount)
@@ -219,10 +228,10 @@ static __always_inline int climb(struct walk *walk)
 	walk->dentry = read_u64(walk->mount + OFF_MOUNT_POINT);
 	walk->mount = above;
 	walk->below = 0;
+	walk->mount_root = read_u64(above + OFF_MOUNT_MNT + OFF_MNT_ROOT);
 #if defined(GLOBS)
 	walk->state[0] = walk->kept[0];
 	walk->state[1] = walk->kept[1];
-	walk->mount_root = read_u64(above + OFF_MOUNT_MNT + OFF_MNT_ROOT);
 #endif
 	return 1;
 }
@@ -245,8 +254,10 @@ static __always_inline u32 walk_up(struct walk *walk)
 		struct place place;
 		struct anchor *anchor;
 
+
 		read_place(&place, walk->dentry);
 		anchor = place.inode ? anchors.lookup(&place.inode) : NULL;
+		walk->passed |= walk->dentry == walk->mount_root;
 #if defined(GLOBS)
 		keep_globs(walk);
 #endif
@@ -260,7 +271,7 @@ static __always_inline u32 walk_up(struct walk *walk)
 			return REASON_RULE;
 		forget(walk);
 		if (place.parent == walk->dentry) {
-			if (!climb(walk))
+			if (!climb(walk) && !restart(walk))
 				return REASON_RULE;
 			continue;
 		}
@@ -286,7 +297,7 @@ static __always_inline int may_be_anchor(u64 number)
  */
 static __always_inline int walk_typed(struct walk *walk, u64 dentry, u64 mnt)
 {
-	u64 parent = 0, inode, above = 0;
+	u64 parent = 0, inode, super, above = 0;
 	struct anchor *anchor;
 	int i;
 
@@ -309,7 +320,8 @@ static __always_inline int walk_typed(struct walk *walk, u64 dentry, u64 mnt)
 		dentry = parent;
 	}
 	walk->dentry = dentry;
-	if (parent != dentry || ROOTS != 0 || dentry != *(u64 *)(*(u64 *)(dentry + OFF_D_SB) + OFF_S_ROOT))
+	super = *(u64 *)(dentry + OFF_D_SB);
+	if (parent != dentry || ROOTS != 0 || super != at_home(HOME_SUPER) || dentry != *(u64 *)(super + OFF_S_ROOT))
 		return 0;
 	mnt -= OFF_MOUNT_MNT;
 	read_kernel(&above, sizeof(above), (void *)(mnt + OFF_MOUNT_PARENT));
@@ -367,23 +379,30 @@ static __always_inline u32 judge_walk(struct judged *judged, struct walk *walk)
 {
 #if defined(GLOBS)
 	begin_globs(walk);
-	walk->mount_root = walk->mount ? read_u64(walk->mount + OFF_MOUNT_MNT + OFF_MNT_ROOT) : 0;
 #endif
+	walk->mount_root = walk->mount ? read_u64(walk->mount + OFF_MOUNT_MNT + OFF_MNT_ROOT) : 0;
 	return finish(judged, walk);
+}
+
+/* As judge_walk, and of a file system that isotrace does not know by all that it is mounted on. */
+static __always_inline u32 judge_whole(struct judged *judged, struct walk *walk)
+{
+	judged->reason = know_place(walk, walk->object);
+	return judged->reason == REASON_RULE ? judge_walk(judged, walk) : CLOSED_RULE;
 }
 
 /* The rule that denies one of `accesses` to the object, or 0. `mount` is 0 where the hook does not have it. */
 static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
 {
-	struct walk walk = {.dentry = dentry, .mount = mount, .object = dentry, .open = accesses & PLACES};
-	u32 rule;
+	u32 asked = accesses & PLACES, rule;
+	struct walk walk = {.dentry = dentry, .mount = mount, .object = dentry, .open = asked, .asked = asked, .passed = 1};
 
 	judged->left = 0;
 	if (!walk.open)
 		return 0;
 	judged->dentry = dentry;
 	judged->mount = mount;
-	rule = judge_walk(judged, &walk);
+	rule = judge_whole(judged, &walk);
 	judged->left = walk.open;
 	if (judged->reason != REASON_RULE && (accesses & PLACES & ACCESS_MEET))
 		return accesses == ACCESS_MEET ? UNIX_CLOSED : MOVE_CLOSED;
@@ -409,24 +428,55 @@ static __always_inline u32 accesses_of_flags(u32 flags)
 	return ((reads * ACCESS_READ + writes * ACCESS_WRITE) & (execute - 1)) + execute * ACCESS_EXECUTE;
 }
 
-/* file_open(file) */
+/* What is asked of a file that a layered file system opens for itself: what it reads can be mapped executable as the file above. */
+static __always_inline u32 accesses_beneath(u32 accesses)
+{
+	return (accesses | ((accesses & ACCESS_READ) * ACCESS_EXECUTE)) & PLACES;
+}
+
+/*
+ * file_open(file). Up to 6.7 a file of an overlay's layer has the path of the overlay, and its own inode: that is judged by a name that it has. From
+ * then on it has its own path, by a mount of the overlay's own.
+ */
 static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 {
 	u64 file = ctx[0], dentry = *(u64 *)(file + OFF_F_PATH + OFF_PATH_DENTRY), mnt = *(u64 *)(file + OFF_F_PATH + OFF_PATH_MNT);
-	u32 accesses = accesses_of_flags(*(u32 *)(file + OFF_F_FLAGS)) & PLACES;
-	struct walk walk = {.dentry = dentry, .mount = mnt - OFF_MOUNT_MNT, .object = dentry, .open = accesses};
+	u32 asked = accesses_of_flags(*(u32 *)(file + OFF_F_FLAGS)), accesses = asked & PLACES;
+	u64 beneath = 0;
+	struct walk walk = {.dentry = dentry, .mount = mnt - OFF_MOUNT_MNT, .object = dentry, .passed = 1};
 
+#if defined(BORROWED_PATH)
+	beneath = *(u64 *)(file + OFF_F_INODE);
+	if (beneath == *(u64 *)(dentry + OFF_D_INODE))
+		beneath = 0;
+	else
+		accesses = accesses_beneath(asked);
+#elif PLACES & ACCESS_EXECUTE
+	if (read_u64(walk.mount + OFF_MOUNT_NS) == OWN_MOUNT)
+		accesses = accesses_beneath(asked);
+#endif
 	if (!accesses)
 		return 0;
+	walk.open = walk.asked = accesses;
 	judged->dentry = dentry;
 	judged->mount = walk.mount;
-	if (walk_typed(&walk, dentry, mnt))
+	if (beneath) {
+		judged->dentry = name_of_inode(beneath);
+		if (!judged->dentry)
+			return CLOSED_RULE;
+		judged->mount = walk.mount = 0;
+		walk.dentry = walk.object = judged->dentry;
+	} else if (walk_typed(&walk, dentry, mnt)) {
 		return walk.denied;
-#if defined(GLOBS)
+	}
 	forget(&walk);
-	if (walk_plain(&walk))
+	judged->reason = know_place(&walk, walk.object);
+	if (judged->reason != REASON_RULE)
+		return CLOSED_RULE;
+#if defined(GLOBS)
+	if (walk_plain(&walk) && (walk.denied || !walk.others[0]))
 		return walk.denied;
-	walk.dentry = dentry;
+	walk.dentry = judged->dentry;
 	walk.mount = judged->mount;
 	walk.below = 0;
 	walk.open = accesses;
@@ -447,16 +497,26 @@ static __always_inline u32 judge_received(u64 *ctx, struct judged *judged)
 /* path_unlink, path_mkdir, path_rmdir, path_symlink(dir, dentry, …) */
 static __always_inline u32 judge_entry(u64 *ctx, struct judged *judged)
 {
-	return judge_place(judged, number_of(ctx[1]), mount_of(ctx[0]), ACCESS_WRITE);
+	u64 dentry = number_of(ctx[1]);
+
+	return remember(judge_place(judged, dentry, mount_of(ctx[0]), ACCESS_WRITE), dentry, 0);
+}
+
+/* The accesses of a node that is made, and the rule on what comes of them. */
+static __always_inline u32 judge_node(struct judged *judged, u64 dentry, u64 mount, u64 mode)
+{
+	u32 socket = number_of((mode & S_IFMT) == S_IFSOCK ? ACCESS_MEET : 0);
+	u32 rule = judge_place(judged, dentry, mount, ACCESS_WRITE | socket);
+
+	return rule || !(judged->left & socket) ? rule : UNIX_REST;
 }
 
 /* path_mknod(dir, dentry, mode, dev) */
 static __always_inline u32 judge_mknod(u64 *ctx, struct judged *judged)
 {
-	u32 socket = number_of((ctx[2] & S_IFMT) == S_IFSOCK ? ACCESS_MEET : 0);
-	u32 rule = judge_place(judged, number_of(ctx[1]), mount_of(ctx[0]), ACCESS_WRITE | socket);
+	u64 dentry = number_of(ctx[1]);
 
-	return rule || !(judged->left & socket) ? rule : UNIX_REST;
+	return remember(judge_node(judged, dentry, mount_of(ctx[0]), ctx[2]), dentry, 0);
 }
 
 /* What must hold for an object to get another name: a move or a link is no way round a rule. A directory may have sockets in it. */
@@ -474,34 +534,40 @@ static __always_inline u32 accesses_to_move(u64 dentry)
 	return mode == S_IFSOCK ? ACCESS_ANY | ACCESS_MEET : ACCESS_ANY;
 }
 
-/* path_link(old_dentry, new_dir, new_dentry): a socket is met at the place that it was bound to, so only its new name matters */
-static __always_inline u32 judge_link(u64 *ctx, struct judged *judged)
+/* An object gets another name. A socket is met at the place that it was bound to, so only its new name matters. */
+static __always_inline u32 judge_linked(struct judged *judged, u64 old, u64 new, u64 mount)
 {
-	u64 mount = mount_of(ctx[1]), old = number_of(ctx[0]);
 	u32 rule = judge_place(judged, old, mount, ACCESS_ANY);
 
 	if (rule)
 		return rule;
 	forget(judged);
-	return judge_place(judged, number_of(ctx[2]), mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_MEET));
+	return judge_place(judged, new, mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_MEET));
+}
+
+/* path_link(old_dentry, new_dir, new_dentry) */
+static __always_inline u32 judge_link(u64 *ctx, struct judged *judged)
+{
+	u64 old = number_of(ctx[0]), new = number_of(ctx[2]);
+
+	return remember(judge_linked(judged, old, new, mount_of(ctx[1])), old, new);
 }
 
 /*
- * path_rename(old_dir, old_dentry, new_dir, new_dentry, …). What is there already may change places with what comes. Nothing that only the rule on
- * every socket denies may come to where an exception allows it; if there are exceptions deep in directories, no such directory may move.
+ * What is there already may change places with what comes. Nothing that only the rule on every socket denies may come to where an exception allows it;
+ * if there are exceptions deep in directories, no such directory may move. Both names are in one mount.
  */
-static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
+static __always_inline u32 judge_moved(struct judged *judged, u64 old, u64 new, u64 mount)
 {
-	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
 	u32 old_accesses = number_of(accesses_to_move(old)), new_accesses = number_of(accesses_to_move(new));
 	u32 meets = (old_accesses | new_accesses) & ACCESS_MEET, left;
-	u32 rule = judge_place(judged, old, mount_of(ctx[0]), old_accesses | meets);
+	u32 rule = judge_place(judged, old, mount, old_accesses | meets);
 
 	if (rule)
 		return rule;
 	forget(judged);
 	left = judged->left & meets;
-	rule = judge_place(judged, new, mount_of(ctx[2]), new_accesses | meets);
+	rule = judge_place(judged, new, mount, new_accesses | meets);
 	if (rule || !UNIX_REST)
 		return rule;
 	if (UNIX_DEEP && ((old_accesses | new_accesses) & ACCESS_MOVE) && ((left | judged->left) & meets))
@@ -509,6 +575,51 @@ static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
 	if (left == (judged->left & meets))
 		return 0;
 	return left || new_accesses != ACCESS_WRITE ? UNIX_REST : 0;
+}
+
+/* path_rename(old_dir, old_dentry, new_dir, new_dentry, …) */
+static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
+{
+	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
+
+	return remember(judge_moved(judged, old, new, mount_of(ctx[0])), old, new);
+}
+
+/*
+ * The same at the hooks that see no mount, which the work of a layered file system comes to alone: a name that an overlay removes in its layer, a file
+ * that it moves there. What was judged by its path a moment ago is not judged once more.
+ */
+
+/* inode_unlink, inode_rmdir, inode_mkdir, inode_symlink(dir, dentry, …) */
+static __always_inline u32 judge_entry_beneath(u64 *ctx, struct judged *judged)
+{
+	u64 dentry = number_of(ctx[1]);
+
+	return is_remembered(dentry, 0) ? 0 : judge_place(judged, dentry, 0, ACCESS_WRITE);
+}
+
+/* inode_create(dir, dentry, mode), inode_mknod(dir, dentry, mode, dev) */
+static __always_inline u32 judge_node_beneath(u64 *ctx, struct judged *judged)
+{
+	u64 dentry = number_of(ctx[1]);
+
+	return is_remembered(dentry, 0) ? 0 : judge_node(judged, dentry, 0, ctx[2]);
+}
+
+/* inode_link(old_dentry, dir, new_dentry) */
+static __always_inline u32 judge_link_beneath(u64 *ctx, struct judged *judged)
+{
+	u64 old = number_of(ctx[0]), new = number_of(ctx[2]);
+
+	return is_remembered(old, new) ? 0 : judge_linked(judged, old, new, 0);
+}
+
+/* inode_rename(old_dir, old_dentry, new_dir, new_dentry) */
+static __always_inline u32 judge_rename_beneath(u64 *ctx, struct judged *judged)
+{
+	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
+
+	return is_remembered(old, new) || is_remembered(new, old) ? 0 : judge_moved(judged, old, new, 0);
 }
 
 /* inode_setattr and the like: there is no mount at hand */
@@ -547,7 +658,8 @@ static __always_inline int learn(u64 *ctx)
 	u64 dentry = number_of(ctx[0]);
 	u64 inode = read_u64(dentry + OFF_D_INODE), device = read_u32(read_u64(dentry + OFF_D_SB) + OFF_S_DEV);
 	u64 number = read_u64(inode + OFF_I_INO);
-	u32 first = 0, second = 1, third = 2;
+	u64 super = read_u64(dentry + OFF_D_SB), space = namespace_of_task();
+	u32 first = 0, second = 1, third = 2, fourth = 3, fifth = 4;
 	u64 *known = learned.lookup(&first);
 
 	if (bpf_get_current_pid_tgid() >> 32 != SELF || !known || *known)
@@ -555,6 +667,8 @@ static __always_inline int learn(u64 *ctx)
 	learned.update(&first, &inode);
 	learned.update(&second, &device);
 	learned.update(&third, &number);
+	learned.update(&fourth, &super);
+	learned.update(&fifth, &space);
 	return 0;
 }
 

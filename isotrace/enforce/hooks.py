@@ -94,6 +94,16 @@ PLACES = {
     "path_mknod": ("judge_mknod", "wu"),
     "path_link": ("judge_link", "rwxu"),
     "path_rename": ("judge_rename", "rwxu"),
+    "inode_unlink": ("judge_entry_beneath", "w"),
+    "inode_rmdir": ("judge_entry_beneath", "w"),
+    "inode_mkdir": ("judge_entry_beneath", "w"),
+    "inode_symlink": ("judge_entry_beneath", "w"),
+    "inode_create": ("judge_node_beneath", "wu"),
+    "inode_mknod": ("judge_node_beneath", "wu"),
+    "inode_link": ("judge_link_beneath", "rwxu"),
+    "inode_rename": ("judge_rename_beneath", "rwxu"),
+    "sb_mount": ("judge_mount", "w"),
+    "move_mount": ("judge_attached", "w"),
     "inode_setattr": ("judge_dentry", "w"),
     "inode_setxattr": ("judge_dentry", "w"),
     "inode_removexattr": ("judge_dentry", "w"),
@@ -102,7 +112,9 @@ PLACES = {
     "mmap_file": ("judge_mmap", "x"),
     "file_mprotect": ("judge_mprotect", "x"),
 }
-#: Of these, hooks that exist on some kernels only, where the calls come to another as well.
+#: Of these, hooks that the calls themselves come to after another one, and a layered file system by itself.
+BENEATH = frozenset(hook for hook, (judge, _) in PLACES.items() if judge.endswith("_beneath"))
+#: And hooks that exist on some kernels only, where the calls come to another as well.
 OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl"})
 #: Hooks that see addresses of IP sockets, and what judges there (bpf/block_nets.h).
 NETS = {"socket_connect": "judge_connect", "socket_bind": "judge_bind", "socket_sendmsg": "judge_sendmsg"}

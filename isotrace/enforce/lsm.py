@@ -6,6 +6,7 @@ import os
 import resource
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +36,9 @@ _OFFSETS = {
     "OFF_D_FLAGS": ("dentry", "d_flags"),
     "OFF_S_DEV": ("super_block", "s_dev"),
     "OFF_S_ROOT": ("super_block", "s_root"),
+    "OFF_S_TYPE": ("super_block", "s_type"),
+    "OFF_FS_FLAGS": ("file_system_type", "fs_flags"),
+    "OFF_FS_NAME": ("file_system_type", "name"),
     "OFF_I_MODE": ("inode", "i_mode"),
     "OFF_I_INO": ("inode", "i_ino"),
     "OFF_I_SB": ("inode", "i_sb"),
@@ -43,6 +47,11 @@ _OFFSETS = {
     "OFF_F_PATH": ("file", "f_path"),
     "OFF_F_FLAGS": ("file", "f_flags"),
     "OFF_F_MODE": ("file", "f_mode"),
+    "OFF_I_DENTRY": ("inode", "i_dentry"),
+    "OFF_S_MOUNTS": ("super_block", "s_mounts"),
+    "OFF_MOUNT_NS": ("mount", "mnt_ns"),
+    "OFF_NSPROXY": ("task_struct", "nsproxy"),
+    "OFF_NSPROXY_MNT": ("nsproxy", "mnt_ns"),
     "OFF_PATH_MNT": ("path", "mnt"),
     "OFF_PATH_DENTRY": ("path", "dentry"),
     "OFF_MNT_ROOT": ("vfsmount", "mnt_root"),
@@ -59,8 +68,17 @@ _UNIX_OFFSETS = {
     "OFF_UNIX_LENGTH": ("unix_address", "len"),
     "OFF_UNIX_NAME": ("unix_address", "name"),
 }
+_CGROUP_OFFSETS = {"OFF_TASK_CGROUPS": ("task_struct", "cgroups"), "OFF_CSS_DEFAULT": ("css_set", "dfl_cgrp")}
+# Of a constant, where kernels differ, the first that there is.
+_ONE_OF = (
+    # dentry.d_u had no other members since 7.0
+    (("OFF_D_ALIAS", "dentry", "d_alias"), ("OFF_D_ALIAS", "dentry", "d_u")),
+    # A list of mounts became a chain of them in 6.18.
+    (("OFF_MOUNT_NEXT", "mount", "mnt_next_for_sb"), ("OFF_MOUNT_INSTANCE", "mount", "mnt_instance")),
+)
 _QSTR_NAME = 8  # offsetof(struct qstr, name)
 _LEARN_AT = "sb_statfs"
+_SUPERBLOCK_AT = "sb_alloc_security"
 _SIEVE = 4096  # bpf/block_paths.h
 
 _BITS = {**LETTERS, "u": MEET}
@@ -101,9 +119,30 @@ def _offsets(unix: bool) -> dict[str, int]:
         found = {name: btf.vmlinux().offset(*path) for name, path in wanted.items()}
     except KeyError as missing:
         raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", "see: isotrace doctor") from None
+    found |= dict(_first_of(choices) for choices in _ONE_OF)
+    with suppress(KeyError):  # a kernel without cgroups
+        found |= {name: btf.vmlinux().offset(*path) for name, path in _CGROUP_OFFSETS.items()}
+    if not _has_own_path():
+        found["BORROWED_PATH"] = 1
     found["OFF_D_NAME"] += _QSTR_NAME
-    members = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
-    return found | {"DENTRY_FROM": min(members), "DENTRY_BYTES": max(members) + 8 - min(members)}
+    dentry = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
+    return found | {"DENTRY_FROM": min(dentry), "DENTRY_BYTES": max(dentry) + 8 - min(dentry)}
+
+
+def _first_of(choices: Sequence[tuple[str, str, str]]) -> tuple[str, int]:
+    """The first constant whose member there is."""
+    for name, struct_name, member in choices:
+        with suppress(KeyError):
+            return name, btf.vmlinux().offset(struct_name, member)
+    _, struct_name, member = choices[-1]
+    raise KernelError(f"this kernel's BTF does not describe {struct_name}.{member}", "see: isotrace doctor")
+
+
+def _has_own_path() -> bool:
+    """Whether a file that an overlay opens in a layer has its own path (6.8), and not the overlay's."""
+    with suppress(KeyError):
+        return btf.vmlinux().offset("backing_file", "user_path") >= 0
+    return False
 
 
 def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
@@ -158,6 +197,7 @@ class Hooks(Refusing):
         self._user_hooks = {*calls, *judges}
         self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges, *self._standing)}
         self._learner = hooks.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._places else ""
+        self._watcher = hooks.symbol(_SUPERBLOCK_AT, by_lsm(_SUPERBLOCK_AT, lsm) is True) if self._places else ""
         known = facts()
         super().__init__(target, self._plan(slots, programs.constants(target, slots, known), judges), known)
 
@@ -179,11 +219,12 @@ class Hooks(Refusing):
         lines = ["\n"]
         for index, (hook, symbol) in enumerate(symbols.items()):
             lines.append(self._hook(index, hook, symbol, judges.get(hook, "judge_nothing")))
-        if self._learner:
-            lines.append(f"LEARN({self._learner})\n")
-        loaded = [*symbols.values(), *([self._learner] if self._learner else [])]
+        beside = [self._learner, self._watcher] if self._places else []
+        if self._places:
+            lines += [f"LEARN({self._learner})\n", f"NOTE_SUPERBLOCK({self._watcher})\n"]
+        loaded = [*symbols.values(), *beside]
         kinds = {symbol: "LSM" if symbol.startswith("lsm__") else "TRACING" for symbol in loaded}
-        attach = [Attachment("hook", "", symbol) for symbol in symbols.values()]
+        attach = [Attachment("hook", "", symbol) for symbol in (*symbols.values(), *beside[1:])]
         return Programs("block_lsm.c", constants, kinds, attach, self._maps(), "".join(lines), slots)
 
     def broken(self) -> str:
@@ -205,7 +246,7 @@ class Hooks(Refusing):
         found = [*guard.MAPS, *(["call_rules"] if self._rules else []), *(["nets"] if self._nets else [])]
         found += ["abstract_names"] if self._sockets and self._sockets.names else []
         if self._places:
-            found += ["anchors", "filesystems", "children", "learned", "sieve"]
+            found += ["anchors", "filesystems", "children", "learned", "sieve", "home", "fresh", "remembered"]
             found += ["automaton", "words", "glob_entries"] if self._places.names.start else []
             found += ["letters"] if self._places.names.stars else []
         return found
@@ -219,7 +260,7 @@ class Hooks(Refusing):
             return {}
         found = {"PLACES": self._places.denied, "ROOTS": len(self._packed.roots)}
         found |= self._closed | {"UNIX_DEEP": int(self._places.deep)} if self._sockets else self._closed
-        found |= {"ANCHORS": 2 * len(self._packed.objects) + 2, "FILESYSTEMS": 1024}
+        found |= {"ANCHORS": 2 * len(self._packed.objects) + 2, "FILESYSTEMS": 1024 + 2 * len(self._places.devices)}
         found["CHILDREN"] = 2 * len(self._packed.children) + 2
         if self._places.names.start:
             found |= {"GLOBS": len(self._packed.globs), "WORDS": 2 * len(self._places.names.words) + 2}
@@ -264,10 +305,14 @@ class Hooks(Refusing):
         assert self._packed
         _room_for_descriptors(len(self._packed.objects))
         link = bpf.raw_tracepoint_open("", self._loaded.programs[self._learner])
-        devices, sieve = set(self._packed.roots), [0] * (_SIEVE // 64)
+        assert self._places
+        devices, sieve = set(self._packed.roots) | self._places.devices, [0] * (_SIEVE // 64)
         try:
+            _, _, _, *home = self._learn("/")
+            for index, word in enumerate(home):
+                bpf.map_update(self._loaded.maps["home"], u32(index), struct.pack("=Q", word))
             for path, value in self._packed.objects.items():
-                inode, device, number = self._learn(path)
+                inode, device, number, *_ = self._learn(path)
                 bpf.map_update(self._loaded.maps["anchors"], struct.pack("=Q", inode), value)
                 devices.add(device)
                 sieve[number % _SIEVE // 64] |= 1 << number % 64
@@ -281,24 +326,25 @@ class Hooks(Refusing):
             self._loaded.maps["sieve"], {u32(at): struct.pack("=Q", word) for at, word in enumerate(sieve)}
         )
 
-    def _learn(self, path: str) -> tuple[int, int, int]:
-        """The object's inode by address, its device, its inode number."""
+    def _learn(self, path: str) -> tuple[int, ...]:
+        """The object's inode by address, its device, its inode number, its superblock, and isotrace's mount namespace."""
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         self._pinned.append(descriptor)
         os.fstatvfs(descriptor)
-        raw = [bpf.map_lookup(self._loaded.maps["learned"], u32(index), 8) for index in range(3)]
-        inode, device, number = (struct.unpack("=Q", value or bytes(8))[0] for value in raw)
+        raw = [bpf.map_lookup(self._loaded.maps["learned"], u32(index), 8) for index in range(5)]
+        found = tuple(struct.unpack("=Q", value or bytes(8))[0] for value in raw)
         bpf.map_update(self._loaded.maps["learned"], u32(0), bytes(8))
-        if not inode:
+        if not found[0]:
             raise KernelError(f"the kernel does not tell which object {path} is", "see: isotrace doctor")
-        return inode, device, number
+        return found
 
     def _prove(self) -> None:
         guard.fill_links(self._loaded, self._links)
         tried = [hook for hook in trials.ACTIONS if hook in self._hooks]
-        failed = self._not_refused([hook for hook in tried if hook not in hooks.MEETINGS])
+        later = hooks.MEETINGS.keys() | (hooks.BENEATH if self._places else frozenset())
+        failed = self._not_refused([hook for hook in tried if hook not in later])
         numbers = {hook: number for number, hook in enumerate(self._hooks, 1)}
-        for hook in hooks.MEETINGS.keys() & numbers.keys():
+        for hook in sorted(later & numbers.keys() & set(tried)):
             failed += self._not_refused([hook], numbers[hook])
         if failed:
             raise KernelError(

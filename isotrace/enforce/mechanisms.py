@@ -21,6 +21,10 @@ _MOVES = (
     "so is to move or link what is denied"
 )
 _LINKS = "a hard link made before, from inside a denied directory to a place outside of it, keeps working"
+_LAYERS = (
+    "what an overlay does in its layers is judged there, and a file system that is mounted later by where it is mounted; "
+    "one from before that this mount namespace does not show, with very many mounts, by the mount at hand alone"
+)
 _RAW = "judges IP sockets; raw packets and connections that exist already are not met"
 _MEETS = (
     "judges a unix socket by the file or name that the one it meets was bound to, wherever that file is by now; "
@@ -121,7 +125,7 @@ def _there(report: Report, name: str) -> bool:
 
 def _hook_notes(rule: Rule) -> tuple[str, ...]:
     if isinstance(rule, PathRule):
-        return (_MOVES, _LINKS, _HELD_OPEN)
+        return (_MOVES, _LINKS, _LAYERS, _HELD_OPEN)
     if isinstance(rule, NetRule):
         return _socket_notes(rule) if rule.protocol == "unix" else (_RAW,)
     if not isinstance(rule, CallRule):

@@ -93,6 +93,7 @@ class Places:
         self.objects: dict[str, Anchor] = {}
         self.roots: dict[int, Anchor] = {}
         self._mounts = mounts() if mounted is None else list(mounted)
+        self.devices = {mount.device for mount in self._mounts}
         self.denied = 0
         for rule in rules:
             self.denied |= 0 if rule.allow else rule.accesses

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from isotrace.enforce import Grade, Held, Report
-from isotrace.policy.model import Action, Rule, StandingRule
+from isotrace.policy.model import Action, PathRule, Rule, StandingRule
 
 #: Mechanisms that hold standing rules, most preferred first, and the features that they need.
 MECHANISMS = {"lsm": "lsm_bpf", "fmod_ret": "fmod_ret_security"}
@@ -23,6 +23,10 @@ ALWAYS = frozenset({"file_send_sigiotask"})
 
 def _any(_rules: Sequence[Rule]) -> bool:
     return True
+
+
+def _on_paths(rules: Sequence[Rule]) -> bool:
+    return any(isinstance(rule, PathRule) and not rule.allow for rule in rules)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,21 @@ TABLE: tuple[Standing, ...] = (
             "BPF programs for tracing, or write to debugfs, tracefs, kernel.ftrace_enabled, sysrq-trigger, cgroup.kill",
             "what another root user does is not held: a module, /dev/mem, kexec, reboot, what is killed for want of memory",
         ),
+    ),
+    Standing(
+        "outside",
+        "no detour by others",
+        {
+            "ptrace_access_check": "outside_ptrace",
+            "path_mknod": "outside_mknod",
+            "sb_set_mnt_opts": "outside_superblock",
+        },
+        notes=(
+            "the target cannot trace processes outside of it, make device nodes, mount what lies on a device, or ecryptfs",
+            "not held: device nodes that exist, core_pattern, a second procfs, file servers, helpers outside the target, "
+            "a mount that is taken off or moved away, snapshots that a file system makes",
+        ),
+        needed=_on_paths,
     ),
 )
 _BY_NAME = {one.name: one for one in TABLE}

@@ -16,4 +16,27 @@ static int detached(char **a)
 	return shows("openat below a detached clone", openat(tree, a[1], O_RDONLY));
 }
 
-ATTACKS({"detached", detached, 2})
+/* FILE TO: writes the file's handle to TO; no attack. */
+static int handle(char **a)
+{
+	struct file_handle *found = malloc(sizeof(*found) + MAX_HANDLE_SZ);
+	int to = open(a[1], O_CREAT | O_WRONLY | O_TRUNC, 0600), mount;
+
+	found->handle_bytes = MAX_HANDLE_SZ;
+	if (to < 0 || name_to_handle_at(AT_FDCWD, a[0], found, &mount, 0))
+		return verdict("name_to_handle_at", -1);
+	return write(to, found, sizeof(*found) + found->handle_bytes) < 0;
+}
+
+/* DIRECTORY FROM: opens what the handle in FROM stands for, in the file system of the directory. */
+static int by_handle(char **a)
+{
+	struct file_handle *found = calloc(1, sizeof(*found) + MAX_HANDLE_SZ);
+	int from = open(a[1], O_RDONLY), mount = open(a[0], O_RDONLY | O_DIRECTORY);
+
+	if (from < 0 || mount < 0 || read(from, found, sizeof(*found) + MAX_HANDLE_SZ) < 0)
+		return UNTRIED;
+	return shows("open_by_handle_at", open_by_handle_at(mount, found, O_RDONLY));
+}
+
+ATTACKS({"detached", detached, 2}, {"handle", handle, 2}, {"by_handle", by_handle, 2})

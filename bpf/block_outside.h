@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The standing rule "no detour by others", part of every policy with rules on paths: what would have a process outside the target, or the kernel itself,
+ * do what the target may not. A judge says whether the rule applies (isotrace/enforce/standing.py has the table of hooks).
+ */
+#ifndef ISOTRACE_BLOCK_OUTSIDE_H
+#define ISOTRACE_BLOCK_OUTSIDE_H
+
+#define S_IFCHR 0020000
+#define S_IFBLK 0060000
+#define FS_REQUIRES_DEV 1
+
+/* Whether a task that is not the current one is in the target. What cannot be asked about another task is taken to be so for one's own group alone. */
+static __always_inline int is_inside(u64 task)
+{
+	u32 pid = read_u32(task + OFF_TGID);
+
+	if (pid == bpf_get_current_pid_tgid() >> 32)
+		return 1;
+#if defined(FOLLOW)
+	if (family.lookup(&pid))
+		return 1;
+#endif
+	if (!may_be_target(pid))
+		return 0;
+#if defined(FILTER_PPID)
+	if (read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID) != FILTER_PPID)
+		return 0;
+#endif
+#if defined(FILTER_UID)
+	if (read_u32(read_u64(task + OFF_CRED) + OFF_UID) != FILTER_UID)
+		return 0;
+#endif
+#if defined(FILTER_COMM_0)
+	if (read_u64(task + OFF_COMM) != FILTER_COMM_0 || read_u64(task + OFF_COMM + 8) != FILTER_COMM_1)
+		return 0;
+#endif
+#if defined(FILTER_CGROUP)
+	return read_u64(read_u64(task + OFF_TASK_CGROUPS) + OFF_CSS_DEFAULT) ==
+	       read_u64(read_u64(bpf_get_current_task() + OFF_TASK_CGROUPS) + OFF_CSS_DEFAULT);
+#else
+	return 1;
+#endif
+}
+
+/* ptrace_access_check(task, mode): also /proc/PID/mem, process_vm_writev, pidfd_getfd */
+static __always_inline int outside_ptrace(u64 *ctx)
+{
+	return (number_of(ctx[1]) & PTRACE_MODE_ATTACH) && !is_inside(number_of(ctx[0]));
+}
+
+/* Devices that anybody may have: an overlay's whiteout, null, zero, full, random, urandom, tty, console, ptmx. As mknod(2) takes them. */
+static __always_inline int is_harmless(u32 device)
+{
+	return device == 0 || device == 0x103 || device == 0x105 || (device >= 0x107 && device <= 0x109) || (device >= 0x500 && device <= 0x502);
+}
+
+/* path_mknod(dir, dentry, mode, dev) */
+static __always_inline int outside_mknod(u64 *ctx)
+{
+	u32 kind = number_of(ctx[2]) & S_IFMT, device = number_of(ctx[3]);
+
+	return kind == S_IFBLK || (kind == S_IFCHR && !is_harmless(device));
+}
+
+/*
+ * sb_set_mnt_opts(sb, …), where the target gets the file system for a mount, a new one or one that is there: what lies on a device may be the content of
+ * another file system, and a kernel thread opens the files below an ecryptfs.
+ */
+static __always_inline int outside_superblock(u64 *ctx)
+{
+	u64 type = read_u64(number_of(ctx[0]) + OFF_S_TYPE);
+	char name[9] = {};
+
+	if (read_u32(type + OFF_FS_FLAGS) & FS_REQUIRES_DEV)
+		return 1;
+	read_kernel_string(name, sizeof(name), (void *)read_u64(type + OFF_FS_NAME));
+	return *(u64 *)name == 0x7366747079726365ULL;	/* "ecryptfs" */
+}
+
+#if defined(PLACES)
+#define MS_REMOUNT 0x20
+#define MS_PROPAGATION 0x1e0000	/* MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED */
+
+/* What others find at a path is another thing once something is mounted over it, as if it were exchanged. */
+static __always_inline u32 judge_covered(struct judged *judged, u64 path)
+{
+	return judge_place(judged, read_u64(path + OFF_PATH_DENTRY), mount_of(path), ACCESS_WRITE | ACCESS_MOVE);
+}
+
+/* sb_mount(dev_name, path, type, flags, data) */
+static __always_inline u32 judge_mount(u64 *ctx, struct judged *judged)
+{
+	return number_of(ctx[3]) & (MS_REMOUNT | MS_PROPAGATION) ? 0 : judge_covered(judged, number_of(ctx[1]));
+}
+
+/* move_mount(from_path, to_path): also of a mount that was attached nowhere */
+static __always_inline u32 judge_attached(u64 *ctx, struct judged *judged)
+{
+	return judge_covered(judged, number_of(ctx[1]));
+}
+#endif
+
+#endif
