@@ -59,11 +59,6 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _mounted(kind: str) -> str | None:
-    """Where a filesystem of that type is mounted."""
-    return procfs.mounted(kind)
-
-
 @keep_if(bool)
 def symbols() -> str:
     """The text of /proc/kallsyms, "" when it cannot be read."""
@@ -147,7 +142,7 @@ def lockdown() -> Answer:
         mode = re.search(r"\[(\w+)\]", text)
         level = mode[1] if mode else text
         return yes("lockdown is none") if level == "none" else no(f"lockdown is {level}")
-    if _mounted("securityfs") is not None and os.geteuid() == 0:
+    if procfs.mounted("securityfs") is not None and os.geteuid() == 0:
         return yes("the kernel has no lockdown")
     active = active_lsms()
     if active is not None and "lockdown" not in active:
@@ -191,7 +186,7 @@ def kprobe() -> Answer:
     devices = SYS / "bus/event_source/devices"
     if (devices / "kprobe").is_dir():
         return yes("perf has the event source kprobe")
-    tracing = _mounted("tracefs")
+    tracing = procfs.mounted("tracefs")
     if tracing and Path(tracing, "kprobe_events").exists():
         return yes("tracefs has kprobe_events")
     if devices.is_dir() and (devices / "tracepoint").is_dir():
@@ -201,7 +196,7 @@ def kprobe() -> Answer:
 
 def error_injection() -> Answer:
     """The list of functions that may be made to fail, in debugfs; or the kernel code behind it."""
-    debug = _mounted("debugfs")
+    debug = procfs.mounted("debugfs")
     path = Path(debug or SYS / "kernel/debug", "error_injection/list")
     wanted = f"{entry_prefix()}openat"
     try:
@@ -249,7 +244,7 @@ def _uring_hooks() -> str:
 
 def ftrace_syscalls() -> Answer:
     """Events for each system call in tracefs."""
-    tracing = _mounted("tracefs")
+    tracing = procfs.mounted("tracefs")
     if tracing is not None:
         path = Path(tracing, "events/syscalls/sys_enter_openat/format")
         try:
@@ -293,7 +288,7 @@ def x32() -> Answer:
 
 def cgroup2() -> Answer:
     """Where cgroup v2 is mounted."""
-    where = _mounted("cgroup2")
+    where = procfs.mounted("cgroup2")
     return yes(f"mounted on {where}") if where else no("no cgroup2 filesystem is mounted")
 
 
