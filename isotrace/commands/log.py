@@ -86,6 +86,6 @@ def log(**choices: Any) -> int:
     loader = None if by_module else Loader()
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
-    from isotrace.recording import Choices, run
+    from isotrace.tracing import Choices, run
 
     return run(target, calls, output, started, loader, Choices(**{k: choices[k] for k in Choices.__dataclass_fields__}))

@@ -17,9 +17,9 @@ from isotrace.errors import IsotraceError
 from isotrace.interrupts import Interrupts
 from isotrace.kernel.facts import facts
 from isotrace.launch import Command
-from isotrace.recording import Ending, say
 from isotrace.target import Target
 from isotrace.top.source import Source, Worker
+from isotrace.tracing import Ending, say
 
 _SETTLE = 0.02  # seconds for a program that still runs on another CPU after it was detached
 _PATIENCE = 2.0  # seconds that a command gets between SIGTERM and SIGKILL
