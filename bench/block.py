@@ -23,7 +23,7 @@ from isotrace.enforce import Enforcer, Grade, Held, registry
 from isotrace.enforce.report import KernelReport
 from isotrace.policy import names, paths
 from isotrace.policy.model import Rule
-from isotrace.target import Target
+from isotrace.trace.target import Target
 
 REPORT = Path(__file__).parents[1] / "docs/benchmarks.md"
 PATTERNS = 5  # of the 100 rules of the policy with patterns

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Patterns below an anchor. All of them together are one automaton over names, run from the last component to the first as the walk goes up: bit n
- * of the state means "the pattern's last n components match" within the pattern's own bits (isotrace/enforce/automaton.py). A component that has
+ * of the state means "the pattern's last n components match" within the pattern's own bits (isotrace/enforce/hooks/automaton.py). A component that has
  * letters beside its stars is in turn a piece of an automaton over letters, all of them in 64 bits.
  */
 #ifndef ISOTRACE_BLOCK_GLOBS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The standing rule "protects isotrace": what would end isotrace, change it or take its place, or switch its programs off, is refused to the target.
- * A judge says whether the rule applies (enforce/standing.py has the table of hooks).
+ * A judge says whether the rule applies (enforce/hooks/standing.py has the table of hooks).
  */
 #ifndef ISOTRACE_BLOCK_GUARD_H
 #define ISOTRACE_BLOCK_GUARD_H

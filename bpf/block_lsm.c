@@ -5,7 +5,7 @@
  *
  * User space appends one line HOOK(index, symbol, judge, address, standing) for each hook that the rules need: `index` is the hook's row in
  * `call_rules`, `judge` one of the judge_… functions below, which look at paths or addresses, or judge_nothing; `standing` is what is part of
- * every policy there (isotrace/enforce/standing.py), or no_standing. A hook that only such rules need is a line STANDING(index, symbol, standing),
+ * every policy there (isotrace/enforce/hooks/standing.py), or no_standing. A hook that only such rules need is a line STANDING(index, symbol, standing),
  * one where they hold whoever the current task is a line ALWAYS(index, symbol, standing).
  *
  * Constants: see filter.h and block.h; OFF_… from the kernel's BTF; RULES, HOOKS: the sizes of maps; PLACES: there are rules on paths;

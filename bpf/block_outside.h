@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The standing rule "no detour by others", part of every policy with rules on paths: what would have a process outside the target, or the kernel itself,
- * do what the target may not. A judge says whether the rule applies (isotrace/enforce/standing.py has the table of hooks).
+ * do what the target may not. A judge says whether the rule applies (isotrace/enforce/hooks/standing.py has the table of hooks).
  */
 #ifndef ISOTRACE_BLOCK_OUTSIDE_H
 #define ISOTRACE_BLOCK_OUTSIDE_H

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The contract between the kernel programs and isotrace/events.py: tests/test_layout.py compiles this file
+ * The contract between the kernel programs and isotrace/trace/events.py: tests/test_layout.py compiles this file
  * and compares every offset with the numpy dtypes there.
  *
  * A record in the ring is one struct event, then `blobs` captures: a struct blob each, its bytes, and padding to a
  * multiple of 8. Records are padded so that record and ring header together are a multiple of RECORD_ALIGN bytes:
- * the reader finds all records of a chunk with a few vector operations (isotrace/ring.py).
+ * the reader finds all records of a chunk with a few vector operations (isotrace/trace/ring.py).
  */
 #ifndef ISOTRACE_EVENT_H
 #define ISOTRACE_EVENT_H

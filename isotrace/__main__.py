@@ -11,7 +11,7 @@ import click
 
 from isotrace.cli import cli
 from isotrace.errors import IsotraceError
-from isotrace.telling import open_standard, say_raw, tell
+from isotrace.process.telling import open_standard, say_raw, tell
 
 
 def _fail(message: str, hint: str, status: int) -> NoReturn:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from isotrace.enforce.automaton import NAME, Names, mask
-from isotrace.enforce.objects import CLASSES, MEET, PREFIX_NAME, Packed
+from isotrace.enforce.hooks.automaton import NAME, Names, mask
+from isotrace.enforce.hooks.objects import CLASSES, MEET, PREFIX_NAME, Packed
 
 WALK = 64
 CLOSED = -1  # refused because the walk did not come to its end

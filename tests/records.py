@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from isotrace import events
-from isotrace.events import Batch, Blob
-from isotrace.ring import HEADER, ROW, batch_of
+from isotrace.trace import events
+from isotrace.trace.events import Batch, Blob
+from isotrace.trace.ring import HEADER, ROW, batch_of
 
 
 def make(slot=0, args=(), result=0, kind=events.CALL, blobs=(), pid=1, comm=b"prog", **fields) -> bytes:

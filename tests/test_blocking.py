@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from isotrace import blocking
 from isotrace.enforce import Counts
 from isotrace.enforce.plan import Plan
 from isotrace.errors import IsotraceError
-from isotrace.target import Target
+from isotrace.run import blocking
+from isotrace.trace.target import Target
 
 ROUNDS = 5
 CHOICES = blocking.Choices(None, "auto", False, "text", None)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from isotrace.caller import caller
 from isotrace.errors import UsageError
+from isotrace.process.caller import caller
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isotrace.enforce import Grade, describe, hooks, plan, registry
+from isotrace.enforce import Grade, describe, plan, registry
+from isotrace.enforce.hooks import coverage
 from isotrace.enforce.mechanisms import FEATURES
 from isotrace.errors import UsageError
 from isotrace.policy import CallRequest, CallRule, Group, NetRequest, PathRequest, Policy, decide, names, nets, paths
 from isotrace.policy.model import IO_URING, Action
-from isotrace.target import Target
+from isotrace.trace.target import Target
 
 RUNNING, COMMAND = Target(ppid=1), Target(command=("true",))
 ALL_BUILT = dict.fromkeys(registry.BUILT, "somewhere")
@@ -301,7 +302,7 @@ def check_claim(held, found, target, backend, missing):
     skips = "unpreempted" not in certain and not (name == "lsm" and "lsm_unskipped" in certain)
     assert name in ("seccomp", "lkm") or not skips or grade.short
     if by_object and isinstance(held.rule, CallRule):
-        assert all(hooks.holding(call) or call in hooks.NEEDLESS for call in held.rule.calls)
+        assert all(coverage.holding(call) or call in coverage.NEEDLESS for call in held.rule.calls)
     if isinstance(held.rule, CallRule) and names.closes(held.rule.calls) & IO_URING:
         assert grade.io_uring == "closed"
 

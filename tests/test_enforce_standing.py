@@ -7,11 +7,13 @@ import os
 import re
 
 from isotrace.backends.loader import expand
-from isotrace.enforce import canary, describe, guard, hooks, plan, standing, switches, trials
+from isotrace.enforce import describe, plan, switches
+from isotrace.enforce.hooks import coverage, guard, standing
+from isotrace.enforce.proof import canary, trials
 from isotrace.enforce.report import Found
 from isotrace.policy import names
 from isotrace.policy.model import Action, CallRule, Group, Policy, StandingRule
-from isotrace.target import Target
+from isotrace.trace.target import Target
 
 YES = Found("yes", "here")
 HOOKED = {"lsm_bpf": YES, "fmod_ret_security": YES, "unpreempted": YES}
@@ -85,7 +87,7 @@ def test_isotrace_and_its_threads_are_its_own_and_what_it_runs_in_is_not_if_it_i
 
 def test_hooks_of_standing_rules_have_kernel_functions_of_their_own():
     asked = {hook for one in standing.TABLE for hook in one.judges}
-    assert {hooks.function(hook) for hook in asked} == {f"security_{hook}" for hook in asked}
+    assert {coverage.function(hook) for hook in asked} == {f"security_{hook}" for hook in asked}
 
 
 def test_switches_are_those_of_how_programs_are_attached(tmp_path, monkeypatch):

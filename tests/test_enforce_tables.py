@@ -14,9 +14,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from isotrace.enforce import Grade, Held, addresses, lsm, objects, sockets
-from isotrace.enforce.automaton import TooMuch
-from isotrace.enforce.objects import LETTERS, Places
+from isotrace.enforce import Grade, Held
+from isotrace.enforce.hooks import addresses, lsm, objects, sockets
+from isotrace.enforce.hooks.automaton import TooMuch
+from isotrace.enforce.hooks.objects import LETTERS, Places
 from isotrace.enforce.tables import Slots
 from isotrace.policy import Group, NetRequest, PathRequest, Policy, decide, nets, paths
 from isotrace.policy.model import Action

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from isotrace.commands import doctor as command
-from isotrace.enforce import notify, report
+from isotrace.enforce import report
+from isotrace.enforce.calls import notify
 from isotrace.errors import KernelError
 from isotrace.kernel import attachable, features, throwaway
 from isotrace.kernel.answer import no, refusal, unknown, verifier_reason, yes

@@ -1,4 +1,4 @@
-"""The C structs of bpf/event.h and the numpy dtypes of isotrace/events.py are the same thing, written twice."""
+"""The C structs of bpf/event.h and the numpy dtypes of isotrace/trace/events.py are the same thing, written twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isotrace import captures, events
+from isotrace.trace import captures, events
 
 ROOT = Path(__file__).parents[1]
 HEADER = (ROOT / "bpf/event.h").read_text()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from isotrace import target as targets
 from isotrace.backends.attached import Attached
 from isotrace.backends.pids import ACTIVE, ARMED, ENDED, LIMIT, Pids
 from isotrace.enforce import Counts, plan, strays
 from isotrace.enforce.strays import Births, must_follow
 from isotrace.errors import KernelError
 from isotrace.kernel import procfs
-from isotrace.target import Target
+from isotrace.trace import target as targets
+from isotrace.trace.target import Target
 
 ENDS = Path(__file__).parent / "progs/attacks/ends.c"
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from isotrace import plan
 from isotrace.backends import lkm
 from isotrace.catalog import by_name
-from isotrace.enforce import Grade, Held, cbpf
-from isotrace.enforce import lkm as mechanism
+from isotrace.enforce import Grade, Held
+from isotrace.enforce.calls import cbpf
+from isotrace.enforce.calls import lkm as mechanism
 from isotrace.policy import names
 from isotrace.policy.model import Action
-from isotrace.target import Target
+from isotrace.trace import plan
+from isotrace.trace.target import Target
 
 HEADER = (Path(__file__).parents[1] / "kernel_fallback" / "isotrace_uapi.h").read_text()
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from isotrace import patience
+from isotrace.process import patience
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotrace import captures, events, plan
-from isotrace.captures import BYTES, IOVEC, RESULT, STRING, captures_of
 from isotrace.catalog import by_name
 from isotrace.errors import UsageError
-from isotrace.plan import Facts, Options, Slot, make, slot_of, slots_for
-from isotrace.target import Target, descendants
+from isotrace.trace import captures, events, plan
+from isotrace.trace.captures import BYTES, IOVEC, RESULT, STRING, captures_of
+from isotrace.trace.plan import Facts, Options, Slot, make, slot_of, slots_for
+from isotrace.trace.target import Target, descendants
 
 X86 = by_name("x86_64")
 I386 = by_name("i386")

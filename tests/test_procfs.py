@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotrace import target
 from isotrace.errors import IsotraceError
 from isotrace.kernel import procfs
 from isotrace.kernel.procfs import Mount
+from isotrace.trace import target
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = ["\u2028", "\x85", "\x1c", "\r", "\x0b", "\udcff", "\udc80x", "ü", ") Z 1", " - tmpfs"]
@@ -94,7 +94,7 @@ for name in sys.argv[2:]:
     os.mkdir(where)
     if libc.mount(b"none", where, b"tmpfs", 0, None):
         sys.exit(77)
-from isotrace.enforce.objects import Places
+from isotrace.enforce.hooks.objects import Places
 from isotrace.kernel import procfs
 found = {mount.point for mount in procfs.mounts()}
 assert all(os.path.join(sys.argv[1], name) in found for name in sys.argv[2:]), found

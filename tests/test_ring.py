@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotrace import events
-from isotrace.ring import BUSY, CHUNK, DISCARD, HEADER, ROW, Ring, batch_of, walk
+from isotrace.trace import events
+from isotrace.trace.ring import BUSY, CHUNK, DISCARD, HEADER, ROW, Ring, batch_of, walk
 
 EVENT_SIZE = events.EVENT.itemsize
 

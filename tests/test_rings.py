@@ -13,7 +13,7 @@ import pytest
 from isotrace.enforce import Grade, Held, rings
 from isotrace.errors import KernelError
 from isotrace.policy import names
-from isotrace.target import Target
+from isotrace.trace.target import Target
 
 MAKES = """
 import ctypes, mmap, os, sys

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isotrace import catalog
-from isotrace.enforce import Grade, Held, cbpf
+from isotrace.enforce import Grade, Held
+from isotrace.enforce.calls import cbpf
 from isotrace.policy import CallRequest, Group, Policy, decide, names
 from isotrace.policy.model import Action
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import Collected, batch, make, string
 
-from isotrace import events, plan
-from isotrace.events import Blob
 from isotrace.sinks.isolates import Isolates
 from isotrace.sinks.json import Json
 from isotrace.sinks.text import Text
+from isotrace.trace import events, plan
+from isotrace.trace.events import Blob
 
 CALLS = plan.all_calls()
 SLOTS = {(call.name, call.abi): slot for slot, call in CALLS.items()}
@@ -175,7 +175,7 @@ def test_nothing_raises_and_no_control_character_gets_through(where, args, resul
 
 @pytest.mark.parametrize("where", sorted(CALLS))
 def test_every_call_renders_with_captures_of_the_sizes_that_are_asked_for(where):
-    from isotrace.captures import captures_of
+    from isotrace.trace.captures import captures_of
 
     call = CALLS[where]
     blobs = [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from isotrace import units
 from isotrace.backends.loader import expand, install_hint
 from isotrace.errors import IsotraceError, UsageError
-from isotrace.target import Target, parse_uid, read_process
+from isotrace.trace.target import Target, parse_uid, read_process
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 from top_tables import SLOT, Clock, Recorded, errors, rows
 
 from isotrace.backends.counts import Losses
-from isotrace.target import Target
 from isotrace.top import source as sources
 from isotrace.top.app import TopApp
 from isotrace.top.family import describe
 from isotrace.top.refusing import Proposal, Refusal, Sight, Standing
 from isotrace.top.source import Source, Wishes
+from isotrace.trace.target import Target
 
 
 class Tape:

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from isotrace import nursery
 from isotrace.enforce import Counts, Refused
 from isotrace.enforce.report import Found
 from isotrace.errors import IsotraceError, KernelError
-from isotrace.target import Target
+from isotrace.process import nursery
 from isotrace.top import family, refuser, report
 from isotrace.top.model import GROUPS, Process
 from isotrace.top.refuser import Refuser
 from isotrace.top.refusing import Proposal, Standing, Wanted
+from isotrace.trace.target import Target
 
 CAN = dict.fromkeys(("lsm_bpf", "unpreempted", "io_threads"), Found("yes", "tried"))
 CANNOT = CAN | {"lsm_bpf": Found("no", "bpf is not active")}

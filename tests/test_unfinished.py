@@ -3,8 +3,8 @@
 import ctypes
 import os
 
-from isotrace import captures, events, unfinished
 from isotrace.catalog.load import by_name
+from isotrace.trace import captures, events, unfinished
 
 DIRTY = 0xDEADBEEF00000000
 TEXT = ctypes.create_string_buffer(b"/some/where")

@@ -6,12 +6,13 @@ import struct
 
 import pytest
 
-from isotrace import captures, catalog, events
+from isotrace import catalog
 from isotrace.catalog.alternatives import chooser
 from isotrace.catalog.load import by_name
 from isotrace.kernel.btf import VMLINUX, Btf
 from isotrace.render.columns import column_of, scalar
 from isotrace.render.rows import Rows
+from isotrace.trace import captures, events
 from tests.records import batch, make
 
 DIRTY = 0xDEADBEEF00000000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from isotrace.backends.counts import BUCKETS, ERROR, PLACE, PLACE_TEXT, TOUCH, Errors, Losses, Rows
-from isotrace.plan import all_calls
+from isotrace.trace.plan import all_calls
 
 SLOT = {call.name: slot for slot, call in sorted(all_calls().items(), reverse=True) if slot < 1024}
 

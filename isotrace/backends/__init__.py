@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # numpy's import takes longer than what comes before it
-    from isotrace.events import Batch
+    from isotrace.trace.events import Batch
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,16 @@ import struct
 from collections.abc import Callable, Sequence
 from itertools import chain
 
-from isotrace import patience, target
 from isotrace.backends import pids
 from isotrace.backends.loader import Loaded
 from isotrace.backends.pids import Pids
 from isotrace.errors import KernelError
 from isotrace.kernel import bpf, perf
-from isotrace.plan import Attachment
-from isotrace.ring import Ring
-from isotrace.target import Target
+from isotrace.process import patience
+from isotrace.trace import target
+from isotrace.trace.plan import Attachment
+from isotrace.trace.ring import Ring
+from isotrace.trace.target import Target
 
 _ATTACH = {
     "hook": bpf.raw_tracepoint_open,

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isotrace import events
 from isotrace.backends.attached import Attached, u32
 from isotrace.backends.loader import Loader
 from isotrace.catalog.model import Syscall
 from isotrace.kernel import batch, bpf
-from isotrace.plan import TYPES, Attachment, Facts, all_calls, descent, on_calls, on_exits
-from isotrace.target import Target
+from isotrace.trace import events
+from isotrace.trace.plan import TYPES, Attachment, Facts, all_calls, descent, on_calls, on_exits
+from isotrace.trace.target import Target
 
 BUCKETS = 32
 BUCKET_SHIFT = 7

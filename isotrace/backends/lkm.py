@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isotrace import patience
-from isotrace import target as targets
 from isotrace.backends import Counters
-from isotrace.captures import pack
 from isotrace.errors import KernelError
-from isotrace.events import Batch
-from isotrace.plan import ENTER_PROGRAMS, EXIT_PROGRAMS, Options, Plan, Slot
-from isotrace.ring import Ring
-from isotrace.target import Target
+from isotrace.process import patience
+from isotrace.trace import target as targets
+from isotrace.trace.captures import pack
+from isotrace.trace.events import Batch
+from isotrace.trace.plan import ENTER_PROGRAMS, EXIT_PROGRAMS, Options, Plan, Slot
+from isotrace.trace.ring import Ring
+from isotrace.trace.target import Target
 
 DEVICE = Path("/dev/isotrace")
 VERSION = 2

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from isotrace import children, nursery
 from isotrace.backends import cache, compiled
 from isotrace.backends.compiled import Compiled, MapDefinition
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.kernel import bpf
+from isotrace.process import children, nursery
 
 _AT_ONCE = 200  # descriptors in a message: the kernel takes 253 (SCM_MAX_FD)
 _PACKAGED = Path(__file__).parent.parent / "_bpf"

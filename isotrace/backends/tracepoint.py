@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from isotrace import captures
 from isotrace.backends import Counters
 from isotrace.backends.attached import Ringed, u32
 from isotrace.backends.loader import Loader
-from isotrace.events import Batch
 from isotrace.kernel import batch, bpf
-from isotrace.plan import Plan
+from isotrace.trace import captures
+from isotrace.trace.events import Batch
+from isotrace.trace.plan import Plan
 
 _SLOT, _COUNT = np.dtype([("slot", "<u4")]), np.dtype([("count", "<u8")])
 _TALLY_NOT_FOLLOWED, _TALLY_EXTRAS_LOST = 0, 1  # bpf/event.h

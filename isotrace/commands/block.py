@@ -9,8 +9,8 @@ import click
 from isotrace import units
 from isotrace.commands.options import PID, Parsed
 from isotrace.errors import UsageError
-from isotrace.interrupts import import_in_one_thread
-from isotrace.target import Target, parse_uid
+from isotrace.process.interrupts import import_in_one_thread
+from isotrace.trace.target import Target, parse_uid
 
 _EPILOG = """\b
 Calls are words that mean what a person means (open is also openat, openat2, creat and open_by_handle_at), names,
@@ -102,8 +102,8 @@ def block(
     Each refusal is a line; repeated ones are folded into a count.
     """
     import_in_one_thread()
-    from isotrace import blocking
     from isotrace.policy import assemble
+    from isotrace.run import blocking
 
     target = Target(ppid, pid, tree, uid, comm, cgroup, follow, command, keep=True)
     target.check()

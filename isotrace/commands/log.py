@@ -10,9 +10,9 @@ from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.commands.options import Parsed, take_target, target_options
-from isotrace.interrupts import one_thread
 from isotrace.kernel.backend import choose
-from isotrace.launch import Command
+from isotrace.process.interrupts import one_thread
+from isotrace.process.launch import Command
 from isotrace.sinks.output import Output
 
 _EPILOG = """\b
@@ -86,6 +86,6 @@ def log(**choices: Any) -> int:
     loader = None if by_module else Loader()
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
-    from isotrace.tracing import Choices, run
+    from isotrace.run.tracing import Choices, run
 
     return run(target, calls, output, started, loader, Choices(**{k: choices[k] for k in Choices.__dataclass_fields__}))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from isotrace.target import Target, parse_uid
+from isotrace.trace.target import Target, parse_uid
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

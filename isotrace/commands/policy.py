@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from isotrace.target import Target
+from isotrace.trace.target import Target
 
 _EPILOG = """\b
 Examples:

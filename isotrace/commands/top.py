@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
-from isotrace import nursery, units
+from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.commands.options import Parsed, take_target, target_options
 from isotrace.errors import IsotraceError, UsageError
-from isotrace.interrupts import one_thread
 from isotrace.kernel.features import require_log
-from isotrace.launch import Command
+from isotrace.process import nursery
+from isotrace.process.interrupts import one_thread
+from isotrace.process.launch import Command
 
 _EPILOG = """\b
 Counts are kept in the kernel: it costs the same at ten calls a second and at a million.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from isotrace.enforce import Grade, Refusal, Report, Ring, cbpf, hooks
+from isotrace.enforce import Grade, Refusal, Report, Ring
+from isotrace.enforce.calls import cbpf
+from isotrace.enforce.hooks import coverage
 from isotrace.policy import names
 from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule
 
@@ -104,7 +106,7 @@ class _ByObject:
 
     def holds(self, rule: Rule, report: Report) -> Grade | Refusal:
         """Paths, addresses, and those calls that all come to a hook before they take effect."""
-        if isinstance(rule, CallRule) and (missing := hooks.unheld(rule.calls)):
+        if isinstance(rule, CallRule) and (missing := coverage.unheld(rule.calls)):
             return Refusal(f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing))
         return _lacks(report, self.feature) or self._lacks_hooks(rule, report) or self._grade(rule, report)
 
@@ -114,9 +116,9 @@ class _ByObject:
         def exists(hook: str) -> bool:
             return _there(report, f"{self.name}:{hook}")
 
-        if isinstance(rule, CallRule) and (missing := hooks.unheld(rule.calls, exists)):
+        if isinstance(rule, CallRule) and (missing := coverage.unheld(rule.calls, exists)):
             return Refusal(f"this kernel has no hook for {', '.join(sorted(missing))}", _split_hint(rule, missing))
-        if isinstance(rule, PathRule) and (absent := hooks.lacking(rule.access, exists)):
+        if isinstance(rule, PathRule) and (absent := coverage.lacking(rule.access, exists)):
             return Refusal(f"this kernel has no hook {', '.join(absent)}", "CONFIG_SECURITY_PATH=y")
         if isinstance(rule, NetRule) and (absent := _lacks_sockets(rule, exists)):
             return Refusal(
@@ -146,7 +148,7 @@ def _lacks_sockets(rule: NetRule, exists: Callable[[str], bool]) -> list[str]:
     """The hooks that a rule on unix sockets needs and that are not there."""
     if rule.protocol != "unix":
         return []
-    return hooks.lacking_sockets(rule.abstract is None, rule.path is None, exists)
+    return coverage.lacking_sockets(rule.abstract is None, rule.path is None, exists)
 
 
 def _there(report: Report, name: str) -> bool:
@@ -162,9 +164,9 @@ def _hook_notes(rule: Rule) -> tuple[str, ...]:
         return _socket_notes(rule) if rule.protocol == "unix" else (_RAW,)
     if not isinstance(rule, CallRule):
         return ()
-    needless = sorted(rule.calls & hooks.NEEDLESS.keys())
-    found = [f"{call} is not refused: {hooks.NEEDLESS[call]}" for call in needless]
-    found += [words for calls, words in hooks.UNMET if calls & rule.calls]
+    needless = sorted(rule.calls & coverage.NEEDLESS.keys())
+    found = [f"{call} is not refused: {coverage.NEEDLESS[call]}" for call in needless]
+    found += [words for calls, words in coverage.UNMET if calls & rule.calls]
     found += _ways_beside(rule)
     if "openat" in rule.calls:
         found += [_OPEN_ALREADY, "through io_uring, sockets and accepted connections are refused together with opens"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from isotrace.enforce import Grade, Held, Mechanism, Refusal, Report, standing
+from isotrace.enforce import Grade, Held, Mechanism, Refusal, Report
+from isotrace.enforce.hooks import standing
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
 from isotrace.policy.model import CallRule, PathRule, Policy, Rule
-from isotrace.target import Target
+from isotrace.trace.target import Target
 
 _NEEDS_COMMAND = Refusal(
     "works only in a command that isotrace starts",

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from isotrace import plan
 from isotrace.backends.attached import Ringed, u32
 from isotrace.backends.loader import Loader
 from isotrace.enforce import Counts, Execute, Refused
@@ -19,10 +18,11 @@ from isotrace.enforce.records import Records
 from isotrace.enforce.strays import must_follow
 from isotrace.enforce.switches import Switches
 from isotrace.enforce.tables import Slots, pack_rule, shown
-from isotrace.events import CUT, PART_NAME, PART_PATH, Batch, Blob
 from isotrace.kernel import bpf, btf
-from isotrace.plan import TYPES, Attachment, Facts
-from isotrace.target import Target
+from isotrace.trace import plan
+from isotrace.trace.events import CUT, PART_NAME, PART_PATH, Batch, Blob
+from isotrace.trace.plan import TYPES, Attachment, Facts
+from isotrace.trace.target import Target
 
 RING_BYTES = 1 << 20
 #: Maps that stay as they are once they are filled: the rules and their tables, and what isotrace protects of its own.

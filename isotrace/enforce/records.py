@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from isotrace import plan
 from isotrace.enforce import Refused
-from isotrace.events import ABI_NAMES
+from isotrace.trace import plan
+from isotrace.trace.events import ABI_NAMES
 
 
 class Records:

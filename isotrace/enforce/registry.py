@@ -7,7 +7,7 @@ from importlib import import_module
 
 from isotrace.enforce import Enforcer, Held, Mechanism
 from isotrace.enforce.mechanisms import FmodRetCall, FmodRetHook, Lkm, Lsm, Override, Seccomp, Signal
-from isotrace.target import Target
+from isotrace.trace.target import Target
 
 #: Most preferred first: what judges the kernel's own objects, then what judges registers, then what comes too late.
 MECHANISMS: tuple[Mechanism, ...] = (
@@ -23,13 +23,13 @@ MECHANISMS: tuple[Mechanism, ...] = (
 #: Mechanism → the module that implements it, None where this version has none. Such a module has
 #: ``make(held: Sequence[Held], target: Target) -> Enforcer``.
 BUILT: dict[str, str | None] = {
-    "lsm": "isotrace.enforce.lsm",
-    "fmod_ret": "isotrace.enforce.lsm",
-    "fmod_ret_call": "isotrace.enforce.override",
-    "override": "isotrace.enforce.override",
-    "seccomp": "isotrace.enforce.seccomp",
-    "signal": "isotrace.enforce.override",
-    "lkm": "isotrace.enforce.lkm",
+    "lsm": "isotrace.enforce.hooks.lsm",
+    "fmod_ret": "isotrace.enforce.hooks.lsm",
+    "fmod_ret_call": "isotrace.enforce.calls.override",
+    "override": "isotrace.enforce.calls.override",
+    "seccomp": "isotrace.enforce.calls.seccomp",
+    "signal": "isotrace.enforce.calls.override",
+    "lkm": "isotrace.enforce.calls.lkm",
 }
 
 #: What --backend admits. ``auto`` takes the kernel module last, and only where somebody has loaded it.

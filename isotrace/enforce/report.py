@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from isotrace.enforce import Finding, entries, hooks
+from isotrace.enforce import Finding
+from isotrace.enforce.calls import entries
+from isotrace.enforce.hooks import coverage
 from isotrace.enforce.mechanisms import FEATURES
 from isotrace.kernel import attachable
 
@@ -62,7 +64,7 @@ def _hook(means: Sequence[Callable[[str], Finding]]) -> Callable[[str], Finding]
 def _entry(takes: Callable[[str], Finding]) -> Callable[[str], Finding]:
     """Whether the functions of a call take programs: the native ones, or with ``CALL@i386`` the others.
 
-    A call without a function that isotrace knows may not exist here: enforce/canary.py finds out.
+    A call without a function that isotrace knows may not exist here: enforce/proof/canary.py finds out.
     """
 
     def probe(detail: str) -> Finding:
@@ -74,7 +76,7 @@ def _entry(takes: Callable[[str], Finding]) -> Callable[[str], Finding]:
 
 
 def _by_fmod_ret(hook: str) -> Finding:
-    return attachable.fmod_ret(hooks.function(hook))
+    return attachable.fmod_ret(coverage.function(hook))
 
 
 #: ``MECHANISM:WHAT`` → whether the mechanism's programs can be attached there.
@@ -88,7 +90,7 @@ _DETAILS: dict[str, Callable[[str], Finding]] = {
 
 def _probe(name: str) -> Finding:
     if name == "seccomp_notify":
-        from isotrace.enforce import notify
+        from isotrace.enforce.calls import notify
 
         found = notify.listens()
         remedy = "" if found.verdict == "yes" else "Linux 5.6 or later, and no other supervisor around"

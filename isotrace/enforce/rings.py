@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from isotrace import target as targets
 from isotrace.decode import quote
 from isotrace.enforce import Held
 from isotrace.errors import KernelError
-from isotrace.target import Target
+from isotrace.trace import target as targets
+from isotrace.trace.target import Target
 
 PROC = Path("/proc")
 _RING = b"anon_inode:[io_uring]"

@@ -10,12 +10,13 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from isotrace import plan
 from isotrace.catalog.model import Syscall
-from isotrace.enforce import Held, hooks
-from isotrace.events import SLOTS
+from isotrace.enforce import Held
+from isotrace.enforce.hooks import coverage
 from isotrace.policy.decide import strictness
 from isotrace.policy.model import Action, CallRule
+from isotrace.trace import plan
+from isotrace.trace.events import SLOTS
 
 KILL, AUDIT = 1, 2  # bpf/block.h
 SLOT_RING = 1022
@@ -84,18 +85,18 @@ def hook_table(
     hook: str, held: Sequence[tuple[int, CallRule]], calls: Mapping[int, Syscall]
 ) -> dict[int, tuple[int, int]]:
     """Call slot → (rule slot, rule slot where there is an address) at a hook, NOT_REFUSED for what may come by."""
-    own, free = hooks.held_at(hook), hooks.comes_by(hook)
+    own, free = coverage.held_at(hook), coverage.comes_by(hook)
     again = [(slot, rule) for slot, rule in held if rule.action.kind != "audit"]
     found: dict[int, tuple[int, int]] = {}
     for slot, call in calls.items():
-        names = own if call.name == hooks.SOCKETCALL and hook.startswith("socket_") else {call.name} & own
-        if entry := _entry(again if hook in hooks.SECOND else held, frozenset(names)):
+        names = own if call.name == coverage.SOCKETCALL and hook.startswith("socket_") else {call.name} & own
+        if entry := _entry(again if hook in coverage.SECOND else held, frozenset(names)):
             found[slot] = (entry[0] or NOT_REFUSED, entry[1])
         elif call.name in free:
             found[slot] = (NOT_REFUSED, 0)
-    if hook in hooks.BROAD:
+    if hook in coverage.BROAD:
         found |= {slot: (NOT_REFUSED, 0) for slot in range(SLOTS) if slot not in found}
-    ringed = [(slot, rule) for slot, rule in held if hooks.by_ring(hook, rule.calls)]
+    ringed = [(slot, rule) for slot, rule in held if coverage.by_ring(hook, rule.calls)]
     entry = _entry(ringed, own)
     found[SLOT_RING] = (entry[0] or NOT_REFUSED, entry[1]) if entry else (NOT_REFUSED, 0)
     return found
@@ -106,5 +107,5 @@ def hooks_for(rules: Sequence[CallRule], exists: Callable[[str], bool]) -> tuple
     wanted: dict[str, None] = {}
     for rule in rules:
         for call in sorted(rule.calls):
-            wanted |= dict.fromkeys(sorted(hooks.holding(call, exists) or ()))
+            wanted |= dict.fromkeys(sorted(coverage.holding(call, exists) or ()))
     return tuple(wanted)

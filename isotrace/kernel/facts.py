@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isotrace.kernel import btf, perf, programs
-from isotrace.plan import Facts
+from isotrace.trace.plan import Facts
 
 
 def facts() -> Facts:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from isotrace import children
+from isotrace.process import children
 
 _SECONDS = 20
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from isotrace.captures import size_of
 from isotrace.catalog.alternatives import chooser
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode import packed, scalars, signals, xlat
 from isotrace.decode.quote import hexbytes, quote
 from isotrace.decode.sockaddr import sockaddr
 from isotrace.decode.structs import STRUCTS, Struct, count_dirents, count_dirents64
-from isotrace.events import CUT, FAULT, PART_DATA, PART_IOV, Blob
 from isotrace.render import messages
 from isotrace.render.rows import Column, Rows
+from isotrace.trace.captures import size_of
+from isotrace.trace.events import CUT, FAULT, PART_DATA, PART_IOV, Blob
 
 Render = Callable[[Rows], Column]
 Scalar = Callable[[int], str]

@@ -9,17 +9,17 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from isotrace import events
 from isotrace.catalog.alternatives import chooser, result_arg
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode import scalars
 from isotrace.decode.errnos import result_text
 from isotrace.decode.signals import signal, sigset
 from isotrace.decode.structs import STRUCTS
-from isotrace.events import FAULT, PART_IOV, Batch, Blob
 from isotrace.render.columns import OMITTED, Memo, Render, column_of, scalar
 from isotrace.render.notes import NOTES
 from isotrace.render.rows import Column, ExecArguments, Rows
+from isotrace.trace import events
+from isotrace.trace.events import FAULT, PART_IOV, Batch, Blob
 
 _EXECS = ("execve", "execveat")
 ARGUMENTS = 32  # as many of an argv are copied

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from isotrace.decode import scalars, xlat
 from isotrace.decode.quote import quote
 from isotrace.decode.sockaddr import cmsgs, sockaddr
-from isotrace.events import CUT, FAULT, PART_CONTROL, PART_DATA, PART_IOV, PART_NAME, PART_SELF, Blob
+from isotrace.trace.events import CUT, FAULT, PART_CONTROL, PART_DATA, PART_IOV, PART_NAME, PART_SELF, Blob
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from isotrace.catalog.model import Syscall
 from isotrace.decode.structs import poll_result
-from isotrace.events import FAULT
 from isotrace.render.rows import Column, Rows
+from isotrace.trace.events import FAULT
 
 Note = Callable[[Syscall, Rows, Column], Column]
 

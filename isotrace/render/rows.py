@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from isotrace.events import CUT, FAULT, PART_SELF, UNFINISHED, WHOLE, Batch, Blob
+from isotrace.trace.events import CUT, FAULT, PART_SELF, UNFINISHED, WHOLE, Batch, Blob
 
 Column = list[str]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # output.py is wanted before numpy is
-    from isotrace.events import Batch
+    from isotrace.trace.events import Batch
 
 
 class Sink(Protocol):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from isotrace import events
 from isotrace.catalog.model import Syscall
 from isotrace.decode.quote import escape
-from isotrace.events import Batch
 from isotrace.sinks.output import Output
+from isotrace.trace import events
+from isotrace.trace.events import Batch
 
 
 class Isolates:

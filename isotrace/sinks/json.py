@@ -9,14 +9,14 @@ from typing import Any
 
 import orjson
 
-from isotrace import events
 from isotrace.catalog.model import Syscall
 from isotrace.decode.errnos import errno_name
 from isotrace.decode.quote import escape
-from isotrace.events import Batch
 from isotrace.render.columns import OMITTED
 from isotrace.render.lines import Decoded, Decoder, notices
 from isotrace.sinks.output import Output
+from isotrace.trace import events
+from isotrace.trace.events import Batch
 
 _TYPES = {events.CALL: "call", events.UNFINISHED: "unfinished", events.TASK_EXIT: "exit", events.SIGNAL: "signal"}
 

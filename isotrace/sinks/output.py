@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from isotrace.errors import IsotraceError
-from isotrace.telling import write_all
+from isotrace.process.telling import write_all
 
 
 class ClosedPipe(IsotraceError):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from isotrace import events
 from isotrace.catalog.model import Syscall
 from isotrace.decode.quote import comm
-from isotrace.events import Batch
 from isotrace.render.lines import Decoded, Decoder, notices
 from isotrace.sinks.output import Output
+from isotrace.trace import events
+from isotrace.trace.events import Batch
 
 _ALIGN = 39  # strace's column 40 for the equals sign
 _DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[33m", "\x1b[0m"

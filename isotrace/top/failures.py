@@ -9,14 +9,14 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from isotrace import events
 from isotrace.backends.counts import unpack_keys
 from isotrace.decode.errnos import result_text
-from isotrace.events import Batch
-from isotrace.plan import all_calls
 from isotrace.render.lines import Decoder
-from isotrace.ring import HEADER, ROW, batch_of
 from isotrace.top.model import Snapshot
+from isotrace.trace import events
+from isotrace.trace.events import Batch
+from isotrace.trace.plan import all_calls
+from isotrace.trace.ring import HEADER, ROW, batch_of
 
 _FAULT = re.compile(r"(0x[0-9a-f]+)<fault>")
 _TEXT = 64  # ERROR_TEXT of bpf/counts.h

@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from isotrace import target as targets
 from isotrace.decode import quote
 from isotrace.errors import IsotraceError
-from isotrace.target import Target
 from isotrace.top.model import GROUPS, Process
+from isotrace.trace import target as targets
+from isotrace.trace.target import Target
 
 _INIT = 1
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from isotrace import events
 from isotrace.backends.counts import BUCKET_SHIFT, BUCKETS, Errors, Losses, Rows, unpack_keys
+from isotrace.trace import events
 
 #: Owners from here on are groups of processes that have ended; below it they are pids.
 GROUPS = 1 << 31

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from textual.app import App
 from textual.screen import Screen
 
-from isotrace.plan import all_calls
 from isotrace.top import views
 from isotrace.top.dialogs import Calls, Listing, Question
 from isotrace.top.model import GROUPS, Snapshot
 from isotrace.top.refusing import Answer, Proposal, Refusing, Standing, Wanted
+from isotrace.trace.plan import all_calls
 
 
 @dataclass

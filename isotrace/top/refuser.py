@@ -19,9 +19,9 @@ from isotrace.enforce.plan import Plan
 from isotrace.errors import IsotraceError
 from isotrace.policy import names
 from isotrace.policy.model import CallRule
-from isotrace.target import Target, ended
 from isotrace.top import family, report
 from isotrace.top.refusing import Answer, Proposal, Refusal, Sight, Standing, Wanted
+from isotrace.trace.target import Target, ended
 
 _PAUSE, _LONGEST = 0.25, 5.0  # seconds between two looks at what is refused
 _ASKED = 0  # the number of the one rule of a refusal; standing rules come after it

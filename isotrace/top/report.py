@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 
-from isotrace import nursery
 from isotrace.enforce import Report
 from isotrace.enforce import plan as planning
 from isotrace.enforce.report import Found, KernelReport
 from isotrace.errors import IsotraceError
 from isotrace.policy.model import CallRule, Group, Policy
-from isotrace.target import Target
+from isotrace.process import nursery
+from isotrace.trace.target import Target
 
 
 def for_rule(rule: CallRule, target: Target, report: Report) -> planning.Plan:

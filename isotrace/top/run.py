@@ -10,16 +10,16 @@ import threading
 import time
 from dataclasses import dataclass
 
-from isotrace import nursery
 from isotrace.backends.counts import Counting
 from isotrace.backends.loader import Loader
 from isotrace.errors import IsotraceError
-from isotrace.interrupts import Interrupts
 from isotrace.kernel.facts import facts
-from isotrace.launch import Command
-from isotrace.target import Target
+from isotrace.process import nursery
+from isotrace.process.interrupts import Interrupts
+from isotrace.process.launch import Command
+from isotrace.run.tracing import Ending, say
 from isotrace.top.source import Source, Worker
-from isotrace.tracing import Ending, say
+from isotrace.trace.target import Target
 
 _SETTLE = 0.02  # seconds for a program that still runs on another CPU after it was detached
 _PATIENCE = 2.0  # seconds that a command gets between SIGTERM and SIGKILL

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from isotrace import events, unfinished
 from isotrace.backends.counts import Errors, Losses, Rows
 from isotrace.decode import quote
-from isotrace.plan import all_calls, slots_for
 from isotrace.render.lines import Decoder
-from isotrace.target import PROC
 from isotrace.top import ledger
 from isotrace.top.failures import without_faults
 from isotrace.top.ledger import Groups
 from isotrace.top.model import GROUPS, SECONDS, Floats, History, Places, Process, Snapshot, Table, empty
+from isotrace.trace import events, unfinished
+from isotrace.trace.plan import all_calls, slots_for
+from isotrace.trace.target import PROC
 
 _MOST_BLOCKED = 32  # processes that are looked at for the detail pane
 _SHOWN_PLACES = 1000

@@ -11,13 +11,13 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from isotrace import events
 from isotrace.backends.counts import BUCKETS, PATH, PLACE_TEXT, unpack_keys
 from isotrace.decode import quote
 from isotrace.decode.errnos import errno_name, errno_text
 from isotrace.decode.sockaddr import sockaddr
-from isotrace.plan import all_calls
 from isotrace.top.model import SECONDS, Floats, Places, Process, Snapshot, Table, percentile
+from isotrace.trace import events
+from isotrace.trace.plan import all_calls
 
 
 @dataclass(frozen=True)

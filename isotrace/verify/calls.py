@@ -8,9 +8,9 @@ import os
 import struct
 from collections.abc import Callable
 
-from isotrace import children
 from isotrace.catalog.model import X32_BIT
 from isotrace.kernel import throwaway
+from isotrace.process import children
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

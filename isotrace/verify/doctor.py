@@ -8,7 +8,7 @@ from isotrace.errors import IsotraceError
 from isotrace.kernel.features import Feature
 from isotrace.policy import names, nets, paths
 from isotrace.policy.model import Group, Policy, Rule
-from isotrace.target import Target
+from isotrace.trace.target import Target
 from isotrace.verify.run import Verdict, verify
 
 _NAME, _WHAT = "verified", "rules of block that hold when they are attacked"

@@ -9,15 +9,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from isotrace.enforce import Held, Report, canary, notify, registry
+from isotrace.enforce import Held, Report, registry
 from isotrace.enforce import plan as planning
-from isotrace.enforce.canary import errno_of
+from isotrace.enforce.calls import notify
+from isotrace.enforce.calls.seccomp import Seccomp
 from isotrace.enforce.plan import Plan
-from isotrace.enforce.seccomp import Seccomp
+from isotrace.enforce.proof import canary
+from isotrace.enforce.proof.canary import errno_of
 from isotrace.errors import KernelError
-from isotrace.interrupts import one_thread
 from isotrace.policy.model import Action, CallRule, Group, NetRule, PathRule, Policy, Rule
-from isotrace.target import Target
+from isotrace.process.interrupts import one_thread
+from isotrace.trace.target import Target
 from isotrace.verify import ways
 from isotrace.verify.by_call import for_calls
 from isotrace.verify.scratch import Scratch, scratch

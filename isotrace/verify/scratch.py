@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from isotrace.enforce import canary
+from isotrace.enforce.proof import canary
 from isotrace.policy import nets, paths
 from isotrace.policy.model import Action, Rule
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from isotrace.enforce import notify
+from isotrace.enforce.calls import notify
 from tests.vm.attacks import Announced, Refused, runs
 from tests.vm.attacks.rows import ROWS
 

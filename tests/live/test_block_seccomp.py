@@ -16,7 +16,7 @@ import pytest
 from records import open_directory
 
 from isotrace import catalog
-from isotrace.enforce import notify
+from isotrace.enforce.calls import notify
 from isotrace.policy import names
 
 PROGS = Path(__file__).parents[1] / "progs"

@@ -8,7 +8,7 @@ import sys
 import pytest
 from tracer import PATIENCE, environment
 
-from isotrace.enforce import notify
+from isotrace.enforce.calls import notify
 
 pytestmark = pytest.mark.skipif(
     notify.listens().verdict != "yes", reason=f"needs seccomp_notify: {notify.listens().why}"

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from isotrace import catalog
-from isotrace.enforce import entries
+from isotrace.enforce.calls import entries
 from isotrace.kernel import probe_system
 
 #: Functions that the kernel makes of every SYSCALL_DEFINE, though no table of x86 has them: some are for other machines;

@@ -9,8 +9,8 @@ import pytest
 from isotrace.backends import loader
 from isotrace.errors import KernelError
 from isotrace.kernel.facts import facts
-from isotrace.plan import Options, make
-from isotrace.target import Target
+from isotrace.trace.plan import Options, make
+from isotrace.trace.target import Target
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from isotrace.enforce import Enforcer, Grade, Held, registry
 from isotrace.enforce.report import KernelReport
 from isotrace.policy import names
 from isotrace.policy.model import Action, CallRule, Rule
-from isotrace.target import Target
+from isotrace.trace.target import Target
 
 FEATURES = os.environ.get("ISOTRACE_VM_FEATURES", "").split(",")
 PROGS = Path(__file__).parents[1] / "progs"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isotrace.policy import nets, paths
-from isotrace.target import Target
+from isotrace.trace.target import Target
 from tests.vm.enforced import AUDIT, CALLS, DENIED, KILL, REFUSING, Worker, compiled, deny, enforced, need_for
 
 

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from isotrace.policy import names, nets, paths
-from isotrace.target import Target
+from isotrace.trace.target import Target
 from tests.live.tracer import PATIENCE
 from tests.vm.enforced import DENIED, REFUSING, compiled, enforced, grade, need_for
 

@@ -10,11 +10,11 @@ from functools import partial
 
 import pytest
 
-from isotrace.enforce import hooks
-from isotrace.enforce.lsm import by_lsm
+from isotrace.enforce.hooks import coverage
+from isotrace.enforce.hooks.lsm import by_lsm
 from isotrace.policy import names
 from isotrace.policy.model import Action
-from isotrace.target import Target
+from isotrace.trace.target import Target
 from tests.vm.enforced import REFUSING, enforced, need_for
 from tests.vm.family import family
 
@@ -107,7 +107,7 @@ def rows_of(mechanism):
     """The rows that the mechanism can hold: not every call comes to a security hook, and not every kernel has them all."""
     if mechanism not in ("lsm", "fmod_ret"):
         return TABLE
-    found = [row for row in TABLE if not hooks.unheld(names.parse(row[0]).calls, partial(is_hook, mechanism))]
+    found = [row for row in TABLE if not coverage.unheld(names.parse(row[0]).calls, partial(is_hook, mechanism))]
     assert len(found) > 35
     return found
 

@@ -13,7 +13,7 @@ import pytest
 
 from isotrace.policy import nets, paths
 from isotrace.policy.model import Action
-from isotrace.target import Target
+from isotrace.trace.target import Target
 from tests.vm.enforced import enforced, need_for
 from tests.vm.family import family
 

@@ -17,10 +17,10 @@ import pytest
 from isotrace.backends import lkm
 from isotrace.backends.lkm import Channel
 from isotrace.catalog import by_number
-from isotrace.enforce import entries
+from isotrace.enforce.calls import entries
 from isotrace.errors import KernelError
 from isotrace.kernel import mounts
-from isotrace.target import Target
+from isotrace.trace.target import Target
 from tests.live.tracer import until
 from tests.vm.enforced import AUDIT, FEATURES, PROGS, Worker, compiled, deny, module_for, need, refusing
 

@@ -10,9 +10,9 @@ import pytest
 
 from isotrace.catalog import by_name
 from isotrace.catalog.model import X32_BIT
-from isotrace.enforce import entries
+from isotrace.enforce.calls import entries
 from isotrace.policy import names
-from isotrace.target import Target
+from isotrace.trace.target import Target
 from tests.vm.enforced import FEATURES, REFUSING, compiled, deny, enforced, need_for
 
 FLAGS = ("-nostdlib", "-static", "-fno-stack-protector", "-fno-pie", "-no-pie")

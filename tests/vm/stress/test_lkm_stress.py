@@ -23,7 +23,7 @@ from isotrace.catalog import names as call_names
 from isotrace.enforce import Enforcer
 from isotrace.kmod import load as loading
 from isotrace.policy.model import CallRule
-from isotrace.target import Target
+from isotrace.trace.target import Target
 from tests.live.tracer import until
 from tests.vm.enforced import AUDIT, FEATURES, PROGS, compiled, module_for
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from isotrace import children
 from isotrace.errors import IsotraceError
+from isotrace.process import children
 
 _DUTY_BYTES, _MOST_FDS = 256, 8
 _current: Nursery | None = None

@@ -11,9 +11,10 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from isotrace.enforce import Held, hooks
-from isotrace.enforce.automaton import TooMuch
-from isotrace.enforce.objects import MEET, PlaceRule
+from isotrace.enforce import Held
+from isotrace.enforce.hooks import coverage
+from isotrace.enforce.hooks.automaton import TooMuch
+from isotrace.enforce.hooks.objects import MEET, PlaceRule
 from isotrace.enforce.tables import Slots
 from isotrace.policy.decide import strictness, unix_specificity
 from isotrace.policy.model import NetRule
@@ -142,7 +143,7 @@ class Sockets:
 
     def judges(self) -> dict[str, str]:
         """Hook → what judges there, where rules on places do not."""
-        found = dict(hooks.MEETINGS)
+        found = dict(coverage.MEETINGS)
         if self.names or self.rest:
             found["socket_bind"] = "judge_unix_bind"
         return found | ({"path_mknod": "judge_socket_made"} if self.rest else {})

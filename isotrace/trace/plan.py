@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from isotrace import events
-from isotrace.captures import IOVEC, MESSAGES, MSGHDR, Capture, captures_of
 from isotrace.catalog import by_number
 from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.errors import UsageError
-from isotrace.target import Target
+from isotrace.trace import events
+from isotrace.trace.captures import IOVEC, MESSAGES, MSGHDR, Capture, captures_of
+from isotrace.trace.target import Target
 
 #: What tail-called program serves a slot at sys_exit, and at sys_enter.
 EXIT_PROGRAMS = (

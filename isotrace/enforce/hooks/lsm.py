@@ -10,22 +10,24 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from isotrace import plan
 from isotrace.backends.attached import u32
-from isotrace.enforce import Held, addresses, canary, guard, hooks, objects, programs, sockets, standing, trials
-from isotrace.enforce.automaton import mask
-from isotrace.enforce.objects import LETTERS, MEET, PlaceRule, Places
+from isotrace.enforce import Held, programs
+from isotrace.enforce.hooks import addresses, coverage, guard, objects, sockets, standing
+from isotrace.enforce.hooks.automaton import mask
+from isotrace.enforce.hooks.objects import LETTERS, MEET, PlaceRule, Places
+from isotrace.enforce.hooks.sockets import Sockets
 from isotrace.enforce.programs import Programs, Refusing
-from isotrace.enforce.sockets import Sockets
+from isotrace.enforce.proof import canary, trials
 from isotrace.enforce.tables import Slots, calls_by_strictness, hook_table, hooks_for
 from isotrace.errors import KernelError
-from isotrace.events import SLOTS
 from isotrace.kernel import attachable, bpf, btf
 from isotrace.kernel.facts import facts
-from isotrace.plan import Attachment
 from isotrace.policy.decide import strictness
 from isotrace.policy.model import CallRule, PathRule, StandingRule
-from isotrace.target import Target
+from isotrace.trace import plan
+from isotrace.trace.events import SLOTS
+from isotrace.trace.plan import Attachment
+from isotrace.trace.target import Target
 
 _OFFSETS = {
     "OFF_MSG_NAME": ("msghdr", "msg_name"),
@@ -78,13 +80,13 @@ def by_lsm(hook: str, lsm: bool) -> bool | None:
     """Whether the hook takes an LSM program, as ``lsm`` asks for first, else fmod_ret; None where it takes neither."""
     if lsm and attachable.lsm(hook).verdict == "yes":
         return True
-    return False if attachable.fmod_ret(hooks.function(hook)).verdict == "yes" else None
+    return False if attachable.fmod_ret(coverage.function(hook)).verdict == "yes" else None
 
 
 def _place_judges(denied: int, lsm: bool) -> dict[str, str]:
     """Hook → what judges there, for what rules on paths deny."""
     found = {}
-    for hook, (judge, letters) in hooks.PLACES.items():
+    for hook, (judge, letters) in coverage.PLACES.items():
         means = by_lsm(hook, lsm) if denied & sum(_BITS[letter] for letter in letters) else None
         if means is not None:
             found[hook] = _dentry_judge(hook, means) if judge == "judge_dentry" else judge
@@ -93,7 +95,7 @@ def _place_judges(denied: int, lsm: bool) -> dict[str, str]:
 
 def _dentry_judge(hook: str, lsm: bool) -> str:
     """By the position of the dentry among the arguments: kernels differ in what comes before it."""
-    attached = f"bpf_lsm_{hook}" if lsm else hooks.function(hook)
+    attached = f"bpf_lsm_{hook}" if lsm else coverage.function(hook)
     position = btf.vmlinux().parameters(attached).index("dentry")
     return ("judge_first", "judge_second")[position]
 
@@ -180,11 +182,11 @@ class Hooks(Refusing):
         calls = hooks_for([rule for _, rule in self._rules], exists)
         places = self._places.denied if self._places else 0
         meetings = self._sockets.judges() if self._sockets else {}
-        judges = {**(hooks.NETS if self._nets else {}), **meetings, **_place_judges(places, lsm)}
+        judges = {**(coverage.NETS if self._nets else {}), **meetings, **_place_judges(places, lsm)}
         self._standing = _standing(held, slots, exists)
         self._user_hooks = {*calls, *judges}
         self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges, *self._standing)}
-        self._learner = hooks.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._places else ""
+        self._learner = coverage.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._places else ""
         known = facts()
         super().__init__(target, self._plan(slots, programs.constants(target, slots, known), judges), known)
 
@@ -203,7 +205,7 @@ class Hooks(Refusing):
         if self._nets:
             # Until 5.6 the protocol of a socket had eight bits (commit bf9765145b85); MPTCP's number needs nine.
             constants += [f"NETS={len(self._nets)}", "PROTOCOL_MASK=0xffff"]
-        symbols = {hook: hooks.symbol(hook, lsm) for hook, lsm in self._hooks.items()}
+        symbols = {hook: coverage.symbol(hook, lsm) for hook, lsm in self._hooks.items()}
         lines = ["\n"]
         for index, (hook, symbol) in enumerate(symbols.items()):
             lines.append(self._hook(index, hook, symbol, judges.get(hook, "judge_nothing")))
@@ -221,7 +223,7 @@ class Hooks(Refusing):
         """
         if guard.BEATS not in self._hooks:
             return ""
-        program = hooks.symbol(guard.BEATS, self._hooks[guard.BEATS])
+        program = coverage.symbol(guard.BEATS, self._hooks[guard.BEATS])
         before, heartbeat = self._missed(program), self._loaded.maps["heartbeat"]
         if any(guard.beats(heartbeat) for _ in range(3)) or self._missed(program) != before:
             return ""
@@ -268,7 +270,7 @@ class Hooks(Refusing):
         guard.fill(self._loaded, self._target)
         calls = plan.all_calls()
         for index, hook in enumerate(self._hooks):
-            if not self._rules or hook not in hooks.held():  # one that only looks at paths or addresses
+            if not self._rules or hook not in coverage.held():  # one that only looks at paths or addresses
                 continue
             found = hook_table(hook, self._rules, calls)
             entries = {u32(index * SLOTS + slot): struct.pack("=HH", *entry) for slot, entry in found.items()}
@@ -331,7 +333,7 @@ class Hooks(Refusing):
     def _prove(self) -> None:
         guard.fill_links(self._loaded, self._links)
         tried = [hook for hook in trials.ACTIONS if hook in self._hooks]
-        later = hooks.MEETINGS.keys() | (hooks.BENEATH if self._places else frozenset())
+        later = coverage.MEETINGS.keys() | (coverage.BENEATH if self._places else frozenset())
         failed = self._not_refused([hook for hook in tried if hook not in later])
         numbers = {hook: number for number, hook in enumerate(self._hooks, 1)}
         for hook in sorted(later & numbers.keys() & set(tried)):

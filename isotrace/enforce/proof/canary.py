@@ -14,8 +14,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from isotrace import children
 from isotrace.kernel import throwaway
+from isotrace.process import children
 
 REFUSED = errno.EUCLEAN
 #: What ``ask`` gives where the child did not come to a trial: one before it took the child away.

@@ -6,12 +6,12 @@ import os
 import struct
 from collections.abc import Iterable
 
-from isotrace import nursery
-from isotrace import target as targets
 from isotrace.backends.attached import u32
 from isotrace.backends.loader import Loaded
 from isotrace.kernel import bpf
-from isotrace.target import Target
+from isotrace.process import nursery
+from isotrace.trace import target as targets
+from isotrace.trace.target import Target
 
 #: What bpf/block_guard.h reads of the kernel's structures.
 OFFSETS = {

@@ -8,9 +8,9 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from isotrace import children
-from isotrace.caller import Caller, caller
 from isotrace.errors import IsotraceError
+from isotrace.process import children
+from isotrace.process.caller import Caller, caller
 
 
 class NotStarted(IsotraceError):

@@ -12,16 +12,18 @@ from collections.abc import Mapping, Sequence
 
 from isotrace.backends.attached import u32
 from isotrace.catalog.model import X32_BIT
-from isotrace.enforce import Held, cbpf, entries, programs, proof
+from isotrace.enforce import Held, programs
+from isotrace.enforce.calls import cbpf, entries
 from isotrace.enforce.programs import Programs, Refusing
+from isotrace.enforce.proof import numbers
 from isotrace.enforce.tables import Slots
-from isotrace.events import SLOT_I386
 from isotrace.kernel import attachable, bpf
 from isotrace.kernel.facts import facts
-from isotrace.plan import TYPES, Attachment, Facts, on_calls
 from isotrace.policy import names
 from isotrace.policy.model import CallRule
-from isotrace.target import Target
+from isotrace.trace.events import SLOT_I386
+from isotrace.trace.plan import TYPES, Attachment, Facts, on_calls
+from isotrace.trace.target import Target
 
 _MAPS = ("call_rules", "behind")
 _DOORS = {102: 0, 117: 32}  # i386's socketcall and ipc → where their calls begin in the map `behind`
@@ -75,7 +77,7 @@ class _ByNumber(Refusing):
             bpf.map_update(maps["call_rules"], u32(slot), struct.pack("=HH", always, addressed))
 
     def _prove(self) -> None:
-        proof.refused(self._table, self._arm_canary, compat=self._compat)
+        numbers.refused(self._table, self._arm_canary, compat=self._compat)
 
 
 class Override(_ByNumber):

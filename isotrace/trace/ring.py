@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from isotrace.events import EVENT, Batch
+from isotrace.trace.events import EVENT, Batch
 
 ROW = 32
 HEADER = 8

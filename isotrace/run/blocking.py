@@ -9,20 +9,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from isotrace import children, patience
-from isotrace.enforce import Counts, Enforcer, Execute, describe, registry, rings, terminal
+from isotrace.enforce import Counts, Enforcer, Execute, describe, registry, rings
 from isotrace.enforce import plan as planning
+from isotrace.enforce.calls import terminal
 from isotrace.enforce.plan import Plan
 from isotrace.enforce.report import KernelReport
 from isotrace.enforce.strays import Births
 from isotrace.errors import IsotraceError, KernelError
-from isotrace.interrupts import Interrupts, raising
-from isotrace.launch import Command, execv, find
 from isotrace.policy.model import Policy
+from isotrace.process import children, patience
+from isotrace.process.interrupts import Interrupts, raising
+from isotrace.process.launch import Command, execv, find
+from isotrace.process.telling import tell
 from isotrace.sinks.output import Output
 from isotrace.sinks.refusals import Json, Lines, Refusals
-from isotrace.target import Target, ended
-from isotrace.telling import tell
+from isotrace.trace.target import Target, ended
 
 _TICK = 0.05  # seconds between two looks at a quiet enforcer
 _LOOK = 0.25  # seconds between two looks at whether a target is still there

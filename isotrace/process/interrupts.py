@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 
 from isotrace.errors import IsotraceError
-from isotrace.telling import tell
+from isotrace.process.telling import tell
 
 _CAUGHT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from isotrace.enforce.automaton import Names, TooMuch, name_of, residuals
+from isotrace.enforce.hooks.automaton import Names, TooMuch, name_of, residuals
 from isotrace.kernel.procfs import Mount, mounts
 from isotrace.policy.patterns import Component, Pattern
 

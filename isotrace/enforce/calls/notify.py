@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from isotrace import catalog, children
+from isotrace import catalog
 from isotrace.kernel.answer import Answer, conclusive, refusal, unknown, yes
+from isotrace.process import children
 
 _MODE_FILTER = 1
 _SPEC_ALLOW, _NEW_LISTENER, _WAIT_KILLABLE = 1 << 2, 1 << 3, 1 << 5

@@ -7,8 +7,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from isotrace.enforce import canary, entries, trials
-from isotrace.enforce.cbpf import Table
+from isotrace.enforce.calls import entries
+from isotrace.enforce.calls.cbpf import Table
+from isotrace.enforce.proof import canary, trials
 from isotrace.errors import KernelError
 
 #: Calls that answer ENOSYS by their own code, to arguments without sense, and the function of i386's entry.

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from isotrace.catalog.model import X32_BIT
-from isotrace.enforce.canary import REFUSED, Trial, errno_of
+from isotrace.enforce.proof.canary import REFUSED, Trial, errno_of
 from isotrace.kernel import bpf, perf, probe_system, throwaway
 
 #: Calls that would not come back, or come back twice, if they were not refused.

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from isotrace import events, unfinished
 from isotrace.backends import Backend, Counters
 from isotrace.catalog.model import Syscall
-from isotrace.events import Batch
-from isotrace.plan import Plan
 from isotrace.sinks import Sink
+from isotrace.trace import events, unfinished
+from isotrace.trace.events import Batch
+from isotrace.trace.plan import Plan
 
 _TICK = 0.025  # seconds between two looks at a quiet ring
 _SETTLE = 1.0  # seconds to wait for programs that still run on another CPU after they were detached

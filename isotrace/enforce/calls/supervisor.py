@@ -10,9 +10,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
-from isotrace.enforce import Refused, cbpf, notify, peek
-from isotrace.enforce.cbpf import Entry, behind
-from isotrace.enforce.notify import Notification
+from isotrace.enforce import Refused
+from isotrace.enforce.calls import cbpf, notify, peek
+from isotrace.enforce.calls.cbpf import Entry, behind
+from isotrace.enforce.calls.notify import Notification
 from isotrace.kernel import procfs
 from isotrace.policy.model import Action
 

@@ -10,8 +10,8 @@ import os
 
 from isotrace import catalog
 from isotrace.catalog.model import X32_BIT
-from isotrace.enforce import cbpf, notify
-from isotrace.enforce.cbpf import Entry, Table, Test
+from isotrace.enforce.calls import cbpf, notify
+from isotrace.enforce.calls.cbpf import Entry, Table, Test
 
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 _RULE = 0

@@ -7,22 +7,24 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
-from isotrace import plan
 from isotrace.backends import lkm
 from isotrace.backends.lkm import conditions
-from isotrace.captures import Capture, captures_of, pack
 from isotrace.catalog import by_number
 from isotrace.catalog.model import X32_BIT, Syscall
-from isotrace.enforce import Counts, Execute, Held, Refused, canary, cbpf, entries, proof
-from isotrace.enforce.cbpf import Entry, Table, Test
+from isotrace.enforce import Counts, Execute, Held, Refused
+from isotrace.enforce.calls import cbpf, entries
+from isotrace.enforce.calls.cbpf import Entry, Table, Test
+from isotrace.enforce.proof import canary, numbers
 from isotrace.enforce.records import Records
 from isotrace.enforce.strays import must_follow
 from isotrace.enforce.switches import Switches
 from isotrace.errors import KernelError
-from isotrace.events import FAULT, Batch, Blob
 from isotrace.kernel import mounts, probe_system
 from isotrace.policy.model import Action
-from isotrace.target import Target
+from isotrace.trace import plan
+from isotrace.trace.captures import Capture, captures_of, pack
+from isotrace.trace.events import FAULT, Batch, Blob
+from isotrace.trace.target import Target
 
 RING_BYTES = 1 << 20
 _ERRNO, _KILL, _AUDIT = range(3)
@@ -136,7 +138,7 @@ class Module(lkm.Controller):
 
     def _prove(self) -> None:
         """That every number is refused: functions may be where isotrace does not look for them."""
-        proof.refused(self._table, self._arm_canary)
+        numbers.refused(self._table, self._arm_canary)
 
     def _arm_canary(self, pid: int) -> None:
         if pid:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from isotrace import events
-from isotrace.captures import BYTES, STRING, Capture, count_in
 from isotrace.kernel import procfs
 from isotrace.kernel.procfs import PROC
-from isotrace.plan import Slot, slot_of
-from isotrace.ring import HEADER, ROW, batch_of
+from isotrace.trace import events
+from isotrace.trace.captures import BYTES, STRING, Capture, count_in
+from isotrace.trace.plan import Slot, slot_of
+from isotrace.trace.ring import HEADER, ROW, batch_of
 
 _BLOB = struct.Struct("<BBBxHxxQ")
 _ELF32 = 1  # EI_CLASS

@@ -7,22 +7,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from isotrace import patience
-from isotrace import plan as planning
 from isotrace.backends.lkm import Module
 from isotrace.backends.loader import Loader
 from isotrace.backends.tracepoint import Tracepoints
 from isotrace.catalog.model import Syscall
 from isotrace.errors import IsotraceError
-from isotrace.interrupts import Interrupts
 from isotrace.kernel.facts import facts
-from isotrace.launch import Command
-from isotrace.plan import Facts, Options, Plan
-from isotrace.session import Session
+from isotrace.process import patience
+from isotrace.process.interrupts import Interrupts
+from isotrace.process.launch import Command
+from isotrace.process.telling import tell
+from isotrace.run.session import Session
 from isotrace.sinks import Null, Sink
 from isotrace.sinks.output import Output
-from isotrace.target import Target, ended, members
-from isotrace.telling import tell
+from isotrace.trace import plan as planning
+from isotrace.trace.plan import Facts, Options, Plan
+from isotrace.trace.target import Target, ended, members
 
 _LOOK = 0.25  # seconds between two looks at whether a target is still there
 

@@ -17,11 +17,12 @@ import time
 from collections.abc import Iterator, Sequence
 
 from isotrace import catalog
-from isotrace.enforce import Counts, Execute, Held, Refused, cbpf, notify
-from isotrace.enforce.cbpf import Entry, Test
-from isotrace.enforce.supervisor import Supervisor
+from isotrace.enforce import Counts, Execute, Held, Refused
+from isotrace.enforce.calls import cbpf, notify
+from isotrace.enforce.calls.cbpf import Entry, Test
+from isotrace.enforce.calls.supervisor import Supervisor
 from isotrace.errors import IsotraceError, KernelError, UsageError
-from isotrace.target import Target
+from isotrace.trace.target import Target
 
 _MAX_PATH = 4096
 _OWN_EXEC = -1  # the rule number of the command's own execve
