@@ -21,7 +21,6 @@ from isotrace.errors import KernelError
 from isotrace.kernel import attachable, features, throwaway
 from isotrace.kernel.answer import no, refusal, unknown, verifier_reason, yes
 from isotrace.kernel.btf import KIND_FUNC, KIND_STRUCT, Btf
-from isotrace.kernel.features import LogVerdict
 from isotrace.kernel.probes import PROBES
 
 # Tests elsewhere skip with "needs NAME: why": these names may grow in number, but none may go.
@@ -267,18 +266,6 @@ def test_the_closing_sentence_and_the_exit_status(monkeypatch, answers, status, 
     output, returned = doctor()
     assert returned == status
     assert any(line.startswith(last) for line in output.splitlines())
-
-
-def test_what_the_release_lacks_is_said_and_nothing_else():
-    can = LogVerdict(True, "")
-    assert command.closing(can, []) == ["log: can run"]
-    assert "isotrace top, the kernel module" in command.closing(can, ["isotrace top", "the kernel module"])[1]
-
-
-def test_a_verb_that_exists_is_not_called_missing(monkeypatch):
-    monkeypatch.setattr("isotrace.cli._VERBS", ("log", "doctor", "top"))
-    assert "isotrace block" in command._missing()
-    assert "isotrace top" not in command._missing()
 
 
 def test_help_has_the_exit_status_and_examples():

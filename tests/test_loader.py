@@ -8,10 +8,11 @@ import pytest
 
 from isotrace.backends import loader
 from isotrace.errors import KernelError
+from isotrace.kernel import bcc
 
 
 def test_without_bcc_the_package_is_named(monkeypatch):
-    monkeypatch.setattr(loader, "_SYSTEM_PACKAGES", ())
+    monkeypatch.setattr(bcc, "_SYSTEM_PACKAGES", ())
     child = loader.Loader()
     child.start("trace.c", [], {"on_exit": "RAW_TRACEPOINT"}, [])
     with pytest.raises(KernelError) as error:
@@ -22,14 +23,14 @@ def test_without_bcc_the_package_is_named(monkeypatch):
 
 def test_the_bcc_of_pypi_is_passed_over(monkeypatch, tmp_path):
     (tmp_path / "bcc.py").write_text("lattice = 'body-centred cubic'\n")
-    monkeypatch.setattr(loader, "_SYSTEM_PACKAGES", (str(tmp_path),))
+    monkeypatch.setattr(bcc, "_SYSTEM_PACKAGES", (str(tmp_path),))
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(KernelError):
-        loader.import_bcc()
+        bcc.load_bcc()
 
 
 def test_a_child_that_is_not_needed_goes_away(monkeypatch):
-    monkeypatch.setattr(loader, "_SYSTEM_PACKAGES", ())
+    monkeypatch.setattr(bcc, "_SYSTEM_PACKAGES", ())
     child = loader.Loader()
     child.close()
     child.close()

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from isotrace.catalog import by_name
 from isotrace.errors import UsageError
+from isotrace.kernel.facts import Facts
 from isotrace.trace import captures, events, plan
 from isotrace.trace.captures import BYTES, IOVEC, RESULT, STRING, captures_of
-from isotrace.trace.plan import Facts, Options, Slot, make, slot_of, slots_for
+from isotrace.trace.plan import Options, Slot, make, slot_of, slots_for
 from isotrace.trace.target import Target, descendants
 
 X86 = by_name("x86_64")

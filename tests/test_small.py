@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isotrace import units
-from isotrace.backends.loader import expand, install_hint
+from isotrace.backends.loader import expand
 from isotrace.errors import IsotraceError, UsageError
+from isotrace.kernel.bcc import install_hint
 from isotrace.trace.target import Target, parse_uid, read_process
 
 

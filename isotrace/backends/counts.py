@@ -12,8 +12,9 @@ from isotrace.backends.attached import Attached, u32
 from isotrace.backends.loader import Loader
 from isotrace.catalog.model import Syscall
 from isotrace.kernel import batch, bpf
+from isotrace.kernel.facts import Facts
 from isotrace.trace import events
-from isotrace.trace.plan import TYPES, Attachment, Facts, all_calls, descent, on_calls, on_exits
+from isotrace.trace.plan import TYPES, Attachment, all_calls, descent, on_calls, on_exits
 from isotrace.trace.target import Target
 
 BUCKETS = 32

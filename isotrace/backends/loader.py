@@ -1,4 +1,4 @@
-"""BCC: the one file that imports it.
+"""Programs from their sources, by way of BCC.
 
 Compiling takes LLVM, some 90 MB of resident memory and a second. A child process does it while the parent goes on,
 and ends. What it compiled is kept (cache.py), and next time no child and no BCC is needed; but programs that are bound to
@@ -14,7 +14,6 @@ import json
 import os
 import re
 import socket
-import sys
 import tempfile
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,26 +24,12 @@ from isotrace.backends import cache, compiled
 from isotrace.backends.compiled import Compiled, MapDefinition
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.kernel import bpf
+from isotrace.kernel.bcc import load_bcc
 from isotrace.process import children, nursery
 
 _AT_ONCE = 200  # descriptors in a message: the kernel takes 253 (SCM_MAX_FD)
 _PACKAGED = Path(__file__).parent.parent / "_bpf"
 SOURCES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "bpf"
-
-_INSTALL = {
-    "debian": "apt-get install python3-bpfcc",
-    "ubuntu": "apt-get install python3-bpfcc",
-    "fedora": "dnf install python3-bcc",
-    "rhel": "dnf install python3-bcc",
-    "arch": "pacman -S python-bcc",
-    "suse": "zypper install python3-bcc",
-    "alpine": "apk add py3-bcc",
-}
-_SYSTEM_PACKAGES = (
-    "/usr/lib/python3/dist-packages",
-    f"/usr/lib/python3.{sys.version_info.minor}/site-packages",
-    f"/usr/lib64/python3.{sys.version_info.minor}/site-packages",
-)
 
 
 @dataclass(frozen=True)
@@ -58,39 +43,6 @@ class Loaded:
         """Close every descriptor."""
         for fd in (*self.programs.values(), *self.maps.values()):
             os.close(fd)
-
-
-def install_hint(os_release: str | None = None) -> str:
-    """The command that installs BCC here, from the text of /etc/os-release."""
-    if os_release is None:
-        try:
-            os_release = Path("/etc/os-release").read_text()
-        except OSError:
-            os_release = ""
-    names = re.findall(r"^ID(?:_LIKE)?=(.*)$", os_release, re.MULTILINE)
-    for name in " ".join(names).replace('"', "").split():
-        if name in _INSTALL:
-            return f"as root: {_INSTALL[name]}"
-    return "install python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora, RHEL) or python-bcc (Arch)"
-
-
-def import_bcc() -> Any:
-    """BCC's module, also from the system's packages when this is a virtual environment. Raises ``KernelError``.
-
-    The package called "bcc" on PyPI is an unrelated library: it is recognised and passed over.
-    """
-    for path in ("", *_SYSTEM_PACKAGES):
-        if path:
-            sys.path.insert(0, path)
-        sys.modules.pop("bcc", None)
-        try:
-            import bcc
-
-            if hasattr(bcc, "BPF"):
-                return bcc
-        except ImportError:
-            continue
-    raise KernelError("BCC's Python module is not installed", install_hint())
 
 
 def expand(name: str, seen: frozenset[str] = frozenset()) -> str:
@@ -268,7 +220,7 @@ def _serve(answer: socket.socket, log: int) -> NoReturn:
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        bcc = import_bcc()
+        bcc = load_bcc()
         with answer.makefile("rb") as questions:
             request = questions.read()
         if request:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import click
 import orjson
@@ -17,10 +16,6 @@ from isotrace.kernel.features import Feature, LogVerdict
 _TITLES = {"log": "to log", "refuse": "to refuse", "module": "fallback module"}
 _MARKS = {"yes": ("✓", "green"), "no": ("✗", "red"), "unknown": ("?", "yellow")}
 _HEADER = ("FEATURE", "VERDICT", "FOR", "WHY", "WHAT WOULD CHANGE IT")
-
-# What uses the features under "to refuse" and "fallback module": a verb of the command line, or a module.
-_VERBS = ("block", "top")
-_MODULE = Path(__file__).parents[1] / "backends" / "lkm.py"
 
 _EPILOG = f"""\b
 Exit status: 0 when `isotrace log` can run, {KernelError.status} when it cannot.
@@ -53,7 +48,7 @@ def doctor(as_json: bool, verify: bool) -> int:
         click.echo(orjson.dumps(as_record(found, verdict)))
     else:
         _show(found)
-        for line in closing(verdict, _missing(), by_module):
+        for line in closing(verdict, by_module):
             click.echo(line)
     return 0 if verdict.ok or by_module else KernelError.status
 
@@ -78,8 +73,8 @@ def as_record(found: Iterable[Feature], verdict: LogVerdict) -> dict[str, object
     }
 
 
-def closing(verdict: LogVerdict, missing: Sequence[str], by_module: bool = False) -> list[str]:
-    """The last lines: whether ``log`` can run, ``by_module`` where BPF cannot, and what this release does not have yet."""
+def closing(verdict: LogVerdict, by_module: bool = False) -> list[str]:
+    """The last lines: whether ``log`` can run, ``by_module`` where BPF cannot."""
     lines = ["log: can run"] if verdict.ok else [f"log: cannot run: {verdict.why}; hint: {verdict.hint}"]
     if by_module and not verdict.ok:
         lines = [f"log: can run, by the kernel module; BPF cannot: {verdict.why}"]
@@ -87,18 +82,7 @@ def closing(verdict: LogVerdict, missing: Sequence[str], by_module: bool = False
         lines.append(
             "the kernel module would be taken where it is loaded: isotrace module build && isotrace module load"
         )
-    if missing:
-        lines.append(f"not part of this release: {', '.join(missing)}; what they would need is shown all the same")
     return lines
-
-
-def _missing() -> list[str]:
-    """Which users of these features this release lacks."""
-    from isotrace.cli import cli
-
-    verbs = cli.list_commands(click.Context(cli))
-    module = [] if _MODULE.exists() else ["the kernel module"]
-    return [f"isotrace {verb}" for verb in _VERBS if verb not in verbs] + module
 
 
 def _groups(found: Iterable[Feature]) -> dict[str, list[Feature]]:

@@ -19,9 +19,10 @@ from isotrace.enforce.strays import must_follow
 from isotrace.enforce.switches import Switches
 from isotrace.enforce.tables import Slots, pack_rule, shown
 from isotrace.kernel import bpf, btf
+from isotrace.kernel.facts import Facts
 from isotrace.trace import plan
 from isotrace.trace.events import CUT, PART_NAME, PART_PATH, Batch, Blob
-from isotrace.trace.plan import TYPES, Attachment, Facts
+from isotrace.trace.plan import TYPES, Attachment
 from isotrace.trace.target import Target
 
 RING_BYTES = 1 << 20

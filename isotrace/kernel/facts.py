@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from isotrace.kernel import btf, perf, programs
-from isotrace.trace.plan import Facts
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the kernel is.
+
+    ``offsets`` of structure members by constant name (kernel.btf.constants); whether a program on a raw tracepoint can be
+    preempted (kernel.programs); whether perf offers kprobes; whether programs may read the current task by plain loads.
+    """
+
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    preemptible: bool = False
+    kprobes: bool = False
+    typed_task: bool = False
+
+    def constants(self) -> list[str]:
+        """``-D`` constants for the compiler."""
+        found = [f"{name}={value}" for name, value in self.offsets.items()]
+        return [*found, *(["PERF_TRACEPOINTS"] if self.preemptible else []), *(["DIRECT"] if self.typed_task else [])]
 
 
 def facts() -> Facts:

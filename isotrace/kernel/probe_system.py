@@ -12,6 +12,7 @@ from pathlib import Path
 from isotrace.errors import KernelError
 from isotrace.kernel import procfs, throwaway
 from isotrace.kernel.answer import Answer, keep_if, no, refusal, unknown, yes
+from isotrace.kernel.bcc import load_bcc
 
 PROC = Path("/proc")
 SYS = Path("/sys")
@@ -113,10 +114,8 @@ def pid_namespace() -> Answer:
 
 
 def _import_bcc() -> bytes:
-    from isotrace.backends import loader
-
     try:
-        return f"yes version {getattr(loader.import_bcc(), '__version__', 'unknown')}".encode()
+        return f"yes version {getattr(load_bcc(), '__version__', 'unknown')}".encode()
     except (KernelError, OSError) as error:
         return f"no {error}".encode()
     except Exception as error:

@@ -24,6 +24,11 @@ def tell(lines: Iterable[str]) -> None:
     say_raw("".join(f"isotrace: {line}\n" for line in lines))
 
 
+def say(line: str) -> None:
+    """One such line."""
+    tell([line])
+
+
 def say_raw(text: str) -> None:
     """The text as it is, likewise."""
     encoding = (sys.stderr.encoding if sys.stderr else None) or "utf-8"

@@ -17,7 +17,8 @@ from isotrace.kernel.facts import facts
 from isotrace.process import nursery
 from isotrace.process.interrupts import Interrupts
 from isotrace.process.launch import Command
-from isotrace.run.tracing import Ending, say
+from isotrace.process.telling import say
+from isotrace.run.ending import Ending
 from isotrace.top.source import Source, Worker
 from isotrace.trace.target import Target
 

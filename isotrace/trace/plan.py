@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from isotrace.catalog import by_number
 from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.errors import UsageError
+from isotrace.kernel.facts import Facts
 from isotrace.trace import events
 from isotrace.trace.captures import IOVEC, MESSAGES, MSGHDR, Capture, captures_of
 from isotrace.trace.target import Target
@@ -38,25 +39,6 @@ class Options:
     ring_bytes: int = DEFAULT_RING
     durations: bool = False
     notices: bool = True
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the kernel is.
-
-    ``offsets`` of structure members by constant name (kernel.btf.constants); whether a program on a raw tracepoint can be
-    preempted (kernel.programs); whether perf offers kprobes; whether programs may read the current task by plain loads.
-    """
-
-    offsets: Mapping[str, int] = field(default_factory=dict)
-    preemptible: bool = False
-    kprobes: bool = False
-    typed_task: bool = False
-
-    def constants(self) -> list[str]:
-        """``-D`` constants for the compiler."""
-        found = [f"{name}={value}" for name, value in self.offsets.items()]
-        return [*found, *(["PERF_TRACEPOINTS"] if self.preemptible else []), *(["DIRECT"] if self.typed_task else [])]
 
 
 #: How a program on calls and tasks is attached → its type, as an attribute of bcc.BPF.

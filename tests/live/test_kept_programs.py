@@ -8,6 +8,7 @@ import pytest
 
 from isotrace.backends import loader
 from isotrace.errors import KernelError
+from isotrace.kernel import bcc
 from isotrace.kernel.facts import facts
 from isotrace.trace.plan import Options, make
 from isotrace.trace.target import Target
@@ -29,7 +30,7 @@ def _load():
 
 def test_the_second_time_needs_no_compiler(place, monkeypatch):
     first = _load()
-    monkeypatch.setattr(loader, "_SYSTEM_PACKAGES", ())
+    monkeypatch.setattr(bcc, "_SYSTEM_PACKAGES", ())
     second = _load()
     assert first.programs.keys() == second.programs.keys() and first.maps.keys() == second.maps.keys()
     first.close()

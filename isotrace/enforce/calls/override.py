@@ -18,11 +18,11 @@ from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.proof import numbers
 from isotrace.enforce.tables import Slots
 from isotrace.kernel import attachable, bpf
-from isotrace.kernel.facts import facts
+from isotrace.kernel.facts import Facts, facts
 from isotrace.policy import names
 from isotrace.policy.model import CallRule
 from isotrace.trace.events import SLOT_I386
-from isotrace.trace.plan import TYPES, Attachment, Facts, on_calls
+from isotrace.trace.plan import TYPES, Attachment, on_calls
 from isotrace.trace.target import Target
 
 _MAPS = ("call_rules", "behind")
