@@ -115,7 +115,7 @@ def test_an_output_that_fails_leaves_no_part(place, monkeypatch):
 
 def _key(**changes):
     request = {"source": "trace.c", "constants": ["A=1"], "programs": {"on_exit": "RAW_TRACEPOINT"}, "ending": ""}
-    return loader._key(request | changes)
+    return loader.key(request | changes)
 
 
 def test_the_name_follows_from_all_that_the_content_follows_from(monkeypatch, tmp_path):

@@ -19,9 +19,9 @@ from isotrace.backends.compiled import Compiled
 
 _VARIABLE = "ISOTRACE_CACHE"
 _DEFAULT = "/var/cache/isotrace"
-_FORMAT = "1"
+_FORMAT = "2"
 _MOST = 64  # files
-_LARGEST = 4 << 20
+_LARGEST = 32 << 20
 _SUFFIX = ".bpf"
 
 #: Files that differ between two versions of BCC.

@@ -6,26 +6,31 @@ What differs from one run to the next is left open in the instructions: descript
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import json
 import os
 import resource
 import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from isotrace.errors import KernelError
-from isotrace.kernel import bpf
+from isotrace.kernel import bpf, btf
 from isotrace.kernel.answer import verifier_reason
 
 #: Constants of the programs that are filled in when they are loaded: what is compiled serves every process and target.
 PARAMETERS = ("SELF", "FILTER_PID", "FILTER_PPID", "FILTER_UID", "FILTER_COMM_0", "FILTER_COMM_1", "FILTER_CGROUP")
 
-#: Program types that need nothing but their instructions, by bcc.BPF's names; others are bound to a hook when loaded.
-KINDS = {"KPROBE": 2, "TRACEPOINT": 5, "RAW_TRACEPOINT": 17}
+#: Program types by bcc.BPF's names. Those of the last two are bound to a function of the kernel when they are loaded.
+KINDS = {"KPROBE": 2, "TRACEPOINT": 5, "RAW_TRACEPOINT": 17, "TRACING": 26, "LSM": 29}
+
+#: How the name of a bound program begins: the ``enum bpf_attach_type`` value, and how its function's name begins.
+_BOUND = {"lsm__": (27, "bpf_lsm_"), "kmod_ret__": (26, "")}
 
 _LOAD_CONSTANT = 0x18  # BPF_LD | BPF_IMM | BPF_DW: two instructions, the second with the upper half
 _MAP_FD = 1  # BPF_PSEUDO_MAP_FD
@@ -94,17 +99,28 @@ class Compiled:
     def to_bytes(self) -> bytes:
         """For a file or a pipe."""
         maps = [[m.name, m.kind, m.key_size, m.value_size, m.entries, m.flags] for m in self.maps]
-        programs = {name: [p.code.hex(), p.maps, p.parameters] for name, p in self.programs.items()}
+        programs = {name: [_packed(p.code), p.maps, p.parameters] for name, p in self.programs.items()}
         return json.dumps({"kind": "compiled", "maps": maps, "programs": programs}).encode()
 
     @staticmethod
     def of(found: Mapping[str, Any]) -> Compiled:
         """From the decoded JSON of ``to_bytes``; ``ValueError``, ``TypeError`` or ``LookupError`` for anything else."""
         programs = {
-            name: Program(bytes.fromhex(code), tuple(map(tuple, maps)), tuple(map(tuple, parameters)))
+            name: Program(_unpacked(code), tuple(map(tuple, maps)), tuple(map(tuple, parameters)))
             for name, (code, maps, parameters) in found["programs"].items()
         }
         return Compiled(programs, tuple(MapDefinition(*one) for one in found["maps"]))
+
+
+def _packed(code: bytes) -> str:
+    return base64.b64encode(zlib.compress(code, 1)).decode()
+
+
+def _unpacked(text: str) -> bytes:
+    try:
+        return zlib.decompress(base64.b64decode(text))
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
 
 
 def load(
@@ -117,9 +133,9 @@ def load(
         for one in compiled.maps:
             maps.append(_create(one))
             opened.callback(os.close, maps[-1])
-        ready = {name: _filled(compiled.programs[name], maps, values) for name in kinds}
+        ready = {name: (_filled(compiled.programs[name], maps, values), bound_to(name)) for name in kinds}
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # the verifier's work goes on all CPUs
-            waiting = {name: pool.submit(_load, name, KINDS[kinds[name]], code) for name, code in ready.items()}
+            waiting = {name: pool.submit(_load, name, KINDS[kinds[name]], *one) for name, one in ready.items()}
         failed = next((f.exception() for f in waiting.values() if f.exception()), None)
         programs = {name: one.result() for name, one in waiting.items() if not one.exception()}
         if failed:
@@ -154,14 +170,30 @@ def _create(one: MapDefinition) -> int:
         raise _refused(f"the map {one.name!r}", error, error.strerror or "") from None
 
 
-def _load(name: str, kind: int, code: bytes) -> int:
+def bound_to(name: str) -> tuple[int, int]:
+    """The attach type and the function's BTF number for a program of that name; zeros for one that is not bound.
+
+    Raises ``KernelError`` where this kernel has no such function.
+    """
+    for head, (attach_type, function) in _BOUND.items():
+        if name.startswith(head):
+            wanted = function + name.removeprefix(head)
+            try:
+                return attach_type, btf.vmlinux().type_id(wanted, btf.KIND_FUNC)
+            except KeyError:
+                raise KernelError(f"{wanted} is not in the kernel's BTF", "see: isotrace doctor") from None
+    return 0, 0
+
+
+def _load(name: str, kind: int, code: bytes, bound: tuple[int, int]) -> int:
+    attach_type, function = bound
     try:
-        return bpf.prog_load(kind, code, name=name)
+        return bpf.prog_load(kind, code, attach_type=attach_type, attach_btf_id=function, name=name)
     except OSError as error:
         first = error
     log = ctypes.create_string_buffer(_LOG)
     try:
-        return bpf.prog_load(kind, code, name=name, log=log)
+        return bpf.prog_load(kind, code, attach_type=attach_type, attach_btf_id=function, name=name, log=log)
     except OSError:
         said = verifier_reason(log.value.decode(errors="replace"))
         raise _refused(f"the program {name!r}", first, said) from None

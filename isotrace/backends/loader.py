@@ -1,9 +1,9 @@
 """Programs from their sources, by way of BCC.
 
 Compiling takes LLVM, some 90 MB of resident memory and a second. A child process does it while the parent goes on,
-and ends. What it compiled is kept (cache.py), and next time no child and no BCC is needed; but programs that are bound to
-a hook (LSM, TRACING) are loaded by BCC in the child, which passes descriptors back, and are never kept. No kernel headers
-are read: bpf/include is all that the programs and BCC's own helpers need, and kernel offsets come as constants from BTF.
+and ends. What it compiled is kept (cache.py), and next time no child and no BCC is needed. No kernel headers are read:
+bpf/include is all that the programs and BCC's own helpers need, and kernel offsets come as constants from BTF. So the
+programs may be compiled on another machine: ISOTRACE_COMPILER names a command that is run instead of BCC (serve.py).
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import ctypes
 import json
 import os
 import re
+import shlex
 import socket
 import tempfile
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from isotrace.backends import cache, compiled
 from isotrace.backends.compiled import Compiled, MapDefinition
@@ -27,7 +28,7 @@ from isotrace.kernel import bpf
 from isotrace.kernel.bcc import load_bcc
 from isotrace.process import children, nursery
 
-_AT_ONCE = 200  # descriptors in a message: the kernel takes 253 (SCM_MAX_FD)
+_COMPILER = "ISOTRACE_COMPILER"
 _PACKAGED = Path(__file__).parent.parent / "_bpf"
 SOURCES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "bpf"
 
@@ -76,6 +77,7 @@ class Loader:
         (it works meanwhile), and before any thread is started if there is no nursery.
         """
         self._request: dict[str, Any] = {}
+        self._key = ""
         self._parameters: dict[str, int] = {}
         self._kept: Compiled | None = None
         self._pid = 0
@@ -104,13 +106,11 @@ class Loader:
         ``programs`` are functions of the source with their types, as ``bcc.BPF`` names them: RAW_TRACEPOINT, KPROBE, …;
         BCC tells from the name what a program of type LSM (``lsm__HOOK``) or TRACING (``kmod_ret__FUNCTION``) is for.
         """
-        request = {"source": source, "constants": [*constants], "programs": dict(programs), "maps": [*maps]}
-        request["ending"] = ending
-        self._request = request
-        if all(kind in compiled.KINDS for kind in programs.values()):
-            request["constants"], self._parameters = open_constants(constants)
-            request["key"] = key = _key(request)
-            self._kept = cache.read(key)
+        constants, self._parameters = open_constants(constants)
+        request: dict[str, Any] = {"source": source, "constants": constants, "programs": dict(programs)}
+        request |= {"maps": [*maps], "ending": ending}
+        self._request, self._key = request, key(request)
+        self._kept = cache.read(self._key)
         if self._kept is None:
             self._ask()
 
@@ -127,30 +127,18 @@ class Loader:
         self._kept = None
         try:
             if found is None:
-                head, fds = self._answer()
-                if fds:
-                    return self._named(fds)
-                found = _understood(head, self._said())
+                found = _understood(self._answer(), self._said(), self._request)
+                cache.write(self._key, found)
         finally:
             self.close()
         return Loaded(*compiled.load(found, self._request["programs"], self._parameters, self._request["maps"]))
 
-    def _answer(self) -> tuple[bytes, list[int]]:
-        most = len(self._request["programs"]) + len(self._request["maps"])
-        head, fds, _flags, _address = socket.recv_fds(self._socket, 65536, most)
-        while 0 < len(fds) < most and (more_fds := socket.recv_fds(self._socket, 65536, most)[1]):
-            fds += more_fds
-        parts = [head]
+    def _answer(self) -> bytes:
+        parts = []
         with contextlib.suppress(ConnectionResetError):  # the child ended without reading what it was asked
-            while not fds and (more := self._socket.recv(1 << 20)):
-                parts.append(more)
-        return b"".join(parts), fds
-
-    def _named(self, fds: list[int]) -> Loaded:
-        programs, maps = self._request["programs"], self._request["maps"]
-        if len(fds) != len(programs) + len(maps):
-            raise _explain(b"", self._said())
-        return Loaded(dict(zip(programs, fds, strict=False)), dict(zip(maps, fds[len(programs) :], strict=True)))
+            while part := self._socket.recv(1 << 20):
+                parts.append(part)
+        return b"".join(parts)
 
     def _said(self) -> str:
         self._messages.seek(0)
@@ -179,26 +167,33 @@ def open_constants(constants: Sequence[str]) -> tuple[list[str], dict[str, int]]
     return found, values
 
 
-def _key(request: Mapping[str, Any]) -> str:
+def key(request: Mapping[str, Any]) -> str:
+    """The name under which what ``request`` asks for is kept (cache.py)."""
     text = expand(request["source"]) + request["ending"]
     headers = (path for path in (SOURCES / "include").rglob("*.h"))
     return cache.key(text, headers, request)
 
 
-def _understood(head: bytes, said: str) -> Compiled:
+def _understood(head: bytes, said: str, request: Mapping[str, Any]) -> Compiled:
     try:
         answer = json.loads(head)
         if answer["kind"] == "compiled":
-            return Compiled.of(answer)
-    except (ValueError, LookupError):
+            found = Compiled.of(answer)
+            if request["programs"].keys() <= found.programs.keys() and {*request["maps"]} <= {
+                m.name for m in found.maps
+            }:
+                return found
+    except (ValueError, LookupError, TypeError):
         pass
     raise _explain(head, said)
 
 
 def _explain(head: bytes, said: str) -> IsotraceError:
     try:
-        answer = json.loads(head)
-    except ValueError:
+        answer = {name: str(value) for name, value in json.loads(head).items() if name in ("kind", "message", "hint")}
+    except (ValueError, AttributeError):
+        answer = {}
+    if len(answer) < 3:
         return IsotraceError("the BPF compiler ended without an answer", "free some memory; isotrace doctor tells more")
     if answer["kind"] == "import":
         return KernelError(answer["message"], answer["hint"])
@@ -214,41 +209,53 @@ def serve(answer: int, log: int) -> NoReturn:
     _serve(socket.socket(fileno=answer), log)
 
 
-def _serve(answer: socket.socket, log: int) -> NoReturn:
-    """The child: import, read the request, compile, load, send the descriptors; never returns."""
+def _serve(stream: socket.socket, log: int) -> NoReturn:
+    """The child: compile what is asked for, or become the command that does; never returns."""
     status = 1
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        bcc = load_bcc()
-        with answer.makefile("rb") as questions:
-            request = questions.read()
-        if request:
-            _answer(answer, bcc, **json.loads(request))
+        if command := os.environ.get(_COMPILER, ""):
+            _become(command, stream)
+        answer(stream.makefile("rb"), stream.makefile("wb"))
         status = 0
-    except KernelError as error:
-        _say(answer, "import", error.message, error.hint)
-    except BaseException as error:  # whatever happened is the parent's to report
-        _say(answer, "load", str(error), "")
     finally:
         os._exit(status)
 
 
-def _say(answer: socket.socket, kind: str, message: str, hint: str) -> None:
+def _become(command: str, stream: socket.socket) -> NoReturn:
+    os.dup2(stream.fileno(), 0)
+    os.dup2(stream.fileno(), 1)
+    try:
+        words = shlex.split(command)
+        os.execvp(words[0], words)
+    except (OSError, ValueError, IndexError) as error:
+        _say(
+            stream.makefile("wb"),
+            "import",
+            f"cannot run {_COMPILER}={command!r}: {error}",
+            "name a command that exists",
+        )
+        os._exit(1)
+
+
+def answer(questions: IO[bytes], answers: IO[bytes]) -> None:
+    """Import BCC, read a request, write what it compiles to, or why it does not; nothing where nothing is asked."""
+    try:
+        bcc = load_bcc()
+        if request := questions.read():
+            answers.write(_compile(bcc, **json.loads(request)).to_bytes())
+            answers.flush()
+    except KernelError as error:
+        _say(answers, "import", error.message, error.hint)
+    except BaseException as error:  # whatever happened is the other side's to report
+        _say(answers, "load", str(error), "")
+
+
+def _say(answers: IO[bytes], kind: str, message: str, hint: str) -> None:
     with contextlib.suppress(OSError):
-        answer.send(json.dumps({"kind": kind, "message": message, "hint": hint}).encode())
-
-
-def _answer(answer: socket.socket, bcc: Any, key: str = "", **request: Any) -> None:
-    if not key:
-        fds = _load(bcc, **request)
-        for at in range(0, len(fds), _AT_ONCE):
-            socket.send_fds(answer, [b"{}"], fds[at : at + _AT_ONCE])
-        return
-    found = _compile(bcc, **request)
-    answer.sendall(found.to_bytes())
-    answer.shutdown(socket.SHUT_WR)
-    cache.write(key, found)
+        answers.write(json.dumps({"kind": kind, "message": message, "hint": hint}).encode())
+        answers.flush()
 
 
 def _module(bcc: Any, source: str, constants: Sequence[str], programs: Container[str], ending: str) -> Any:
@@ -259,14 +266,6 @@ def _module(bcc: Any, source: str, constants: Sequence[str], programs: Container
     return bcc.BPF(
         text=(only(expand(source), programs) + ending).encode(), cflags=[*flags, "-Wno-unused-function", "-g0"]
     )
-
-
-def _load(
-    bcc: Any, source: str, constants: Sequence[str], programs: Mapping[str, str], maps: Sequence[str], ending: str
-) -> list[int]:
-    module = _module(bcc, source, constants, programs, ending)
-    fds = [module.load_func(name.encode(), getattr(bcc.BPF, kind)).fd for name, kind in programs.items()]
-    return fds + [bcc.lib.bpf_table_fd(module.module, name.encode()) for name in maps]
 
 
 def _compile(

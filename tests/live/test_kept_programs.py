@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 
 import pytest
 
 from isotrace.backends import loader
-from isotrace.errors import KernelError
+from isotrace.errors import IsotraceError, KernelError
 from isotrace.kernel import bcc
 from isotrace.kernel.facts import facts
 from isotrace.trace.plan import Options, make
@@ -51,3 +53,22 @@ def test_a_program_that_the_kernel_refuses_is_told_in_a_line(place, monkeypatch,
     with pytest.raises(KernelError, match="cannot load the program 'bad'") as error:
         child.result()
     assert error.value.hint and "\n" not in error.value.hint
+
+
+def test_another_command_may_compile(place, monkeypatch):
+    monkeypatch.setenv("ISOTRACE_COMPILER", shlex.join([sys.executable, "-m", "isotrace.backends.serve"]))
+    monkeypatch.setattr(loader, "load_bcc", lambda: pytest.fail("compiled here"))
+    first = _load()
+    second = _load()
+    assert first.programs.keys() == second.programs.keys() and len(list(place.iterdir())) == 1
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("command", ["/no/such/program", "'", " ", "true", "cat", "head -c 100000 /dev/urandom"])
+def test_a_compiler_that_gives_no_programs_is_told_in_a_line(command, place, monkeypatch):
+    monkeypatch.setenv("ISOTRACE_COMPILER", command)
+    with pytest.raises(IsotraceError) as error:
+        _load()
+    assert error.value.hint and "\n" not in error.value.message + error.value.hint
+    assert not place.exists()

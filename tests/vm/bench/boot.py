@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import cache
+from .compiler import Compiler
 from .errors import BenchError, UnavailableError
 from .initramfs import initramfs, job_archive
 from .link import Link
@@ -105,10 +106,15 @@ def boot(
             "chardev:link",
         ]
         with log.open("wb") as stderr:
-            qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            qemu = subprocess.Popen(command, bufsize=0, stderr=stderr, **pipes)
+        assert qemu.stdin
+        compiler = Compiler(qemu.stdin.write)
+        link.compile = compiler.ask
         try:
             ending = _follow(qemu, link, limits or Limits())
         finally:
+            compiler.close()
             qemu.kill()
             qemu.wait()
         text = console.read_text(errors="replace") if console.exists() else ""

@@ -13,12 +13,14 @@ WORSE = ("passed", "skipped", "failed")
 
 @dataclass
 class Link:
-    """A guest's messages, taken in as bytes arrive. ``hear`` is called for each.
+    """A guest's messages, taken in as bytes arrive. ``hear`` is called for each, ``compile`` for
+    a request to compile.
 
     ``heard`` counts them, ``news`` only those that are more than a sign of life.
     """
 
     hear: Callable[[dict[str, Any]], None] = lambda message: None
+    compile: Callable[[str], None] = lambda request: None
     up: float | None = None
     release: str = ""
     exit: int | None = None
@@ -57,6 +59,8 @@ class Link:
             if name in message:
                 setattr(self, name, message[name])
         self.output += message.get("out", "")
+        if "compile" in message:
+            self.compile(message["compile"])
         self.running = message.get("start", self.running)
         if "test" in message:
             self._test(message["test"], message["outcome"], message["text"])
