@@ -29,6 +29,7 @@ def make(slot=0, args=(), result=0, kind=events.CALL, blobs=(), pid=1, comm=b"pr
         + b.data.ljust(-(-len(b.data) // 8) * 8, b"\0")
         for b in blobs
     ]
+    event["size"] = event.itemsize + sum(map(len, parts))
     whole = bytes(HEADER) + event.tobytes() + b"".join(parts)
     return whole.ljust(-(-len(whole) // ROW) * ROW, b"\0")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from itertools import repeat
 from typing import Any
@@ -27,7 +26,6 @@ class Json:
     def __init__(self, output: Output, calls: Mapping[int, Syscall]) -> None:
         self._output = output
         self._decoder = Decoder(calls)
-        self._epoch = time.time_ns() - time.monotonic_ns()
 
     def write(self, batch: Batch) -> None:
         """Write the objects of a batch in the order of its records."""
@@ -49,7 +47,7 @@ class Json:
         return [
             {
                 "type": _TYPES.get(kind, ""),
-                "time_ns": moment + self._epoch,
+                "time_ns": moment + batch.wall,
                 "pid": pid,
                 "tid": tid,
                 "ppid": ppid,

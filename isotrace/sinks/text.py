@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+import numpy as np
+
 from isotrace.catalog.model import Syscall
 from isotrace.decode.quote import comm
 from isotrace.render.lines import Decoded, Decoder, notices
@@ -26,7 +28,6 @@ class Text:
         self._decoder = Decoder(calls)
         self._durations, self._clock, self._colour = durations, clock, colour
         self._prefixes: dict[tuple[int, bytes], str] = {}
-        self._epoch = time.time_ns() - time.monotonic_ns()
 
     def write(self, batch: Batch) -> None:
         """Write the lines of a batch in the order of its records."""
@@ -80,11 +81,12 @@ class Text:
         found = [f"{prefixes[key]}{line}\n" for key, line in zip(keys, lines, strict=True) if line]
         if self._clock:
             kept = [i for i, line in enumerate(lines) if line]
-            found = [self._time(t) + line for t, line in zip(batch.events["time"][kept].tolist(), found, strict=True)]
+            times = (batch.events["time"][kept].astype(np.int64) + batch.wall).tolist()
+            found = [self._time(t) + line for t, line in zip(times, found, strict=True)]
         return "".join(found)
 
-    def _time(self, monotonic: int) -> str:
-        seconds, rest = divmod(monotonic + self._epoch, 1_000_000_000)
+    def _time(self, since_epoch: int) -> str:
+        seconds, rest = divmod(since_epoch, 1_000_000_000)
         return self._paint(_DIM, time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1000:06}") + " "
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from isotrace.trace import clock
 
 SLOTS = 2048
 SLOT_I386 = 1024
@@ -77,12 +79,13 @@ class Batch:
     """Some records in the order in which the kernel wrote them.
 
     ``events`` is a ``(n,)`` array of EVENT, ``starts`` a ``(n,)`` int array: where each event begins in ``data``.
-    A batch owns its memory.
+    ``wall`` is what to add to their times for nanoseconds since the epoch. A batch owns its memory.
     """
 
     events: npt.NDArray[np.void]
     starts: npt.NDArray[np.int64]
     data: npt.NDArray[np.uint8]
+    wall: int = field(default_factory=clock.offset)
 
     def __len__(self) -> int:
         return len(self.events)
@@ -116,4 +119,4 @@ class Batch:
 
     def select(self, mask: npt.NDArray[np.bool_]) -> Batch:
         """The records where ``mask`` (``(n,)`` bool) holds."""
-        return Batch(self.events[mask], self.starts[mask], self.data)
+        return Batch(self.events[mask], self.starts[mask], self.data, self.wall)

@@ -59,6 +59,7 @@ def _of_process(pid: int, slots: Mapping[int, Slot]) -> Iterator[bytes]:
             event["pid"], event["tid"], event["ppid"], event["uid"] = pid, tid, process.ppid, uid
             event["number"], event["slot"], event["abi"], event["args"] = number, slot, abi, args
             event["kind"], event["blobs"], event["comm"] = events.UNFINISHED, len(blobs), process.comm
+            event["size"] = event.itemsize + sum(map(len, blobs))
             yield event.tobytes() + b"".join(blobs)
 
 

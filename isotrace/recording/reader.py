@@ -1,0 +1,162 @@
+"""Recordings read back: rows of Arrow for queries, batches like the ring's for sinks."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from isotrace.errors import IsotraceError, UsageError
+from isotrace.recording import encode, schema
+from isotrace.recording.frames import BATCH, DICTIONARY, SCHEMA, Frame, Frames
+from isotrace.recording.schema import End, Head
+from isotrace.trace.events import Batch
+
+_DICTIONARIES = 64  # messages; a recording has three
+_SKIPPED = (pa.ArrowException, OSError, MemoryError, ValueError, KeyError)
+
+
+@dataclass
+class Damage:
+    """What of a file could not be read: batches that were skipped, and how many rows they say they had."""
+
+    batches: int = 0
+    rows: int = 0
+
+
+class Recording:
+    """One file. ``head`` is what it says of itself, ``end`` its last row once that was read. Raises ``IsotraceError``."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.damage = Damage()
+        self.end: End | None = None
+        self.rows = 0
+        self._frames = Frames(path)
+        self.name = self._frames.name
+        first = self._frames.next()
+        self._prefix = self._begin(first)
+        self._first_batch = self._frames.position
+        self._dictionaries: set[int] = set()  # where those begin that the prefix has
+
+    def _begin(self, first: Frame | None) -> bytes:
+        if first is None and not self._frames.size():
+            raise IsotraceError(f"{self.name} is empty", "a recording has a head even before its first call")
+        if first is None or first.kind != SCHEMA:
+            raise IsotraceError(f"{self.name} is no recording of isotrace", "isotrace record -o FILE makes one")
+        try:
+            found = pa.ipc.read_schema(pa.py_buffer(first.data))
+        except _SKIPPED:
+            raise IsotraceError(
+                f"{self.name} is no recording of isotrace", "isotrace record -o FILE makes one"
+            ) from None
+        self.head: Head = schema.head_of(found, self.name)
+        wanted = schema.arrow()
+        for column in wanted:
+            if found.get_field_index(column.name) < 0 or found.field(column.name).type != column.type:
+                raise IsotraceError(f"{self.name} has no column {column.name} as it should be", "record again")
+        self._fields = {name: found.get_field_index(name) for name in wanted.names}
+        return first.data
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was ended by isotrace, with its counts."""
+        return self.end is not None
+
+    def problems(self) -> list[str]:
+        """What to say of it once it was read to the end; nothing of a whole one."""
+        found = []
+        if self.damage.batches or self._frames.torn:
+            count = max(self.damage.batches, self._frames.torn)
+            rows = f"{self.damage.rows} rows" if self.damage.rows else "an unknown number of rows"
+            found.append(f"{self.name}: {count} corrupt batch{'es' * (count > 1)} skipped, {rows} lost")
+        if not self.complete:
+            how = "is cut within a batch" if self._frames.cut else "has no end"
+            found.append(f"{self.name} {how}: what came before is here, what came after is lost")
+        return found
+
+    def arrow(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All whole batches that there are by now, from where the last call stopped; only these columns."""
+        while (frame := self._frames.next()) is not None:
+            rows = self._decoded(frame, columns)
+            if rows is not None:
+                self.rows += rows.num_rows
+                yield rows
+
+    def batches_of(self, rows: pa.RecordBatch) -> list[Batch]:
+        """The kernel's records among ``rows``; none, and damage, where they cannot be what isotrace wrote."""
+        try:
+            return list(encode.batches_of(rows))
+        except _SKIPPED:
+            self.damage.batches += 1
+            self.damage.rows += rows.num_rows
+            return []
+
+    def rewind(self) -> None:
+        """Read from the first batch on again. Raises ``IsotraceError`` for a pipe."""
+        if not self._frames.regular:
+            raise IsotraceError(f"{self.name} can be read once only", "write it to a file first")
+        self._frames.seek(self._first_batch)
+        self.damage, self._frames.torn, self.rows = Damage(), 0, 0
+
+    def grows(self) -> bool:
+        """Whether more may come."""
+        return not self.complete and not self._frames.complete
+
+    def close(self) -> None:
+        """Give up the file."""
+        self._frames.close()
+
+    def _decoded(self, frame: Frame, columns: Sequence[str] | None) -> pa.RecordBatch | None:
+        if frame.kind == DICTIONARY and frame.at not in self._dictionaries and len(self._dictionaries) < _DICTIONARIES:
+            self._dictionaries.add(frame.at)
+            self._prefix += frame.data
+        if frame.kind != BATCH:
+            return None
+        try:
+            rows = self._batch(frame.data, {*(columns or self._fields), "kind", "note"})
+            self._see_end(rows)
+            return rows.select(columns or list(self._fields))
+        except _SKIPPED:
+            self.damage.batches += 1
+            self.damage.rows += frame.rows
+            return None
+
+    def _see_end(self, rows: pa.RecordBatch) -> None:
+        last = rows.num_rows - 1
+        if last >= 0 and rows.column("kind")[last].as_py() == schema.KINDS[schema.END]:
+            self.end = End.unpack(rows.column("note")[last].as_py() or "")
+
+    def _batch(self, data: bytes, columns: Iterable[str]) -> pa.RecordBatch:
+        wanted = sorted(self._fields[name] for name in columns)
+        options = pa.ipc.IpcReadOptions(included_fields=wanted)
+        with pa.ipc.open_stream(pa.py_buffer(self._prefix + data), options=options) as stream:
+            rows = stream.read_next_batch()
+        rows.validate(full=True)
+        return rows
+
+
+def found(patterns: Sequence[str]) -> list[str]:
+    """The files that are meant: names, patterns of the shell's kind, "-". Raises ``UsageError`` where there are none."""
+    names: list[str] = []
+    for pattern in patterns:
+        matches = [pattern] if pattern == "-" or os.path.lexists(pattern) else sorted(glob.glob(pattern))
+        if not matches:
+            raise UsageError(f"no such recording: {pattern!r}", "isotrace record -o FILE makes one")
+        names += [name for name in matches if name not in names]
+    return names
+
+
+def open_all(patterns: Sequence[str]) -> list[Recording]:
+    """The recordings, the earliest first, parts of one run in their order. Raises ``IsotraceError``."""
+    return sorted(map(Recording, found(patterns)), key=lambda one: (one.head.began, one.head.run, one.head.part))
+
+
+def batches(recordings: Iterable[Recording]) -> Iterator[Batch]:
+    """The records of all of them, as the ring gave them."""
+    for recording in recordings:
+        for rows in recording.arrow():
+            yield from recording.batches_of(rows)
