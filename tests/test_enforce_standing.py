@@ -9,14 +9,16 @@ import re
 from isotrace.backends.loader import expand
 from isotrace.enforce import describe, plan, switches
 from isotrace.enforce.hooks import coverage, guard, standing
+from isotrace.enforce.mechanisms import FEATURES
 from isotrace.enforce.proof import canary, trials
 from isotrace.enforce.report import Found
-from isotrace.policy import names
+from isotrace.policy import names, paths
 from isotrace.policy.model import Action, CallRule, Group, Policy, StandingRule
 from isotrace.trace.target import Target
 
 YES = Found("yes", "here")
 HOOKED = {"lsm_bpf": YES, "fmod_ret_security": YES, "unpreempted": YES}
+ALL = dict.fromkeys(FEATURES, YES)
 TARGET = Target(pid=1234)
 
 
@@ -130,3 +132,12 @@ def test_bpf_programs_for_networking_may_be_loaded_and_no_others():
     allowed = {kind for kind in range(64) if eval(shifts) >> kind & 1}
     tracing = {2, 5, 7, 17, 24, 26, 27, 28, 29, 31}  # kprobe … lsm, syscall: enum bpf_prog_type
     assert allowed == set(range(1, 33)) - tracing - {23}  # 23: cgroup_sysctl changes what others write
+
+
+def test_weaker_ok_leaves_out_the_rule_against_detours_and_says_so():
+    asked = Policy((Group("", (paths.parse("w:/etc/**", allow=False),)),))
+    usual = plan.make(asked, ALL, TARGET)
+    weaker = plan.make(asked, ALL, TARGET, weaker_ok=True)
+    assert "no detour by others" in {one.rule.title for one in usual.standing} and not usual.left_out
+    assert {one.rule.title for one in weaker.standing} == {"protects isotrace"}
+    assert "no detour by others: left out by --weaker-ok" in "\n".join(describe.plan_lines(weaker))

@@ -81,7 +81,11 @@ ENOSYS for as long as the command's processes live.
     show_default=True,
     help="Use only this mechanism.",
 )
-@click.option("--weaker-ok", is_flag=True, help="Start even if not all can be enforced as asked.")
+@click.option(
+    "--weaker-ok",
+    is_flag=True,
+    help="Start even if not all can be enforced as asked, and without the rule against detours by others.",
+)
 @click.option("--verify", is_flag=True, help="Attack the rules first, and start only if none of the ways gets through.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write refusals there instead of to standard output.")

@@ -25,7 +25,7 @@ def plan_lines(plan: Plan) -> list[str]:
             lines += unheld_lines(entry, again=entry.refusals == told)
             told = entry.refusals
     notes = {note: held.mechanism for held in plan.enforced for note in held.grade.notes}
-    return [*lines, *(f"{mechanism}: {note}" for note, mechanism in notes.items())]
+    return [*lines, *plan.left_out, *(f"{mechanism}: {note}" for note, mechanism in notes.items())]
 
 
 def held_lines(held: Held) -> Iterator[str]:

@@ -38,13 +38,15 @@ class Plan:
     """What will be enforced, in the order of the rules, and what will not.
 
     ``ok`` says whether a run may start: every rule is held, or the user accepted less and something is held.
-    ``standing`` are the rules that come with the mechanisms (``enforce.standing``).
+    ``standing`` are the rules that come with the mechanisms (``enforce.hooks.standing``), ``left_out`` what to say of
+    those that the user does not want.
     """
 
     held: tuple[Held, ...]
     unheld: tuple[Unheld, ...]
     ok: bool
     standing: tuple[Held, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def enforced(self) -> tuple[Held, ...]:
@@ -66,8 +68,8 @@ def make(policy: Policy, report: Report, target: Target, backend: str = "auto", 
         placed |= chooser.place(rules)
     held = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Held))
     unheld = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Unheld))
-    beside = standing.held(held, report, len(policy.rules))
-    return Plan(held, unheld, bool(held) and (weaker_ok or not unheld), beside)
+    beside, left_out = standing.held(held, report, len(policy.rules), weaker_ok)
+    return Plan(held, unheld, bool(held) and (weaker_ok or not unheld), beside, left_out)
 
 
 def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:

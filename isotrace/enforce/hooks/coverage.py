@@ -47,6 +47,8 @@ inode_mknod: mknod mknodat
 inode_create: mknod mknodat
 inode_readlink: readlink readlinkat
 inode_getattr: stat lstat fstat stat64 lstat64 fstat64 newfstatat fstatat64 statx oldstat oldlstat oldfstat
+?inode_file_getattr: file_getattr
+?inode_file_setattr: file_setattr
 inode_setattr: chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat chown32 lchown32 fchown32 utime utimes futimesat
     utimensat utimensat_time64 truncate truncate64 ftruncate ftruncate64
 inode_setxattr: setxattr lsetxattr fsetxattr setxattrat
@@ -203,11 +205,14 @@ def _table() -> dict[str, tuple[frozenset[str], bool]]:
 
 
 def holding(call: str, exists: Callable[[str], bool] = lambda _hook: True) -> frozenset[str] | None:
-    """The hooks that together hold ``call`` on a kernel where ``exists``, or None where nothing does."""
+    """The hooks that together hold ``call`` on a kernel where ``exists``, or None where nothing does.
+
+    None are needed where all that it needs came to the kernel together with the call.
+    """
     wanted = {hook: optional for hook, (calls, optional) in _table().items() if call in calls}
     present = frozenset(hook for hook in wanted if exists(hook))
-    lacking = any(not optional and hook not in present for hook, optional in wanted.items())
-    return present if present and not lacking else None
+    lacking = not wanted or any(not optional and hook not in present for hook, optional in wanted.items())
+    return None if lacking else present
 
 
 def unheld(calls: Iterable[str], exists: Callable[[str], bool] = lambda _hook: True) -> frozenset[str]:

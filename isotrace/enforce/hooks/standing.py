@@ -34,6 +34,7 @@ class Standing:
     """A standing rule. ``title`` is shown in the plan and with each refusal; ``notes`` are told with the plan.
 
     ``judges``: hook → C function. ``needed`` says for the rules that are held whether it is part of the policy.
+    ``without``: what is said where the user accepts less and it is left out; "" for one that never is.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Standing:
     judges: Mapping[str, str]
     notes: tuple[str, ...] = ()
     needed: Callable[[Sequence[Rule]], bool] = _any
+    without: str = ""
 
 
 TABLE: tuple[Standing, ...] = (
@@ -79,6 +81,7 @@ TABLE: tuple[Standing, ...] = (
             "a mount that is taken off or moved away, snapshots that a file system makes",
         ),
         needed=_on_paths,
+        without="the target may trace processes that are not of it, make device nodes and mount what it likes",
     ),
 )
 _BY_NAME = {one.name: one for one in TABLE}
@@ -89,22 +92,25 @@ def of(rule: StandingRule) -> Standing:
     return _BY_NAME[rule.name]
 
 
-def held(user: Sequence[Held], report: Report, first: int) -> tuple[Held, ...]:
-    """The standing rules beside ``user``, the user's rules that are held; their numbers begin with ``first``.
+def held(user: Sequence[Held], report: Report, first: int, weaker_ok: bool) -> tuple[tuple[Held, ...], tuple[str, ...]]:
+    """The standing rules beside ``user``, the user's rules that are held, and what to say of those that are left out.
 
-    They go to the first of ``MECHANISMS`` that is in use, else, beside other BPF programs, to the first that this kernel
-    has. Where every rule only reports, they do too.
+    Their numbers begin with ``first``. They go to the first of ``MECHANISMS`` that is in use, else, beside other BPF
+    programs, to the first that this kernel has. Where every rule only reports, they do too. ``weaker_ok`` leaves out
+    those that protect the rules and not isotrace.
     """
     mechanism = _mechanism({one.mechanism for one in user}, report)
     if mechanism is None:
-        return ()
+        return (), ()
     rules = [one.rule for one in user]
     audit = all(rule.action.kind == "audit" for rule in rules if not rule.allow)
     wanted = [one for one in TABLE if one.needed(rules)]
-    return tuple(
+    kept = [one for one in wanted if not (weaker_ok and one.without)]
+    found = tuple(
         Held(first + index, _rule(one, audit), mechanism, _grade(one, mechanism, report))
-        for index, one in enumerate(wanted)
+        for index, one in enumerate(kept)
     )
+    return found, tuple(f"{one.title}: left out by --weaker-ok: {one.without}" for one in wanted if one not in kept)
 
 
 def _mechanism(used: Collection[str], report: Report) -> str | None:

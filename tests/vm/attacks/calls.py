@@ -25,7 +25,7 @@ ROWS = (
     _row("process_vm_readv of oneself", _PTRACE, "calls readv_self", _SELF, live=True),
     _row("pidfd_getfd of oneself", _PTRACE, "calls getfd_self", _SELF, live=True),
     _row("kcmp of oneself", _PTRACE, "calls kcmp_self", _SELF, live=True),
-    _row("process_madvise of oneself", _PTRACE, "calls madvise_self", _SELF, live=True),
+    _row("process_madvise of oneself", _PTRACE, "calls madvise_self", _SELF, live=True, user="root"),
     _row(
         "fstat of what has no file", ("--deny", "stat"), "calls fstat_anonymous",
         "stat of a descriptor that has no file", live=True,
