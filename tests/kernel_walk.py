@@ -41,6 +41,18 @@ def _verdict(raw: bytes) -> tuple[int, int, tuple[int, ...]]:
     return decided, denied, tuple(rules)
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """``struct endpoint`` of bpf/block_nets.h."""
+
+    address: bytes
+    low: int
+    high: int
+    version: int
+    protocol: int
+    unspecified: int
+
+
 class Kernel:
     """The tables in place. ``filesystems`` has the devices of every anchor, as the enforcer enters them."""
 
@@ -158,15 +170,25 @@ def _decide(walk: Walk, raw: bytes) -> bool:
     return walk.open == 0
 
 
-def judge_net(table: list[bytes], version: int, address: bytes, port: int, protocol: int) -> int:
-    """The slot of the rule that denies the address, 0 where none does; ``address`` as in memory, canonical already."""
-    words = address.ljust(16, b"\0")
+def judge_net(table: list[bytes], end: Endpoint) -> int:
+    """The slot of the rule that denies the address, 0 where none does."""
+    words = end.address.ljust(16, b"\0")
     for raw in table:
-        low, high, asked, wanted, verdict = struct.unpack("=HHBBH", raw[32:])
+        low, high, version, wanted, verdict, unspecified = struct.unpack("=HHBBHB3x", raw[32:])
+        if wanted not in (0, end.protocol) or end.low < low or end.high > high:
+            continue
         differs = any((one ^ other) & bits for one, other, bits in zip(raw[:16], words, raw[16:32], strict=True))
-        if (asked in (0, version)) and wanted in (0, protocol) and low <= port <= high and not differs:
+        if unspecified & end.unspecified if end.unspecified else version in (0, end.version) and not differs:
             return 0 if verdict & 0x8000 else verdict
     return 0
+
+
+def judge_kind(packed: bytes, family: int, type_: int, protocol: int) -> int:
+    """The slot of the rule that refuses a socket whole, 0 where none does."""
+    table = struct.unpack(f"={64 + 16 * 512}H", packed)
+    if family not in (2, 10):
+        return table[min(family, 63)]
+    return table[64 + (type_ & 15) * 512 + min(protocol, 511)]
 
 
 def judge_name(packed: bytes, room: int, name: bytes) -> int:

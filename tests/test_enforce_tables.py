@@ -6,6 +6,7 @@ The kernel's side is a model in Python, kernel_walk.py; tests/vm runs the real o
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from isotrace.enforce.hooks.automaton import TooMuch
 from isotrace.enforce.hooks.objects import LETTERS, Places
 from isotrace.enforce.tables import Slots
 from isotrace.policy import Group, NetRequest, PathRequest, Policy, decide, nets, paths
+from isotrace.policy.decide import SocketRequest
 from isotrace.policy.model import Action
 
 HERE = tempfile.TemporaryDirectory(prefix="isotrace-places-")
@@ -110,6 +112,7 @@ ADDRESSES = st.sampled_from(
         "::",
         "fd00::5",
         "::ffff:10.0.0.1",
+        "::ffff:0.0.0.0",
         "2001:db8::1",
     ]
 )
@@ -124,6 +127,8 @@ NETWORKS = [
     "[::]/0",
     "[::1]",
     "[fd00::]/8",
+    "0.0.0.0/32",
+    "[::]/128",
 ]
 PORTS = ["", ":53", ":50-60", ":1-65535", ":80"]
 
@@ -137,21 +142,31 @@ def net_rules(draw):
 
 
 def in_memory(request):
-    """The address as bpf/block_nets.h has made it when it looks at the table: (version, bytes)."""
+    """The address as bpf/block_nets.h has made it when it looks at the table."""
     address = request.address
     if address.version == 6 and address.ipv4_mapped:
         address = address.ipv4_mapped
-    if request.outward and address.is_unspecified:
-        address = ip_address("127.0.0.1" if address.version == 4 else "::1")
-    return address.version, address.packed
+    low, high = (0, 65535) if request.port is None else (request.port, request.port)
+    unspecified = (1 if address.version == 4 else 2) if request.outward and address.is_unspecified else 0
+    protocol = {"tcp": 1, "udp": 2, "other": 0}[request.protocol]
+    return kernel_walk.Endpoint(address.packed, low, high, address.version, protocol, unspecified)
 
 
-REQUESTS = st.builds(
-    NetRequest,
-    st.sampled_from(["tcp", "udp", "other"]),
-    ADDRESSES.map(ip_address),
-    st.sampled_from([53, 55, 80, 1]),
-    outward=st.booleans(),
+REQUESTS = st.one_of(
+    st.builds(
+        NetRequest,
+        st.sampled_from(["tcp", "udp", "other"]),
+        ADDRESSES.map(ip_address),
+        st.sampled_from([53, 55, 80, 1, 0, 65535]),
+        outward=st.booleans(),
+    ),
+    st.builds(NetRequest, st.just("other"), ADDRESSES.map(ip_address), st.none(), outward=st.booleans()),
+)
+SOCKETS = st.builds(
+    SocketRequest,
+    st.sampled_from([1, 2, 10, 16, 17, 40, 43, 44, 21, 62, 63, 64, 1000]),
+    st.integers(0, 10),
+    st.one_of(st.sampled_from([0, 1, 6, 17, 33, 58, 115, 132, 136, 255, 256, 262, 511, 512]), st.integers(0, 70000)),
 )
 
 
@@ -162,10 +177,38 @@ def test_addresses_are_judged_as_the_policy_says(rules, requests):
     table = addresses.table(held(rules), slots)
     policy = Policy((Group("", tuple(rules)),))
     for request in requests:
-        protocol = {"tcp": 1, "udp": 2, "other": 0}[request.protocol]
-        slot = kernel_walk.judge_net(table, *in_memory(request), request.port, protocol)
+        slot = kernel_walk.judge_net(table.nets, in_memory(request)) if table else 0
         wanted = decide(policy, request)
         assert (rules[slots.numbers[slot]] if slot else None) == (wanted.rule if wanted.denied else None), request
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(net_rules(), min_size=1, max_size=6), st.lists(SOCKETS, min_size=1, max_size=20))
+def test_kinds_of_sockets_are_refused_as_the_policy_says(rules, requests):
+    slots = Slots()
+    table = addresses.table(held(rules), slots)
+    policy = Policy((Group("", tuple(rules)),))
+    for request in requests:
+        asked = (request.family, request.type, request.protocol)
+        slot = kernel_walk.judge_kind(table.kinds, *asked) if table else 0
+        assert (rules[slots.numbers[slot]] if slot else None) == decide(policy, request).rule, request
+
+
+def test_a_destination_that_means_this_host_is_denied_with_any_of_its_addresses():
+    """Who may not reach one of this host's addresses does not come to it by 0.0.0.0 or ::, whatever a socket has."""
+    rules = [nets.parse(text, allow=False) for text in ("tcp:192.0.2.5:80", "udp:[fd00::1]:53")]
+    policy = Policy((Group("", (*rules, nets.parse("127.0.0.0/8", allow=True))),))
+    for address, protocol, port, denied in (
+        ("0.0.0.0", "tcp", 80, True),
+        ("::", "tcp", 80, True),
+        ("::ffff:0.0.0.0", "tcp", 80, True),
+        ("0.0.0.0", "tcp", 81, False),
+        ("0.0.0.0", "udp", 53, False),  # an address of IPv4 alone
+        ("::", "udp", 53, True),
+    ):
+        request = NetRequest(protocol, ip_address(address), port)
+        assert decide(policy, request).denied == denied, request
+        assert not decide(policy, replace(request, outward=False)).denied
 
 
 ABSTRACT = st.text(alphabet="ab0*", min_size=1, max_size=4).map(lambda text: f"@{text}")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from isotrace.enforce import Grade, Refusal, Report, Ring
 from isotrace.enforce.calls import cbpf
 from isotrace.enforce.hooks import coverage
-from isotrace.policy import names
+from isotrace.policy import families, names
+from isotrace.policy.families import Kind
 from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule
 
 #: Every feature that a mechanism asks about.
@@ -27,7 +28,22 @@ _LAYERS = (
     "what an overlay does in its layers is judged there; a file system that is mounted later is judged by the mount at "
     "hand alone, and where a call sees none (truncate, chmod, utimensat, setxattr) by its own tree"
 )
-_RAW = "judges IP sockets; raw packets and connections that exist already are not met"
+_NETS = (
+    "judges an IP socket by the address that it is connected, sent or bound to; one that listens or accepts by its own, "
+    "not by that of who comes; connections that exist already, or are received from somebody else, go on",
+    "sockets whose destination no hook sees (raw, packet, XDP, RDS, RxRPC, protocols that are not known) are refused whole",
+    "0.0.0.0 and :: as a destination are this host by an address of the kernel's choosing: refused where the rule would "
+    "refuse one of them; allow-net 0.0.0.0/32 and ::/128 except them",
+    "judges the address, not who has it: this host has others than 127.0.0.1, a socket that is bound to 0.0.0.0 or :: has "
+    "all of them, a broadcast or multicast address reaches many, and a gateway may translate one",
+    "not judged: ports that the kernel chooses (they are port 0 here), source routes (IP_OPTIONS, IPV6_RTHDR), MPTCP's "
+    "further subflows, and what root has the kernel do (DNAT, tunnels, mounts over the network)",
+)
+_SCTP = "SCTP is refused whole: both sides of a connection add addresses to it that no hook sees"
+_BEYOND = (
+    "every family of sockets beside IP, unix, netlink and AF_ALG is refused whole; netlink, which can also reach "
+    "processes, is not judged"
+)
 _MEETS = (
     "judges a unix socket by the file or name that the one it meets was bound to, wherever that file is by now; "
     "stream sockets that are connected already, and pairs of these, are not met"
@@ -145,9 +161,9 @@ class _ByObject:
 
 
 def _lacks_sockets(rule: NetRule, exists: Callable[[str], bool]) -> list[str]:
-    """The hooks that a rule on unix sockets needs and that are not there."""
+    """The hooks that a rule on addresses needs and that are not there."""
     if rule.protocol != "unix":
-        return []
+        return coverage.lacking_nets(exists)
     return coverage.lacking_sockets(rule.abstract is None, rule.path is None, exists)
 
 
@@ -161,7 +177,7 @@ def _hook_notes(rule: Rule) -> tuple[str, ...]:
     if isinstance(rule, PathRule):
         return (_MOVES, _LINKS, _LAYERS, _HELD_OPEN)
     if isinstance(rule, NetRule):
-        return _socket_notes(rule) if rule.protocol == "unix" else (_RAW,)
+        return _socket_notes(rule) if rule.protocol == "unix" else _net_notes(rule)
     if not isinstance(rule, CallRule):
         return ()
     needless = sorted(rule.calls & coverage.NEEDLESS.keys())
@@ -171,6 +187,11 @@ def _hook_notes(rule: Rule) -> tuple[str, ...]:
     if "openat" in rule.calls:
         found += [_OPEN_ALREADY, "through io_uring, sockets and accepted connections are refused together with opens"]
     return tuple(found)
+
+
+def _net_notes(rule: NetRule) -> tuple[str, ...]:
+    sctp = (_SCTP,) if families.refuses(rule, Kind.UNSEEN_DATAGRAMS) else ()
+    return (*_NETS, *sctp, *((_BEYOND,) if families.refuses(rule, Kind.BEYOND) else ()))
 
 
 def _socket_notes(rule: NetRule) -> tuple[str, ...]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
+from isotrace.policy import families
 from isotrace.policy.model import CallRule, NetRule, PathRule, Policy, Rule
+
+_EVERY_PORT = (0, 65535)
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,29 @@ class PathRequest:
 class NetRequest:
     """A socket meets an address: ``outward`` when it is connected or sent to, else bound.
 
-    ``protocol`` is tcp, udp, unix or other. A unix address is a ``path``, or an ``abstract`` name; both None is an
-    unnamed socket, which only a rule on every unix socket matches.
+    ``protocol`` is tcp, udp, unix or other; ``port`` None is one that has no ports, which no rule on some ports matches.
+    A unix address is a ``path``, or an ``abstract`` name; both None is an unnamed socket, which only a rule on every unix
+    socket matches.
     """
 
     protocol: str
     address: IPv4Address | IPv6Address | None = None
-    port: int = 0
+    port: int | None = 0
     path: str | None = None
     abstract: str | None = None
     outward: bool = True
 
 
-Request = CallRequest | PathRequest | NetRequest
+@dataclass(frozen=True)
+class SocketRequest:
+    """A socket is made, or is used that was made before: family, type (without flags) and protocol, by number."""
+
+    family: int
+    type: int
+    protocol: int
+
+
+Request = CallRequest | PathRequest | NetRequest | SocketRequest
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,8 @@ def decide(policy: Policy, request: Request) -> Decision:
         return _first(sorted(rules, key=strictness))
     if isinstance(request, NetRequest):
         return _net(policy, _canonical(request))
+    if isinstance(request, SocketRequest):
+        return _socket(policy, request)
     decisions = [_path(policy, request.path, letter) for letter in sorted(request.access)]
     decided = [decision for decision in decisions if decision.rule]
     return next((decision for decision in decided if decision.denied), decided[0] if decided else Decision(None))
@@ -107,25 +122,52 @@ def _net(policy: Policy, request: NetRequest) -> Decision:
         return _winner(
             [(unix_specificity(rule), rule) for rule in rules if rule.protocol == "unix" and _is_unix(rule, request)]
         )
-    return _winner([(_inet_key(rule), rule) for rule in rules if rule.protocol != "unix" and _is_inet(rule, request)])
+    return _winner(
+        [(inet_specificity(rule), rule) for rule in rules if rule.protocol != "unix" and _is_inet(rule, request)]
+    )
+
+
+def _socket(policy: Policy, request: SocketRequest) -> Decision:
+    """Of the rules that refuse the socket whole the one that refuses, not only reports; then as for addresses."""
+    _, kind, _ = families.row(request.family, request.type, request.protocol)
+    rules = [rule for rule in policy.rules if isinstance(rule, NetRule) and families.refuses(rule, kind)]
+    rules.sort(key=inet_specificity, reverse=True)
+    return _first(sorted(rules, key=strictness))
 
 
 def _canonical(request: NetRequest) -> NetRequest:
-    """IPv4 inside IPv6 is IPv4. To connect to the unspecified address is to connect to this host (ip(7))."""
+    """IPv4 inside IPv6 is IPv4."""
     address = request.address
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    if request.outward and address is not None and address.is_unspecified:
-        address = IPv4Address("127.0.0.1") if address.version == 4 else IPv6Address("::1")
-    return NetRequest(request.protocol, address, request.port, request.path, request.abstract, request.outward)
+        return replace(request, address=address.ipv4_mapped)
+    return request
 
 
 def _is_inet(rule: NetRule, request: NetRequest) -> bool:
     if rule.protocol not in ("any", request.protocol) or request.address is None:
         return False
-    if rule.ports and not rule.ports[0] <= request.port <= rule.ports[1]:
+    low, high = rule.ports or _EVERY_PORT
+    first, last = _EVERY_PORT if request.port is None else (request.port, request.port)
+    if first < low or last > high:
         return False
+    if request.outward and request.address.is_unspecified:
+        return means_unspecified(rule, request.address.version)
     return rule.network is None or _within(request.address, rule.network)
+
+
+def means_unspecified(rule: NetRule, version: int) -> bool:
+    """Whether the rule is on the unspecified address of IPv4 or IPv6 as a destination.
+
+    That is this host, by an address of the kernel's choosing (ip(7)): the loopback address, or one of the socket's or its
+    device's, and ``::`` also one of IPv4. A denial of any of these counts; an exception is for all of them, or names it.
+    """
+    network = rule.network
+    if network is None:
+        return True
+    if not rule.allow:
+        return version == 6 or network.version == 4
+    named = network.network_address.is_unspecified and network.prefixlen == network.max_prefixlen
+    return network.version == version and (named or (version == 4 and network.prefixlen == 0))
 
 
 def _within(address: IPv4Address | IPv6Address, network: IPv4Network | IPv6Network) -> bool:
@@ -141,9 +183,14 @@ def _is_unix(rule: NetRule, request: NetRequest) -> bool:
     return True
 
 
-def _inet_key(rule: NetRule) -> tuple[int, int, bool]:
-    low, high = rule.ports or (0, 65535)
-    return (rule.network.prefixlen if rule.network else -1), low - high, rule.protocol != "any"
+def inet_specificity(rule: NetRule) -> tuple[bool, int, int, bool]:
+    """Sorts rules on IP addresses that match one address: the greater one is the more specific."""
+    low, high = rule.ports or _EVERY_PORT
+    network = rule.network
+    if network is None:
+        return False, -1, low - high, rule.protocol != "any"
+    named = network.network_address.is_unspecified and network.prefixlen == network.max_prefixlen
+    return named, network.prefixlen, low - high, rule.protocol != "any"
 
 
 def unix_specificity(rule: NetRule) -> Any:

@@ -77,7 +77,8 @@ def _network(host: str, asked: str) -> IPv4Network | IPv6Network | None:
     except ValueError:
         raise UsageError(f"{show(host)} is no address or network", _host_hint(host)) from None
     if host in ("0.0.0.0", "::"):
-        raise UsageError(f"{show(host)} alone is no address that is ever reached", f"write {host}/0 for every address")
+        hint = f"{host}/0 is every address, {host}/{network.prefixlen} this host by an address that the kernel chooses"
+        raise UsageError(f"{show(host)} alone can mean two things", hint)
     if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
         return IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
     return network

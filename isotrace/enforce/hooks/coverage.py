@@ -119,7 +119,15 @@ BENEATH = frozenset(hook for hook, (judge, _) in PLACES.items() if judge.endswit
 #: And hooks that exist on some kernels only, where the calls come to another as well.
 OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl"})
 #: Hooks that see addresses of IP sockets, and what judges there (bpf/block_nets.h).
-NETS = {"socket_connect": "judge_connect", "socket_bind": "judge_bind", "socket_sendmsg": "judge_sendmsg"}
+NETS = {
+    "socket_create": "judge_create",
+    "socket_connect": "judge_connect",
+    "socket_bind": "judge_bind",
+    "socket_sendmsg": "judge_sendmsg",
+    "socket_listen": "judge_listen",
+    "socket_accept": "judge_listen",
+    "sctp_bind_connect": "judge_sctp",
+}
 #: Hooks where a unix socket meets another one, and what judges there (bpf/block_unix.h); the call met another hook before.
 MEETINGS = {"unix_stream_connect": "judge_stream", "unix_may_send": "judge_datagram"}
 
@@ -224,6 +232,11 @@ def lacking(accesses: Iterable[str], exists: Callable[[str], bool]) -> list[str]
     """The hooks that a rule on paths needs for ``accesses`` and that are not there."""
     wanted = set(accesses)
     return [hook for hook, (_, on) in PLACES.items() if wanted & set(on) and hook not in OPTIONAL and not exists(hook)]
+
+
+def lacking_nets(exists: Callable[[str], bool]) -> list[str]:
+    """The hooks that a rule on IP addresses needs and that are not there."""
+    return [hook for hook in NETS if not exists(hook)]
 
 
 def lacking_sockets(files: bool, names: bool, exists: Callable[[str], bool]) -> list[str]:

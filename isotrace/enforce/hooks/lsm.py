@@ -61,6 +61,10 @@ _OFFSETS = {
     "OFF_VM_FILE": ("vm_area_struct", "vm_file"),
     "OFF_SOCKET_SK": ("socket", "sk"),
     "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
+    "OFF_SK_TYPE": ("sock", "sk_type"),
+    "OFF_SK_FAMILY": ("sock_common", "skc_family"),  # the first member of struct sock
+    "OFF_SK_ADDRESS": ("sock_common", "skc_rcv_saddr"),
+    "OFF_SK_PORT": ("sock_common", "skc_num"),
 }
 _UNIX_OFFSETS = {
     "OFF_UNIX_PATH": ("unix_sock", "path"),
@@ -117,6 +121,7 @@ def _offsets(unix: bool) -> dict[str, int]:
     if not _has_own_path():
         found["BORROWED_PATH"] = 1
     found["OFF_D_NAME"] += _QSTR_NAME
+    found["OFF_SK_ADDRESS6"] = _address6(found["OFF_SK_ADDRESS"])
     dentry = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
     return found | {"DENTRY_FROM": min(dentry), "DENTRY_BYTES": max(dentry) + 8 - min(dentry)}
 
@@ -133,6 +138,14 @@ def _has_own_path() -> bool:
     with suppress(KeyError):
         return btf.vmlinux().offset("backing_file", "user_path") >= 0
     return False
+
+
+def _address6(other: int) -> int:
+    """Of a socket; a kernel without IPv6 has none, and ``other`` is as good."""
+    try:
+        return btf.vmlinux().offset("sock_common", "skc_v6_rcv_saddr")
+    except KeyError:
+        return other
 
 
 def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
@@ -203,8 +216,7 @@ class Hooks(Refusing):
         constants += [f"HEARTBEAT={[*self._hooks].index(guard.BEATS)}"] if guard.BEATS in self._hooks else []
         constants += [f"HOOKS={max(1, len(self._hooks))}", *self._sizes(), *(["CALLS"] if self._rules else [])]
         if self._nets:
-            # Until 5.6 the protocol of a socket had eight bits (commit bf9765145b85); MPTCP's number needs nine.
-            constants += [f"NETS={len(self._nets)}", "PROTOCOL_MASK=0xffff"]
+            constants += [f"NETS={len(self._nets.nets)}", f"NETS_CLOSED={self._nets.closed}"]
         symbols = {hook: coverage.symbol(hook, lsm) for hook, lsm in self._hooks.items()}
         lines = ["\n"]
         for index, (hook, symbol) in enumerate(symbols.items()):
@@ -239,7 +251,8 @@ class Hooks(Refusing):
         return f"{text}{'ALWAYS' if hook in standing.ALWAYS else 'STANDING'}({index}, {symbol}, {beside})\n"
 
     def _maps(self) -> list[str]:
-        found = [*guard.MAPS, *(["call_rules"] if self._rules else []), *(["nets"] if self._nets else [])]
+        found = [*guard.MAPS, *(["call_rules"] if self._rules else [])]
+        found += ["nets", "socket_kinds"] if self._nets else []
         found += ["abstract_names"] if self._sockets and self._sockets.names else []
         if self._places:
             found += ["anchors", "filesystems", "children", "learned", "sieve", "remembered"]
@@ -276,7 +289,8 @@ class Hooks(Refusing):
             entries = {u32(index * SLOTS + slot): struct.pack("=HH", *entry) for slot, entry in found.items()}
             bpf.map_update_all(self._loaded.maps["call_rules"], entries)
         if self._nets:
-            bpf.map_update_all(self._loaded.maps["nets"], {u32(index): net for index, net in enumerate(self._nets)})
+            bpf.map_update_all(self._loaded.maps["nets"], {u32(at): net for at, net in enumerate(self._nets.nets)})
+            bpf.map_update(self._loaded.maps["socket_kinds"], u32(0), self._nets.kinds)
         if self._sockets and self._sockets.names:
             bpf.map_update(self._loaded.maps["abstract_names"], u32(0), self._sockets.names.pack())
         if self._places and self._packed:
