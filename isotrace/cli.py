@@ -8,7 +8,7 @@ import click
 
 from isotrace import __version__
 
-_VERBS = ("log", "top", "block", "policy", "calls", "doctor", "module")
+_VERBS = ("log", "top", "block", "policy", "calls", "doctor", "module", "sql")
 
 _EPILOG = """\b
 Examples:
@@ -17,6 +17,7 @@ Examples:
   isotrace log --calls %network -- curl -s http://127.0.0.1/
   isotrace block --deny connect -- make    the same build, kept from the network
   isotrace top --uid www-data              a live table of what is called, how often and how long
+  isotrace sql t.arrow "SELECT name, count(*) FROM calls GROUP BY name"
   isotrace calls %file                     the calls that take a file name
   isotrace doctor                          what this kernel can do
 

@@ -173,11 +173,11 @@ def test_the_end_has_the_counts(tmp_path):
 def test_a_file_cut_anywhere_is_read_up_to_its_last_whole_batch(tmp_path):
     whole = written(tmp_path / "t", *(numbered(100 * i) for i in range(4))).read_bytes()
     frames = Frames(str(tmp_path / "t"))
-    ends = [frame.at + len(frame.data) for frame in frames if frame.kind == BATCH and frame.rows]
+    ends = [frame.end for frame in frames if frame.kind == BATCH and frame.rows]
     begin = Frames(str(tmp_path / "t")).next()
     assert begin is not None
     rng = random.Random(1)
-    for cut in sorted(rng.sample(range(len(begin.data), len(whole) - 8), 60)):
+    for cut in sorted(rng.sample(range(begin.size, len(whole) - 8), 60)):
         (tmp_path / "cut").write_bytes(whole[:cut])
         recording = Recording(str(tmp_path / "cut"))
         found = [n for one in reader.batches([recording]) for n in one.events["args"][:, 0].tolist()]
@@ -272,7 +272,7 @@ def test_a_corrupt_batch_is_skipped_and_counted(tmp_path):
     path = written(tmp_path / "t", *(numbered(100 * i) for i in range(4)))
     frames = [frame for frame in Frames(str(path)) if frame.kind == BATCH and frame.rows]
     data = bytearray(path.read_bytes())
-    body = frames[1].at + len(frames[1].data) - 200
+    body = frames[1].end - 200
     data[body : body + 100] = bytes(100)
     path.write_bytes(data)
     recording = Recording(str(path))
@@ -389,7 +389,7 @@ def test_redacted_data_is_gone_and_names_stay(tmp_path):
 def test_processes_and_losses_and_refusals_are_rows(tmp_path):
     out = Writer(str(tmp_path / "t"), Head())
     out.processes([(Process(7, 1, b"old\x1b[31m", "S"), 1000)])
-    out.lost(7, OPENAT, 12)
+    out.write(batch(make(OPENAT, result=12, pid=7, kind=schema.LOST)))
     moment = clock.offset() + 10**9
     rule = CallRule("open", frozenset({"openat"}), group="g")
     held = Held(3, rule, "lsm", Grade(True, "judged", True))
@@ -406,7 +406,7 @@ def test_processes_and_losses_and_refusals_are_rows(tmp_path):
     assert b"/etc/\xff\0" in refused["memory"]
     assert json.loads(refused["note"])["asked"] == "deny open"
     (back,) = read(tmp_path / "t")
-    assert contents([back])[0][FIELDS.index("kind")] == events.REFUSED
+    assert [row[FIELDS.index("kind")] for row in contents([back])] == [schema.LOST, events.REFUSED]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["log", "--help"], ["calls", "openat"]])

@@ -94,6 +94,22 @@ _FAMILIES: dict[int, tuple[Callable[[bytes, Callable[[int], str]], str], int]] =
 }
 
 
+def endpoint(data: bytes, readable: Callable[[bytes], str] = escape) -> str:
+    """Where an address leads: ``10.0.0.1:80``, ``[::1]:80``, ``/run/x``, ``@abstract``; other families as strace has them.
+
+    ``data`` may have NULs behind the address; "" where it is too short to have a family, or is a socket's without a name.
+    """
+    family, port = int.from_bytes(data[:2], "little"), int.from_bytes(data[2:4], "big")
+    if family == socket.AF_INET and len(data) >= 8:
+        return f"{socket.inet_ntop(socket.AF_INET, data[4:8])}:{port}"
+    if family == socket.AF_INET6 and len(data) >= 24:
+        return f"[{socket.inet_ntop(socket.AF_INET6, data[8:24])}]:{port}"
+    if family == socket.AF_UNIX:
+        abstract = len(data) > 3 and not data[2]
+        return "@" + readable(data[3:].rstrip(b"\0")) if abstract else readable(data[2:].partition(b"\0")[0])
+    return sockaddr(data.rstrip(b"\0").ljust(16, b"\0"), len(data)) if len(data) > 1 else ""
+
+
 def sockaddr(data: bytes, length: int, ifname: Callable[[int], str] = _number) -> str:
     """A socket address whose length the caller or the kernel gave as ``length`` and of which ``data`` was
     captured.

@@ -20,6 +20,8 @@ _PLAIN = ("duration", "pid", "tid", "ppid", "uid", "number", "slot", "result")
 _RAW = f"V{EVENT.itemsize}"  # numpy compares the fields of each array otherwise
 _ERRNOS = 4096
 _UNKNOWN = 255
+_OF_CALL = np.zeros(256, dtype=bool)  # kinds of rows
+_OF_CALL[[events.CALL, events.EXEC_ENTER, events.UNFINISHED, events.REFUSED, schema.LOST]] = True
 _SIZE_AT = np.array([4, 5])  # of BLOB["size"] in its head
 
 
@@ -69,7 +71,7 @@ def table(pieces: Sequence[Piece], into: pa.Schema) -> pa.RecordBatch:
     columns: dict[str, pa.Array] = {name: pa.array(rows[name]) for name in _PLAIN}
     columns |= {
         "kind": _words(rows["kind"], schema.KINDS),
-        "name": _words(schema.name_of_slot()[rows["slot"]], schema.names()),
+        "name": _words(_named(rows), schema.names()),
         "time": pa.array(times).view(pa.timestamp("ns", "UTC")),
         "wall_offset": pa.array(walls),
         "comm": _fixed(rows["comm"]),
@@ -84,6 +86,12 @@ def table(pieces: Sequence[Piece], into: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([columns[name] for name in into.names], schema=into)
 
 
+def _named(rows: npt.NDArray[np.void]) -> npt.NDArray[np.uint16]:
+    """Index in ``schema.names()``; the last where a row is of no call, which has slot 0 then."""
+    of_call = _OF_CALL[rows["kind"]]
+    return np.where(of_call, schema.name_of_slot()[rows["slot"]], np.uint16(len(schema.names()) - 1))
+
+
 def none(into: pa.Schema) -> pa.RecordBatch:
     """No rows."""
     return table([Piece(np.zeros(0, dtype=EVENT), _nothing(0), 0)], into)
@@ -92,13 +100,13 @@ def none(into: pa.Schema) -> pa.RecordBatch:
 def batches_of(rows: pa.RecordBatch) -> Iterator[Batch]:
     """The kernel's records among ``rows``, a batch for each stretch that one offset of the wall clock holds for."""
     found = records(rows)
-    kinds = found["kind"] <= events.REFUSED
-    found["blobs"][~kinds] = 0
+    of_kernel = found["kind"] <= schema.LOST
+    found["blobs"][~of_kernel] = 0
     walls = rows.column("wall_offset").to_numpy()
     data, starts = _payload(rows.column("memory"))
     _check(found, starts, data)
     for begin, end in _stretches(walls):
-        kept = np.flatnonzero(kinds[begin:end]) + begin
+        kept = np.flatnonzero(of_kernel[begin:end]) + begin
         if len(kept) == end - begin:
             yield Batch(found[begin:end], starts[begin:end], data, int(walls[begin]))
         elif len(kept):
@@ -110,7 +118,7 @@ def records(rows: pa.RecordBatch) -> npt.NDArray[np.void]:
     found = np.zeros(rows.num_rows, dtype=EVENT)
     for name in _PLAIN:
         found[name] = rows.column(name).to_numpy()
-    found["kind"] = _numbers(rows.column("kind"), schema.KINDS)
+    found["kind"] = kinds(rows)
     found["abi"] = _numbers(rows.column("abi"), events.ABI_NAMES)
     found["blobs"] = rows.column("captures").to_numpy()
     times = rows.column("time").view(pa.int64()).to_numpy()
@@ -118,16 +126,25 @@ def records(rows: pa.RecordBatch) -> npt.NDArray[np.void]:
     found["comm"] = _fixed_numpy(rows.column("comm"))
     for i in range(schema.ARGS):
         found["args"][:, i] = rows.column(f"arg{i}").to_numpy()
-    sizes = _offsets(rows.column("memory"))
+    sizes = offsets(rows.column("memory"))
     found["size"] = EVENT.itemsize + np.diff(sizes)
     return found
 
 
+def kinds(rows: pa.RecordBatch) -> npt.NDArray[np.uint8]:
+    """The number of each row's kind; 255 for one that is not known."""
+    return _numbers(rows.column("kind"), schema.KINDS)
+
+
+def content(column: pa.BinaryArray) -> npt.NDArray[np.uint8]:
+    """The bytes of all rows of a column, one behind another."""
+    data = column.buffers()[2]
+    return np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
+
+
 def _payload(memory: pa.BinaryArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """The captures of all rows, and where each row's event would begin, had it stood before them."""
-    data = memory.buffers()[2]
-    raw = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
-    return raw, _offsets(memory)[:-1] - EVENT.itemsize
+    return content(memory), offsets(memory)[:-1] - EVENT.itemsize
 
 
 def _check(found: npt.NDArray[np.void], starts: npt.NDArray[np.int64], data: npt.NDArray[np.uint8]) -> None:
@@ -200,7 +217,7 @@ def _fixed_numpy(column: pa.FixedSizeBinaryArray) -> npt.NDArray[np.bytes_]:
     return found
 
 
-def _offsets(column: pa.BinaryArray) -> npt.NDArray[np.int64]:
+def offsets(column: pa.BinaryArray) -> npt.NDArray[np.int64]:
     """``(n + 1,)``: where each row's bytes begin and end."""
     raw = np.frombuffer(column.buffers()[1], dtype=np.int32, count=len(column) + 1, offset=4 * column.offset)
     return raw.astype(np.int64)

@@ -26,12 +26,21 @@ _WINDOW = 1 << 20
 
 @dataclass(frozen=True)
 class Frame:
-    """One message: where it begins, its kind, its bytes, and for a batch how many rows it says it has."""
+    """One message: where it begins, its kind, its bytes in all, and for a batch how many rows it says it has.
+
+    ``data`` is the message itself where it came by a pipe; of a file it is read by ``Frames.read_into``.
+    """
 
     at: int
     kind: int
-    data: bytes
+    size: int
     rows: int = 0
+    data: bytes = b""
+
+    @property
+    def end(self) -> int:
+        """Where the next one begins."""
+        return self.at + self.size
 
 
 class NoMessage(ValueError):
@@ -141,13 +150,26 @@ class Frames:
         if self.cut:
             return None
         kind, size, rows = describe(metadata)
-        body = self._read(start + _PREFIX.size + length, size)
-        self.cut = len(body) < size
+        whole = _PREFIX.size + length + size
+        data = b"" if self.regular else self._read(start, whole)
+        self.cut = start + whole > self.size() if self.regular else len(data) < whole
         if self.cut:
             return None
-        self._at = start + _PREFIX.size + length + size
+        self._at = start + whole
         self._ahead = b""
-        return Frame(start, kind, prefix + metadata + body, rows)
+        return Frame(start, kind, whole, rows, data)
+
+    def read_into(self, frame: Frame, room: memoryview) -> None:
+        """The bytes of a message; ``room`` has its size. Raises ``OSError``, also where the file became shorter."""
+        if not self.regular:
+            room[:] = frame.data
+            return
+        done = 0
+        while done < frame.size:
+            count = os.preadv(self._fd, [room[done:]], frame.at + done)
+            if not count:
+                raise OSError(f"{self.name} has become shorter")
+            done += count
 
     def _read(self, at: int, size: int) -> bytes:
         """``size`` bytes from ``at`` on, or as many as there are."""

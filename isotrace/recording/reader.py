@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 import pyarrow as pa
 
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.recording import encode, schema
-from isotrace.recording.frames import BATCH, DICTIONARY, SCHEMA, Frame, Frames
+from isotrace.recording.frames import BATCH, DICTIONARY, SCHEMA, Frame, Frames, cannot
 from isotrace.recording.schema import End, Head
 from isotrace.trace.events import Batch
 
@@ -47,8 +50,9 @@ class Recording:
             raise IsotraceError(f"{self.name} is empty", "a recording has a head even before its first call")
         if first is None or first.kind != SCHEMA:
             raise IsotraceError(f"{self.name} is no recording of isotrace", "isotrace record -o FILE makes one")
+        data = bytes(self._bytes(first))
         try:
-            found = pa.ipc.read_schema(pa.py_buffer(first.data))
+            found = pa.ipc.read_schema(pa.py_buffer(data))
         except _SKIPPED:
             raise IsotraceError(
                 f"{self.name} is no recording of isotrace", "isotrace record -o FILE makes one"
@@ -59,7 +63,7 @@ class Recording:
             if found.get_field_index(column.name) < 0 or found.field(column.name).type != column.type:
                 raise IsotraceError(f"{self.name} has no column {column.name} as it should be", "record again")
         self._fields = {name: found.get_field_index(name) for name in wanted.names}
-        return first.data
+        return data
 
     @property
     def complete(self) -> bool:
@@ -113,11 +117,11 @@ class Recording:
     def _decoded(self, frame: Frame, columns: Sequence[str] | None) -> pa.RecordBatch | None:
         if frame.kind == DICTIONARY and frame.at not in self._dictionaries and len(self._dictionaries) < _DICTIONARIES:
             self._dictionaries.add(frame.at)
-            self._prefix += frame.data
+            self._prefix += bytes(self._bytes(frame))
         if frame.kind != BATCH:
             return None
         try:
-            rows = self._batch(frame.data, {*(columns or self._fields), "kind", "note"})
+            rows = self._batch(frame, {*(columns or self._fields), "kind", "note"})
             self._see_end(rows)
             return rows.select(columns or list(self._fields))
         except _SKIPPED:
@@ -130,10 +134,18 @@ class Recording:
         if last >= 0 and rows.column("kind")[last].as_py() == schema.KINDS[schema.END]:
             self.end = End.unpack(rows.column("note")[last].as_py() or "")
 
-    def _batch(self, data: bytes, columns: Iterable[str]) -> pa.RecordBatch:
+    def _bytes(self, frame: Frame, before: bytes = b"") -> pa.Buffer:
+        """The message, behind ``before``, in memory that Arrow uses again and again."""
+        found = pa.allocate_buffer(len(before) + frame.size)
+        room = memoryview(found).cast("B")
+        room[: len(before)] = before
+        self._frames.read_into(frame, room[len(before) :])
+        return found
+
+    def _batch(self, frame: Frame, columns: Iterable[str]) -> pa.RecordBatch:
         wanted = sorted(self._fields[name] for name in columns)
         options = pa.ipc.IpcReadOptions(included_fields=wanted)
-        with pa.ipc.open_stream(pa.py_buffer(self._prefix + data), options=options) as stream:
+        with pa.ipc.open_stream(self._bytes(frame, self._prefix), options=options) as stream:
             rows = stream.read_next_batch()
         rows.validate(full=True)
         return rows
@@ -148,6 +160,31 @@ def found(patterns: Sequence[str]) -> list[str]:
             raise UsageError(f"no such recording: {pattern!r}", "isotrace record -o FILE makes one")
         names += [name for name in matches if name not in names]
     return names
+
+
+def again(names: Iterable[str]) -> list[str]:
+    """Names that can be opened more than once: what comes by a pipe is copied into a file without a name first."""
+    found = []
+    for name in names:
+        frames = Frames(name)
+        found.append(name if frames.regular and name != "-" else _copied(name))
+        frames.close()
+    return found
+
+
+def _copied(name: str) -> str:
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open as long as the process
+        with open(0 if name == "-" else name, "rb", closefd=name != "-") as source:
+            shutil.copyfileobj(source, file)
+    except OSError as error:
+        raise cannot(repr(name), error) from None
+    file.flush()
+    _copies.append(file)
+    return f"/proc/self/fd/{file.fileno()}"
+
+
+_copies: list[IO[bytes]] = []
 
 
 def open_all(patterns: Sequence[str]) -> list[Recording]:

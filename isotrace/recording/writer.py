@@ -129,10 +129,6 @@ class Writer:
             who = {"pid": process.pid, "tid": process.pid, "ppid": process.ppid, "uid": uid, "comm": process.comm}
             self._note(schema.PROCESS, **who)
 
-    def lost(self, pid: int, slot: int, count: int) -> None:
-        """Records of a call that are missing at this place; ``pid`` 0 where it is not known whose."""
-        self._note(schema.LOST, pid=pid, tid=pid, slot=slot, result=count)
-
     def refused(self, records: Iterable[Refused], rules: Mapping[int, Held]) -> None:
         """Calls that were refused, or under audit noticed; ``rules`` by number."""
         from isotrace.recording.refusals import row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from isotrace.backends.counts import BUCKETS, PATH, PLACE_TEXT, unpack_keys
 from isotrace.decode import quote
 from isotrace.decode.errnos import errno_name, errno_text
-from isotrace.decode.sockaddr import sockaddr
+from isotrace.decode.sockaddr import endpoint
 from isotrace.top.model import SECONDS, Floats, Places, Process, Snapshot, Table, percentile
 from isotrace.trace import events
 from isotrace.trace.plan import all_calls
@@ -239,15 +238,7 @@ def _place_name(kind: int, text: bytes) -> str:
     if kind == PATH:
         path, _, _ = text.partition(b"\0")
         return quote.escape(path) + ("…" if len(path) == PLACE_TEXT - 1 else "")
-    family = int.from_bytes(text[:2], "little")
-    port = int.from_bytes(text[2:4], "big")
-    if family == socket.AF_INET:
-        return f"{socket.inet_ntop(socket.AF_INET, text[4:8])}:{port}"
-    if family == socket.AF_INET6:
-        return f"[{socket.inet_ntop(socket.AF_INET6, text[8:24])}]:{port}"
-    if family == socket.AF_UNIX:
-        return "@" + quote.escape(text[3:].rstrip(b"\0")) if not text[2] else quote.escape(text[2:].partition(b"\0")[0])
-    return sockaddr(text.rstrip(b"\0").ljust(16, b"\0"), len(text))
+    return endpoint(text)
 
 
 def by_error(snapshot: Snapshot, owner: int | None = None) -> Grid:

@@ -1,0 +1,67 @@
+"""``isotrace sql``: questions to recordings."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from isotrace.errors import UsageError
+from isotrace.process.telling import tell
+
+_EPILOG = """\b
+Tables: calls, processes, losses, refusals, signals. A query reads only the columns that it asks about.
+Without a query there is a prompt, or the query is read from standard input.
+
+\b
+Examples:
+  isotrace sql t.arrow "SELECT name, count(*) AS n FROM calls GROUP BY name ORDER BY n DESC"
+  isotrace sql t.arrow "SELECT path, max(duration_ns) FROM calls WHERE name = 'openat' GROUP BY 1 ORDER BY 2 DESC LIMIT 10"
+  isotrace sql 'web*.arrow' "SELECT host, count(*) FROM calls GROUP BY host" --format json
+  isotrace sql t.arrow
+
+\b
+Ten more: docs/sql.md
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("files", metavar="FILE... [QUERY]", nargs=-1, required=True)
+@click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "json"]), help="[default: table on a terminal, else csv]"
+)
+def sql(files: tuple[str, ...], form: str | None) -> None:
+    """Ask recordings in SQL (DuckDB's)."""
+    from isotrace.recording import reader
+
+    names, query = split(files)
+    paths = reader.again(reader.found(names))
+    from isotrace.recording.sql import Database
+
+    database = Database(paths)
+    if query is None and sys.stdin.isatty() and "-" not in names:
+        from isotrace.recording import prompt
+
+        prompt.run(database, form)
+        return
+    if query is None and "-" in names:
+        raise UsageError("a recording from standard input leaves no room for a query there", "give the query as well")
+    result = database.run(sys.stdin.read() if query is None else query)
+    if result is None:
+        return
+    from isotrace.recording import results
+
+    results.write(result, form)
+    tell(database.problems)
+
+
+def split(words: tuple[str, ...]) -> tuple[list[str], str | None]:
+    """Files and the query: the last word, where it is no file and has a space, as every query has."""
+    import glob
+    import os
+
+    last = words[-1]
+    is_query = " " in last.strip() and not os.path.lexists(last) and not glob.glob(last)
+    if is_query and len(words) == 1:
+        raise UsageError("no recording was named", "isotrace sql FILE QUERY")
+    return (list(words[:-1]), last) if is_query else (list(words), None)

@@ -1,0 +1,370 @@
+"""Columns that people ask for, made of a recording's own: text for names, paths and addresses, decoded calls.
+
+Each column says what it is made of, so that a query costs only what it asks about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from isotrace.catalog.model import Syscall
+from isotrace.decode.errnos import errno_name
+from isotrace.decode.quote import escape
+from isotrace.decode.sockaddr import endpoint
+from isotrace.recording import encode, schema
+from isotrace.render.lines import Decoder
+from isotrace.trace import events, plan
+from isotrace.trace.events import BLOB
+
+_NOWHERE = 0xFFFF  # no argument and part of a call
+_ADDRESSED = {
+    "sockaddr": events.PART_SELF,
+    "outsockaddr": events.PART_SELF,
+    "inmsg": events.PART_NAME,
+    "outmsg": events.PART_NAME,
+}
+_WORDS = pa.dictionary(pa.int32(), pa.utf8())
+_HEAD = BLOB.itemsize
+
+
+@dataclass
+class State:
+    """What columns need from one batch to the next: of ``path`` and ``program`` the files of execves, by task."""
+
+    host: str
+    decoder: Decoder
+    files: dict[int, bytes] = field(default_factory=dict)
+    programs: dict[int, bytes] = field(default_factory=dict)
+
+    @staticmethod
+    def of(head: schema.Head) -> State:
+        """At the beginning of a recording."""
+        return State(head.host, Decoder(plan.all_calls()))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A friendly column: its type, the recording's columns that it is made of, and how."""
+
+    type: pa.DataType
+    needs: tuple[str, ...]
+    make: Callable[[pa.RecordBatch, State], pa.Array]
+
+
+# ---- text ---------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=65536)
+def readable(data: bytes) -> str:
+    """Bytes as text for any terminal: UTF-8 where all of it is printable, otherwise escaped as strace does."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return escape(data)
+    return text if text.isprintable() and "\\" not in text else escape(data)
+
+
+def _texts(column: pa.Array, render: Callable[[bytes], str | None]) -> pa.DictionaryArray:
+    """``render`` of each value, called once for each different one."""
+    words = column.dictionary_encode()
+    values = [None if raw is None else render(raw) for raw in words.dictionary.to_pylist()]
+    distinct = pa.array(values, pa.utf8()).dictionary_encode()
+    table = distinct.indices.fill_null(-1).to_numpy().astype(np.int32)
+    index = words.indices
+    if not len(table):
+        return pa.nulls(len(column), _WORDS)
+    found = table[index.fill_null(0).to_numpy()]
+    absent = (found < 0) | index.is_null().to_numpy(zero_copy_only=False)
+    return pa.DictionaryArray.from_arrays(pa.array(found, mask=absent), distinct.dictionary)
+
+
+def _comm(rows: pa.RecordBatch, state: State) -> pa.Array:
+    del state
+    return _texts(rows.column("comm"), lambda raw: readable(raw.rstrip(b"\0")))
+
+
+def _error(rows: pa.RecordBatch, state: State) -> pa.Array:
+    del state
+    numbers = rows.column("errno")
+    names = [errno_name(number) for number in range(1 << 12)]
+    known = numbers.to_numpy().clip(max=len(names) - 1).astype(np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(known, mask=known == 0), _dictionary(tuple(names)))
+
+
+@cache
+def _dictionary(words: tuple[str, ...]) -> pa.StringArray:
+    return pa.array(words, pa.utf8())
+
+
+def _name(rows: pa.RecordBatch, state: State) -> pa.Array:
+    """The call, by number where it has no name."""
+    del state
+    names = rows.column("name").cast(_WORDS)
+    nameless = np.flatnonzero(rows.column("slot").to_numpy() % events.SLOT_I386 == events.SLOT_UNKNOWN)
+    if not len(nameless):
+        return names
+    texts, numbers = names.to_pylist(), rows.column("number").to_numpy()
+    for index in nameless.tolist():
+        texts[index] = f"syscall_{int(numbers[index]):#x}"
+    return pa.array(texts, pa.utf8()).dictionary_encode()
+
+
+# ---- what is in captured memory -----------------------------------------------------------------------------------------
+
+
+def _captured(rows: pa.RecordBatch, wanted: npt.NDArray[np.uint16]) -> pa.BinaryArray:
+    """The bytes of one capture a row: the first of the argument and part ``wanted[slot]``; null where there is none."""
+    memory = rows.column("memory")
+    data, at = encode.content(memory), encode.offsets(memory)[:-1]
+    begins, ends, present = at.copy(), at.copy(), np.zeros(rows.num_rows, dtype=bool)
+    which = wanted[rows.column("slot").to_numpy()]
+    left = rows.column("captures").to_numpy().astype(np.int64)
+    index = np.flatnonzero((left > 0) & (which != _NOWHERE))
+    while len(index):
+        heads = data[at[index][:, None] + np.arange(_HEAD)].view(BLOB)[:, 0]
+        sizes = heads["size"].astype(np.int64)
+        hit = (heads["arg"] | heads["part"].astype(np.uint16) << 8) == which[index]
+        begins[index], ends[index] = at[index] + _HEAD, at[index] + _HEAD + sizes
+        present[index] = hit & (heads["state"] != events.FAULT)
+        at[index] += _HEAD + ((sizes + 7) & ~7)
+        left[index] -= 1
+        index = index[~hit & (left[index] > 0)]
+    return _slices(memory, begins, ends, present)
+
+
+def _slices(
+    memory: pa.BinaryArray, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], present: npt.NDArray[np.bool_]
+) -> pa.BinaryArray:
+    """Those bytes of each row, null where not ``present``; rows stand in order, so Arrow takes them in one call."""
+    count = len(begins)
+    bounds = np.empty(2 * count + 1, dtype=np.int32)
+    bounds[0:-1:2], bounds[1::2] = begins, ends
+    bounds[-1] = bounds[-2] if count else 0
+    data = memory.buffers()[2]
+    parts = pa.Array.from_buffers(pa.binary(), 2 * count, [None, pa.py_buffer(bounds), data])
+    return parts.take(pa.array(np.arange(0, 2 * count, 2), mask=~present))
+
+
+def _places(choose: Callable[[Syscall], tuple[int, int] | None]) -> npt.NDArray[np.uint16]:
+    """Slot → the argument and the part of it that ``choose`` names."""
+    found = np.full(events.SLOTS, _NOWHERE, dtype=np.uint16)
+    for slot, call in plan.all_calls().items():
+        if (place := choose(call)) is not None:
+            found[slot] = place[0] | place[1] << 8
+    return found
+
+
+def _nth_path(number: int) -> Callable[[Syscall], tuple[int, int] | None]:
+    def choose(call: Syscall) -> tuple[int, int] | None:
+        places = [index for index, arg in enumerate(call.args) if arg.kind == "path"]
+        return (places[number], events.PART_SELF) if len(places) > number else None
+
+    return choose
+
+
+def _address_of(call: Syscall) -> tuple[int, int] | None:
+    found = ((index, _ADDRESSED[arg.kind]) for index, arg in enumerate(call.args) if arg.kind in _ADDRESSED)
+    return next(found, None)
+
+
+@cache
+def _paths(number: int) -> npt.NDArray[np.uint16]:
+    return _places(_nth_path(number))
+
+
+@cache
+def _addresses() -> npt.NDArray[np.uint16]:
+    return _places(_address_of)
+
+
+def _path(rows: pa.RecordBatch, state: State) -> pa.Array:
+    """The first path; of an execve that succeeded the file that was run, which an earlier row has."""
+    found = _captured(rows, _paths(0))
+    if programs := _programs(rows, state.files):
+        values = found.to_pylist()
+        for index, file in programs.items():
+            values[index] = file
+        found = pa.array(values, pa.binary())
+    return _texts(found, lambda raw: readable(raw.rstrip(b"\0")))
+
+
+def _program(rows: pa.RecordBatch, state: State) -> pa.Array:
+    """Of an execve that succeeded the file that was run."""
+    values: list[str | None] = [None] * rows.num_rows
+    for index, file in _programs(rows, state.programs).items():
+        values[index] = readable(file)
+    return pa.array(values, pa.utf8()).dictionary_encode() if any(values) else pa.nulls(rows.num_rows, _WORDS)
+
+
+def _programs(rows: pa.RecordBatch, files: dict[int, bytes]) -> dict[int, bytes]:
+    """Row of an execve that succeeded → its file. ``files`` are those that were named and not yet run, by task."""
+    kinds, found = encode.kinds(rows), {}
+    execs = (kinds == events.CALL) & _execs()[rows.column("slot").to_numpy()]
+    tasks, results = rows.column("arg5").to_numpy(), rows.column("result").to_numpy()
+    for index in np.flatnonzero((kinds == events.EXEC_NAME) | execs).tolist():
+        task = int(tasks[index])
+        if kinds[index] == events.EXEC_NAME:
+            files[task] = rows.column("memory")[index].as_py()[_HEAD:].rstrip(b"\0")
+        elif (file := files.pop(task, None)) is not None and results[index] == 0:
+            found[index] = file
+    return found
+
+
+@cache
+def _execs() -> npt.NDArray[np.bool_]:
+    found = np.zeros(events.SLOTS, dtype=bool)
+    found[[slot for slot, call in plan.all_calls().items() if call.name in ("execve", "execveat")]] = True
+    return found
+
+
+def _other_path(rows: pa.RecordBatch, state: State) -> pa.Array:
+    del state
+    return _texts(_captured(rows, _paths(1)), lambda raw: readable(raw.rstrip(b"\0")))
+
+
+def _address(rows: pa.RecordBatch, state: State) -> pa.Array:
+    del state
+    return _texts(_captured(rows, _addresses()), _endpoint)
+
+
+def _endpoint(raw: bytes) -> str | None:
+    return endpoint(raw, readable) or None
+
+
+def _what(rows: pa.RecordBatch, state: State) -> pa.Array:
+    """Of a refusal, the path or address."""
+    del state
+    refused = encode.kinds(rows) == events.REFUSED
+    found = _captured(rows, np.zeros(events.SLOTS, dtype=np.uint16))
+    hidden = pa.array(np.where(refused, np.arange(len(rows)), 0), mask=~refused)
+    return _texts(found.take(hidden), lambda raw: readable(raw.rstrip(b"\0")) or None)
+
+
+# ---- numbers and lines --------------------------------------------------------------------------------------------------
+
+
+@cache
+def _descriptors() -> npt.NDArray[np.bool_]:
+    """Slots of calls whose first argument is a descriptor."""
+    found = np.zeros(events.SLOTS, dtype=bool)
+    for slot, call in plan.all_calls().items():
+        found[slot] = bool(call.args) and call.args[0].kind in ("fd", "dirfd")
+    return found
+
+
+def _fd(rows: pa.RecordBatch, state: State) -> pa.Array:
+    del state
+    has = _descriptors()[rows.column("slot").to_numpy()]
+    return pa.array(rows.column("arg0").to_numpy().astype(np.uint32).view(np.int32), mask=~has)
+
+
+@cache
+def _sized() -> npt.NDArray[np.bool_]:
+    """Slots of calls that return how many bytes they moved."""
+    found = np.zeros(events.SLOTS, dtype=bool)
+    for slot, call in plan.all_calls().items():
+        found[slot] = call.ret == "size"
+    return found
+
+
+def _bytes(rows: pa.RecordBatch, state: State) -> pa.Array:
+    del state
+    results = rows.column("result").to_numpy()
+    has = _sized()[rows.column("slot").to_numpy()] & (results >= 0)
+    return pa.array(results, mask=~has)
+
+
+def _duration(rows: pa.RecordBatch, state: State) -> pa.Array:
+    del state
+    spent = rows.column("duration").to_numpy()
+    return pa.array(spent.view(np.int64), mask=spent == 0)
+
+
+def _text(rows: pa.RecordBatch, state: State) -> pa.Array:
+    """The call as the text format shows it, with its result."""
+    found: list[str | None] = [None] * rows.num_rows
+    position = np.flatnonzero(encode.kinds(rows) <= schema.LOST)
+    at = 0
+    for batch in encode.batches_of(rows):
+        for decoded in state.decoder.decode(batch):
+            for index, text, result in zip(decoded.rows.index, decoded.texts(), decoded.results, strict=True):
+                found[position[at + index]] = f"{text} = {result}"
+        at += len(batch)
+    return pa.array(found, pa.utf8())
+
+
+def _note(rows: pa.RecordBatch, state: State) -> pa.Array:
+    del state
+    notes = rows.column("note")
+    if notes.null_count == len(notes):
+        return notes
+    return pa.array([None if note is None else ascii_only(note) for note in notes.to_pylist()], pa.utf8())
+
+
+def ascii_only(text: str) -> str:
+    """What isotrace writes into a recording is plain ASCII; anything else is somebody else's."""
+    return text if text.isascii() and text.isprintable() else escape(text.encode("utf-8", "surrogatepass"))
+
+
+def _host(rows: pa.RecordBatch, state: State) -> pa.Array:
+    zeros = pa.array(np.zeros(rows.num_rows, dtype=np.int32))
+    return pa.DictionaryArray.from_arrays(zeros, pa.array([readable(state.host.encode())]))
+
+
+def _as_is(name: str, kind: pa.DataType) -> Column:
+    return Column(kind, (name,), lambda rows, state: rows.column(name).cast(kind))
+
+
+_MEMORY = ("kind", "slot", "captures", "memory")
+COLUMNS: Mapping[str, Column] = {
+    "kind": _as_is("kind", pa.dictionary(pa.uint8(), pa.utf8())),
+    "time": _as_is("time", pa.timestamp("ns")),
+    "host": Column(_WORDS, ("kind",), _host),
+    "pid": _as_is("pid", pa.int32()),
+    "tid": _as_is("tid", pa.int32()),
+    "ppid": _as_is("ppid", pa.int32()),
+    "uid": _as_is("uid", pa.uint32()),
+    "comm": Column(_WORDS, ("comm",), _comm),
+    "abi": _as_is("abi", pa.dictionary(pa.uint8(), pa.utf8())),
+    "number": _as_is("number", pa.uint32()),
+    "name": Column(_WORDS, ("name", "slot", "number"), _name),
+    "result": _as_is("result", pa.int64()),
+    "error": Column(_WORDS, ("errno",), _error),
+    "duration_ns": Column(pa.int64(), ("duration",), _duration),
+    "fd": Column(pa.int32(), ("slot", "arg0"), _fd),
+    "bytes": Column(pa.int64(), ("slot", "result"), _bytes),
+    "path": Column(_WORDS, (*_MEMORY, "arg5", "result"), _path),
+    "program": Column(_WORDS, (*_MEMORY, "arg5", "result"), _program),
+    "path2": Column(_WORDS, _MEMORY, _other_path),
+    "address": Column(_WORDS, _MEMORY, _address),
+    "what": Column(_WORDS, _MEMORY, _what),
+    "text": Column(pa.utf8(), tuple(schema.arrow().names), _text),
+    **{f"arg{i}": _as_is(f"arg{i}", pa.uint64()) for i in range(schema.ARGS)},
+    "note": Column(pa.utf8(), ("note",), _note),
+}
+
+
+def arrow() -> pa.Schema:
+    """All friendly columns."""
+    return pa.schema([(name, column.type) for name, column in COLUMNS.items()])
+
+
+def needs(names: Iterable[str]) -> list[str]:
+    """The recording's columns that these are made of."""
+    wanted = {need for name in names for need in COLUMNS[name].needs}
+    return [name for name in schema.arrow().names if name in wanted]
+
+
+def made(rows: pa.RecordBatch, names: Sequence[str], state: State, into: pa.Schema) -> pa.RecordBatch:
+    """The friendly columns ``names``; the others of ``into`` are null."""
+    columns = [
+        COLUMNS[field.name].make(rows, state) if field.name in names else pa.nulls(rows.num_rows, field.type)
+        for field in into
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=into)

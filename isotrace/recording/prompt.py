@@ -1,0 +1,125 @@
+"""The prompt of ``isotrace sql``: a query ends with a semicolon, Tab completes, the arrows bring earlier ones back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.lexers import PygmentsLexer
+from pygments.lexers.sql import SqlLexer
+
+from isotrace.errors import IsotraceError
+from isotrace.process.telling import say_raw, tell
+from isotrace.recording import results
+from isotrace.recording.sql import VIEWS, Database
+
+_WORDS = (
+    *(
+        "SELECT",
+        "FROM",
+        "WHERE",
+        "GROUP BY",
+        "ORDER BY",
+        "DESC",
+        "LIMIT",
+        "HAVING",
+        "JOIN",
+        "ASOF JOIN",
+        "USING",
+        "WITH",
+    ),
+    *("count(*)", "sum", "avg", "max", "min", "quantile_cont", "DISTINCT", "IS NULL", "IS NOT NULL", "LIKE", "BETWEEN"),
+)
+_HELP = """\
+A query ends with a semicolon. Tab completes, the arrows bring earlier queries back.
+  .tables          the tables
+  .columns NAME    the columns of a table
+  .quit            or Ctrl-D
+"""
+
+
+def _history() -> History:
+    """Earlier queries, in a file of the user's alone; for this prompt only where there can be none."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "isotrace"
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = state / "sql_history"
+        file.touch(mode=0o600)
+        return FileHistory(str(file))
+    except OSError:
+        return InMemoryHistory()
+
+
+def _keys() -> KeyBindings:
+    """Enter ends what is whole, and otherwise begins another line."""
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def _(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if whole(buffer.text):
+            buffer.validate_and_handle()
+        else:
+            buffer.insert_text("\n")
+
+    return keys
+
+
+def whole(text: str) -> bool:
+    """Whether there is nothing more to be typed."""
+    stripped = text.strip()
+    return not stripped or stripped.endswith(";") or stripped.startswith(".") or stripped in ("help", "quit", "exit")
+
+
+def words(database: Database) -> list[str]:
+    """What Tab completes: tables, their columns, words of SQL."""
+    columns = {column for table in VIEWS for column in database.columns(table)}
+    return [*VIEWS, *sorted(columns), *_WORDS, ".tables", ".columns", ".quit", ".help"]
+
+
+def run(database: Database, form: str | None) -> None:
+    """Ask until the user has had enough."""
+    session: PromptSession[str] = PromptSession(
+        history=_history(),
+        completer=WordCompleter(words(database), ignore_case=True),
+        lexer=PygmentsLexer(SqlLexer),
+        key_bindings=_keys(),
+        multiline=True,
+        prompt_continuation="   ...> ",
+    )
+    say_raw(f"tables: {', '.join(VIEWS)}; .help says more\n")
+    while True:
+        try:
+            text = session.prompt("isotrace> ").strip()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+        if text in (".quit", ".exit", "quit", "exit", "quit;", "exit;"):
+            return
+        answer(database, text, form)
+
+
+def answer(database: Database, text: str, form: str | None, show: Callable[[str], None] = say_raw) -> None:
+    """Do what one entry asks; an error is a line."""
+    word, _, rest = text.partition(" ")
+    try:
+        if word in (".help", "help", "help;"):
+            show(_HELP)
+        elif word == ".tables":
+            show("".join(f"{name:12}{what}\n" for name, (what, _) in VIEWS.items()))
+        elif word == ".columns":
+            show("\n".join(database.columns(rest.strip() or "calls")) + "\n")
+        elif text and (result := database.run(text)) is not None:
+            results.write(result, form)
+            tell(database.problems)
+    except IsotraceError as error:
+        tell([error.message])
+        show(f"  hint: {error.hint}\n" if error.hint else "")
+    except KeyboardInterrupt:
+        tell(["interrupted"])
