@@ -12,11 +12,12 @@ import pytest
 from isotrace.enforce import Counts
 from isotrace.enforce.plan import Plan
 from isotrace.errors import IsotraceError
-from isotrace.run import blocking
+from isotrace.run import ending, lifecycle, refusals
+from isotrace.run.lifecycle import Run
+from isotrace.run.refusals import Refusals
 from isotrace.trace.target import Target
 
 ROUNDS = 5
-CHOICES = blocking.Choices(None, "auto", False, "text", None)
 
 
 class Enforcer:
@@ -79,7 +80,8 @@ class Sink:
 @pytest.fixture
 def said(monkeypatch):
     lines = deque()
-    monkeypatch.setattr(blocking, "tell", lines.extend)
+    monkeypatch.setattr(refusals, "tell", lines.extend)
+    monkeypatch.setattr(lifecycle, "say", lines.append)
     return lines
 
 
@@ -87,20 +89,21 @@ def said(monkeypatch):
 def go(monkeypatch):
     """Run until the enforcer says that nobody is left, or it has gone so many rounds and a signal comes."""
 
-    def run(enforcer, sink):
+    def run(enforcer, sink, *others):
         stopped = threading.Event()
-        monkeypatch.setattr(blocking, "Interrupts", lambda *_, **__: SimpleNamespace(stopped=stopped))
-        monkeypatch.setattr(blocking, "raising", contextlib.nullcontext)  # it holds signals back for good
-        monkeypatch.setattr(blocking, "_LOOK", 0.0)
+        monkeypatch.setattr(lifecycle, "Interrupts", lambda *_, **__: SimpleNamespace(stopped=stopped))
+        monkeypatch.setattr(lifecycle, "raising", contextlib.nullcontext)  # it holds signals back for good
+        monkeypatch.setattr(ending, "_LOOK", 0.0)
 
         def ended(_target, alive):
             if enforcer.rounds >= 2 * ROUNDS:
                 stopped.set()
             return None if alive() else "the target ended"
 
-        monkeypatch.setattr(blocking, "ended", ended)
-        one = blocking._Run(Target(tree=1), Plan((), (), True), {"lsm": enforcer}, sink, CHOICES)
-        assert one.go() == 0 and enforcer.lifted and enforcer.closed
+        monkeypatch.setattr(ending, "ended", ended)
+        target = Target(tree=1)
+        part = Refusals(target, Plan((), (), True), {"lsm": enforcer}, sink, weaker_ok=False)
+        assert Run(target, lambda: [part, *others]).go() == 0 and enforcer.lifted and enforcer.closed
         return enforcer.rounds
 
     return run
@@ -123,3 +126,60 @@ def test_records_that_cannot_be_read_end_nothing(go, said, name, error):
 def test_who_cannot_tell_whether_the_target_has_ended_does_not_let_go(go, said):
     assert go(Enforcer({"alive": OSError(12, "no memory")}), Sink()) > ROUNDS
     assert sum("cannot tell whether the target has ended" in line for line in said) == 1
+
+
+class Other:
+    """A part that does not hold anything, and fails where ``fails`` says."""
+
+    holds, screen = False, None
+
+    def __init__(self, fails):
+        self._fails, self.closed = fails, False
+
+    def _call(self, name):
+        if name == self._fails:
+            raise IsotraceError("no space left")
+
+    def open(self, _pid):
+        pass
+
+    def start(self):
+        pass
+
+    def serve(self, _seconds):
+        self._call("serve")
+
+    def alive(self):
+        return False
+
+    def broken(self):
+        return ""
+
+    def expire(self):
+        return False
+
+    def stop(self, _reason):
+        self._call("stop")
+
+    def finish(self):
+        pass
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("where", ["serve", "stop", ""])
+def test_another_part_of_the_run_that_fails_is_left_out_and_ends_nothing(go, said, where):
+    other = Other(where)
+    assert go(Enforcer(), Sink(), other) == ROUNDS and other.closed
+    assert said.count("no space left: refusing goes on without it") == bool(where)
+
+
+def test_where_nothing_is_held_the_first_failure_ends_the_run(monkeypatch):
+    monkeypatch.setattr(lifecycle, "Interrupts", lambda *_, **__: SimpleNamespace(stopped=threading.Event()))
+    monkeypatch.setattr(lifecycle, "raising", contextlib.nullcontext)
+    monkeypatch.setattr(ending, "ended", lambda _target, _alive: None)
+    other = Other("serve")
+    with pytest.raises(IsotraceError, match="no space left"):
+        Run(Target(tree=1), lambda: [other]).go()
+    assert other.closed

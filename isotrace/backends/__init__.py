@@ -28,6 +28,9 @@ class Counters:
 class Backend(Protocol):
     """A source of records."""
 
+    def open(self, command_pid: int | None = None) -> None:
+        """Record from now on. ``command_pid`` is a child that has yet to call execve. Raises ``IsotraceError``."""
+
     def batches(self) -> Iterator[Batch]:
         """All that has arrived by now."""
 

@@ -12,7 +12,7 @@ from isotrace.backends.attached import Attached, u32
 from isotrace.backends.loader import Loader
 from isotrace.catalog.model import Syscall
 from isotrace.kernel import batch, bpf
-from isotrace.kernel.facts import Facts
+from isotrace.kernel.facts import Facts, facts
 from isotrace.trace import events
 from isotrace.trace.plan import TYPES, Attachment, all_calls, descent, on_calls, on_exits
 from isotrace.trace.target import Target
@@ -137,6 +137,15 @@ def described(call: Syscall, wanted: bool) -> bytes:
     return found.tobytes()
 
 
+def planned(target: Target, calls: frozenset[str] | None, loader: Loader, places: bool) -> Counting:
+    """The backend for this kernel. Raises ``KernelError``."""
+    try:
+        return Counting(target, calls, facts(), loader, places)
+    except BaseException:
+        loader.close()
+        raise
+
+
 class Counting(Attached):
     """The kernel's tables of calls, errors, places and names."""
 
@@ -144,16 +153,16 @@ class Counting(Attached):
         self,
         target: Target,
         calls: frozenset[str] | None,
-        facts: Facts,
+        known: Facts,
         loader: Loader,
         places: bool = True,
     ) -> None:
         """Start compiling; ``open`` waits for the result."""
-        attach = self._attachments_for(target, facts)
+        attach = self._attachments_for(target, known)
         super().__init__(target, attach)
         self._calls, self._loader, self.has_places = calls, loader, places
         self.capacity = rows = rows_for(bpf.possible_cpus())
-        constants = facts.constants() + target.defines()
+        constants = known.constants() + target.defines()
         constants += [f"ROWS={rows}", f"ERRORS={max(2048, rows // 4)}", f"PLACES={_PLACES}"]
         constants += [f"BUCKET_MAX={0xFFFFFFFF // bpf.possible_cpus()}U", *(["TOUCHES"] if places else [])]
         maps = ["calls", "names", "counts", "errors", "tally", *(["touches"] if places else [])]
@@ -161,18 +170,23 @@ class Counting(Attached):
         loader.start("counts.c", constants, {one.program: TYPES[one.how] for one in attach}, maps)
 
     @staticmethod
-    def _attachments_for(target: Target, facts: Facts) -> tuple[Attachment, ...]:
+    def _attachments_for(target: Target, known: Facts) -> tuple[Attachment, ...]:
         tasks = (
             Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
-            on_exits(facts, "on_task_exit"),
+            on_exits(known, "on_task_exit"),
         )
-        return (*(descent(facts) if target.descends else ()), *tasks, *on_calls(facts))
+        return (*(descent(known) if target.descends else ()), *tasks, *on_calls(known))
 
     def open(self, command_pid: int | None = None) -> None:
         """Fill the maps and attach. ``command_pid`` is a child that has yet to call execve. Raises ``IsotraceError``."""
         self._loaded = self._loader.result()
         self._describe_calls()
         self._watch(command_pid)
+
+    def close(self) -> None:
+        """Give everything back to the kernel, also where nothing was loaded yet."""
+        super().close()
+        self._loader.close()
 
     def _describe_calls(self) -> None:
         fd, known = self._loaded.maps["calls"], all_calls()

@@ -70,6 +70,11 @@ class Tracepoints(Ringed):
             missed=self._missed("on_exit", "on_enter"),
         )
 
+    def close(self) -> None:
+        """Give everything back to the kernel, also where nothing was loaded yet."""
+        super().close()
+        self._loader.close()
+
     def _sums(self, name: str) -> dict[int, int]:
         """Slot → count, of the slots that have one."""
         found: dict[int, int] = {}

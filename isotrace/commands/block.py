@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from isotrace import units
-from isotrace.commands.options import PID, Parsed
+from isotrace.commands.options import Parsed, kept_target_options, take_target
 from isotrace.errors import UsageError
+from isotrace.process import children
 from isotrace.process.interrupts import import_in_one_thread
-from isotrace.trace.target import Target, parse_uid
+from isotrace.process.launch import Command, find
+from isotrace.sinks.output import Output
+from isotrace.trace.target import Target
+
+if TYPE_CHECKING:
+    from isotrace.policy.model import Policy
 
 _EPILOG = """\b
 Calls are words that mean what a person means (open is also openat, openat2, creat and open_by_handle_at), names,
@@ -49,15 +57,7 @@ ENOSYS for as long as the command's processes live.
 
 
 @click.command(epilog=_EPILOG)
-@click.option(
-    "--ppid", type=PID, help="Children of this process: whose parent is N, or has once been N while this runs."
-)
-@click.option("--pid", type=PID, help="This process, with all its threads.")
-@click.option("--tree", type=PID, help="This process and all its descendants, also those that get another parent.")
-@click.option("--uid", type=Parsed("user", parse_uid), help="Processes of this user, by name or number (real uid).")
-@click.option("--comm", help="Processes of this name (the kernel's: at most 15 bytes), up to an execve under another.")
-@click.option("--cgroup", metavar="PATH", help="Processes in this cgroup (version 2) or below it.")
-@click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too.")
+@kept_target_options
 @click.option("--deny", multiple=True, metavar="EXPR", help="Refuse these calls.")
 @click.option("--deny-path", multiple=True, metavar="[rwx:]GLOB", help="Refuse these files.")
 @click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Except these files from it.")
@@ -89,28 +89,15 @@ ENOSYS for as long as the command's processes live.
 @click.option("--verify", is_flag=True, help="Attack the rules first, and start only if none of the ways gets through.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write refusals there instead of to standard output.")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def block(
-    ppid: int | None,
-    pid: int | None,
-    tree: int | None,
-    uid: int | None,
-    comm: str | None,
-    cgroup: str | None,
-    follow: bool,
-    command: tuple[str, ...],
-    **choices: Any,
-) -> int:
+def block(**choices: Any) -> int:
     """Refuse calls, files and addresses to the target, from its next call on, until this command ends.
 
     Each refusal is a line; repeated ones are folded into a count.
     """
     import_in_one_thread()
     from isotrace.policy import assemble
-    from isotrace.run import blocking
 
-    target = Target(ppid, pid, tree, uid, comm, cgroup, follow, command, keep=True)
-    target.check()
+    target = take_target(choices, keep=True)
     if target.pid == 1:
         raise UsageError("pid 1 is never refused anything", "--ppid 1 are its children, --tree 1 is everybody")
     if choices["kill"] + choices["audit"] + (choices["errno"] is not None) > 1:
@@ -118,5 +105,31 @@ def block(
     words = {key: choices[key] for key in ("deny", "deny_path", "allow_path", "deny_net", "allow_net")}
     action = assemble.action(choices["errno"], choices["kill"], choices["audit"])
     policy = assemble.policy(words, action, choices["policy"])
-    chosen = blocking.Choices(**{key: choices[key] for key in blocking.Choices.__dataclass_fields__})
-    return blocking.run(target, policy, chosen)
+    children.dumpable(False)  # the command may be of the same user
+    if target.command:
+        find(target.command)
+    return _refuse(target, policy, choices)
+
+
+def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
+    from isotrace.enforce import registry
+    from isotrace.enforce.calls import terminal
+    from isotrace.run.lifecycle import Run
+    from isotrace.run.refusals import Refusals, held
+    from isotrace.sinks.refusals import Json, Lines
+    from isotrace.sinks.refusals import Refusals as Sink
+
+    plan, report = held(policy, target, choices["backend"], choices["weaker_ok"])
+    output = Output(choices["output"])
+    if choices["verify"]:
+        from isotrace.verify.run import must_hold
+
+        must_hold(plan, report, choices["backend"], choices["weaker_ok"])
+    enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
+    sink = Sink(output, plan.enforced, Json() if choices["style"] == "json" else Lines())
+    part = Refusals(target, plan, enforcers, sink, choices["weaker_ok"])
+    command = None
+    if target.command:
+        take_away = partial(terminal.take_away, terminal.program(os.uname().machine))
+        command = Command(target.command, part.starter(), before=take_away)
+    return Run(target, lambda: [part], command, choices["seconds"]).go()

@@ -13,6 +13,7 @@ from isotrace.commands.options import Parsed, take_target, target_options
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
+from isotrace.sinks import formats
 from isotrace.sinks.output import Output
 
 _EPILOG = """\b
@@ -40,9 +41,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.command(epilog=_EPILOG)
 @target_options
 @click.option("--failed", is_flag=True, help="Only calls that returned an error.")
-@click.option(
-    "--format", "style", type=click.Choice(["text", "json", "isolates", "none"]), default="text", show_default=True
-)
+@click.option("--format", "style", type=click.Choice(formats.NAMES), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
 @click.option(
     "--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …"
@@ -78,14 +77,22 @@ def log(**choices: Any) -> int:
     Each call is a line when it returns, as strace prints it: who, the call with its arguments decoded, its result.
     """
     target = take_target(choices)
-    command = target.command
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
-    by_module = choose(choices.pop("backend")) == "lkm"
+    by_module = choose(choices["backend"]) == "lkm"
     output = Output(choices["output"])
-    started = Command(command) if command else None
+    command = Command(target.command) if target.command else None
     loader = None if by_module else Loader()
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
-    from isotrace.run.tracing import Choices, run
+    from isotrace.run.lifecycle import Run
+    from isotrace.run.records import Records, planned
+    from isotrace.trace.plan import Options
 
-    return run(target, calls, output, started, loader, Choices(**{k: choices[k] for k in Choices.__dataclass_fields__}))
+    def parts() -> list[Records]:
+        notices = not choices["quiet"]
+        options = Options(target, calls, choices["string_limit"], choices["ring"], choices["durations"], notices)
+        plan, backend = planned(options, loader)
+        sink = formats.make(choices["style"], output, plan.calls, choices["durations"], choices["clock"])
+        return [Records(plan, backend, [sink], choices["failed"], choices["quiet"], choices["strict"])]
+
+    return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -24,10 +24,15 @@ class Parsed(click.ParamType[float]):
 
 
 PID = click.IntRange(1, (1 << 22) - 1)
-_OPTIONS = (
-    click.option(
-        "--ppid", type=PID, metavar="N", help="Children of this process: whose parent is N at the time of the call."
-    ),
+_PPID, _KEPT_PPID = (
+    click.option("--ppid", type=PID, metavar="N", help=f"Children of this process: whose parent is N{when}.")
+    for when in (" at the time of the call", ", or has once been N while this runs")
+)
+_COMM, _KEPT_COMM = (
+    click.option("--comm", metavar="NAME", help=f"Processes of this name (the kernel's: at most 15 bytes){until}.")
+    for until in ("", ", up to an execve under another")
+)
+_PID_TREE_UID = (
     click.option("--pid", type=PID, metavar="N", help="This process, with all its threads."),
     click.option(
         "--tree",
@@ -36,24 +41,34 @@ _OPTIONS = (
         help="This process and all its descendants, also those that get another parent.",
     ),
     click.option("--uid", type=Parsed("user", parse_uid), help="Processes of this user, by name or number (real uid)."),
-    click.option("--comm", metavar="NAME", help="Processes of this name (the kernel's: at most 15 bytes)."),
+)
+_CGROUP_FOLLOW = (
     click.option("--cgroup", metavar="PATH", help="Processes in this cgroup (version 2) or below it."),
     click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too."),
-    click.option("--calls", metavar="EXPR", help="Only these calls.  [default: all]"),
-    click.argument("command", nargs=-1, type=click.UNPROCESSED),
 )
+_CALLS = click.option("--calls", metavar="EXPR", help="Only these calls.  [default: all]")
+_COMMAND = click.argument("command", nargs=-1, type=click.UNPROCESSED)
 
 
 def target_options(function: Function) -> Function:
     """--ppid, --pid, … --calls and the command to start; ``take_target`` makes a ``Target`` of their values."""
-    for option in reversed(_OPTIONS):
+    return _with((_PPID, *_PID_TREE_UID, _COMM, *_CGROUP_FOLLOW, _CALLS, _COMMAND), function)
+
+
+def kept_target_options(function: Function) -> Function:
+    """The same of a target that nobody leaves by another name or parent, without --calls."""
+    return _with((_KEPT_PPID, *_PID_TREE_UID, _KEPT_COMM, *_CGROUP_FOLLOW, _COMMAND), function)
+
+
+def _with(options: Sequence[Callable[[Function], Function]], function: Function) -> Function:
+    for option in reversed(options):
         function = option(function)
     return function
 
 
-def take_target(values: dict[str, Any]) -> Target:
+def take_target(values: dict[str, Any], keep: bool = False) -> Target:
     """The target that the options name; their values are removed from ``values``. Raises ``IsotraceError``."""
     names = ("ppid", "pid", "tree", "uid", "comm", "cgroup", "follow", "command")
-    target = Target(*(values.pop(name) for name in names))
+    target = Target(**{name: values.pop(name) for name in names}, keep=keep)
     target.check()
     return target

@@ -101,18 +101,21 @@ def top(**choices: Any) -> int:
             nursery.Nursery()
         )  # first of all, to be small and to have no descriptors; for the loaders of refusals
     output = None if once else _open_output(choices["output"])
-    started = Command(target.command, output=output) if target.command else None
+    command = Command(target.command, output=output) if target.command else None
     loader = Loader()
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
-    from isotrace.top.run import Choices, run
+    from isotrace.backends import counts
+    from isotrace.run.lifecycle import Run
+    from isotrace.top.counting import Counting, LiveTable, Summary
 
     # A summary notes places only if they are asked for: each costs a read of the target's memory.
-    places = not choices["no_files"] and (not once or choices["view"] == "file")
-    return run(
-        target,
-        calls,
-        started,
-        loader,
-        Choices(once, style or "text", seconds, choices["view"], choices["interval"], places, choices["output"]),
-    )
+    view, places = choices["view"], not choices["no_files"] and (not once or choices["view"] == "file")
+
+    def parts() -> list[Counting]:
+        backend = counts.planned(target, calls, loader, places)
+        if once:
+            return [Summary(backend, view, style or "text", choices["interval"])]
+        return [LiveTable(backend, target, command, view, choices["interval"], choices["output"])]
+
+    return Run(target, parts, command, seconds, ends_command=True).go()

@@ -16,7 +16,9 @@ from isotrace.errors import IsotraceError
 from isotrace.process.telling import tell
 
 _CAUGHT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
-_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+#: What asks for an end; and where a terminal that is closed (SIGHUP) is an output that is gone, and ends nothing.
+ALL_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+LASTING = ALL_ENDING - {signal.SIGHUP}
 _FROM_KERNEL = 128  # SI_KERNEL: the terminal sent it, to the whole foreground process group
 
 
@@ -58,10 +60,10 @@ def raising() -> Iterator[None]:
 
     def end(number: int, _frame: object) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT)
-        raise Interrupted(f"{signal.Signals(number).name} before anything was started: nothing is refused")
+        raise Interrupted(f"{signal.Signals(number).name} before anything was started")
 
-    before = {number: signal.signal(number, end) for number in _ENDING}
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    before = {number: signal.signal(number, end) for number in ALL_ENDING}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL_ENDING)
     try:
         yield
     finally:
@@ -81,7 +83,7 @@ class Interrupts:
     def __init__(
         self,
         forward: Callable[[int], bool] | None = None,
-        ending: Collection[signal.Signals] = frozenset(_ENDING),
+        ending: Collection[signal.Signals] = ALL_ENDING,
         shared: bool = False,
     ) -> None:
         self.stopped = threading.Event()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from isotrace.errors import IsotraceError
 from isotrace.process import children
 from isotrace.process.caller import Caller, caller
+from isotrace.process.telling import say
+
+_PATIENCE, _TICK = 2.0, 0.05  # seconds that a command gets between SIGTERM and SIGKILL; between two looks
 
 
 class NotStarted(IsotraceError):
@@ -103,6 +107,19 @@ class Command:
             return
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
+
+    def end(self) -> None:
+        """End the command if it still runs: SIGTERM, and SIGKILL where that is not enough."""
+        if self.poll() is not None:
+            return
+        say(f"the command (process {self.pid}) is ended")
+        self.send(signal.SIGTERM)
+        deadline = time.monotonic() + _PATIENCE
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(_TICK)
+        if self.poll() is None:
+            self.send(signal.SIGKILL)
+            self.poll()
 
 
 def _redirect(output: int) -> None:

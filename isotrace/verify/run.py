@@ -19,6 +19,7 @@ from isotrace.enforce.proof.canary import errno_of
 from isotrace.errors import KernelError
 from isotrace.policy.model import Action, CallRule, Group, NetRule, PathRule, Policy, Rule
 from isotrace.process.interrupts import one_thread
+from isotrace.process.telling import tell
 from isotrace.trace.target import Target
 from isotrace.verify import ways
 from isotrace.verify.by_call import for_calls
@@ -58,6 +59,17 @@ class Verdict:
         )
         lines = [f"verify: {title}: {', '.join(dict.fromkeys(names))}" for title, names in titles if names]
         return lines or ["verify: no way of the table is against these rules: nothing was tried"]
+
+
+def must_hold(plan: Plan, report: Report, backend: str, weaker_ok: bool) -> None:
+    """``verify``, and say what came of it. Raises ``KernelError`` where a way leads round the rules."""
+    found = verify(plan, report, backend, weaker_ok)
+    tell(found.lines())
+    if found.through:
+        raise KernelError(
+            f"the rules can be got round ({len(found.through)} ways): nothing was started, nothing is refused",
+            "docs/threat-model.md says what holds; without --verify it starts all the same",
+        )
 
 
 def verify(plan: Plan, report: Report, backend: str, weaker_ok: bool) -> Verdict:

@@ -1,0 +1,159 @@
+"""The part of a run that refuses: what fails at showing, reading or looking ends nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from isotrace.enforce import Counts, Enforcer, Execute, describe, rings
+from isotrace.enforce import plan as planning
+from isotrace.enforce.plan import Plan
+from isotrace.enforce.report import KernelReport
+from isotrace.enforce.strays import Births
+from isotrace.errors import IsotraceError, KernelError
+from isotrace.policy.model import Policy
+from isotrace.process.launch import execv
+from isotrace.process.telling import say, tell
+from isotrace.sinks.refusals import Refusals as Sink
+from isotrace.trace.target import Target
+
+_TICK = 0.025  # seconds to wait where what should wait fails
+
+
+def held(policy: Policy, target: Target, backend: str, weaker_ok: bool) -> tuple[Plan, KernelReport]:
+    """What holds each rule on this kernel, told on standard error. Raises ``KernelError`` when a rule cannot be held."""
+    report = KernelReport()
+    plan = planning.make(policy, report, target, backend, weaker_ok)
+    tell(describe.plan_lines(plan))
+    if not plan.ok:
+        raise KernelError(
+            f"{len(plan.unheld)} of {len(policy.rules)} rules cannot be held: nothing was started, nothing is refused",
+            "above is what each mechanism lacks" + ("; --weaker-ok leaves those rules out" if plan.held else ""),
+        )
+    return plan, report
+
+
+class Refusals:
+    """The enforcers at work."""
+
+    holds = True
+    screen = None
+
+    def __init__(
+        self, target: Target, plan: Plan, enforcers: Mapping[str, Enforcer], sink: Sink, weaker_ok: bool
+    ) -> None:
+        self._target, self._plan, self._enforcers, self._sink = target, plan, enforcers, sink
+        self._weaker_ok = weaker_ok
+        self._births = Births()
+        self._unseen = self._stopped = False
+        self._pid: int | None = None
+        #: Mechanisms that the kernel answers for in isotrace's place: they let nothing pass on their way out.
+        self._final = {held.mechanism for held in plan.held if not held.grade.ends}
+
+    def starter(self) -> Execute:
+        """How a command becomes what it is to be."""
+        starters = [starter for enforcer in self._enforcers.values() if (starter := enforcer.starter())]
+        return starters[0] if starters else execv
+
+    def open(self, pid: int | None) -> None:
+        """Enforcers fork as they open, but for a filter's supervisor, which is a thread."""
+        self._pid = pid
+        for name in self._enforcers.keys() - self._final:
+            self._enforcers[name].open(pid)
+
+    def start(self) -> None:
+        """The supervisors; and no ring is made any more where a rule closes io_uring: those from before are found now."""
+        for name in self._enforcers.keys() & self._final:
+            self._enforcers[name].open(self._pid)
+        if self._weaker_ok:
+            trouble = rings.from_before(self._plan.held, self._target)
+            tell([f"LESS THAN ASKED: {trouble}"] if trouble else [])
+        else:
+            rings.check(self._plan.held, self._target)
+        if self._pid is None:
+            say("refusing from now on")
+
+    def serve(self, seconds: float) -> None:
+        """Show what has come. A supervisor that failed (``IsotraceError``) is an end: the kernel goes on refusing."""
+        self._wait(seconds)
+        self._write()
+        self._show(self._sink.tick)
+        tell(self._births.news(self._enforcers.values()))
+
+    def _wait(self, seconds: float) -> None:
+        try:
+            next(iter(self._enforcers.values())).wait(seconds)
+        except IsotraceError:
+            raise
+        except Exception:
+            time.sleep(_TICK)
+
+    def _write(self) -> None:
+        """Read and show what has come. Whatever fails at that ends the lines, never the refusals."""
+        try:
+            for enforcer in self._enforcers.values():
+                for records in enforcer.batches():
+                    self._show(partial(self._sink.write, records))
+        except Exception as error:
+            self._hide(f"refusals cannot be read ({error!r})")
+            time.sleep(_TICK)
+
+    def _show(self, write: Callable[[], None]) -> None:
+        if self._unseen:
+            return
+        try:
+            write()
+        except IsotraceError as error:
+            self._hide(error.message.partition(":")[0])
+        except Exception as error:
+            self._hide(f"refusals cannot be shown ({error!r})")
+
+    def _hide(self, why: str) -> None:
+        tell([] if self._unseen else [f"{why}: refusing goes on, without showing it"])
+        self._unseen = True
+
+    def alive(self) -> bool:
+        """Whether a process is left that something is refused to; True where an enforcer cannot know."""
+        return any(enforcer.alive() for enforcer in self._enforcers.values())
+
+    def broken(self) -> str:
+        """That somebody took the programs away: isotrace cannot hold the rules, and does not pretend to."""
+        found = [why for enforcer in self._enforcers.values() if (why := enforcer.broken())]
+        return "; ".join(found)
+
+    def expire(self) -> bool:
+        """Refuse no more; a filter needs isotrace all the same until its processes end."""
+        for enforcer in self._enforcers.values():
+            enforcer.lift()
+        if not self._stuck():
+            return False
+        say("the time is up: nothing is refused any more; a seccomp filter needs isotrace until its processes end")
+        return True
+
+    def _stuck(self) -> bool:
+        """Whether something stays refused that isotrace will not answer for any more."""
+        return any(self._enforcers[name].alive() for name in self._final)
+
+    def stop(self, reason: str) -> None:
+        """Refuse no more, where that can be, and show the rest."""
+        for name, enforcer in self._enforcers.items():
+            if name not in self._final:
+                enforcer.lift()
+        self._write()
+        self._stopped = True
+
+    def finish(self) -> None:
+        """The counts."""
+        if not self._stopped:  # something failed, and is told by itself
+            return
+        counts: dict[str, Counts] = {name: enforcer.counts() for name, enforcer in self._enforcers.items()}
+        self._show(partial(self._sink.finish, counts))
+        tell(describe.count_lines(self._plan, counts))
+        if self._stuck():
+            say("processes of the command live on: what was refused to them fails with ENOSYS from now on")
+
+    def close(self) -> None:
+        """Give everything back to the kernel."""
+        for enforcer in self._enforcers.values():
+            enforcer.close()
