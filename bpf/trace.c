@@ -35,6 +35,10 @@ BPF_PROG_ARRAY(enters, SLOTS);
 BPF_PERCPU_ARRAY(seen, u64, SLOTS);
 BPF_PERCPU_ARRAY(lost, u64, SLOTS);
 BPF_PERCPU_ARRAY(tally, u64, TALLIES);
+struct loss_key { u32 pid, slot; };
+struct loss { u64 count; char comm[16]; };
+BPF_HASH(losses, struct loss_key, struct loss, 8192);	/* _LOSSES in isotrace/backends/tracepoint.py */
+BPF_ARRAY(losing, u64, 1);	/* all of them: user space looks at the others only when this has changed */
 BPF_ARRAY(captures, struct captures, SLOTS);
 #if defined(MEASURE_TIME)
 BPF_HASH(started, u32, u64, 131072);
@@ -70,17 +74,38 @@ static __always_inline struct scratch *get_scratch(u32 owner)
 	return scratches.lookup(&owner);
 }
 
-static __always_inline void count(u32 slot, int delivered)
+/* The ring was full: whose call it was that has no record, for as many processes and calls as there is room. */
+static __always_inline void count_loss(struct event *event)
 {
+	struct loss_key key = { event->pid, event->slot };
+	struct loss fresh = {}, *loss;
+	u32 slot = event->slot, zero = 0;
+	u64 *value = lost.lookup(&slot);
+
+	if (value)
+		(*value)++;
+	loss = losses.lookup(&key);
+	if (!loss) {
+		__builtin_memcpy(fresh.comm, event->comm, sizeof(fresh.comm));
+		losses.insert(&key, &fresh);
+		loss = losses.lookup(&key);
+	}
+	if (loss)
+		add_at_once(&loss->count, 1);
+	value = losing.lookup(&zero);	/* last: who sees it change finds the others changed */
+	if (value)
+		add_at_once(value, 1);
+}
+
+static __always_inline void count(struct event *event, int delivered)
+{
+	u32 slot = event->slot;
 	u64 *value = seen.lookup(&slot);
 
 	if (value)
 		(*value)++;
-	if (delivered)
-		return;
-	value = lost.lookup(&slot);
-	if (value)
-		(*value)++;
+	if (!delivered)
+		count_loss(event);
 }
 
 /* What identifies the task and the call; the tail-called program adds the rest. */
@@ -295,7 +320,7 @@ static __always_inline void capture_msghdr(struct scratch *scratch, u8 arg, u64 
 
 static __always_inline void finish(struct scratch *scratch)
 {
-	count(scratch->event.slot, send(scratch));
+	count(&scratch->event, send(scratch));
 }
 
 static __always_inline void complete(struct event *event, u64 regs_address, s64 result)

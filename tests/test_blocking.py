@@ -161,6 +161,10 @@ class Other:
     def stop(self, _reason):
         self._call("stop")
 
+    def unwritten(self, _seconds):
+        self._call("unwritten")
+        return ""
+
     def finish(self):
         pass
 
@@ -168,7 +172,7 @@ class Other:
         self.closed = True
 
 
-@pytest.mark.parametrize("where", ["serve", "stop", ""])
+@pytest.mark.parametrize("where", ["serve", "stop", "unwritten", ""])
 def test_another_part_of_the_run_that_fails_is_left_out_and_ends_nothing(go, said, where):
     other = Other(where)
     assert go(Enforcer(), Sink(), other) == ROUNDS and other.closed

@@ -106,19 +106,59 @@ def test_records_come_out_as_they_went_in_across_the_wrap(extras):
 def test_discarded_records_are_skipped():
     ring = FakeRing(1 << 16)
     ring.put(event(1) + event(2, flags=int(DISCARD)) + event(3))
-    batch = ring.read()
-    assert batch is not None and batch.events["tid"].tolist() == [1, 3]
+    chunk = ring.read()
+    assert chunk is not None and chunk.batch().events["tid"].tolist() == [1, 3]
     assert ring.waiting() == 0
 
 
 def test_a_busy_record_is_read_once_it_is_finished():
     ring = FakeRing(1 << 16)
     ring.put(event(1) + event(2, flags=int(BUSY)))
-    assert ring.read().events["tid"].tolist() == [1]
+    assert ring.read().batch().events["tid"].tolist() == [1]
     assert ring.read() is None
     at = int(ring._consumer[0])
     ring._data[at : at + 4] = np.frombuffer(struct.pack("<I", len(event(2)) - HEADER), dtype=np.uint8)
-    assert ring.read().events["tid"].tolist() == [2]
+    assert ring.read().batch().events["tid"].tolist() == [2]
+
+
+class Unsteady(FakeRing):
+    """A record that is being finished while it is read: whole, and no longer BUSY, once the lengths have been looked at."""
+
+    def _heads(self, start, length):
+        found = super()._heads(start, length)
+        self.put_back()
+        return found
+
+
+def test_a_record_that_is_finished_while_it_is_read_is_taken_whole_or_not_at_all():
+    ring = Unsteady(1 << 16)
+    unfinished = bytearray(event(0, flags=int(BUSY)))
+    ring.put(event(1) + bytes(unfinished))
+    at = len(event(1))
+    ring.put_back = lambda: ring._data.__setitem__(slice(at, at + len(event(2))), np.frombuffer(event(2), np.uint8))
+    assert ring.read().batch().events["tid"].tolist() == [1]
+    assert ring.read().batch().events["tid"].tolist() == [2]
+
+
+def test_a_steady_writer_cannot_keep_the_reader():
+    ring = FakeRing(1 << 16)
+    ring.put(b"".join(event(tid) for tid in range(100)))
+    read = 0
+    for chunk in ring.chunks():
+        read += len(chunk)
+        ring.put(event(0) * len(chunk))  # as much as was taken
+        assert read <= 100
+    assert read == 100
+
+
+def test_calls_are_counted_where_they_lie():
+    ring = FakeRing(1 << 16)
+    ring.put(b"".join(event(tid, extra=tid) for tid in range(9)))
+    other = bytearray(event(9))
+    other[HEADER + events.EVENT.fields["kind"][1]] = events.SIGNAL
+    ring.put(bytes(other))
+    chunk = ring.read()
+    assert len(chunk) == 10 and chunk.slots().tolist() == [0] * 9
 
 
 def test_a_chunk_holds_more_than_the_largest_record():

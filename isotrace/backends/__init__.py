@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # numpy's import takes longer than what comes before it
-    from isotrace.trace.events import Batch
+    from isotrace.trace.ring import Chunk
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,26 @@ class Counters:
     missed: int = 0
 
 
+class Loss(NamedTuple):
+    """How many records of a call are missing, of a process; ``pid`` 0 and no ``comm`` where it is not known whose."""
+
+    pid: int
+    comm: bytes
+    slot: int
+    records: int
+
+
 class Backend(Protocol):
     """A source of records."""
 
     def open(self, command_pid: int | None = None) -> None:
         """Record from now on. ``command_pid`` is a child that has yet to call execve. Raises ``IsotraceError``."""
 
-    def batches(self) -> Iterator[Batch]:
+    def chunks(self) -> Iterator[Chunk]:
         """All that has arrived by now."""
+
+    def losses(self) -> list[Loss]:
+        """What has been lost since the last time. Cheap where nothing was."""
 
     def wait(self, seconds: float) -> None:
         """Return when much is waiting, or after ``seconds``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import struct
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -152,15 +151,14 @@ class Ringed(Attached):
     def __init__(self, plan_target: Target, attachments: Sequence[Attachment]) -> None:
         super().__init__(plan_target, attachments)
         self._ring: Ring | None = None
-        self._poll = select.poll()
 
     def _open_ring(self, size: int) -> None:
         self._ring = Ring(os.dup(self._loaded.maps["events"]), size)
-        self._poll.register(self._ring.fd, select.POLLIN)
 
     def wait(self, seconds: float) -> None:
         """Return when the programs have woken the reader since the last time, or after ``seconds``."""
-        self._poll.poll(seconds * 1000)
+        if self._ring:
+            self._ring.wait(seconds)
 
     def close(self) -> None:
         """Detach, unmap, close every descriptor."""

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isotrace.backends import Counters
+from isotrace.backends import Counters, Loss
+from isotrace.backends.losses import Losses
 from isotrace.errors import KernelError
 from isotrace.process import patience
 from isotrace.trace import target as targets
 from isotrace.trace.captures import pack
 from isotrace.trace.events import Batch
 from isotrace.trace.plan import ENTER_PROGRAMS, EXIT_PROGRAMS, Options, Plan, Slot
-from isotrace.trace.ring import Ring
+from isotrace.trace.ring import Chunk, Ring
 from isotrace.trace.target import Target
 
 DEVICE = Path("/dev/isotrace")
@@ -52,6 +53,7 @@ KIND_REFUSED = 16
 
 _CAPTURES = 40  # bytes of struct captures
 _AT_ONCE = 32768  # bytes of an array in one message; an attribute's length is 16 bits
+_LOOK = 0.25  # seconds between two looks at what was lost
 _HINT = "isotrace module status tells more; the kernel's log may, too"
 
 
@@ -188,7 +190,6 @@ class Controller:
         self._target, self._ring_bytes = target, ring_bytes
         self._channel: Channel | None = None
         self._ring: Ring | None = None
-        self._poll = select.poll()
         self._running = False
         self._last: Mapping[str, Any] = {}
 
@@ -197,7 +198,6 @@ class Controller:
         self._channel = Channel()
         self._channel.send("claim", ("version", VERSION), ("ring_bytes", self._ring_bytes))
         self._ring = Ring(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC), self._ring_bytes)
-        self._poll.register(self._ring.fd, select.POLLIN)
         self._channel.send("set_target", ("target", {"attrs": list(target)}))
         return self._channel
 
@@ -208,13 +208,18 @@ class Controller:
             self._channel.send("start", ("flags", flags), ("string_limit", string_limit))
         self._running = True
 
-    def batches(self) -> Iterator[Batch]:
+    def chunks(self) -> Iterator[Chunk]:
         """All that has arrived by now."""
+        return self._ring.chunks() if self._ring else iter(())
+
+    def batches(self) -> Iterator[Batch]:
+        """The same as batches."""
         return self._ring.batches() if self._ring else iter(())
 
     def wait(self, seconds: float) -> None:
         """Return when a CPU has sent an eighth of the ring since the last time, or after ``seconds``."""
-        self._poll.poll(seconds * 1000)
+        if self._ring:
+            self._ring.wait(seconds)
 
     def pids(self) -> set[int]:
         """The processes in the module's map of descent that have not ended; empty where the target has none."""
@@ -244,7 +249,6 @@ class Controller:
     def close(self) -> None:
         """Withdraw everything, unmap, close every descriptor."""
         if self._ring:
-            self._poll.unregister(self._ring.fd)
             self._ring.close()
             self._ring = None
         if self._channel:
@@ -260,6 +264,7 @@ class Module(Controller):
     def __init__(self, plan: Plan, options: Options) -> None:
         super().__init__(plan.target, plan.ring_bytes)
         self._slots, self._options = plan.slots, options
+        self._losses, self._next_look = Losses(), 0.0
 
     def open(self, command_pid: int | None = None) -> None:
         """Record from now on. Raises ``IsotraceError``.
@@ -274,6 +279,14 @@ class Module(Controller):
         except BaseException:
             self.close()
             raise
+
+    def losses(self) -> list[Loss]:
+        """What has been lost since the last time, by call; it is asked for some times a second at most."""
+        now = time.monotonic()
+        if now < self._next_look or not self._channel:
+            return []
+        self._next_look = now + _LOOK
+        return self._losses.since({}, self.counters().lost)
 
     def counters(self) -> Counters:
         """The counts over all CPUs."""

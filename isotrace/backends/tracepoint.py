@@ -6,15 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from isotrace.backends import Counters
+from isotrace.backends import Counters, Loss
 from isotrace.backends.attached import Ringed, u32
 from isotrace.backends.loader import Loader
+from isotrace.backends.losses import Losses
 from isotrace.kernel import batch, bpf
 from isotrace.trace import captures
-from isotrace.trace.events import Batch
 from isotrace.trace.plan import Plan
+from isotrace.trace.ring import Chunk
 
 _SLOT, _COUNT = np.dtype([("slot", "<u4")]), np.dtype([("count", "<u8")])
+_LOSS_KEY, _LOSS = np.dtype([("pid", "<u4"), ("slot", "<u4")]), np.dtype([("count", "<u8"), ("comm", "S16")])
+_LOSSES = 8192  # places in the map of losses
 _TALLY_NOT_FOLLOWED, _TALLY_EXTRAS_LOST = 0, 1  # bpf/event.h
 
 
@@ -26,6 +29,7 @@ class Tracepoints(Ringed):
         super().__init__(plan.target, plan.attach)
         self._plan = plan
         self._loader = loader
+        self._lost, self._losses = bytes(8), Losses()
         loader.start("trace.c", plan.constants, plan.programs, plan.maps)
 
     def open(self, command_pid: int | None = None) -> None:
@@ -50,9 +54,26 @@ class Tracepoints(Ringed):
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 
-    def batches(self) -> Iterator[Batch]:
+    def chunks(self) -> Iterator[Chunk]:
         """All that has arrived by now."""
-        return self._ring.batches() if self._ring else iter(())
+        return self._ring.chunks() if self._ring else iter(())
+
+    def losses(self) -> list[Loss]:
+        """What has been lost since the last time, by process where the map of processes had room."""
+        total = bpf.map_lookup(self._loaded.maps["losing"], u32(0), 8) if self._loaded.maps else None
+        if total is None or total == self._lost:
+            return []
+        self._lost = total
+        by_process = self._lost_by_process()
+        return self._losses.since(by_process, self._sums("lost") if len(by_process) >= _LOSSES else {})
+
+    def _lost_by_process(self) -> dict[tuple[int, bytes, int], int]:
+        """(pid, comm, slot) → records lost."""
+        found: dict[tuple[int, bytes, int], int] = {}
+        for keys, values in batch.chunks(self._loaded.maps["losses"], _LOSS_KEY, _LOSS):
+            who = zip(keys["pid"].tolist(), values["comm"].tolist(), keys["slot"].tolist(), strict=True)
+            found |= dict(zip(who, values["count"].tolist(), strict=True))
+        return found
 
     def counters(self) -> Counters:
         """The counts over all CPUs."""

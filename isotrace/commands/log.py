@@ -34,6 +34,10 @@ Examples:
   isotrace log --comm nginx --format none          count only
 
 \b
+What was seen and cannot be written at once waits in memory, then in a file without a name in $TMPDIR. Ctrl-C stops tracing;
+what waits is still written, and a second Ctrl-C drops it.
+
+\b
 At the end, on standard error: how many calls the kernel program met, how many were delivered, how many were lost.
 """
 
@@ -86,13 +90,15 @@ def log(**choices: Any) -> int:
     one_thread()
     from isotrace.run.lifecycle import Run
     from isotrace.run.records import Records, planned
+    from isotrace.sinks.failed import Failed
     from isotrace.trace.plan import Options
 
     def parts() -> list[Records]:
         notices = not choices["quiet"]
         options = Options(target, calls, choices["string_limit"], choices["ring"], choices["durations"], notices)
         plan, backend = planned(options, loader)
-        sink = formats.make(choices["style"], output, plan.calls, choices["durations"], choices["clock"])
-        return [Records(plan, backend, [sink], choices["failed"], choices["quiet"], choices["strict"])]
+        sinks = formats.make(choices["style"], output, plan.calls, choices["durations"], choices["clock"])
+        shown = [Failed(sink) for sink in sinks] if choices["failed"] else sinks
+        return [Records(plan, backend, shown, choices["quiet"], choices["strict"])]
 
     return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()

@@ -92,6 +92,10 @@ class Interrupts:
         hold()
         threading.Thread(target=self._wait, daemon=True).start()
 
+    def insist(self) -> None:
+        """The next ending signal ends the process, though it be the first."""
+        self._count = 2
+
     def _wait(self) -> None:
         while True:
             self._handle(signal.sigwaitinfo(_CAUGHT))

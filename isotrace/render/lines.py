@@ -272,12 +272,16 @@ def delivered(number: int, info: Blob | None) -> str:
     return f"--- {signal(number)} {siginfo.decode(info.data.ljust(siginfo.size, bytes(1)))} ---"
 
 
-def notices(batch: Batch) -> Iterator[tuple[int, str]]:
-    """(index, text) of the records that are no calls: exits and signals."""
+def notices(batch: Batch, calls: Mapping[int, Syscall]) -> Iterator[tuple[int, str]]:
+    """(index, text) of the records that are no calls: exits, signals, losses."""
     kinds = batch.events["kind"]
-    for index in np.flatnonzero((kinds == events.TASK_EXIT) | (kinds == events.SIGNAL)).tolist():
+    wanted = (kinds == events.TASK_EXIT) | (kinds == events.SIGNAL) | (kinds == events.LOST)
+    for index in np.flatnonzero(wanted).tolist():
         result = int(batch.events["result"][index])
         if kinds[index] == events.TASK_EXIT:
             yield index, killed_or_exited(result)
-        else:
+        elif kinds[index] == events.SIGNAL:
             yield index, delivered(result, next(iter(batch.blobs(index)), None))
+        else:
+            call = calls.get(int(batch.events["slot"][index]))
+            yield index, f"*** {result} {f'{call.name} calls' if call else 'unknown calls'} lost here ***"

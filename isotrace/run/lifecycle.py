@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from isotrace.run.ending import Ending
 from isotrace.trace.target import Target
 
 _TICK = 0.025  # seconds between two looks at what is quiet
+_GRACE = 0.5  # seconds that what was seen may take to be written before anything is said of it
 
 #: Asks its first argument again and again why to stop; the second is set by a signal.
 Screen = Callable[[Callable[[], str | None], threading.Event], None]
@@ -57,6 +59,9 @@ class Part(Protocol):
 
     def stop(self, reason: str) -> None:
         """No more from now on; show what has come. ``reason`` is why the run ends. Raises ``IsotraceError``."""
+
+    def unwritten(self, seconds: float) -> str:
+        """After ``stop``: wait ``seconds`` at most for what is still being shown, and say what is left; "" when all is."""
 
     def finish(self) -> None:
         """Say what came of it; also after something failed."""
@@ -138,9 +143,24 @@ class Run:
                 self._screen(self._ending.reason, self._interrupts.stopped)
         for part in list(self._parts):
             self._guarded(part, partial(part.stop, reason))
+        self._write_rest()
         left = "" if self._ends_command else self._ending.left()
         if not self._quiet and (reason or left):
             say(reason or left)
+
+    def _write_rest(self) -> None:
+        """Wait for what is still being shown. Where that takes long say so, and let one signal end it."""
+        began, told = time.monotonic(), False
+        for part in list(self._parts):
+            while left := self._guarded(part, partial(part.unwritten, _TICK)):
+                if told or time.monotonic() < began + _GRACE:
+                    continue
+                told = True
+                again = "again " if self._interrupts.stopped.is_set() else ""
+                self._interrupts.insist()
+                say(
+                    f"writing {left}; {f'kill {os.getpid()}' if self._holds else f'Ctrl-C {again}'.rstrip()} drops them"
+                )
 
     def _serve(self, parts: Sequence[Part], ended: Callable[[], str | None]) -> str:
         while (reason := ended()) is None:
@@ -148,16 +168,17 @@ class Run:
                 self._guarded(part, partial(part.serve, _TICK if part is parts[0] else 0.0))
         return reason
 
-    def _guarded(self, part: Part, call: Callable[[], None]) -> None:
+    def _guarded(self, part: Part, call: Callable[[], str | None]) -> str:
         """Where something must be held, another part that fails is left out from then on."""
         try:
-            call()
+            return call() or ""
         except Exception as error:
             if part.holds or not self._holds:
                 raise
             why = error.message if isinstance(error, IsotraceError) else repr(error)
             say(f"{why}: refusing goes on without it")
             self._parts.remove(part)
+            return ""
 
     def _look(self) -> str | None:
         """Why to stop. What fails at looking is no reason where something is held: isotrace lets go only when it knows."""

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from isotrace.backends import Backend
 from isotrace.backends.lkm import Module
 from isotrace.backends.loader import Loader
+from isotrace.backends.losses import missing
 from isotrace.backends.tracepoint import Tracepoints
 from isotrace.errors import IsotraceError
 from isotrace.kernel.facts import Facts, facts
-from isotrace.process.telling import tell
+from isotrace.process.telling import say, tell
+from isotrace.run.delivery import Delivery
+from isotrace.run.spool import Made
 from isotrace.run.tally import Tally
 from isotrace.sinks import Sink
-from isotrace.trace import events, unfinished
 from isotrace.trace import plan as planning
-from isotrace.trace.events import Batch
+from isotrace.trace import unfinished
 from isotrace.trace.plan import Options, Plan
 from isotrace.trace.target import members
 
@@ -42,42 +43,42 @@ def planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints 
         raise
 
 
-@dataclass
 class Records:
-    """``only_failed``: show calls that returned an error. ``quiet``: no summary, unless something was lost.
+    """``sinks`` get all records. ``quiet``: no summary, unless something was lost. ``strict``: a loss is an error."""
 
-    ``strict``: a loss is an error.
-    """
-
-    plan: Plan
-    backend: Backend
-    sinks: Sequence[Sink]
-    only_failed: bool = False
-    quiet: bool = False
-    strict: bool = False
-    tally: Tally = field(default_factory=Tally)
     holds = False
     screen = None
-    _stopped = False
+
+    def __init__(
+        self, plan: Plan, backend: Backend, sinks: Sequence[Sink], quiet: bool = False, strict: bool = False
+    ) -> None:
+        self.tally = Tally()
+        self._plan, self._backend = plan, backend
+        self._quiet, self._strict = quiet, strict
+        self._delivery = Delivery(sinks, self.tally)
+        self._read = 0  # calls that came out of the ring
+        self._stopped = self._told = False
 
     def open(self, pid: int | None) -> None:
         """Attach."""
-        self.backend.open(pid)
+        self._backend.open(pid)
 
     def start(self) -> None:
         """Show what the target is inside of."""
-        if not self.plan.target.command:
+        self._delivery.start()
+        if not self._plan.target.command:
             self._show_unfinished()
 
     def serve(self, seconds: float) -> None:
-        """Deliver what has come. The sinks' errors pass through."""
-        self._deliver()
+        """Take what has come out of the ring, for the sinks. Their errors are raised here."""
+        self._drain()
+        self._delivery.check()
         if seconds:
-            self.backend.wait(seconds)
+            self._backend.wait(seconds)
 
     def alive(self) -> bool:
         """Whether a process in the kernel's map of descent is more than a zombie."""
-        return self.backend.alive()
+        return self._backend.alive()
 
     def broken(self) -> str:
         """Nobody can take it away unseen: what is lost is counted."""
@@ -89,58 +90,64 @@ class Records:
 
     def stop(self, reason: str) -> None:
         """Detach, read what is left, show what the target is inside of."""
-        self.backend.detach()
+        self._backend.detach()
         self._settle()
         self._show_unfinished()
+        self._delivery.end()
         self._stopped = True
+
+    def unwritten(self, seconds: float) -> str:
+        """Wait for the sinks a moment; what they have not yet taken, in words. Their errors are raised here."""
+        self._delivery.join(seconds)
+        self._delivery.check()
+        if not self._delivery.busy:
+            return ""
+        return f"{self._read - int(self.tally.delivered.sum()):,} calls that were already seen"
 
     def finish(self) -> None:
         """The summary. Raises ``IsotraceError`` for a loss where that is an error."""
-        self.backend.detach()
-        self.tally.counters = counters = self.backend.counters()
-        if not self.quiet or self.tally.lost or counters.extras_lost or counters.not_followed:
-            tell(self.tally.summary(self.plan.calls))
-        if self.strict and self._stopped and self.tally.lost:
+        self._backend.detach()
+        self.tally.counters = counters = self._backend.counters()
+        if not self._quiet or self.tally.lost or counters.missed or counters.extras_lost or counters.not_followed:
+            tell(self.tally.summary(self._plan.calls))
+        if not (self._strict and self._stopped):
+            return
+        if self.tally.lost:
             raise IsotraceError(f"{self.tally.lost} calls were lost and --strict asks for all", "give a larger --ring")
+        if counters.missed:
+            raise IsotraceError("calls may be missing and --strict asks for all", "see: isotrace doctor")
 
     def close(self) -> None:
         """Give everything back to the kernel."""
-        self.backend.close()
+        self._delivery.end()
+        self._backend.close()
 
-    def _deliver(self) -> None:
-        for batch in self.backend.batches():
-            self._write(self._chosen(batch))
-            self.tally.add(batch)  # only now is it delivered
-        for sink in self.sinks:
-            sink.flush()
-
-    def _write(self, batch: Batch) -> None:
-        for sink in self.sinks:
-            sink.write(batch)
-
-    def _chosen(self, batch: Batch) -> Batch:
-        if not self.only_failed:
-            return batch
-        results, kinds = batch.events["result"], batch.events["kind"]
-        failed = (results < 0) & (results > -4096)
-        return batch.select(
-            (kinds == events.EXEC_ENTER) | (kinds == events.EXEC_NAME) | ((kinds == events.CALL) & failed)
-        )
+    def _drain(self) -> None:
+        """Empty the ring. Where nothing more can be kept it is left as it is: it fills, and what is lost is counted."""
+        for chunk in self._backend.chunks():
+            self._read += len(chunk.slots())
+            self._delivery.put(chunk)
+            if self._delivery.full:
+                break
+        if losses := self._backend.losses():
+            self._delivery.put(Made(missing(losses)))
+        if self._delivery.trouble and not self._told:
+            say(f"what is not yet written cannot be kept in {self._delivery.trouble}: calls may be lost")
+            self._told = True
 
     def _settle(self) -> None:
         """Read what is left. A program that was running when it was detached may still send its record."""
         deadline = time.monotonic() + _SETTLE
         while True:
-            self.tally.counters = self.backend.counters()
-            self._deliver()
-            if self.tally.settled() or time.monotonic() > deadline:
+            self.tally.counters = self._backend.counters()
+            self._drain()
+            self._delivery.check()
+            if self._read >= self.tally.sent or (time.monotonic() > deadline and not self._delivery.full):
                 return
             time.sleep(_TICK)
 
     def _show_unfinished(self) -> None:
-        pids = members(self.plan.target, self.backend.pids())
-        batch = unfinished.batch(set(pids) - {os.getpid()}, self.plan.slots)
-        if len(batch) and not self.only_failed:
-            self._write(batch)
-            for sink in self.sinks:
-                sink.flush()
+        pids = members(self._plan.target, self._backend.pids())
+        batch = unfinished.batch(set(pids) - {os.getpid()}, self._plan.slots)
+        if len(batch):
+            self._delivery.put(Made(batch))

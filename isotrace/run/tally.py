@@ -11,7 +11,6 @@ import numpy.typing as npt
 from isotrace.backends import Counters
 from isotrace.catalog.model import Syscall
 from isotrace.trace import events
-from isotrace.trace.events import Batch
 
 
 @dataclass
@@ -21,25 +20,24 @@ class Tally:
     delivered: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(events.SLOTS, dtype=np.int64))
     counters: Counters = field(default_factory=Counters)
 
-    def add(self, batch: Batch) -> None:
-        """Count the calls of a batch."""
-        calls = batch.events["slot"][batch.events["kind"] == events.CALL]
-        self.delivered += np.bincount(calls, minlength=events.SLOTS)
+    def add(self, slots: npt.NDArray[np.uint16]) -> None:
+        """Count calls that were delivered."""
+        self.delivered += np.bincount(slots, minlength=events.SLOTS)
 
     @property
     def seen(self) -> int:
         """Calls that the kernel program met."""
-        return sum(self.counters.seen.values()) + self.counters.missed
+        return sum(self.counters.seen.values())
 
     @property
     def lost(self) -> int:
         """Calls that were met and not delivered, for whatever reason."""
         return self.seen - int(self.delivered.sum())
 
-    def settled(self) -> bool:
-        """Whether every record that the kernel sent has arrived."""
-        counters = self.counters
-        return sum(counters.seen.values()) - sum(counters.lost.values()) <= int(self.delivered.sum())
+    @property
+    def sent(self) -> int:
+        """Calls that the kernel program met and had room for."""
+        return sum(self.counters.seen.values()) - sum(self.counters.lost.values())
 
     def lost_by_call(self, calls: Mapping[int, Syscall]) -> dict[str, int]:
         """Name → calls lost, the most first."""
@@ -57,10 +55,13 @@ class Tally:
         lines = [f"{self.seen} calls, {int(self.delivered.sum())} delivered, {self.lost} lost"]
         if self.lost:
             parts = [f"{name} {count}" for name, count in self.lost_by_call(calls).items()]
-            if counters.missed:
-                parts.append(f"not known which {counters.missed}")
             hint = "; a larger --ring or fewer --calls helps" if counters.lost else ""
             lines.append(f"lost: {', '.join(parts)}{hint}")
+        if counters.missed:
+            lines.append(
+                f"the kernel passed over its programs {counters.missed} times, in calls of any process: what the target"
+                " called then is neither shown nor counted"
+            )
         if counters.extras_lost:
             lines.append(f"{counters.extras_lost} records of exits, signals or exec arguments lost")
         if counters.not_followed:

@@ -16,13 +16,3 @@ class Sink(Protocol):
 
     def flush(self) -> None:
         """Nothing more is waiting: show what there is."""
-
-
-class Null:
-    """Counts nothing, shows nothing: the session's own counts are all that is wanted."""
-
-    def write(self, batch: Batch) -> None:
-        """Drop the batch."""
-
-    def flush(self) -> None:
-        """Nothing to do."""

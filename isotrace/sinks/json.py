@@ -17,7 +17,10 @@ from isotrace.sinks.output import Output
 from isotrace.trace import events
 from isotrace.trace.events import Batch
 
-_TYPES = {events.CALL: "call", events.UNFINISHED: "unfinished", events.TASK_EXIT: "exit", events.SIGNAL: "signal"}
+_TYPES = {
+    **{events.CALL: "call", events.UNFINISHED: "unfinished", events.TASK_EXIT: "exit"},
+    **{events.SIGNAL: "signal", events.LOST: "lost"},
+}
 
 
 class Json:
@@ -25,7 +28,7 @@ class Json:
 
     def __init__(self, output: Output, calls: Mapping[int, Syscall]) -> None:
         self._output = output
-        self._decoder = Decoder(calls)
+        self._decoder, self._known = Decoder(calls), calls
 
     def write(self, batch: Batch) -> None:
         """Write the objects of a batch in the order of its records."""
@@ -34,7 +37,10 @@ class Json:
         for decoded in self._decoder.decode(batch):
             for index, call in zip(decoded.rows.index, _calls(decoded), strict=True):
                 found[index] = heads[index] | call
-        for index, text in notices(batch):
+        for index, text in notices(batch, self._known):
+            if heads[index]["type"] == "lost":
+                lost = self._known.get(int(batch.events["slot"][index]))
+                heads[index]["call"] = lost.name if lost else None
             found[index] = heads[index] | {"result": int(batch.events["result"][index]), "value": text}
         self._output.write(b"".join([orjson.dumps(entry) + b"\n" for entry in found if entry]))
 

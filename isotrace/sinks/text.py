@@ -25,7 +25,7 @@ class Text:
         self, output: Output, calls: Mapping[int, Syscall], *, durations: bool, clock: bool, colour: bool
     ) -> None:
         self._output = output
-        self._decoder = Decoder(calls)
+        self._decoder, self._known = Decoder(calls), calls
         self._durations, self._clock, self._colour = durations, clock, colour
         self._prefixes: dict[tuple[int, bytes], str] = {}
 
@@ -35,7 +35,7 @@ class Text:
         for decoded in self._decoder.decode(batch):
             for index, line in zip(decoded.rows.index, self._calls(decoded), strict=True):
                 lines[index] = line
-        for index, text in notices(batch):
+        for index, text in notices(batch, self._known):
             lines[index] = self._paint(_NOTE, text)
         self._output.write(self._assemble(batch, lines).encode("ascii", "backslashreplace"))
 

@@ -67,6 +67,10 @@ class Counting:
         """Count no more."""
         self._backend.detach()
 
+    def unwritten(self, seconds: float) -> str:
+        """Everything is shown as it comes."""
+        return ""
+
     def finish(self) -> None:
         """The table said it all."""
 

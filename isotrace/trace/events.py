@@ -18,6 +18,8 @@ SLOT_I386 = 1024
 SLOT_UNKNOWN = 1023
 
 CALL, EXEC_ENTER, EXEC_NAME, TASK_EXIT, SIGNAL, UNFINISHED, REFUSED = range(7)
+#: Made in user space: ``result`` records of a call, by ``slot``, of a process are missing here; ``pid`` 0: not known whose.
+LOST = 7
 X86_64, X32, I386 = range(3)
 ABI_NAMES = ("x86_64", "x32", "i386")
 
@@ -93,6 +95,11 @@ class Batch:
     @cached_property
     def _bytes(self) -> bytes:
         return self.data.tobytes()
+
+    def call_slots(self) -> npt.NDArray[np.uint16]:
+        """The slots of the calls among the records."""
+        found: npt.NDArray[np.uint16] = self.events["slot"][self.events["kind"] == CALL]
+        return found
 
     def blobs(self, index: int) -> Iterator[Blob]:
         """The captures of record ``index``."""

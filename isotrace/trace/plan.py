@@ -88,7 +88,7 @@ class Plan:
     @property
     def maps(self) -> tuple[str, ...]:
         """The maps that user space reads or writes."""
-        found = ["events", "exits", "enters", "seen", "lost", "tally", "captures"]
+        found = ["events", "exits", "enters", "seen", "lost", "losses", "losing", "tally", "captures"]
         return (*found, *self.target.maps)
 
 

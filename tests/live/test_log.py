@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -48,12 +49,15 @@ def _children(pid: int) -> list[str]:
 
 
 def test_calls_that_do_not_fit_the_ring_are_counted_by_name(compiled: Compile) -> None:
-    """The whole trace goes to a pipe that nobody reads for a while, so that the smallest ring overflows."""
+    """isotrace stands still for a while, so that the smallest ring overflows: a line in its place says what is lost."""
     command = argv("--ring", "64k", "--strict", "--", compiled("storm"), 3000, 8)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), stdin=subprocess.DEVNULL
     )
-    until(lambda: _children(process.pid) == ["Z"], "the command has ended")
+    select.select([process.stdout], [], [], tracer.PATIENCE)
+    process.send_signal(signal.SIGSTOP)
+    until(lambda: "Z" in _children(process.pid), "the command has ended")
+    process.send_signal(signal.SIGCONT)
     out, err = process.communicate(timeout=tracer.PATIENCE)
     run = Run(process.returncode, out, err)
     seen, delivered, lost = run.counts
@@ -64,10 +68,71 @@ def test_calls_that_do_not_fit_the_ring_are_counted_by_name(compiled: Compile) -
     assert named
     by_call = {name: int(count) for name, count in (part.split() for part in named[1].split(", "))}
     assert sum(by_call.values()) == lost
+    told = [re.fullmatch(r"\*\*\* (\d+) (\w+) calls lost here \*\*\*", line.text) for line in run.lines]
+    in_place: Counter[str] = Counter()
+    for one in filter(None, told):
+        in_place[one[2]] += int(one[1])
+    assert in_place == by_call
     logged = Counter(line.name for line in run.lines)
     assert logged["getpgid"] + by_call.get("getpgid", 0) == 3000
     assert run.status == 1
     assert f"{lost} calls were lost and --strict asks for all" in err
+
+
+def test_an_output_that_nobody_reads_for_a_while_loses_nothing() -> None:
+    """What waits meanwhile is more than the ring holds."""
+    read, write = os.pipe()
+    script = "i=0; while [ $i -lt 400 ]; do /bin/true; i=$((i+1)); done"
+    process = subprocess.Popen(
+        argv("--ring", "1m", "--", "sh", "-c", script), stdin=subprocess.DEVNULL, stdout=write,
+        stderr=subprocess.PIPE, env=environment(), text=True,
+    )  # fmt: skip
+    os.close(write)
+    until(lambda: select.select([read], [], [], 0)[0], "the first line")
+    until(lambda: not _children(process.pid), "the command has ended")
+    with os.fdopen(read, errors="replace") as stream:
+        lines = tracer.parse(stream.read())
+    said = process.stderr.read()
+    assert process.wait() == 0 and ", 0 lost" in said, said
+    assert sum(line.text == "+++ exited with 0 +++" for line in lines) == 401
+
+
+def test_ctrl_c_stops_tracing_at_once_and_says_what_is_still_to_be_written() -> None:
+    """The reader of the pipe comes late: by then no call is traced any more, and all that were are written."""
+    read, write = os.pipe()
+    with started(["sh", "-c", "while :; do /bin/true; done"]) as busy:
+        process = subprocess.Popen(
+            argv("-f", "--pid", busy.pid), stdin=subprocess.DEVNULL, stdout=write, stderr=subprocess.PIPE,
+            env=environment(), text=True,
+        )  # fmt: skip
+        os.close(write)
+        select.select([read], [], [], tracer.PATIENCE)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.readline()
+        with os.fdopen(read, errors="replace") as stream:
+            calls = sum(bool(line.name) for line in tracer.parse(stream.read()))
+        rest = process.stderr.read()
+        assert process.wait() == 0
+    assert re.fullmatch(r"isotrace: writing [\d,]+ calls that were already seen; Ctrl-C again drops them\n", said)
+    assert f"{calls} calls, {calls} delivered, 0 lost" in rest
+
+
+def test_a_second_ctrl_c_drops_what_is_still_to_be_written() -> None:
+    read, write = os.pipe()
+    with started(["sh", "-c", "while :; do /bin/true; done"]) as busy:
+        process = subprocess.Popen(
+            argv("-f", "--pid", busy.pid), stdin=subprocess.DEVNULL, stdout=write, stderr=subprocess.PIPE,
+            env=environment(), text=True,
+        )  # fmt: skip
+        select.select([read], [], [], tracer.PATIENCE)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert "Ctrl-C again drops them" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(tracer.PATIENCE) == 130
+    os.close(read)
+    os.close(write)
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------
@@ -322,7 +387,7 @@ def test_ctrl_c_ends_with_the_counts_and_a_second_one_at_once() -> None:
 
 
 def _blocked_in_write(pid: int) -> bool:
-    return Path(f"/proc/{pid}/syscall").read_text().startswith("1 0x1 ")
+    return any(task.read_text().startswith("1 0x1 ") for task in Path(f"/proc/{pid}/task").glob("*/syscall"))
 
 
 def test_sigkill_leaves_nothing_in_the_kernel(backend: str) -> None:

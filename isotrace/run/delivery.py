@@ -1,0 +1,86 @@
+"""A thread that gives what is spooled to sinks, however long they take."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+
+from isotrace.run.spool import Item, Made, Spool
+from isotrace.run.tally import Tally
+from isotrace.sinks import Sink
+from isotrace.trace.ring import Chunk
+
+_QUIET = 0.25  # seconds after which sinks are told that nothing has come
+_SWITCH = 0.0005  # seconds that rendering, which is Python, holds up the reading of the ring
+
+
+class Delivery:
+    """``sinks`` take what ``put`` was given, in order, in a thread of their own; without sinks it is counted at once."""
+
+    def __init__(self, sinks: Sequence[Sink], tally: Tally) -> None:
+        self._sinks, self._tally = sinks, tally
+        self._spool = Spool()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="sinks", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        if self._sinks:
+            sys.setswitchinterval(_SWITCH)
+            self._thread.start()
+
+    def put(self, item: Chunk | Made) -> None:
+        """Take an item; waits for nobody."""
+        if self._sinks:
+            self._spool.put(item)
+        elif isinstance(item, Chunk):
+            self._tally.add(item.slots())
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more should be put for now: see ``Spool``."""
+        return self._spool.full
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be kept in files any more; "" while it can."""
+        return self._spool.failure
+
+    def check(self) -> None:
+        """Raise what a sink has raised."""
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    @property
+    def busy(self) -> bool:
+        """Whether the sinks are still at it."""
+        return self._thread.is_alive()
+
+    def end(self) -> None:
+        """Nothing more will be put. The thread ends with the last of it."""
+        self._spool.end()
+
+    def join(self, seconds: float) -> None:
+        """Wait for that."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            while not self._spool.over:
+                item = self._spool.get(_QUIET)
+                if item is not None:
+                    self._deliver(item)
+                if not len(self._spool):
+                    for sink in self._sinks:
+                        sink.flush()
+        except BaseException as error:  # whoever looks after the run raises it
+            self._failure = error
+
+    def _deliver(self, item: Item) -> None:
+        batch = item.batch()
+        for sink in self._sinks:
+            sink.write(batch)
+        self._tally.add(batch.call_slots())  # only now is it delivered

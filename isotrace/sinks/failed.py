@@ -1,0 +1,27 @@
+"""--failed: only calls that returned an error."""
+
+from __future__ import annotations
+
+from isotrace.sinks import Sink
+from isotrace.trace import events
+from isotrace.trace.events import Batch
+
+_ERRNOS = 4096
+
+
+class Failed:
+    """Passes on to ``sink`` the calls that failed, and what an execve that did consists of."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def write(self, batch: Batch) -> None:
+        """Take the records of a batch."""
+        results, kinds = batch.events["result"], batch.events["kind"]
+        failed = (kinds == events.CALL) & (results < 0) & (results > -_ERRNOS)
+        kept = (kinds == events.EXEC_ENTER) | (kinds == events.EXEC_NAME) | (kinds == events.LOST)
+        self._sink.write(batch.select(failed | kept))
+
+    def flush(self) -> None:
+        """Nothing more is waiting."""
+        self._sink.flush()
