@@ -8,13 +8,14 @@ import click
 
 from isotrace import __version__
 
-_VERBS = ("log", "top", "block", "policy", "calls", "doctor", "module", "sql")
+_VERBS = ("log", "record", "top", "block", "policy", "calls", "doctor", "module", "sql")
 
 _EPILOG = """\b
 Examples:
   isotrace log -- make                     every call of a build, from its first one on
   isotrace log --ppid $$                   what is typed in this shell, seen from another terminal
   isotrace log --calls %network -- curl -s http://127.0.0.1/
+  isotrace record -o build.arrow -- make   the same build, kept in a file: isotrace sql build.arrow
   isotrace block --deny connect -- make    the same build, kept from the network
   isotrace top --uid www-data              a live table of what is called, how often and how long
   isotrace sql t.arrow "SELECT name, count(*) FROM calls GROUP BY name"

@@ -12,7 +12,6 @@ from top_tables import SLOT, Clock, Recorded, errors, rows
 from isotrace.backends.counts import Losses
 from isotrace.top import source as sources
 from isotrace.top.app import TopApp
-from isotrace.top.family import describe
 from isotrace.top.refusing import Proposal, Refusal, Sight, Standing
 from isotrace.top.source import Source, Wishes
 from isotrace.trace.target import Target
@@ -532,5 +531,5 @@ def test_without_colours_the_cursor_is_reversed(tables, monkeypatch):
 
 
 def test_the_title_is_harmless():
-    assert describe(Target(pid=5, follow=True)) == "--pid 5 -f"
-    assert describe(Target(command=("sh", "-c", "echo \x1b[2J"))).isprintable()
+    assert str(Target(pid=5, follow=True)) == "--pid 5 -f"
+    assert str(Target(command=("sh", "-c", "echo \x1b[2J"))).isprintable()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isotrace import units
-from isotrace.commands.options import Parsed, kept_target_options, take_target
+from isotrace.backends.loader import Loader
+from isotrace.commands.options import FOR, RECORD, kept_target_options, take_target
 from isotrace.errors import UsageError
 from isotrace.process import children
 from isotrace.process.interrupts import import_in_one_thread
@@ -67,13 +67,7 @@ ENOSYS for as long as the command's processes live.
 @click.option("--errno", metavar="NAME", help="The error of a refused call.  [default: EPERM]")
 @click.option("--kill", is_flag=True, help="Kill the process instead.")
 @click.option("--audit", is_flag=True, help="Refuse nothing, report what would be; also for the rules of --policy.")
-@click.option(
-    "--for",
-    "seconds",
-    type=Parsed("duration", units.duration),
-    metavar="TIME",
-    help="End after 10s, 5m, 1h30m …",
-)
+@FOR
 @click.option(
     "--backend",
     type=click.Choice(["auto", "lsm", "override", "seccomp", "signal", "lkm"]),
@@ -89,6 +83,7 @@ ENOSYS for as long as the command's processes live.
 @click.option("--verify", is_flag=True, help="Attack the rules first, and start only if none of the ways gets through.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write refusals there instead of to standard output.")
+@RECORD
 def block(**choices: Any) -> int:
     """Refuse calls, files and addresses to the target, from its next call on, until this command ends.
 
@@ -114,7 +109,9 @@ def block(**choices: Any) -> int:
 def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
     from isotrace.enforce import registry
     from isotrace.enforce.calls import terminal
-    from isotrace.run.lifecycle import Run
+    from isotrace.run.lifecycle import Part, Run
+    from isotrace.run.recorder import Recorder
+    from isotrace.run.records import recording
     from isotrace.run.refusals import Refusals, held
     from isotrace.sinks.refusals import Json, Lines
     from isotrace.sinks.refusals import Refusals as Sink
@@ -127,9 +124,16 @@ def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
         must_hold(plan, report, choices["backend"], choices["weaker_ok"])
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
     sink = Sink(output, plan.enforced, Json() if choices["style"] == "json" else Lines())
-    part = Refusals(target, plan, enforcers, sink, choices["weaker_ok"])
+    recorder = Recorder(choices["record"], rules=sink.held) if choices["record"] else None
+    loader = Loader() if recorder else None
+    part = Refusals(target, plan, enforcers, sink, choices["weaker_ok"], recorder)
     command = None
     if target.command:
         take_away = partial(terminal.take_away, terminal.program(os.uname().machine))
         command = Command(target.command, part.starter(), before=take_away)
-    return Run(target, lambda: [part], command, choices["seconds"]).go()
+
+    def parts() -> list[Part]:
+        """What records opens first: what it has in the kernel is then protected like all that is isotrace's."""
+        return [recording(target, None, loader, recorder), part] if loader and recorder else [part]
+
+    return Run(target, parts, command, choices["seconds"]).go()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
-from isotrace.commands.options import Parsed, take_target, target_options
+from isotrace.catalog.model import Syscall
+from isotrace.commands.options import BACKEND, FOR, RECORD, RING, STRICT, STRING_LIMIT, take_target, target_options
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
-from isotrace.sinks import formats
+from isotrace.sinks import Sink, formats
 from isotrace.sinks.output import Output
 
 _EPILOG = """\b
@@ -47,34 +48,15 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.option("--failed", is_flag=True, help="Only calls that returned an error.")
 @click.option("--format", "style", type=click.Choice(formats.NAMES), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
-@click.option(
-    "--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …"
-)
+@FOR
 @click.option("-T", "--durations", is_flag=True, help="Show the time spent in each call.")
 @click.option("-t", "--clock", is_flag=True, help="Show the time of day of each call.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
-@click.option(
-    "--string-limit",
-    type=click.IntRange(1, 4096),
-    default=256,
-    show_default=True,
-    help="Bytes of strings and buffers; paths are whole.",
-)
-@click.option(
-    "--ring",
-    type=Parsed("size", units.size),
-    default="64m",
-    show_default=True,
-    help="Size of the ring buffer, a power of two.",
-)
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "bpf", "lkm"]),
-    default="auto",
-    show_default=True,
-    help="BPF, or the kernel module: by itself only where BPF cannot, and when it is loaded.",
-)
-@click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
+@STRING_LIMIT
+@RING
+@BACKEND
+@STRICT
+@RECORD
 def log(**choices: Any) -> int:
     """Log every system call of the target: a process's children, a tree, a user, a command.
 
@@ -89,16 +71,19 @@ def log(**choices: Any) -> int:
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
     from isotrace.run.lifecycle import Run
-    from isotrace.run.records import Records, planned
+    from isotrace.run.recorder import Recorder
+    from isotrace.run.records import Records
     from isotrace.sinks.failed import Failed
     from isotrace.trace.plan import Options
 
+    def sinks(known: Mapping[int, Syscall]) -> list[Sink]:
+        made = formats.make(choices["style"], output, known, choices["durations"], choices["clock"])
+        return [Failed(sink) for sink in made] if choices["failed"] else made
+
     def parts() -> list[Records]:
-        notices = not choices["quiet"]
-        options = Options(target, calls, choices["string_limit"], choices["ring"], choices["durations"], notices)
-        plan, backend = planned(options, loader)
-        sinks = formats.make(choices["style"], output, plan.calls, choices["durations"], choices["clock"])
-        shown = [Failed(sink) for sink in sinks] if choices["failed"] else sinks
-        return [Records(plan, backend, shown, choices["quiet"], choices["strict"])]
+        durations, notices = choices["durations"] or bool(choices["record"]), not choices["quiet"]
+        options = Options(target, calls, choices["string_limit"], choices["ring"], durations, notices)
+        recorder = Recorder(choices["record"], choices["calls"]) if choices["record"] else None
+        return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"])]
 
     return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from isotrace import units
 from isotrace.trace.target import Target, parse_uid
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -48,6 +49,34 @@ _CGROUP_FOLLOW = (
 )
 _CALLS = click.option("--calls", metavar="EXPR", help="Only these calls.  [default: all]")
 _COMMAND = click.argument("command", nargs=-1, type=click.UNPROCESSED)
+FOR = click.option(
+    "--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …"
+)
+STRING_LIMIT = click.option(
+    "--string-limit",
+    type=click.IntRange(1, 4096),
+    default=256,
+    show_default=True,
+    help="Bytes of strings and buffers; paths are whole.",
+)
+RING = click.option(
+    "--ring",
+    type=Parsed("size", units.size),
+    default="64m",
+    show_default=True,
+    help="Size of the ring buffer, a power of two.",
+)
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(["auto", "bpf", "lkm"]),
+    default="auto",
+    show_default=True,
+    help="auto uses BPF, and the kernel module only where BPF cannot serve and the module is loaded.",
+)
+STRICT = click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
+RECORD = click.option(
+    "--record", metavar="FILE", help="Keep all of it in a recording, too: see isotrace record --help."
+)
 
 
 def target_options(function: Function) -> Function:

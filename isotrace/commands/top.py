@@ -11,7 +11,7 @@ import click
 from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
-from isotrace.commands.options import Parsed, take_target, target_options
+from isotrace.commands.options import FOR, RECORD, Parsed, take_target, target_options
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.kernel.features import require_log
 from isotrace.process import nursery
@@ -51,9 +51,7 @@ def _open_output(path: str | None) -> int:
 @click.option(
     "--format", "style", type=click.Choice(["text", "json"]), default=None, help="Of the summary.  [default: text]"
 )
-@click.option(
-    "--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …"
-)
+@FOR
 @click.option(
     "--by",
     "view",
@@ -80,6 +78,7 @@ def _open_output(path: str | None) -> int:
     metavar="FILE",
     help="Where the command writes while the table has the screen.  [default: nowhere]",
 )
+@RECORD
 def top(**choices: Any) -> int:
     """Show what the target asks of the kernel as a live table: by call, by process, by file, by error.
 
@@ -102,20 +101,23 @@ def top(**choices: Any) -> int:
         )  # first of all, to be small and to have no descriptors; for the loaders of refusals
     output = None if once else _open_output(choices["output"])
     command = Command(target.command, output=output) if target.command else None
-    loader = Loader()
+    loader, second = Loader(), Loader() if choices["record"] else None
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
     from isotrace.backends import counts
-    from isotrace.run.lifecycle import Run
-    from isotrace.top.counting import Counting, LiveTable, Summary
+    from isotrace.run.lifecycle import Part, Run
+    from isotrace.run.recorder import Recorder
+    from isotrace.run.records import recording
+    from isotrace.top.counting import LiveTable, Summary
 
     # A summary notes places only if they are asked for: each costs a read of the target's memory.
     view, places = choices["view"], not choices["no_files"] and (not once or choices["view"] == "file")
 
-    def parts() -> list[Counting]:
-        backend = counts.planned(target, calls, loader, places)
+    def parts() -> list[Part]:
+        backend, interval = counts.planned(target, calls, loader, places), choices["interval"]
+        recorded = [recording(target, calls, second, Recorder(choices["record"], choices["calls"]))] if second else []
         if once:
-            return [Summary(backend, view, style or "text", choices["interval"])]
-        return [LiveTable(backend, target, command, view, choices["interval"], choices["output"])]
+            return [Summary(backend, view, style or "text", interval), *recorded]
+        return [LiveTable(backend, target, command, view, interval, choices["output"]), *recorded]
 
     return Run(target, parts, command, seconds, ends_command=True).go()

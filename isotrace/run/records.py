@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from isotrace.backends import Backend
 from isotrace.backends.lkm import Module
 from isotrace.backends.loader import Loader
 from isotrace.backends.losses import missing
 from isotrace.backends.tracepoint import Tracepoints
+from isotrace.catalog.model import Syscall
 from isotrace.errors import IsotraceError
 from isotrace.kernel.facts import Facts, facts
 from isotrace.process.telling import say, tell
 from isotrace.run.delivery import Delivery
+from isotrace.run.recorder import Recorder
 from isotrace.run.spool import Made
 from isotrace.run.tally import Tally
 from isotrace.sinks import Sink
 from isotrace.trace import plan as planning
 from isotrace.trace import unfinished
 from isotrace.trace.plan import Options, Plan
-from isotrace.trace.target import members
+from isotrace.trace.target import Target, members
 
 _TICK = 0.025  # seconds between two looks at a quiet ring
 _SETTLE = 1.0  # seconds to wait for programs that still run on another CPU after they were detached
 
 
-def planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints | Module]:
+def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints | Module]:
     """What is to be recorded, and the backend that does it: BPF programs, or without a ``loader`` the kernel module.
 
     Raises ``IsotraceError``.
@@ -43,21 +44,39 @@ def planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints 
         raise
 
 
+def recording(target: Target, calls: frozenset[str] | None, loader: Loader, recorder: Recorder) -> Records:
+    """The part that records beside another part; it says something only where something was lost."""
+    return Records(Options(target, calls, durations=True), loader, lambda _: [], recorder, quiet=True)
+
+
 class Records:
-    """``sinks`` get all records. ``quiet``: no summary, unless something was lost. ``strict``: a loss is an error."""
+    """What ``sinks`` makes for the calls of the plan gets all records, and so does ``recorder``.
+
+    BPF programs record, or without a ``loader`` the kernel module. ``quiet``: no summary, unless something was lost.
+    ``strict``: a loss is an error.
+    """
 
     holds = False
     screen = None
 
     def __init__(
-        self, plan: Plan, backend: Backend, sinks: Sequence[Sink], quiet: bool = False, strict: bool = False
+        self,
+        options: Options,
+        loader: Loader | None,
+        sinks: Callable[[Mapping[int, Syscall]], Sequence[Sink]],
+        recorder: Recorder | None = None,
+        quiet: bool = False,
+        strict: bool = False,
     ) -> None:
+        """Start compiling. Raises ``IsotraceError``."""
         self.tally = Tally()
-        self._plan, self._backend = plan, backend
-        self._quiet, self._strict = quiet, strict
-        self._delivery = Delivery(sinks, self.tally)
+        self._options = options
+        self._plan, self._backend = _planned(options, loader)
+        self._recorder, self._quiet, self._strict = recorder, quiet, strict
+        self._delivery = Delivery([*([recorder] if recorder else []), *sinks(self._plan.calls)], self.tally)
         self._read = 0  # calls that came out of the ring
-        self._stopped = self._told = False
+        self._stopped = self._written = self._told = False
+        self._reason = ""
 
     def open(self, pid: int | None) -> None:
         """Attach."""
@@ -65,6 +84,9 @@ class Records:
 
     def start(self) -> None:
         """Show what the target is inside of."""
+        if self._recorder:
+            before = set() if self._plan.target.command else self._members()
+            self._recorder.begin(self._options, before)
         self._delivery.start()
         if not self._plan.target.command:
             self._show_unfinished()
@@ -94,13 +116,14 @@ class Records:
         self._settle()
         self._show_unfinished()
         self._delivery.end()
-        self._stopped = True
+        self._stopped, self._reason = True, reason
 
     def unwritten(self, seconds: float) -> str:
         """Wait for the sinks a moment; what they have not yet taken, in words. Their errors are raised here."""
         self._delivery.join(seconds)
         self._delivery.check()
         if not self._delivery.busy:
+            self._written = True
             return ""
         return f"{self._read - int(self.tally.delivered.sum()):,} calls that were already seen"
 
@@ -110,6 +133,8 @@ class Records:
         self.tally.counters = counters = self._backend.counters()
         if not self._quiet or self.tally.lost or counters.missed or counters.extras_lost or counters.not_followed:
             tell(self.tally.summary(self._plan.calls))
+        if self._recorder and self._written:
+            self._recorder.end(self.tally, self._plan.calls, self._reason)
         if not (self._strict and self._stopped):
             return
         if self.tally.lost:
@@ -121,6 +146,8 @@ class Records:
         """Give everything back to the kernel."""
         self._delivery.end()
         self._backend.close()
+        if self._recorder and not self._delivery.busy:
+            self._recorder.close()
 
     def _drain(self) -> None:
         """Empty the ring. Where nothing more can be kept it is left as it is: it fills, and what is lost is counted."""
@@ -147,7 +174,9 @@ class Records:
             time.sleep(_TICK)
 
     def _show_unfinished(self) -> None:
-        pids = members(self._plan.target, self._backend.pids())
-        batch = unfinished.batch(set(pids) - {os.getpid()}, self._plan.slots)
+        batch = unfinished.batch(self._members(), self._plan.slots)
         if len(batch):
             self._delivery.put(Made(batch))
+
+    def _members(self) -> set[int]:
+        return members(self._plan.target, self._backend.pids()) - {os.getpid()}

@@ -15,6 +15,7 @@ from isotrace.errors import IsotraceError, KernelError
 from isotrace.policy.model import Policy
 from isotrace.process.launch import execv
 from isotrace.process.telling import say, tell
+from isotrace.run.recorder import Recorder
 from isotrace.sinks.refusals import Refusals as Sink
 from isotrace.trace.target import Target
 
@@ -41,10 +42,16 @@ class Refusals:
     screen = None
 
     def __init__(
-        self, target: Target, plan: Plan, enforcers: Mapping[str, Enforcer], sink: Sink, weaker_ok: bool
+        self,
+        target: Target,
+        plan: Plan,
+        enforcers: Mapping[str, Enforcer],
+        sink: Sink,
+        weaker_ok: bool,
+        recorder: Recorder | None = None,
     ) -> None:
         self._target, self._plan, self._enforcers, self._sink = target, plan, enforcers, sink
-        self._weaker_ok = weaker_ok
+        self._weaker_ok, self._recorder = weaker_ok, recorder
         self._births = Births()
         self._unseen = self._stopped = False
         self._pid: int | None = None
@@ -94,6 +101,8 @@ class Refusals:
         try:
             for enforcer in self._enforcers.values():
                 for records in enforcer.batches():
+                    if self._recorder:
+                        self._recorder.refused(records)
                     self._show(partial(self._sink.write, records))
         except Exception as error:
             self._hide(f"refusals cannot be read ({error!r})")

@@ -52,7 +52,7 @@ class Refusals:
 
     def __init__(self, output: Output, held: Iterable[Held], style: Style) -> None:
         self._output, self._style = output, style
-        self._held = {one.number: one for one in held}
+        self.held = {one.number: one for one in held}
         self._seen: dict[_Key, _Seen] = {}
 
     def write(self, records: Sequence[Refused]) -> None:
@@ -85,10 +85,10 @@ class Refusals:
     def finish(self, counts: Mapping[str, Counts]) -> None:
         """Show what is left, and the end."""
         self.tick(everything=True)
-        self._output.write(self._style.summary(list(self._held.values()), counts))
+        self._output.write(self._style.summary(list(self.held.values()), counts))
 
     def _line(self, record: Refused, count: int, repeated: bool) -> bytes:
-        return self._style.line(record, self._held[record.rule], count, repeated)
+        return self._style.line(record, self.held[record.rule], count, repeated)
 
 
 def arguments(record: Refused) -> list[tuple[str, int]]:

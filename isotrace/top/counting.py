@@ -139,7 +139,7 @@ class LiveTable(Counting):
         worker = Worker(self._source, reason, self._interval)
         found = nursery.current()
         refuser = Refuser(family.running(self._target, pid, backend.pids), backend.names, [found.pid] if found else [])
-        app = TopApp(worker, family.describe(self._target), self._view, refuser, self._note())
+        app = TopApp(worker, str(self._target), self._view, refuser, self._note())
         app.stopped = stopped
         over = threading.Event()
         threading.Thread(target=self._insist, args=(stopped, over), daemon=True).start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
@@ -14,18 +13,6 @@ from isotrace.trace import target as targets
 from isotrace.trace.target import Target
 
 _INIT = 1
-
-
-def describe(target: Target) -> str:
-    """The target for a title."""
-    parts = [
-        f"--{name} {value}"
-        for name in ("ppid", "pid", "tree", "uid", "comm", "cgroup")
-        if (value := getattr(target, name)) is not None
-    ]
-    parts += ["-f"] if target.follow else []
-    parts += [shlex.join(target.command)] if target.command else []
-    return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
 
 
 def running(target: Target, command: int | None, known: Callable[[], Collection[int]]) -> Target:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -39,6 +40,17 @@ class Target:
     spared: frozenset[int] = frozenset()
     keep: bool = False
     known: Callable[[], Collection[int]] | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        """As it would be asked for, for a title."""
+        parts = [
+            f"--{name} {value}"
+            for name in ("ppid", "pid", "tree", "uid", "comm", "cgroup")
+            if (value := getattr(self, name)) is not None
+        ]
+        parts += ["-f"] if self.follow else []
+        parts += [shlex.join(self.command)] if self.command else []
+        return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
 
     def check(self) -> None:
         """Refuse an empty target, a process that does not exist, a cgroup that is none. Raises ``IsotraceError``."""
@@ -215,10 +227,13 @@ def _kept_name(target: Target, pid: int) -> bool:
     return any(procfs.read(pid, "task", thread, "comm") == wanted for thread in threads)
 
 
+def uid_of(pid: int) -> int | None:
+    """The real user id of a process; None when it is gone."""
+    return procfs.number(procfs.read(pid, "status") or b"", b"Uid")
+
+
 def _owned(target: Target, pid: int) -> bool:
-    if target.uid is None:
-        return True
-    return procfs.number(procfs.read(pid, "status") or b"", b"Uid") == target.uid
+    return target.uid is None or uid_of(pid) == target.uid
 
 
 def _confined(target: Target, pid: int) -> bool:

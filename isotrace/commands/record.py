@@ -1,0 +1,88 @@
+"""``isotrace record``: every system call of the target, kept in a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from isotrace import units
+from isotrace.backends.loader import Loader
+from isotrace.catalog import expr
+from isotrace.commands.options import (
+    BACKEND,
+    FOR,
+    RING,
+    STRICT,
+    STRING_LIMIT,
+    Parsed,
+    take_target,
+    target_options,
+)
+from isotrace.errors import UsageError
+from isotrace.kernel.backend import choose
+from isotrace.process.interrupts import one_thread
+from isotrace.process.launch import Command
+
+_EPILOG = """\b
+A recording is an Arrow file that its owner alone may read (docs/recording.md). It can be read while it grows, and up to
+its last whole batch whatever ends isotrace; a complete one ends with the counts of the run. Losses, signals, exits and
+the processes that ran before are in it.
+
+\b
+Examples:
+  isotrace record -o build.arrow -- make -j2        a build, from its first call on
+  isotrace record -o web.arrow --uid www-data --for 10m
+  isotrace record -o days.arrow --tree 1234 --max-size 1g --keep 20     twenty files of a gigabyte, the oldest goes
+  isotrace record -o mail.arrow --redact data,argv --comm smtpd         names, no contents
+  isotrace record -o - --pid 1234 | ssh host 'cat >1234.arrow'
+"""
+
+
+@click.command(epilog=_EPILOG)
+@target_options
+@click.option("-o", "--output", metavar="FILE", required=True, help="The recording; - is standard output.")
+@FOR
+@click.option("--redact", metavar="WHAT", help="Leave out data (what is read, written, sent, received), argv, or both.")
+@click.option(
+    "--max-size",
+    type=Parsed("size", units.size),
+    metavar="SIZE",
+    help="Begin another file beyond this size; FILE.1 is the one before.",
+)
+@click.option("--keep", type=click.IntRange(1), metavar="N", help="Earlier files that stay.  [default: 9]")
+@click.option("--no-durations", is_flag=True, help="Do not time calls: each costs the target less.")
+@click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
+@STRING_LIMIT
+@RING
+@BACKEND
+@STRICT
+def record(**choices: Any) -> int:
+    """Record every system call of the target in a file, to be shown, counted and asked later."""
+    target = take_target(choices)
+    path, text, keep = choices["output"], choices["calls"], choices["keep"]
+    calls = expr.parse(text) if text is not None else None
+    if path == "-" and target.command:
+        raise UsageError("standard output is the command's", "give -o FILE")
+    if keep and not choices["max_size"]:
+        raise UsageError("--keep is about files of a --max-size", "give --max-size, or leave --keep out")
+    by_module = choose(choices["backend"]) == "lkm"
+    command = Command(target.command) if target.command else None
+    loader = None if by_module else Loader()
+    # Only now what takes time to import: both children are forked small and have their work to do.
+    one_thread()
+    from isotrace.recording.rotate import Rotation
+    from isotrace.run.lifecycle import Run
+    from isotrace.run.recorder import Recorder
+    from isotrace.run.records import Records
+    from isotrace.trace.plan import Options
+
+    def parts() -> list[Records]:
+        durations, notices = not choices["no_durations"], not choices["quiet"]
+        options = Options(target, calls, choices["string_limit"], choices["ring"], durations, notices)
+        rotation = Rotation(choices["max_size"], keep or 9) if choices["max_size"] else None
+        redact = choices["redact"].split(",") if choices["redact"] else ()
+        recorder = Recorder(path, text, redact, rotation)
+        return [Records(options, loader, lambda _: [], recorder, choices["quiet"], choices["strict"])]
+
+    return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()

@@ -1,0 +1,106 @@
+"""A recording beside what a run shows: a sink that also takes refusals, and is completed with the counts of the run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from isotrace.catalog.model import Syscall
+from isotrace.enforce import Held, Refused
+from isotrace.recording.rotate import Rotation
+from isotrace.recording.schema import End, Head
+from isotrace.run.tally import Tally
+from isotrace.trace.events import Batch
+from isotrace.trace.plan import Options
+from isotrace.trace.target import read_process, uid_of
+
+if TYPE_CHECKING:  # importing it starts a thread
+    from isotrace.recording.writer import Writer
+
+_WAITING_MAX = (
+    1 << 16
+)  # refusals that wait for a disk; what is beyond is left out, and is among the records all the same
+
+
+class Recorder:
+    """``calls`` is the expression of --calls, ``rules`` are those that refusals come from, by number.
+
+    ``write`` and ``flush`` are for the sinks' thread; ``refused`` never waits for it.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        calls: str | None = None,
+        redact: Iterable[str] = (),
+        rotation: Rotation | None = None,
+        rules: Mapping[int, Held] | None = None,
+    ) -> None:
+        self._path, self._calls, self._redact, self._rotation = path, calls, redact, rotation
+        self._rules = rules or {}
+        self._refused: deque[Refused] = deque(maxlen=_WAITING_MAX)
+        self._writer: Writer | None = None
+
+    def begin(self, options: Options, pids: Iterable[int]) -> None:
+        """Make the file. ``pids`` are the processes of the target that run already. Raises ``IsotraceError``.
+
+        Call it once signals are held and nothing is forked any more: Arrow has a thread of its own.
+        """
+        from isotrace.recording.writer import Writer
+
+        target = options.target
+        head = Head(
+            target=str(target),
+            calls=self._calls,
+            string_limit=options.string_limit,
+            notices=options.notices,
+            durations=options.durations,
+            command=target.command,
+        )
+        self._writer = Writer(self._path, head, redact=self._redact, rotation=self._rotation)
+        found = ((read_process(pid), uid_of(pid)) for pid in sorted(pids))
+        self._writer.processes((process, uid) for process, uid in found if process and uid is not None)
+
+    def write(self, batch: Batch) -> None:
+        """Take the records of a batch. Raises ``IsotraceError``."""
+        assert self._writer
+        self._take()
+        self._writer.write(batch)
+
+    def flush(self) -> None:
+        """Nothing more is waiting. Raises ``IsotraceError``."""
+        assert self._writer
+        self._take()
+        self._writer.flush()
+
+    def refused(self, records: Sequence[Refused]) -> None:
+        """Take refusals, from any thread."""
+        self._refused.extend(records)
+
+    def _take(self) -> None:
+        while self._writer and self._refused:
+            self._writer.refused([self._refused.popleft()], self._rules)
+
+    def end(self, tally: Tally, calls: Mapping[int, Syscall], reason: str) -> None:
+        """All has been written: with the counts the recording is complete. Raises ``IsotraceError``."""
+        assert self._writer
+        self._take()
+        counters = tally.counters
+        self._writer.close(
+            End(
+                seen=tally.seen,
+                delivered=int(tally.delivered.sum()),
+                lost=tally.lost,
+                lost_by_call=tally.lost_by_call(calls),
+                extras_lost=counters.extras_lost,
+                not_followed=counters.not_followed,
+                missed=counters.missed,
+                reason=reason,
+            )
+        )
+
+    def close(self) -> None:
+        """Close the file, as it is."""
+        if self._writer:
+            self._writer.close()
