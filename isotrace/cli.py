@@ -8,7 +8,7 @@ import click
 
 from isotrace import __version__
 
-_VERBS = ("log", "record", "top", "block", "policy", "calls", "doctor", "module", "sql")
+_VERBS = ("log", "record", "top", "block", "sql", "export", "policy", "calls", "doctor", "module")
 
 _EPILOG = """\b
 Examples:
@@ -19,6 +19,7 @@ Examples:
   isotrace block --deny connect -- make    the same build, kept from the network
   isotrace top --uid www-data              a live table of what is called, how often and how long
   isotrace sql t.arrow "SELECT name, count(*) FROM calls GROUP BY name"
+  isotrace export t.arrow --to perfetto    for https://ui.perfetto.dev
   isotrace calls %file                     the calls that take a file name
   isotrace doctor                          what this kernel can do
 

@@ -12,7 +12,6 @@ from records import batch, make, string
 from isotrace.enforce import Grade, Held, Refused
 from isotrace.kernel.procfs import Process
 from isotrace.policy.model import CallRule
-from isotrace.recording import schema
 from isotrace.recording.schema import End, Head
 from isotrace.recording.writer import Writer
 from isotrace.trace import clock, events, plan
@@ -89,7 +88,7 @@ def script() -> list[bytes]:
     run.add(CURL, "", kind=events.SIGNAL, result=15)
     run.add(CURL, "", result=15)
     run.add(SHELL, "getppid", (), 1)
-    run.add(CAT, "read", result=2, kind=schema.LOST)
+    run.add(CAT, "read", result=2, kind=events.LOST)
     return run.records
 
 

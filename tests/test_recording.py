@@ -389,7 +389,7 @@ def test_redacted_data_is_gone_and_names_stay(tmp_path):
 def test_processes_and_losses_and_refusals_are_rows(tmp_path):
     out = Writer(str(tmp_path / "t"), Head())
     out.processes([(Process(7, 1, b"old\x1b[31m", "S"), 1000)])
-    out.write(batch(make(OPENAT, result=12, pid=7, kind=schema.LOST)))
+    out.write(batch(make(OPENAT, result=12, pid=7, kind=events.LOST)))
     moment = clock.offset() + 10**9
     rule = CallRule("open", frozenset({"openat"}), group="g")
     held = Held(3, rule, "lsm", Grade(True, "judged", True))
@@ -406,7 +406,7 @@ def test_processes_and_losses_and_refusals_are_rows(tmp_path):
     assert b"/etc/\xff\0" in refused["memory"]
     assert json.loads(refused["note"])["asked"] == "deny open"
     (back,) = read(tmp_path / "t")
-    assert [row[FIELDS.index("kind")] for row in contents([back])] == [schema.LOST, events.REFUSED]
+    assert [row[FIELDS.index("kind")] for row in contents([back])] == [events.LOST, events.REFUSED]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["log", "--help"], ["calls", "openat"]])

@@ -21,7 +21,7 @@ _RAW = f"V{EVENT.itemsize}"  # numpy compares the fields of each array otherwise
 _ERRNOS = 4096
 _UNKNOWN = 255
 _OF_CALL = np.zeros(256, dtype=bool)  # kinds of rows
-_OF_CALL[[events.CALL, events.EXEC_ENTER, events.UNFINISHED, events.REFUSED, schema.LOST]] = True
+_OF_CALL[[events.CALL, events.EXEC_ENTER, events.UNFINISHED, events.REFUSED, events.LOST]] = True
 _SIZE_AT = np.array([4, 5])  # of BLOB["size"] in its head
 
 
@@ -100,7 +100,7 @@ def none(into: pa.Schema) -> pa.RecordBatch:
 def batches_of(rows: pa.RecordBatch) -> Iterator[Batch]:
     """The kernel's records among ``rows``, a batch for each stretch that one offset of the wall clock holds for."""
     found = records(rows)
-    of_kernel = found["kind"] <= schema.LOST
+    of_kernel = found["kind"] <= events.LOST
     found["blobs"][~of_kernel] = 0
     walls = rows.column("wall_offset").to_numpy()
     data, starts = _payload(rows.column("memory"))

@@ -289,7 +289,7 @@ def _duration(rows: pa.RecordBatch, state: State) -> pa.Array:
 def _text(rows: pa.RecordBatch, state: State) -> pa.Array:
     """The call as the text format shows it, with its result."""
     found: list[str | None] = [None] * rows.num_rows
-    position = np.flatnonzero(encode.kinds(rows) <= schema.LOST)
+    position = np.flatnonzero(encode.kinds(rows) <= events.LOST)
     at = 0
     for batch in encode.batches_of(rows):
         for decoded in state.decoder.decode(batch):

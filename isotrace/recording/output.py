@@ -64,5 +64,5 @@ def _cannot(path: str, error: OSError) -> IsotraceError:
     if error.errno == errno.ENOSPC:
         return IsotraceError(f"cannot write {name}: no space left on device", "what was written until then can be read")
     if error.errno == errno.EPIPE:
-        return IsotraceError(f"the reader of {name} is gone: recording ends here")
+        return IsotraceError(f"the reader of {name} is gone")
     return IsotraceError(f"cannot write {name}: {(error.strerror or str(error)).lower()}", "choose another file for -o")

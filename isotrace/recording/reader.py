@@ -187,6 +187,13 @@ def _copied(name: str) -> str:
 _copies: list[IO[bytes]] = []
 
 
+def not_among(paths: Iterable[str], output: str | None) -> None:
+    """Raise ``UsageError`` where the output would destroy a recording."""
+    for name in paths:
+        if output and name != "-" and os.path.exists(output) and os.path.samefile(output, name):
+            raise UsageError(f"-o {output!r} is the recording itself", "write to another file")
+
+
 def open_all(patterns: Sequence[str]) -> list[Recording]:
     """The recordings, the earliest first, parts of one run in their order. Raises ``IsotraceError``."""
     return sorted(map(Recording, found(patterns)), key=lambda one: (one.head.began, one.head.run, one.head.part))

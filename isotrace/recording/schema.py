@@ -24,12 +24,12 @@ if TYPE_CHECKING:  # 60 ms
 #: The version of the format. A change that an older isotrace would misread is a new one; a new column is none.
 FORMAT = 1
 
-#: By number; the first seven are the kernel's (bpf/event.h), the others are written by isotrace.
+#: By number; the first eight are kinds of events, the others are the recording's own.
 KINDS = (
     *("call", "exec_enter", "exec_name", "exit", "signal", "unfinished", "refused"),
     *("lost", "process", "clock", "end"),
 )
-LOST, PROCESS, CLOCK, END = range(events.REFUSED + 1, len(KINDS))
+PROCESS, CLOCK, END = range(events.LOST + 1, len(KINDS))
 
 T = TypeVar("T")
 _METADATA = b"isotrace"
@@ -83,7 +83,8 @@ def arrow(metadata: bytes = b"") -> pa.Schema:
 
 @dataclass(frozen=True)
 class Head:
-    """What a recording says of itself at its beginning. ``began`` is in ns since the epoch.
+    """What a recording says of itself at its beginning. ``began`` is in ns since the epoch, ``monotonic`` that moment by
+    CLOCK_MONOTONIC.
 
     ``calls`` is the expression of --calls, or None for all; ``run`` is the same in all parts of one run, ``part`` counts
     from 0. ``notices``: whether signals were recorded; ``durations``: whether calls were timed.
@@ -103,6 +104,7 @@ class Head:
     host: str = field(default_factory=platform.node)
     boot_id: str = field(default_factory=lambda: _boot_id())
     began: int = 0
+    monotonic: int = 0
     run: str = ""
     part: int = 0
 
@@ -113,7 +115,8 @@ class Head:
 
 def begin(head: Head) -> Head:
     """The head of a run that begins now."""
-    return replace(head, began=time.monotonic_ns() + clock.offset(), run=uuid.uuid4().hex)
+    now = time.monotonic_ns()
+    return replace(head, began=now + clock.offset(), monotonic=now, run=uuid.uuid4().hex)
 
 
 def _boot_id() -> str:

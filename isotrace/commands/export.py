@@ -1,0 +1,37 @@
+"""``isotrace export``: recordings in forms that other programs read."""
+
+from __future__ import annotations
+
+import click
+
+from isotrace.process.telling import tell
+
+_FORMS = ("parquet", "csv", "json", "strace", "perfetto", "chrome")
+
+_EPILOG = """\b
+parquet    a directory by host and date, which Spark, Trino, ClickHouse and DuckDB read as one table
+csv, json  every call with the columns of isotrace sql; json is one object a line
+strace     the lines of strace -f -ttt -T -o FILE
+perfetto   for https://ui.perfetto.dev: a track a thread, a slice a call, flows from fork to child
+chrome     the same as JSON, for chrome://tracing and others
+
+\b
+csv, json and strace go to standard output, the others to a file beside the recording, unless -o says otherwise.
+
+\b
+Examples:
+  isotrace export t.arrow --to perfetto
+  isotrace export 'web*.arrow' --to parquet -o traces
+  isotrace export t.arrow --to strace | strace-analyzer
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="The form.")
+@click.option("-o", "--output", metavar="PATH", help="Where it goes.")
+def export(files: tuple[str, ...], form: str, output: str | None) -> None:
+    """Write recordings as Parquet, CSV, JSON, strace's lines, a Perfetto or Chrome trace."""
+    from isotrace.export import forms
+
+    tell(forms.export(files, form, output))

@@ -1,0 +1,87 @@
+"""The forms by name, where each goes without -o, and the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from isotrace.errors import UsageError
+from isotrace.recording import reader
+from isotrace.recording.reader import Recording
+
+
+@dataclass(frozen=True)
+class Form:
+    """``suffix`` is put in place of the recording's where it goes to a file; None: to standard output.
+
+    ``one_host``: processes are told apart by their pids alone.
+    """
+
+    write: Callable[[Sequence[Recording], str | None], int]
+    suffix: str | None = None
+    one_host: bool = False
+
+
+def _parquet(recordings: Sequence[Recording], to: str | None) -> int:
+    from isotrace.export import tables
+
+    return tables.parquet(recordings, to)
+
+
+def _csv(recordings: Sequence[Recording], to: str | None) -> int:
+    from isotrace.export import tables
+
+    return tables.csv(recordings, to)
+
+
+def _json(recordings: Sequence[Recording], to: str | None) -> int:
+    from isotrace.export import tables
+
+    return tables.json(recordings, to)
+
+
+def _strace(recordings: Sequence[Recording], to: str | None) -> int:
+    from isotrace.export import lines
+
+    return lines.strace(recordings, to)
+
+
+def _chrome(recordings: Sequence[Recording], to: str | None) -> int:
+    from isotrace.export import chrome
+
+    return chrome.write(recordings, to)
+
+
+def _perfetto(recordings: Sequence[Recording], to: str | None) -> int:
+    from isotrace.export import perfetto
+
+    return perfetto.write(recordings, to)
+
+
+FORMS = {
+    "parquet": Form(_parquet, ".parquet"),
+    "csv": Form(_csv),
+    "json": Form(_json),
+    "strace": Form(_strace),
+    "perfetto": Form(_perfetto, ".perfetto-trace", one_host=True),
+    "chrome": Form(_chrome, ".trace.json", one_host=True),
+}
+
+
+def export(files: Sequence[str], name: str, to: str | None) -> list[str]:
+    """Write the recordings in a form; returns what to say of it. Raises ``IsotraceError``."""
+    form = FORMS[name]
+    paths = reader.found(files)
+    if to is None and form.suffix and len(paths) == 1 and paths[0] != "-":
+        to = str(Path(paths[0]).with_suffix(form.suffix))
+    if to is None and form.suffix:
+        raise UsageError(f"where the {name} is to go was not named", "give -o")
+    reader.not_among(paths, to)
+    recordings = reader.open_all(paths)
+    hosts = {(recording.head.host, recording.head.boot_id) for recording in recordings}
+    if form.one_host and len(hosts) > 1:
+        raise UsageError(f"recordings of {len(hosts)} hosts or boots are not one {name} trace", "export one at a time")
+    count = form.write(recordings, to)
+    said = [f"{count} calls written to {to!r}"] if to else []
+    return [*said, *(problem for recording in recordings for problem in recording.problems())]

@@ -1,0 +1,22 @@
+"""Recordings as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isotrace.export.files import Target
+from isotrace.recording import reader
+from isotrace.recording.reader import Recording
+from isotrace.sinks.strace import Strace
+from isotrace.trace import events, plan
+
+
+def strace(recordings: Sequence[Recording], to: str | None) -> int:
+    """As ``strace -f -ttt -T -o FILE`` writes it."""
+    count = 0
+    with Target(to) as target:
+        sink = Strace(target, plan.all_calls())
+        for batch in reader.batches(recordings):
+            sink.write(batch)
+            count += int((batch.events["kind"] == events.CALL).sum())
+    return count

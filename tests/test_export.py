@@ -1,0 +1,234 @@
+"""isotrace export: each form is read back by what it is for, or by that's own definition of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import stat
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import duckdb
+import pytest
+import recorded
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
+from recorded import CAT, CURL, SHELL
+
+from isotrace.errors import IsotraceError, UsageError
+from isotrace.export import forms
+
+CALLS = 21
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def recording(tmp_path) -> Path:
+    return recorded.record(tmp_path / "t.arrow")
+
+
+def exported(recording: Path, form: str, name: str = "out") -> Path:
+    to = recording.with_name(name)
+    assert forms.export([str(recording)], form, str(to)) == [f"{CALLS} calls written to {str(to)!r}"]
+    return to
+
+
+# ---- lines and tables ---------------------------------------------------------------------------------------------------
+
+
+def test_strace(recording):
+    lines = exported(recording, "strace").read_text().splitlines()
+    assert lines[0] == "100   1699999999.999999 fork()          = 101 <0.000000>"
+    assert lines[1] == '101   1699999999.999703 execve("/bin/cat", ["cat"], 0x3) = 0 <0.000300>'
+    failed = 'openat(AT_FDCWD, "/etc/late", O_WRONLY|O_CREAT|O_TRUNC, 000) = -1 ENOENT (No such file or directory)'
+    assert lines[2] == f"101   1700000000.000003 {failed} <0.000000>"
+    assert "101   1700000000.000010 exit_group(3)   = ?" in lines
+    assert "101   1700000000.000011 +++ exited with 3 +++" in lines
+    assert "102   1700000000.000024 --- SIGTERM ---" in lines
+    assert all(line.isascii() and line.isprintable() for line in lines)
+
+
+def test_csv_has_the_columns_of_sql(recording):
+    with exported(recording, "csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == CALLS
+    assert rows[1] | {"name": "execve", "path": "/bin/cat", "pid": "101", "host": "web1"} == rows[1]
+    assert [row["address"] for row in rows if row["name"] == "connect"] == ["10.0.0.1:80", "/run/x\\33.sock"]
+
+
+def test_json_lines(recording):
+    rows = [json.loads(line) for line in exported(recording, "json").read_text().splitlines()]
+    assert len(rows) == CALLS
+    assert rows[1] | {"name": "execve", "path": "/bin/cat", "pid": 101, "error": None} == rows[1]
+    assert rows[0]["time"] == "2023-11-14 22:13:20.000000000"
+
+
+DAY = 86_400_000_000_000
+
+
+@pytest.fixture
+def two_hosts(tmp_path) -> Path:
+    """The Parquet of two hosts, one of which recorded on two days."""
+    for host, offset in (("a", 0), ("b", 0), ("b", DAY)):
+        path = recorded.record(tmp_path / f"{host}{offset}", host=host, offset=offset)
+        assert forms.export([str(path)], "parquet", str(tmp_path / "all"))
+    return tmp_path / "all"
+
+
+def test_parquet_of_two_hosts_is_one_table_by_host_and_date(two_hosts):
+    places = {str(file.parent.relative_to(two_hosts)) for file in two_hosts.rglob("*.parquet")}
+    assert places == {"host=a/date=2023-11-14", "host=b/date=2023-11-14", "host=b/date=2023-11-15"}
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in two_hosts.rglob("*.parquet"))
+    found = f"read_parquet('{two_hosts}/**/*.parquet')"
+    query = f"SELECT host, date::VARCHAR, count(*) FROM {found} GROUP BY 1, 2 ORDER BY 1, 2"
+    assert duckdb.sql(query).fetchall() == [
+        ("a", "2023-11-14", CALLS), ("b", "2023-11-14", CALLS), ("b", "2023-11-15", CALLS),
+    ]  # fmt: skip
+
+
+def test_exporting_again_doubles_nothing(two_hosts, tmp_path):
+    forms.export([str(tmp_path / "a0")], "parquet", str(two_hosts))
+    assert duckdb.sql(f"SELECT count(*) FROM read_parquet('{two_hosts}/**/*.parquet')").fetchall() == [(3 * CALLS,)]
+
+
+SPARK = """
+import json, sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+spark.sparkContext.setLogLevel("OFF")
+table = spark.read.parquet(sys.argv[1])
+rows = table.groupBy("host", "name").count().orderBy("host", "name").collect()
+first = table.where("name = 'execve' and host = 'a'").orderBy("time_ns").first()
+print("RESULT", json.dumps([[list(row) for row in rows], first["path"], str(first["time"])]))
+"""
+
+
+def test_spark_and_duckdb_count_the_same(two_hosts):
+    pytest.importorskip("pyspark", reason="needs pyspark: pip install --group spark")
+    if not shutil.which("java"):
+        pytest.skip("needs java: Spark runs on it")
+    done = subprocess.run(
+        [sys.executable, "-c", SPARK, str(two_hosts)], capture_output=True, text=True, check=True, cwd=two_hosts.parent
+    )
+    rows, path, _ = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))[7:])
+    query = f"SELECT host, name, count(*) FROM read_parquet('{two_hosts}/**/*.parquet') GROUP BY 1, 2 ORDER BY 1, 2"
+    assert [tuple(row) for row in rows] == duckdb.sql(query).fetchall()
+    assert path == "/bin/cat"
+
+
+# ---- traces -------------------------------------------------------------------------------------------------------------
+
+
+def test_perfetto_has_a_track_a_thread_slices_names_and_flows(recording):
+    trace = Trace.FromString(exported(recording, "perfetto").read_bytes())
+    tracks = {p.track_descriptor.uuid: p.track_descriptor for p in trace.packet if p.HasField("track_descriptor")}
+    threads = {uuid: track.thread for uuid, track in tracks.items() if track.HasField("thread")}
+    processes = {t.process.pid: t.process.process_name for t in tracks.values() if t.HasField("process")}
+    assert processes == {SHELL: "sh", CAT: "cat", CURL: '"c\\33[31m"'}
+    assert {(thread.pid, thread.tid) for thread in threads.values()} == {(n, n) for n in (SHELL, CAT, CURL)}
+    assert all(
+        tracks[track.parent_uuid].process.pid == track.thread.pid for track in tracks.values() if track.parent_uuid
+    )
+
+    names = {entry.iid: entry.name for p in trace.packet for entry in p.interned_data.event_names}
+    slices: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
+    open_slices: dict[int, tuple[str, int]] = {}
+    starts, ends = {}, {}
+    for packet in trace.packet:
+        event = packet.track_event
+        if not packet.HasField("track_event"):
+            continue
+        assert event.track_uuid in threads
+        if event.type == TrackEvent.TYPE_SLICE_BEGIN:
+            assert event.track_uuid not in open_slices
+            open_slices[event.track_uuid] = (names[event.name_iid], packet.timestamp)
+            starts |= dict.fromkeys(event.flow_ids, event.track_uuid)
+            ends |= dict.fromkeys(event.terminating_flow_ids, event.track_uuid)
+        elif event.type == TrackEvent.TYPE_SLICE_END:
+            name, began = open_slices.pop(event.track_uuid)
+            slices[event.track_uuid].append((name, began, packet.timestamp - began))
+    assert open_slices == {}
+    assert sum(map(len, slices.values())) == CALLS
+    assert ("openat", recorded.BEGIN + 7000 - 70_000, 70_000) in slices[CAT]
+    assert (starts, ends) == ({CAT: SHELL, CURL: SHELL}, {CAT: CAT, CURL: CURL})
+
+
+def test_perfetto_knows_its_clock_and_shows_the_decoded_call(recording):
+    trace = Trace.FromString(exported(recording, "perfetto").read_bytes())
+    clocks = {clock.clock_id: clock.timestamp for clock in trace.packet[0].clock_snapshot.clocks}
+    assert trace.packet[0].trace_packet_defaults.timestamp_clock_id == 3
+    assert clocks[1] - clocks[3] > 1_600_000_000_000_000_000
+    notes = [{a.name: a.string_value for a in p.track_event.debug_annotations} for p in trace.packet]
+    assert {"call": 'rename("/tmp/a", "/tmp/b")', "result": "0"} in notes
+
+
+def test_chrome(recording):
+    found = json.loads(exported(recording, "chrome").read_text())["traceEvents"]
+    by_kind = defaultdict(list)
+    for event in found:
+        by_kind[event["ph"]].append(event)
+    assert len(by_kind["X"]) == CALLS
+    assert {(e["name"], e["pid"], e["args"]["name"]) for e in by_kind["M"]} >= {
+        ("process_name", CAT, "cat"), ("thread_name", SHELL, "sh"),
+    }  # fmt: skip
+    assert {(e["pid"], e["id"]) for e in by_kind["s"]} == {(SHELL, CAT), (SHELL, CURL)}
+    assert {(e["pid"], e["id"]) for e in by_kind["f"]} == {(CAT, CAT), (CURL, CURL)}
+    assert {e["name"] for e in by_kind["i"]} == {"exit", "SIGTERM", "killed by SIGTERM", "2 read calls lost"}
+    (slow,) = (e for e in by_kind["X"] if e["name"] == "wait4")
+    assert slow["dur"] == 5000
+
+
+# ---- what is wrong ------------------------------------------------------------------------------------------------------
+
+
+def test_it_goes_beside_the_recording_where_it_is_a_file(recording, tmp_path):
+    for form, name in (("perfetto", "t.perfetto-trace"), ("chrome", "t.trace.json"), ("parquet", "t.parquet")):
+        assert forms.export([str(recording)], form, None) == [f"{CALLS} calls written to {str(tmp_path / name)!r}"]
+        assert (tmp_path / name).exists()
+
+
+def test_the_recording_is_not_written_over(recording):
+    with pytest.raises(UsageError, match="is the recording itself"):
+        forms.export([str(recording)], "csv", str(recording))
+
+
+def test_traces_of_two_hosts_are_not_one(recording, tmp_path):
+    other = recorded.record(tmp_path / "other", host="b")
+    with pytest.raises(UsageError, match="recordings of 2 hosts or boots are not one perfetto trace"):
+        forms.export([str(recording), str(other)], "perfetto", str(tmp_path / "out"))
+
+
+def test_several_recordings_want_a_place(recording, tmp_path):
+    other = recorded.record(tmp_path / "other")
+    with pytest.raises(UsageError, match="where the parquet is to go was not named"):
+        forms.export([str(recording), str(other)], "parquet", None)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "strace", "perfetto", "chrome"])
+def test_a_full_disk(recording, form):
+    with pytest.raises(IsotraceError, match="cannot write '/dev/full': no space left on device"):
+        forms.export([str(recording)], form, "/dev/full")
+
+
+def test_parquet_wants_a_directory(recording, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(IsotraceError, match="it is no directory"):
+        forms.export([str(recording)], "parquet", str(tmp_path / "file"))
+
+
+def test_the_command(recording):
+    done = subprocess.run(
+        [sys.executable, "-m", "isotrace", "export", recording, "--to", "strace"],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "execve(" in done.stdout
+    data = recording.read_bytes()
+    recording.write_bytes(data[: len(data) - 400])
+    done = subprocess.run(
+        [sys.executable, "-m", "isotrace", "export", recording, "--to", "csv"],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert "is cut within a batch: what came before is here" in done.stderr
