@@ -40,6 +40,11 @@ struct loss { u64 count; char comm[16]; };
 BPF_HASH(losses, struct loss_key, struct loss, 8192);	/* _LOSSES in isotrace/backends/tracepoint.py */
 BPF_ARRAY(losing, u64, 1);	/* all of them: user space looks at the others only when this has changed */
 BPF_ARRAY(captures, struct captures, SLOTS);
+#if defined(LOSSLESS)
+/* Bytes that were sent; bytes that the reader has taken, which it writes there (BCC has no bpf_ringbuf_query). */
+enum { FLOW_SENT = 0, FLOW_TAKEN = 1 };
+BPF_F_TABLE("array", u32, u64, flow, 2, BPF_F_MMAPABLE);
+#endif
 #if defined(MEASURE_TIME)
 BPF_HASH(started, u32, u64, 131072);
 #endif
@@ -135,6 +140,17 @@ static __always_inline u64 wakeup(struct scratch *scratch, u32 size)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
+static __always_inline void note_sent(u32 bytes)
+{
+#if defined(LOSSLESS)
+	u32 sent = FLOW_SENT;
+	u64 *value = flow.lookup(&sent);
+
+	if (value)
+		add_at_once(value, bytes);
+#endif
+}
+
 /* Sends the record; returns whether there was room. */
 static __always_inline int send(struct scratch *scratch)
 {
@@ -145,7 +161,10 @@ static __always_inline int send(struct scratch *scratch)
 	size &= 0x7fff;
 	if (size > sizeof(struct event) + MEMORY)
 		return 0;
-	return events.ringbuf_output(scratch, size, wakeup(scratch, size)) == 0;
+	if (events.ringbuf_output(scratch, size, wakeup(scratch, size)))
+		return 0;
+	note_sent(size + RING_HEADER);
+	return 1;
 }
 
 /* ---- captures ---------------------------------------------------------------------------------------------- */
@@ -318,9 +337,42 @@ static __always_inline void capture_msghdr(struct scratch *scratch, u8 arg, u64 
 
 /* ---- programs reached by tail call ----------------------------------------------------------------------------- */
 
+/*
+ * --lossless: while more than LOSSLESS bytes of the ring wait to be read, whoever adds to them waits here for the reader, for PAUSE_NS at most, at each
+ * call. So a thread makes 2,000 calls a second then, and the rest of the ring holds them for a long time; a reader that has this CPU to share gets it
+ * when the call returns. Nothing is kept from going on by isotrace's end: the programs end with it.
+ */
+#define PAUSE_NS 500000
+#define PAUSE_TURNS 2000	/* each some 400 ns; the verifier goes through all of them */
+#define CLOCK_READS 8
+
+static __always_inline void wait_for_room(void)
+{
+#if defined(LOSSLESS)
+	u32 first = FLOW_SENT, second = FLOW_TAKEN;
+	volatile u64 *sent = flow.lookup(&first), *taken = flow.lookup(&second);
+	u64 until;
+
+	if (!sent || !taken || (s64)(*sent - *taken) < LOSSLESS)
+		return;
+	until = bpf_ktime_get_ns() + PAUSE_NS;
+	_Pragma("nounroll")
+	for (u32 turn = 0; turn < PAUSE_TURNS; turn++) {
+		u64 now = 0;
+
+		_Pragma("unroll")
+		for (u32 i = 0; i < CLOCK_READS; i++)
+			now = bpf_ktime_get_ns();
+		if (now > until || (s64)(*sent - *taken) < LOSSLESS)
+			break;
+	}
+#endif
+}
+
 static __always_inline void finish(struct scratch *scratch)
 {
 	count(&scratch->event, send(scratch));
+	wait_for_room();
 }
 
 static __always_inline void complete(struct event *event, u64 regs_address, s64 result)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from isotrace.backends import Counters, Loss
 from isotrace.backends.attached import Ringed, u32
@@ -17,6 +19,7 @@ from isotrace.trace.ring import Chunk
 
 _SLOT, _COUNT = np.dtype([("slot", "<u4")]), np.dtype([("count", "<u8")])
 _LOSS_KEY, _LOSS = np.dtype([("pid", "<u4"), ("slot", "<u4")]), np.dtype([("count", "<u8"), ("comm", "S16")])
+_FLOW_TAKEN = 1  # bpf/trace.c
 _LOSSES = 8192  # places in the map of losses
 _TALLY_NOT_FOLLOWED, _TALLY_EXTRAS_LOST = 0, 1  # bpf/event.h
 
@@ -30,6 +33,7 @@ class Tracepoints(Ringed):
         self._plan = plan
         self._loader = loader
         self._lost, self._losses = bytes(8), Losses()
+        self._flow: npt.NDArray[np.uint64] | None = None
         loader.start("trace.c", plan.constants, plan.programs, plan.maps)
 
     def open(self, command_pid: int | None = None) -> None:
@@ -40,6 +44,9 @@ class Tracepoints(Ringed):
         self._loaded = self._loader.result()
         self._fill_slots()
         self._open_ring(self._plan.ring_bytes)
+        if "flow" in self._loaded.maps:
+            shared = mmap.mmap(self._loaded.maps["flow"], mmap.PAGESIZE)
+            self._flow = np.frombuffer(shared, dtype=np.uint64)
         self._watch(command_pid)
 
     def _fill_slots(self) -> None:
@@ -56,7 +63,10 @@ class Tracepoints(Ringed):
 
     def chunks(self) -> Iterator[Chunk]:
         """All that has arrived by now."""
-        return self._ring.chunks() if self._ring else iter(())
+        for chunk in self._ring.chunks() if self._ring else ():
+            if self._flow is not None and self._ring:
+                self._flow[_FLOW_TAKEN] = self._ring.taken
+            yield chunk
 
     def losses(self) -> list[Loss]:
         """What has been lost since the last time, by process where the map of processes had room."""
@@ -93,6 +103,7 @@ class Tracepoints(Ringed):
 
     def close(self) -> None:
         """Give everything back to the kernel, also where nothing was loaded yet."""
+        self._flow = None
         super().close()
         self._loader.close()
 

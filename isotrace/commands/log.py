@@ -10,7 +10,17 @@ import click
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.catalog.model import Syscall
-from isotrace.commands.options import BACKEND, FOR, RECORD, RING, STRICT, STRING_LIMIT, take_target, target_options
+from isotrace.commands.options import (
+    BACKEND,
+    FOR,
+    LOSSLESS,
+    RECORD,
+    RING,
+    STRICT,
+    STRING_LIMIT,
+    take_target,
+    target_options,
+)
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
@@ -56,6 +66,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @RING
 @BACKEND
 @STRICT
+@LOSSLESS
 @RECORD
 def log(**choices: Any) -> int:
     """Log every system call of the target: a process's children, a tree, a user, a command.
@@ -82,7 +93,9 @@ def log(**choices: Any) -> int:
 
     def parts() -> list[Records]:
         durations, notices = choices["durations"] or bool(choices["record"]), not choices["quiet"]
-        options = Options(target, calls, choices["string_limit"], choices["ring"], durations, notices)
+        options = Options(
+            target, calls, choices["string_limit"], choices["ring"], durations, notices, choices["lossless"]
+        )
         recorder = Recorder(choices["record"], choices["calls"]) if choices["record"] else None
         return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"])]
 

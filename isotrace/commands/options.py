@@ -74,6 +74,12 @@ BACKEND = click.option(
     help="auto uses BPF, and the kernel module only where BPF cannot serve and the module is loaded.",
 )
 STRICT = click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
+LOSSLESS = click.option(
+    "--lossless",
+    is_flag=True,
+    help="Slow the target down rather than lose: while the ring is more than half full each of its calls waits for"
+    " isotrace, up to 0.5 ms, on its processor. When isotrace ends, nothing waits.",
+)
 RECORD = click.option(
     "--record", metavar="FILE", help="Keep all of it in a recording, too: see isotrace record --help."
 )

@@ -12,6 +12,7 @@ from isotrace.catalog import expr
 from isotrace.commands.options import (
     BACKEND,
     FOR,
+    LOSSLESS,
     RING,
     STRICT,
     STRING_LIMIT,
@@ -57,6 +58,7 @@ Examples:
 @RING
 @BACKEND
 @STRICT
+@LOSSLESS
 def record(**choices: Any) -> int:
     """Record every system call of the target in a file, to be shown, counted and asked later."""
     target = take_target(choices)
@@ -79,7 +81,9 @@ def record(**choices: Any) -> int:
 
     def parts() -> list[Records]:
         durations, notices = not choices["no_durations"], not choices["quiet"]
-        options = Options(target, calls, choices["string_limit"], choices["ring"], durations, notices)
+        options = Options(
+            target, calls, choices["string_limit"], choices["ring"], durations, notices, choices["lossless"]
+        )
         rotation = Rotation(choices["max_size"], keep or 9) if choices["max_size"] else None
         redact = choices["redact"].split(",") if choices["redact"] else ()
         recorder = Recorder(path, text, redact, rotation)

@@ -11,7 +11,7 @@ from isotrace.backends.loader import Loader
 from isotrace.backends.losses import missing
 from isotrace.backends.tracepoint import Tracepoints
 from isotrace.catalog.model import Syscall
-from isotrace.errors import IsotraceError
+from isotrace.errors import IsotraceError, KernelError
 from isotrace.kernel.facts import Facts, facts
 from isotrace.process.telling import say, tell
 from isotrace.run.delivery import Delivery
@@ -33,6 +33,10 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
 
     Raises ``IsotraceError``.
     """
+    if options.lossless and not loader:
+        raise KernelError(
+            "the kernel module cannot slow its target down", "--lossless needs BPF: leave one of them out"
+        )
     if not loader:
         plan = planning.make(options, Facts(), [])
         return plan, Module(plan, options)

@@ -31,7 +31,10 @@ _ENDLESS = frozenset({"exit", "exit_group"})
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose: ``calls`` is a set of names, or None for every call, known to the catalogue or not."""
+    """What the user chose: ``calls`` is a set of names, or None for every call, known to the catalogue or not.
+
+    ``lossless``: who makes calls waits for the reader while the ring is more than half full.
+    """
 
     target: Target
     calls: frozenset[str] | None = None
@@ -39,6 +42,7 @@ class Options:
     ring_bytes: int = DEFAULT_RING
     durations: bool = False
     notices: bool = True
+    lossless: bool = False
 
 
 #: How a program on calls and tasks is attached → its type, as an attribute of bcc.BPF.
@@ -76,6 +80,7 @@ class Plan:
     attach: tuple[Attachment, ...]
     ring_bytes: int
     calls: Mapping[int, Syscall] = field(default_factory=dict)
+    lossless: bool = False
 
     @property
     def programs(self) -> dict[str, str]:
@@ -89,6 +94,7 @@ class Plan:
     def maps(self) -> tuple[str, ...]:
         """The maps that user space reads or writes."""
         found = ["events", "exits", "enters", "seen", "lost", "losses", "losing", "tally", "captures"]
+        found += ["flow"] if self.lossless else []
         return (*found, *self.target.maps)
 
 
@@ -182,5 +188,8 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
     constants += [f"STRING_LIMIT={options.string_limit}", *filters]
     if options.durations:
         constants.append("MEASURE_TIME")
+    if options.lossless:
+        constants.append(f"LOSSLESS={size // 2}")
     slots = slots_for(options.calls, options.string_limit)
-    return Plan(options.target, tuple(constants), slots, attachments(options, facts), size, all_calls())
+    attached = attachments(options, facts)
+    return Plan(options.target, tuple(constants), slots, attached, size, all_calls(), options.lossless)

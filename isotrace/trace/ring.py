@@ -122,6 +122,11 @@ class Ring:
         """Bytes that have been written and not yet been read."""
         return int(self._producer[0]) - int(self._consumer[0])
 
+    @property
+    def taken(self) -> int:
+        """Bytes that have been read since the ring was made."""
+        return int(self._consumer[0])
+
     def _parts(self, start: int, length: int) -> list[npt.NDArray[np.uint8]]:
         begin = start % self._size
         first = min(length, self._size - begin)

@@ -135,6 +135,30 @@ def test_a_second_ctrl_c_drops_what_is_still_to_be_written() -> None:
     os.close(write)
 
 
+def test_lossless_holds_the_target_up_and_loses_nothing(backend: str, compiled: Compile) -> None:
+    """Sixteen threads that do nothing but calls, into the smallest ring."""
+    run = log("--lossless", "--ring", "64k", "--format", "none", "--", compiled("hammer"), 16, 500)
+    if backend == "lkm":
+        assert run.status == 3 and "the kernel module cannot slow its target down" in run.err
+        return
+    seen, delivered, lost = run.counts
+    assert (run.status, lost) == (0, 0) and seen == delivered >= 16 * 500 * 4
+
+
+def test_who_is_held_up_goes_on_when_isotrace_is_killed(backend: str, compiled: Compile) -> None:
+    if backend == "lkm":
+        pytest.skip("the kernel module cannot slow its target down")
+    with started([compiled("hammer"), 2, 100000]) as busy:
+        command = argv("--lossless", "--ring", "64k", "--pid", busy.pid)
+        tracing = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(), stdin=subprocess.DEVNULL)
+        select.select([tracing.stdout], [], [], tracer.PATIENCE)
+        tracing.send_signal(signal.SIGSTOP)  # the ring fills, and every call waits its time
+        time.sleep(0.5)
+        tracing.kill()
+        tracing.communicate()
+        assert busy.wait(tracer.PATIENCE) == 0
+
+
 # ---- servers ---------------------------------------------------------------------------------------------------------
 
 
