@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * User memory that a record shows. Nothing here sleeps: what is not resident is a fault, and is marked as one. The blobs are
- * those of bpf/trace.c.
+ * those of bpf/trace_captures.h.
  */
 #include <linux/string.h>
 #include <linux/uaccess.h>

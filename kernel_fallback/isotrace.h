@@ -14,7 +14,7 @@
 #include "isotrace_uapi.h"
 
 #define PIDS (4 * 1024 * 1024)	/* PID_MAX_LIMIT on 64 bits, include/linux/threads.h */
-#define MEMORY 28416		/* bytes of captures that a record can hold, as in bpf/trace.c */
+#define MEMORY 28416		/* bytes of captures that a record can hold, as in bpf/trace_record.h */
 #define STRING_MAX 4096
 #define X32_BIT 0x40000000
 #define BIRTHS 65536		/* forks that are remembered while the maps of descent are being filled */

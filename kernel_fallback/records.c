@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Which call it is, and the records of it. What is recorded when, and why, is told in bpf/trace.c. */
+/* Which call it is, and the records of it. What is recorded when, and why, is told in bpf/trace.c and its headers. */
 #include <linux/ktime.h>
 #include <linux/sched.h>
 #include <linux/string.h>

@@ -16,7 +16,7 @@ EVENT_SIZE = events.EVENT.itemsize
 
 
 def record(payload: int, flags: int = 0) -> bytes:
-    """A record as bpf/trace.c writes it: header, payload, padded so that both are a multiple of ROW."""
+    """A record as bpf/trace_record.h makes it: header, payload, padded so that both are a multiple of ROW."""
     length = -(-(payload + HEADER) // ROW) * ROW - HEADER
     return struct.pack("<II", length | flags, 0) + bytes(length)
 

@@ -19,7 +19,7 @@ from isotrace.trace.ring import Chunk
 
 _SLOT, _COUNT = np.dtype([("slot", "<u4")]), np.dtype([("count", "<u8")])
 _LOSS_KEY, _LOSS = np.dtype([("pid", "<u4"), ("slot", "<u4")]), np.dtype([("count", "<u8"), ("comm", "S16")])
-_FLOW_TAKEN = 1  # bpf/trace.c
+_FLOW_TAKEN = 1  # bpf/trace_record.h
 _LOSSES = 8192  # places in the map of losses
 _TALLY_NOT_FOLLOWED, _TALLY_EXTRAS_LOST = 0, 1  # bpf/event.h
 

@@ -99,7 +99,7 @@ class Plan:
 
 
 def slot_of(abi: str, number: int) -> int:
-    """The slot of a call, as ``slot_of`` in bpf/trace.c computes it."""
+    """The slot of a call, as ``slot_of`` in bpf/calls.h computes it."""
     index = number & ~X32_BIT
     index = index if 0 <= index < events.SLOT_UNKNOWN else events.SLOT_UNKNOWN
     return index + (events.SLOT_I386 if abi == "i386" else 0)

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The programs that on_exit tail-calls, one a shape of arguments. Need trace_captures.h. */
+#ifndef ISOTRACE_TRACE_CALLS_H
+#define ISOTRACE_TRACE_CALLS_H
+
+/* Registers only. */
+int exit_plain(struct call_context *ctx)
+{
+	struct scratch *scratch = returned(ctx);
+
+	if (scratch)
+		finish(scratch);
+	return 0;
+}
+
+static __always_inline int memory_record(struct call_context *ctx)
+{
+	struct scratch *scratch = returned(ctx);
+	struct captures *plan;
+	struct event *event;
+	u32 slot;
+
+	if (!scratch)
+		return 0;
+	event = &scratch->event;
+	slot = event->slot;
+	plan = captures.lookup(&slot);
+	if (!plan)
+		return 0;
+	_Pragma("nounroll")
+	for (u32 i = 0; i < CAPTURES; i++) {
+		struct capture *one = &plan->list[i];
+		u64 address = event->args[one->arg & 7];
+
+		if (one->op == OP_NONE)
+			break;
+		if (one->on_success && failed(event))
+			continue;
+		if (one->op == OP_STRING)
+			capture_string(scratch, one->arg, address, one->limit);
+		else
+			capture_readable(scratch, one->arg, address, length_of(event, one->length) * one->unit, one->limit);
+	}
+	finish(scratch);
+	return 0;
+}
+
+/* Strings, buffers, structs and socket addresses, as `captures` says for the slot. */
+int exit_memory(struct call_context *ctx)
+{
+	return memory_record(ctx);
+}
+
+/* fork, vfork, clone, clone3: the new task returns as well, with 0, from a call that it did not make. */
+int exit_fork(struct call_context *ctx)
+{
+	if (RESULT(ctx) == 0)
+		return 0;
+	return memory_record(ctx);
+}
+
+static __always_inline int vector_record(struct call_context *ctx, int compat)
+{
+	struct scratch *scratch = returned(ctx);
+	struct captures *plan;
+	struct capture *one;
+	struct event *event;
+	u64 address;
+	u32 slot;
+
+	if (!scratch)
+		return 0;
+	event = &scratch->event;
+	slot = event->slot;
+	plan = captures.lookup(&slot);
+	if (!plan)
+		return 0;
+	one = &plan->list[0];
+	address = event->args[one->arg & 7];
+	scratch->total = one->on_success ? length_of(event, LEN_RESULT) : ~0ULL;
+	if (!(one->on_success && failed(event))) {
+		if (one->op == OP_IOVEC)
+			capture_iovec(scratch, one->arg, address, length_of(event, one->length), one->limit, compat);
+		else
+			capture_msghdr(scratch, one->arg, address, compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr),
+				       one->limit, compat);
+	}
+	finish(scratch);
+	return 0;
+}
+
+/* readv, writev, sendmsg, recvmsg and their kin. */
+int exit_vector(struct call_context *ctx)
+{
+	return vector_record(ctx, 0);
+}
+
+int exit_vector32(struct call_context *ctx)
+{
+	return vector_record(ctx, 1);
+}
+
+/* sendmmsg and recvmmsg: the first messages. A mmsghdr is a msghdr and the bytes that were sent or received. */
+static __always_inline int messages_record(struct call_context *ctx, int compat)
+{
+	u32 header = compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr);
+	u32 size = compat ? header + 4 : header + 8, slot;
+	struct scratch *scratch = returned(ctx);
+	struct captures *plan;
+	struct capture *one;
+	struct event *event;
+
+	if (!scratch)
+		return 0;
+	event = &scratch->event;
+	slot = event->slot;
+	plan = captures.lookup(&slot);
+	if (!plan)
+		return 0;
+	one = &plan->list[0];
+	scratch->msg_at = event->args[one->arg & 7];
+	scratch->msg_count = one->on_success && failed(event) ? 0 : length_of(event, one->length);
+	_Pragma("nounroll")
+	for (u32 i = 0; i < MESSAGES; i++) {
+		u64 address = scratch->msg_at + i * size;
+
+		if (i >= scratch->msg_count)
+			break;
+		scratch->total = one->on_success ? 0 : ~0ULL;
+		if (one->on_success)
+			read_user(&scratch->total, sizeof(u32), (void *)(address + header));
+		capture_msghdr(scratch, one->arg, address, size, one->limit, compat);
+	}
+	finish(scratch);
+	return 0;
+}
+
+int exit_messages(struct call_context *ctx)
+{
+	return messages_record(ctx, 0);
+}
+
+int exit_messages32(struct call_context *ctx)
+{
+	return messages_record(ctx, 1);
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The programs that on_enter tail-calls: calls that never return, or whose registers are gone when they do. Need trace_captures.h. */
+#ifndef ISOTRACE_TRACE_ENTER_H
+#define ISOTRACE_TRACE_ENTER_H
+
+/* exit and exit_group never return; call number -1 is indistinguishable at exit from a finished rt_sigreturn. */
+int enter_plain(struct call_context *ctx)
+{
+	struct scratch *scratch = get_scratch(AT_ENTER);
+
+	if (!scratch)
+		return 0;
+	complete(&scratch->event, REGISTERS(ctx), scratch->event.number == (u32)-1 ? -ENOSYS : 0);
+	finish(scratch);
+	return 0;
+}
+
+/* The result of a sigreturn is the register that it restores: that and the mask lie in the frame at sp. */
+static __always_inline int sigreturn_record(struct call_context *ctx, u32 result_at, u32 mask_at, u32 width)
+{
+	struct scratch *scratch = get_scratch(AT_ENTER);
+	u64 frame = 0, result = 0;
+
+	if (!scratch)
+		return 0;
+	complete(&scratch->event, REGISTERS(ctx), 0);
+	read_kernel(&frame, sizeof(frame), (void *)(REGISTERS(ctx) + offsetof(struct registers, sp)));
+	read_user(&result, width, (void *)(frame + result_at));
+	scratch->event.result = width == 4 ? (s32)result : result;
+	capture_bytes(scratch, 0, PART_SELF, frame + mask_at, width, width);
+	finish(scratch);
+	return 0;
+}
+
+int enter_sigreturn(struct call_context *ctx)
+{
+	return sigreturn_record(ctx, UCONTEXT_AX, UCONTEXT_MASK, 8);
+}
+
+int enter_rt_sigreturn32(struct call_context *ctx)
+{
+	return sigreturn_record(ctx, RT_FRAME32_AX, RT_FRAME32_MASK, 4);
+}
+
+int enter_sigreturn32(struct call_context *ctx)
+{
+	return sigreturn_record(ctx, FRAME32_AX, FRAME32_MASK, 4);
+}
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * execve and execveat. Needs trace_captures.h.
+ *
+ * A failed execve is one record, made at exit. Of one that succeeds the arguments are gone by then, and at enter a page of them may not be
+ * resident yet: so KIND_EXEC_ENTER brings what could be read at enter, KIND_EXEC_NAME the file's name from the kernel's own copy, and the record at
+ * exit the arguments as they lie on the new program's stack. args[5] is the task's address in all three, which joins them: the tid may change.
+ */
+#ifndef ISOTRACE_TRACE_EXEC_H
+#define ISOTRACE_TRACE_EXEC_H
+
+static __always_inline void capture_argv(struct scratch *scratch, u8 arg, u64 address, u32 width)
+{
+	_Pragma("nounroll")
+	for (u32 i = 0; address && i < ARGUMENTS; i++) {
+		u64 pointer = 0;
+
+		if (read_user(&pointer, width, (void *)(address + i * width))) {
+			capture_bytes(scratch, arg, PART_IOV, address + i * width, width, width);
+			break;
+		}
+		if (!pointer)
+			break;
+		capture_string(scratch, arg, pointer, STRING_LIMIT);
+	}
+}
+
+/* An empty blob whose `full` is the number of environment variables. */
+static __always_inline void count_envp(struct scratch *scratch, u8 arg, u64 address)
+{
+	u32 width = scratch->event.abi == ABI_I386 ? 4 : 8;
+	struct blob *blob;
+	u32 i;
+
+	if (!address)
+		return;
+	_Pragma("nounroll")
+	for (i = 0; i < VARIABLES; i++) {
+		u64 pointer = 0;
+
+		if (read_user(&pointer, width, (void *)(address + i * width)) || !pointer)
+			break;
+	}
+	blob = new_blob(scratch, arg, PART_SELF, i);
+	if (blob)
+		close_blob(&scratch->event, blob, 0);
+}
+
+/* The position of the path among the arguments: execveat has a directory before it. */
+static __always_inline u32 path_arg(struct event *event)
+{
+	if (event->abi == ABI_I386)
+		return event->number == 358;
+	return event->number == 322 || event->number == (545 | X32_BIT);
+}
+
+static __always_inline void capture_exec(struct scratch *scratch)
+{
+	struct event *event = &scratch->event;
+	u32 at = path_arg(event) & 1;
+
+	capture_string(scratch, at, event->args[at], STRING_MAX - 1);
+	capture_argv(scratch, at + 1, event->args[at + 1], event->abi == ABI_I386 ? 4 : 8);
+	count_envp(scratch, at + 2, event->args[at + 2]);
+}
+
+int exit_exec(struct call_context *ctx)
+{
+	struct scratch *scratch = returned(ctx);
+	struct event *event;
+	u32 width;
+	u64 sp = 0;
+
+	if (!scratch)
+		return 0;
+	event = &scratch->event;
+	event->args[5] = bpf_get_current_task();
+	if (failed(event)) {
+		capture_exec(scratch);
+	} else {
+		read_kernel(&sp, sizeof(sp), (void *)(REGISTERS(ctx) + offsetof(struct registers, sp)));
+		width = abi_of(CURRENT(), 0) == ABI_I386 ? 4 : 8;
+		capture_argv(scratch, (path_arg(event) & 1) + 1, sp + width, width);
+	}
+	finish(scratch);
+	return 0;
+}
+
+int enter_exec(struct call_context *ctx)
+{
+	struct scratch *scratch = get_scratch(AT_ENTER);
+
+	if (!scratch)
+		return 0;
+	complete(&scratch->event, REGISTERS(ctx), 0);
+	scratch->event.kind = KIND_EXEC_ENTER;
+	scratch->event.args[5] = bpf_get_current_task();
+	capture_exec(scratch);
+	send_extra(scratch, TALLY_EXTRAS_LOST);
+	return 0;
+}
+
+/*
+ * When execve or execveat has succeeded, the registers say execve of the new program's ABI, whatever was called (set_personality_64bit and
+ * set_personality_ia32 in arch/x86/kernel/process_64.c): on_enter leaves here what it was.
+ */
+struct exec_call {
+	u32 number;
+	u32 abi;
+};
+BPF_HASH(executing, u64, struct exec_call, 16384);
+
+static __always_inline void remember_exec(u64 task, u8 abi, s32 number)
+{
+	struct exec_call call = { number, abi };
+
+	if (is_exec(abi, number))
+		executing.update(&task, &call);
+}
+
+static __always_inline void recall_exec(u64 task, u8 *abi, s32 *number)
+{
+	struct exec_call *call;
+
+	if (!is_exec(*abi, *number))
+		return;
+	call = executing.lookup(&task);
+	if (!call)
+		return;
+	*number = call->number;
+	*abi = call->abi;
+	executing.delete(&task);
+}
+
+#endif

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One record: where it is made, how it is sent, and the counts of those that were and were not. Needs event.h, filter.h and calls.h.
+ *
+ * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes).
+ */
+#ifndef ISOTRACE_TRACE_RECORD_H
+#define ISOTRACE_TRACE_RECORD_H
+
+#define MEMORY 28416		/* bytes of captures that a record can hold */
+#define STRING_MAX 4096
+#define PAGE 4096
+#define IOVECS 8
+#define MESSAGES 4
+#define ARGUMENTS 32
+#define VARIABLES 256
+#define SIGINFO 48		/* bytes of struct kernel_siginfo: all of its fields, none of its padding */
+#define UCONTEXT_AX 144
+#define UCONTEXT_MASK 296
+#define RT_FRAME32_AX 204	/* from sp at i386's rt_sigreturn: 4 below it struct rt_sigframe_ia32 begins */
+#define RT_FRAME32_MASK 248
+#define FRAME32_AX 44		/* from sp at i386's sigreturn, where its struct sigcontext_32 lies */
+#define FRAME32_MASK 80
+#define ENOSYS 38
+
+BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+BPF_PROG_ARRAY(exits, SLOTS);
+BPF_PROG_ARRAY(enters, SLOTS);
+BPF_PERCPU_ARRAY(seen, u64, SLOTS);
+BPF_PERCPU_ARRAY(lost, u64, SLOTS);
+BPF_PERCPU_ARRAY(tally, u64, TALLIES);
+struct loss_key { u32 pid, slot; };
+struct loss { u64 count; char comm[16]; };
+BPF_HASH(losses, struct loss_key, struct loss, 8192);	/* _LOSSES in isotrace/backends/tracepoint.py */
+BPF_ARRAY(losing, u64, 1);	/* all of them: user space looks at the others only when this has changed */
+BPF_ARRAY(captures, struct captures, SLOTS);
+#if defined(LOSSLESS)
+/* Bytes that were sent; bytes that the reader has taken, which it writes there (BCC has no bpf_ringbuf_query). */
+enum { FLOW_SENT = 0, FLOW_TAKEN = 1 };
+BPF_F_TABLE("array", u32, u64, flow, 2, BPF_F_MMAPABLE);
+#endif
+#if defined(MEASURE_TIME)
+BPF_HASH(started, u32, u64, 131072);
+#endif
+
+struct user_iovec { u64 base, size; };
+struct user_msghdr { u64 name; u32 name_size, pad; u64 iov, iov_count, control, control_size; u32 flags, pad2; };
+struct compat_iovec { u32 base, size; };
+struct compat_msghdr { u32 name, name_size, iov, iov_count, control, control_size, flags; };
+
+/* One record under construction. The slack at the end lets a bounded copy start anywhere below MEMORY. */
+struct scratch {
+	struct event event;
+	char memory[MEMORY];
+	char slack[STRING_MAX - sizeof(struct event) - sizeof(u64)];
+	u32 sent;		/* bytes since the reader was last woken */
+	/* What loops work on. On the stack the verifier would follow every value that it can have, through every turn. */
+	struct user_iovec iov;
+	struct compat_iovec iov32;
+	struct user_msghdr msg;
+	struct compat_msghdr msg32;
+	u64 total, iov_at, iov_count, msg_at, msg_count;
+};
+/*
+ * Each attached program has a record of its own, shared with those that it tail-calls: where tracepoints can be preempted, another program may run
+ * on this CPU meanwhile, but never the same one.
+ */
+enum owner { AT_EXIT, AT_ENTER, AT_TASK_EXEC, AT_TASK_EXIT, AT_SIGNAL, OWNERS };
+BPF_PERCPU_ARRAY(scratches, struct scratch, OWNERS);
+
+static __always_inline struct scratch *get_scratch(u32 owner)
+{
+	return scratches.lookup(&owner);
+}
+
+/* The ring was full: whose call it was that has no record, for as many processes and calls as there is room. */
+static __always_inline void count_loss(struct event *event)
+{
+	struct loss_key key = { event->pid, event->slot };
+	struct loss fresh = {}, *loss;
+	u32 slot = event->slot, zero = 0;
+	u64 *value = lost.lookup(&slot);
+
+	if (value)
+		(*value)++;
+	loss = losses.lookup(&key);
+	if (!loss) {
+		__builtin_memcpy(fresh.comm, event->comm, sizeof(fresh.comm));
+		losses.insert(&key, &fresh);
+		loss = losses.lookup(&key);
+	}
+	if (loss)
+		add_at_once(&loss->count, 1);
+	value = losing.lookup(&zero);	/* last: who sees it change finds the others changed */
+	if (value)
+		add_at_once(value, 1);
+}
+
+static __always_inline void count(struct event *event, int delivered)
+{
+	u32 slot = event->slot;
+	u64 *value = seen.lookup(&slot);
+
+	if (value)
+		(*value)++;
+	if (!delivered)
+		count_loss(event);
+}
+
+/* What identifies the task and the call; the tail-called program adds the rest. */
+static __always_inline void begin(struct event *event, struct who *who, u8 abi, s32 number, u32 slot)
+{
+	event->pid = who->pid;
+	event->tid = (u32)bpf_get_current_pid_tgid();
+	event->ppid = who->ppid;
+	event->uid = real_uid(who->task);
+	event->number = number;
+	event->slot = slot;
+	event->kind = KIND_CALL;
+	event->blobs = 0;
+	event->duration = 0;
+	event->abi = abi;
+	event->size = sizeof(*event);
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+}
+
+/* The reader looks at the ring some times a second; it is woken only for every WATERMARK bytes that this CPU has sent. */
+static __always_inline u64 wakeup(struct scratch *scratch, u32 size)
+{
+	scratch->sent += size;
+	if (scratch->sent < WATERMARK)
+		return BPF_RB_NO_WAKEUP;
+	scratch->sent = 0;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline void note_sent(u32 bytes)
+{
+#if defined(LOSSLESS)
+	u32 sent = FLOW_SENT;
+	u64 *value = flow.lookup(&sent);
+
+	if (value)
+		add_at_once(value, bytes);
+#endif
+}
+
+/* Sends the record; returns whether there was room. */
+static __always_inline int send(struct scratch *scratch)
+{
+	u32 size = scratch->event.size + RING_HEADER;
+
+	size = ((size + RECORD_ALIGN - 1) & ~(RECORD_ALIGN - 1)) - RING_HEADER;
+	asm volatile("" : "+r"(size));
+	size &= 0x7fff;
+	if (size > sizeof(struct event) + MEMORY)
+		return 0;
+	if (events.ringbuf_output(scratch, size, wakeup(scratch, size)))
+		return 0;
+	note_sent(size + RING_HEADER);
+	return 1;
+}
+
+/*
+ * --lossless: while more than LOSSLESS bytes of the ring wait to be read, whoever adds to them waits here for the reader, for PAUSE_NS at most, at each
+ * call. So a thread makes 2,000 calls a second then, and the rest of the ring holds them for a long time; a reader that has this CPU to share gets it
+ * when the call returns. Nothing is kept from going on by isotrace's end: the programs end with it.
+ */
+#define PAUSE_NS 500000
+#define PAUSE_TURNS 2000	/* each some 400 ns; the verifier goes through all of them */
+#define CLOCK_READS 8
+
+static __always_inline void wait_for_room(void)
+{
+#if defined(LOSSLESS)
+	u32 first = FLOW_SENT, second = FLOW_TAKEN;
+	volatile u64 *sent = flow.lookup(&first), *taken = flow.lookup(&second);
+	u64 until;
+
+	if (!sent || !taken || (s64)(*sent - *taken) < LOSSLESS)
+		return;
+	until = bpf_ktime_get_ns() + PAUSE_NS;
+	_Pragma("nounroll")
+	for (u32 turn = 0; turn < PAUSE_TURNS; turn++) {
+		u64 now = 0;
+
+		_Pragma("unroll")
+		for (u32 i = 0; i < CLOCK_READS; i++)
+			now = bpf_ktime_get_ns();
+		if (now > until || (s64)(*sent - *taken) < LOSSLESS)
+			break;
+	}
+#endif
+}
+
+static __always_inline void finish(struct scratch *scratch)
+{
+	count(&scratch->event, send(scratch));
+	wait_for_room();
+}
+
+static __always_inline void complete(struct event *event, u64 regs_address, s64 result)
+{
+	current_args(event->args, event->abi, regs_address);
+	event->result = event->abi == ABI_I386 ? (s32)result : result;
+	event->time = bpf_ktime_get_ns();
+}
+
+/* With MEASURE_TIME: the time since on_enter saw this thread, or 0 if it did not. */
+static __always_inline void set_duration(struct event *event)
+{
+#if defined(MEASURE_TIME)
+	u32 tid = event->tid;
+	u64 *start = started.lookup(&tid);
+
+	if (start) {
+		event->duration = event->time - *start;
+		started.delete(&tid);
+	}
+#endif
+}
+
+static __always_inline int failed(struct event *event)
+{
+	return event->result < 0 && event->result >= -4095;
+}
+
+/* The record of the call that ends here, without captures; NULL never happens, but the verifier cannot know. */
+static __always_inline struct scratch *returned(struct call_context *ctx)
+{
+	struct scratch *scratch = get_scratch(AT_EXIT);
+
+	if (scratch) {
+		complete(&scratch->event, REGISTERS(ctx), RESULT(ctx));
+		set_duration(&scratch->event);
+	}
+	return scratch;
+}
+
+static __always_inline void send_extra(struct scratch *scratch, u32 which)
+{
+	u64 *value;
+
+	if (send(scratch))
+		return;
+	value = tally.lookup(&which);
+	if (value)
+		(*value)++;
+}
+
+#endif
