@@ -1,7 +1,7 @@
 """The errors a user can meet: a message, a hint and an exit status, raised anywhere and printed once.
 
 IsotraceError            status 1: something in the world went wrong (a file, a process, a pipe)
-├── UsageError           status 2: what was asked cannot be meant (unknown call, bad duration, no such option value)
+├── UsageError           status 2: the request is invalid (unknown call, bad duration, no such option value)
 └── KernelError          status 3: this kernel, or this user on it, cannot do what was asked
 """
 

@@ -17,7 +17,7 @@ def duration(text: str) -> float:
         raise UsageError(f"{text!r} is not a duration", "write it like 500ms, 10s, 5m or 1h30m")
     total = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if total <= 0:
-        raise UsageError(f"{text!r} is no time at all", "write it like 500ms, 10s, 5m or 1h30m")
+        raise UsageError(f"{text!r} must be greater than zero", "write it like 500ms, 10s, 5m or 1h30m")
     return total
 
 

@@ -1,8 +1,9 @@
 """Compiled programs that are kept from one run to the next: LLVM takes a second, reading a file a millisecond.
 
-A file is named by a hash of all that its content follows from, so it is never wrong, only unused: source, constants, BCC,
-kernel. The directory must belong to who runs isotrace and be closed to all others, else it is not used; a file that is
-damaged or somebody else's counts as missing and is written anew. ISOTRACE_CACHE names another directory, or is "off".
+A file is named by a hash of all that its content follows from (source, constants, BCC, kernel), so a stale file is never
+loaded, only ignored. The directory must belong to who runs isotrace and be closed to all others, else it is not used; a
+file that is damaged or somebody else's counts as missing and is written anew. ISOTRACE_CACHE names another
+directory, or is "off".
 """
 
 from __future__ import annotations

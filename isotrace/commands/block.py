@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from isotrace.policy.model import Policy
 
 _EPILOG = """\b
-Calls are words that mean what a person means (open is also openat, openat2, creat and open_by_handle_at), names,
-families, left to right; ! takes away, = means the one call:
+A plain word covers related calls (open also means openat, openat2, creat and open_by_handle_at); so do families; left to
+right, ! takes away, = means the one call:
   --deny open    --deny 'connect,%process,!wait4'    --deny =openat    see: isotrace calls
 
 \b
@@ -60,9 +60,9 @@ ENOSYS for as long as the command's processes live.
 @kept_target_options
 @click.option("--deny", multiple=True, metavar="EXPR", help="Refuse these calls.")
 @click.option("--deny-path", multiple=True, metavar="[rwx:]GLOB", help="Refuse these files.")
-@click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Except these files from it.")
+@click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Exempt these files from --deny-path.")
 @click.option("--deny-net", multiple=True, metavar="ADDRESS", help="Refuse these addresses.")
-@click.option("--allow-net", multiple=True, metavar="ADDRESS", help="Except these addresses from it.")
+@click.option("--allow-net", multiple=True, metavar="ADDRESS", help="Exempt these addresses from --deny-net.")
 @click.option("--policy", metavar="FILE", help="Rules from a TOML file, beside those given here.")
 @click.option("--errno", metavar="NAME", help="The error of a refused call.  [default: EPERM]")
 @click.option("--kill", is_flag=True, help="Kill the process instead.")

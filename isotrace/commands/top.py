@@ -23,8 +23,8 @@ Counts are kept in the kernel: it costs the same at ten calls a second and at a 
 
 \b
 Keys: 1 2 3 4 views, arrows and Enter to look closer, < > sort, / filter, p pause, z zero, f one process, ? help, q quit.
-d refuses the call of a row (EPERM) to the target, or to a process and its descendants, once you said yes to what that rests
-on; D lists what is refused with its hits, u lifts one. Nothing stays refused when isotrace top ends, whatever ends it.
+d refuses the call of a row (EPERM) to the target, or to a process and its descendants, after you confirm the mechanism
+shown; D lists what is refused with its hits, u lifts one. Nothing stays refused when isotrace top ends, whatever ends it.
 Without a terminal, or with --once, a summary is printed when the target ends, the time is up, or Ctrl-C is pressed.
 A command that isotrace top started is ended with it (SIGTERM).
 

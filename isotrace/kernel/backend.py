@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from isotrace.errors import KernelError
 from isotrace.kernel import features
+from isotrace.process.telling import say
 
 
 def choose(wanted: str) -> str:
@@ -25,7 +24,7 @@ def choose(wanted: str) -> str:
             raise KernelError(
                 error.message, f"{error.hint}; or the kernel module: {features.check('lkm').remedy}"
             ) from None
-        print(f"isotrace: {error.message}: the kernel module logs instead", file=sys.stderr)
+        say(f"{error.message}: the kernel module logs instead")
         return "lkm"
     return "bpf"
 

@@ -208,7 +208,7 @@ PROBES = (
     ),
     Probe(
         "unpreempted",
-        "programs that no other task comes between: those that one does come between are passed over",
+        "BPF programs are not preempted (the kernel skips a program that is already running on that CPU)",
         ("refuse",),
         attachable.unpreempted,
         "boot with preempt=voluntary, where the kernel has it",

@@ -59,7 +59,7 @@ class Tally:
             lines.append(f"lost: {', '.join(parts)}{hint}")
         if counters.missed:
             lines.append(
-                f"the kernel passed over its programs {counters.missed} times, in calls of any process: what the target"
+                f"the kernel skipped a program {counters.missed} times, in calls of any process: what the target"
                 " called then is neither shown nor counted"
             )
         if counters.extras_lost:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from isotrace.backends.counts import unpack_keys
 from isotrace.decode.errnos import errno_name
+from isotrace.process.telling import tell
 from isotrace.top import figures
 from isotrace.top.model import Snapshot
 from isotrace.top.views import (
@@ -98,8 +99,7 @@ def write_text(snapshot: Snapshot, view: str) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
     grid = grid_of(view, snapshot)
     console.print(_call_table(grid) if view == "call" else _plain_table(grid, _ORDER[view]), soft_wrap=True, crop=False)
-    for line in notes(snapshot):
-        print(f"isotrace: {line}", file=sys.stderr)
+    tell(notes(snapshot))
 
 
 def notes(snapshot: Snapshot) -> list[str]:
@@ -177,5 +177,4 @@ def write_json(snapshot: Snapshot) -> None:
     """One object on one line."""
     sys.stdout.write(orjson.dumps(as_json(snapshot)).decode() + "\n")
     sys.stdout.flush()
-    for line in notes(snapshot):
-        print(f"isotrace: {line}", file=sys.stderr)
+    tell(notes(snapshot))
