@@ -21,6 +21,7 @@ from isotrace.commands.options import (
     take_target,
     target_options,
 )
+from isotrace.commands.recorded import from_options, not_alone, take_recorded
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
@@ -43,6 +44,7 @@ Examples:
   isotrace log --tree 1234 --calls %file --failed  file accesses that fail, anywhere below 1234
   isotrace log --uid www-data --for 10s --format json
   isotrace log --comm nginx --format none          count only
+  isotrace log --from t.arrow --failed             what was recorded, under the same conditions
 
 \b
 What was seen and cannot be written at once waits in memory, then in a file without a name in $TMPDIR. Ctrl-C stops tracing;
@@ -55,6 +57,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 
 @click.command(epilog=_EPILOG)
 @target_options
+@from_options
 @click.option("--failed", is_flag=True, help="Only calls that returned an error.")
 @click.option("--format", "style", type=click.Choice(formats.NAMES), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
@@ -73,6 +76,9 @@ def log(**choices: Any) -> int:
 
     Each call is a line when it returns, as strace prints it: who, the call with its arguments decoded, its result.
     """
+    not_alone(choices)
+    if choices["sources"]:
+        return _recorded(choices)
     target = take_target(choices)
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
     by_module = choose(choices["backend"]) == "lkm"
@@ -100,3 +106,25 @@ def log(**choices: Any) -> int:
         return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"])]
 
     return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()
+
+
+def _recorded(choices: dict[str, Any]) -> int:
+    """The same of what was recorded."""
+    files, target = take_recorded(choices)
+    calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
+    from isotrace.recording import reader
+    from isotrace.recording.choose import Chosen
+    from isotrace.run import replay
+    from isotrace.sinks.failed import Failed
+    from isotrace.trace.plan import all_calls
+
+    paths = reader.found(files)
+    reader.not_among(paths, choices["output"])
+    recordings = reader.open_all(paths)
+    output = Output(choices["output"])
+    until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
+    chosen = Chosen(target, calls, quiet=choices["quiet"], until=until)
+    made = formats.make(choices["style"], output, all_calls(), choices["durations"], choices["clock"])
+    sinks: list[Sink] = [Failed(sink) for sink in made] if choices["failed"] else made
+    wait, quiet, strict = choices["follow_file"], choices["quiet"], choices["strict"]
+    return replay.show(recordings, chosen, sinks, grow=wait, quiet=quiet, strict=strict)

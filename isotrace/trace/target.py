@@ -52,6 +52,14 @@ class Target:
         parts += [shlex.join(self.command)] if self.command else []
         return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
 
+    def check_name(self) -> None:
+        """Refuse a name that no process can have. Raises ``UsageError``."""
+        if self.comm is not None and len(name := os.fsencode(self.comm)) > _COMM_LENGTH:
+            raise UsageError(
+                f"--comm {self.comm!r} is longer than a process name can be",
+                f"the kernel keeps {_COMM_LENGTH} bytes: {name[:_COMM_LENGTH].decode(errors='replace')!r}",
+            )
+
     def check(self) -> None:
         """Refuse an empty target, a process that does not exist, a cgroup that is none. Raises ``IsotraceError``."""
         conditions = (self.ppid, self.pid, self.tree, self.uid, self.comm, self.cgroup)
@@ -59,11 +67,7 @@ class Target:
             raise UsageError(
                 "nothing to trace was named", "give --ppid N, --pid N, --tree N, --uid, --comm, --cgroup or -- CMD"
             )
-        if self.comm is not None and len(name := os.fsencode(self.comm)) > _COMM_LENGTH:
-            raise UsageError(
-                f"--comm {self.comm!r} is longer than a process name can be",
-                f"the kernel keeps {_COMM_LENGTH} bytes: {name[:_COMM_LENGTH].decode(errors='replace')!r}",
-            )
+        self.check_name()
         if self.tree is not None and self.command:
             raise UsageError("--tree and a command to start exclude each other", "leave one of them out")
         for option, pid in (("--ppid", self.ppid), ("--pid", self.pid), ("--tree", self.tree)):

@@ -1,0 +1,136 @@
+"""Some of a recording's records, by the conditions that a live run takes: who, and which calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from isotrace.recording import encode, schema
+from isotrace.trace import events, plan
+from isotrace.trace.events import Batch
+from isotrace.trace.target import Target
+
+_FORKS = frozenset({"fork", "vfork", "clone", "clone3"})
+_Mask = npt.NDArray[np.bool_]
+
+
+def _slots(names: Iterable[str]) -> _Mask:
+    """``(SLOTS,)``: which slots hold these calls."""
+    wanted = frozenset(names)
+    found = np.zeros(events.SLOTS, dtype=bool)
+    found[[slot for slot, call in plan.all_calls().items() if call.name in wanted]] = True
+    return found
+
+
+@dataclass
+class Descent:
+    """Who belongs to a target by descent, as records tell: births, and the parent of a process when it is first met."""
+
+    family: set[int]
+    _met: set[int] = field(default_factory=set)
+
+    def learn(self, rows: npt.NDArray[np.void]) -> None:
+        """Processes that ran before: ``rows`` have pid and ppid."""
+        parents = list(zip(rows["pid"].tolist(), rows["ppid"].tolist(), strict=True))
+        self._met.update(pid for pid, _ in parents)
+        before = -1
+        while before != len(self.family):
+            before = len(self.family)
+            self.family.update(pid for pid, ppid in parents if ppid in self.family)
+
+    def members(self, found: npt.NDArray[np.void], matches: _Mask, births: _Mask) -> _Mask:
+        """Which records are of members, where ``matches`` makes one; ``births`` are calls whose result is a child."""
+        kept = np.zeros(len(found), dtype=bool)
+        columns = [found[name].tolist() for name in ("pid", "ppid", "result")]
+        family, met = self.family, self._met
+        for index, (pid, ppid, child, match, birth) in enumerate(
+            zip(*columns, matches.tolist(), births.tolist(), strict=True)
+        ):
+            if pid not in met:
+                met.add(pid)
+                if ppid in family:
+                    family.add(pid)
+            if match:
+                family.add(pid)
+            if pid in family:
+                kept[index] = True
+                if birth:
+                    family.add(child)
+                    met.add(child)
+        return kept
+
+
+class Chosen:
+    """What of a recording is to be shown. ``calls`` None is all; ``until`` is in ns since the epoch."""
+
+    def __init__(
+        self,
+        target: Target,
+        calls: frozenset[str] | None = None,
+        *,
+        quiet: bool = False,
+        until: int | None = None,
+    ) -> None:
+        self._target, self._quiet, self._until = target, quiet, until
+        self._calls = None if calls is None else _slots(calls)
+        self._forks = _slots(_FORKS)
+        self._tree = Descent({target.tree}) if target.tree is not None else None
+        self._followed = Descent(set()) if target.follow else None
+
+    def learn(self, rows: pa.RecordBatch) -> None:
+        """Take what the rows that are no records tell."""
+        if self._tree is None and self._followed is None:
+            return
+        found = encode.records(rows)
+        before = found[found["kind"] == schema.PROCESS]
+        matches = self._matches(before)
+        if self._tree:
+            self._tree.learn(before)
+            matches &= np.isin(before["pid"], list(self._tree.family))
+        if self._followed:
+            self._followed.family.update(before["pid"][matches].tolist())
+            self._followed.learn(before)
+
+    def of(self, batch: Batch) -> Batch:
+        """The records of ``batch`` that are wanted."""
+        kept = self._members(batch.events) & self._kinds(batch.events)
+        if self._until is not None:
+            kept &= batch.events["time"].astype(np.int64) + batch.wall <= self._until
+        return batch if kept.all() else batch.select(kept)
+
+    def over(self, batch: Batch) -> bool:
+        """Whether nothing after this batch can be wanted any more."""
+        return self._until is not None and len(batch) > 0 and int(batch.events["time"].min()) + batch.wall > self._until
+
+    def _matches(self, found: npt.NDArray[np.void]) -> _Mask:
+        """The conditions on a task itself."""
+        target = self._target
+        kept = np.ones(len(found), dtype=bool)
+        for name, value in (("pid", target.pid), ("ppid", target.ppid), ("uid", target.uid)):
+            if value is not None:
+                kept &= found[name] == value
+        if target.comm is not None:
+            kept &= found["comm"] == os.fsencode(target.comm)
+        return kept
+
+    def _members(self, found: npt.NDArray[np.void]) -> _Mask:
+        matches = self._matches(found)
+        births = (found["kind"] == events.CALL) & self._forks[found["slot"]] & (found["result"] > 0)
+        if self._tree:
+            matches &= self._tree.members(found, np.zeros(len(found), dtype=bool), births)
+        return self._followed.members(found, matches, births) if self._followed else matches
+
+    def _kinds(self, found: npt.NDArray[np.void]) -> _Mask:
+        kinds = found["kind"]
+        kept = np.ones(len(found), dtype=bool)
+        if self._calls is not None:
+            of_none = (kinds == events.TASK_EXIT) | (kinds == events.SIGNAL) | (kinds == events.EXEC_NAME)
+            kept &= of_none | self._calls[found["slot"]]
+        if self._quiet:
+            kept &= kinds != events.SIGNAL
+        return kept

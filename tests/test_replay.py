@@ -1,0 +1,190 @@
+"""isotrace log --from: which records are shown, what is said of them, and what cannot be meant."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import recorded
+from recorded import CAT, CURL, SHELL
+from records import batch, make
+
+from isotrace.recording import reader
+from isotrace.recording.choose import Chosen
+from isotrace.recording.reader import Recording
+from isotrace.recording.schema import End
+from isotrace.run import replay
+from isotrace.trace import events, plan
+from isotrace.trace.target import Target
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> Path:
+    return recorded.record(tmp_path_factory.mktemp("r") / "t.arrow")
+
+
+def chosen(path: Path, calls=None, quiet=False, until=None, **target) -> list[np.void]:
+    wanted = Chosen(Target(**target), calls, quiet=quiet, until=until)
+    found = replay.chosen([Recording(str(path))], wanted)
+    return [event for one in found if one is not None for event in one.events]
+
+
+def pids(found: list[np.void]) -> set[int]:
+    return {int(event["pid"]) for event in found}
+
+
+def names(found: list[np.void]) -> set[str]:
+    return {plan.all_calls()[int(event["slot"])].name for event in found if event["kind"] == events.CALL}
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ({}, {SHELL, CAT, CURL}),
+        ({"pid": CAT}, {CAT}),
+        ({"ppid": SHELL}, {CAT, CURL}),
+        ({"uid": 1000}, {SHELL, CAT, CURL}),
+        ({"uid": 1}, set()),
+        ({"comm": "sh"}, {SHELL}),
+        ({"comm": "sh", "follow": True}, {SHELL, CAT, CURL}),
+        ({"pid": CURL, "follow": True}, {CURL}),
+        ({"tree": SHELL}, {SHELL, CAT, CURL}),
+        ({"tree": SHELL, "comm": "cat"}, {CAT}),
+        ({"tree": SHELL, "comm": "cat", "follow": True}, {CAT}),
+        ({"tree": 7}, set()),
+    ],
+    ids=str,
+)
+def test_who_is_shown(recording, target, expected):
+    assert pids(chosen(recording, **target)) - {0} - ({CURL} if target.get("uid") == 0 else set()) == expected
+
+
+def record(tmp_path: Path, *records: bytes) -> Path:
+    out = recorded.Writer(str(tmp_path / "t"), recorded.Head())
+    out.write(batch(*records))
+    out.close(End())
+    return tmp_path / "t"
+
+
+def test_who_gets_another_parent_stays_in_the_tree(tmp_path):
+    read = recorded.SLOTS["read"]
+    path = record(
+        tmp_path, make(read, pid=5, ppid=1), make(read, pid=6, ppid=5), make(read, pid=6, ppid=1, result=7),
+        make(read, pid=8, ppid=1),
+    )  # fmt: skip
+    assert [(int(e["pid"]), int(e["result"])) for e in chosen(path, tree=5)] == [(5, 0), (6, 0), (6, 7)]
+
+
+def test_a_child_whose_parent_is_gone_when_it_first_calls_is_known_by_its_birth(tmp_path):
+    path = record(
+        tmp_path, make(recorded.SLOTS["fork"], pid=5, ppid=1, result=6), make(recorded.SLOTS["read"], pid=6, ppid=1)
+    )
+    assert pids(chosen(path, tree=5)) == {5, 6}
+
+
+def test_which_calls(recording):
+    found = chosen(recording, calls=frozenset({"openat", "rename"}))
+    assert names(found) == {"openat", "rename"}
+    assert {int(event["kind"]) for event in found} >= {events.TASK_EXIT, events.SIGNAL}
+
+
+def test_quiet_shows_no_signals(recording):
+    assert events.SIGNAL not in {int(event["kind"]) for event in chosen(recording, quiet=True)}
+
+
+def test_only_the_first_moments(recording):
+    begin = recorded.BEGIN + recorded.WALL
+    assert len(chosen(recording, until=begin + 4_000)) == 5
+
+
+def command(*args: object, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "isotrace", "log", *map(str, args)],
+        capture_output=True, text=True, check=False, cwd=ROOT, **options,
+    )  # fmt: skip
+
+
+def test_hostile_names_are_quoted(recording):
+    text = command("--from", recording).stdout
+    assert "\x1b" not in text
+    assert '102 "c\\33[31m"  connect(6, {sa_family=AF_UNIX, sun_path="/run/x\\33.sock"}' in text
+
+
+def test_the_counts_of_the_run_are_said_and_what_was_lost(recording):
+    assert command("--from", recording, "--pid", CAT, "-o", "/dev/null").stderr == (
+        "isotrace: 9 calls shown; recorded: 24 calls, 21 delivered, 3 lost\nisotrace: lost: read 2, close 1\n"
+    )
+    done = command("--from", recording, "--strict", "-q", "--format", "none")
+    assert (done.returncode, "isotrace: 3 calls were lost and --strict asks for all" in done.stderr) == (1, True)
+
+
+def test_several_a_pattern_and_standard_input(recording, tmp_path):
+    one = command("--from", recording).stdout
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(recording.read_bytes())
+    assert command("--from", tmp_path / "a", tmp_path / "b").stdout == one * 2
+    assert command("--from", f"{tmp_path}/*").stdout == one * 2
+    with recording.open("rb") as stream:
+        assert command("--from", "-", stdin=stream).stdout == one
+    with subprocess.Popen(["cat", recording], stdout=subprocess.PIPE) as cat:
+        assert command("--from", "-", stdin=cat.stdout).stdout == one
+
+
+def test_a_cut_file_is_shown_as_far_as_it_goes(recording, tmp_path):
+    data = recording.read_bytes()
+    (tmp_path / "cut").write_bytes(data[: len(data) - 500])
+    done = command("--from", tmp_path / "cut")
+    assert done.returncode == 0
+    assert "is cut within a batch: what came before is here, what came after is lost" in done.stderr
+    assert command("--from", tmp_path / "cut", "--strict").returncode == 1
+
+
+def test_nothing_is_said_twice_of_a_part(tmp_path):
+    part = recorded.record(tmp_path / "p", end=End(continued=True))
+    recordings = reader.open_all([str(part)])
+    assert list(reader.batches(recordings))
+    assert replay.summary(recordings, 5) == ["5 calls shown"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--from", "{}", "--ring", "1m"], 2, "--ring is not for recordings"),
+        (["--from", "{}", "--cgroup", "/"], 2, "--cgroup is not for recordings"),
+        (["--from", "{}", "-o", "{}"], 2, "is the recording itself"),
+        (["--from", "{}", "--comm", "x" * 16], 2, "is longer than a process name can be"),
+        (["--from", "/no/such"], 2, "no such recording: '/no/such'"),
+        (["--from", "/etc/passwd"], 1, "'/etc/passwd' is no recording of isotrace"),
+        (["--follow-file"], 2, "--follow-file is about recordings"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_line_and_a_hint(recording, arguments, status, message):
+    before = recording.read_bytes()
+    done = command(*(word.format(recording) for word in arguments))
+    assert done.returncode == status
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 2
+    assert recording.read_bytes() == before
+
+
+def test_another_users_recording(recording):
+    code = "import os, sys; os.setuid(65534); os.chdir('/'); from isotrace.__main__ import main; main()"
+    if os.geteuid():
+        pytest.skip("needs root: to be somebody else")
+    recording.parent.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "log", "--from", str(recording)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 2
+    assert "cannot read" in done.stderr or "no such recording" in done.stderr
