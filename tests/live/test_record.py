@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
 
 import pytest
+from terminal import Terminal
 from tracer import PATIENCE, environment, log, started, until
 
 from isotrace.enforce.calls import notify
@@ -92,6 +94,22 @@ def test_top_counts_and_records(tmp_path):
     run = isotrace("top", "--once", "--format", "json", "--record", file, "--", *WORK)
     found, recording = rows(file)
     assert run.returncode == 3 and found["call"] > 50 and recording.complete and "lost" not in run.stderr
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux for a terminal")
+def test_the_live_table_records_beside_what_it_draws(tmp_path):
+    file = tmp_path / "t.arrow"
+    terminal = Terminal(tmp_path / "tmux")
+    loop = 'sh -c "while :; do cat /no/such/file; done"'
+    terminal.start(f"--record {file} -- {loop}")
+    try:
+        terminal.wait(r"^openat +")
+        until(lambda: rows(file)[0]["call"] > 1000, "some batches")
+        terminal.keys("q")
+        assert "STATUS=0" in terminal.wait(r"^STATUS=")
+    finally:
+        terminal.close()
+    assert rows(file)[1].complete
 
 
 @listens
