@@ -13,7 +13,7 @@ import pytest
 from isotrace.enforce import Counts, Refused
 from isotrace.enforce.report import Found
 from isotrace.errors import IsotraceError, KernelError
-from isotrace.process import nursery
+from isotrace.process import forkserver
 from isotrace.top import family, refuser, report
 from isotrace.top.model import GROUPS, Process
 from isotrace.top.refuser import Refuser
@@ -265,18 +265,18 @@ def test_a_command_is_a_tree_of_processes():
     assert family.running(Target(comm="x"), None, set).known is None
 
 
-# ---- the nursery --------------------------------------------------------------------------------------------------
+# ---- the fork server --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def nest(monkeypatch):
-    found = nursery.Nursery()
-    monkeypatch.setattr(nursery, "_current", found)
+    found = forkserver.ForkServer()
+    monkeypatch.setattr(forkserver, "_current", found)
     yield found
     found.close()
 
 
-def test_the_kernel_is_asked_by_a_child_of_the_nursery(nest):
+def test_the_kernel_is_asked_by_a_child_of_the_fork_server(nest):
     found = report.ask(refuser.rule_on("getppid"))
     assert found["seccomp"].verdict in ("yes", "no", "unknown") and found["seccomp"].why
     with pytest.raises(KeyError):
@@ -284,16 +284,16 @@ def test_the_kernel_is_asked_by_a_child_of_the_nursery(nest):
 
 
 def tell_about_yourself(fd):
-    """A duty for the nursery's child: who is your parent, and what files have you open?"""
+    """A task for the fork server's child: who is your parent, and what files have you open?"""
     files = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
     with os.fdopen(fd, "w") as stream:
         stream.write("\n".join([str(os.getppid()), *files]))
 
 
-def test_a_child_of_the_nursery_keeps_no_descriptor_of_ours(nest, tmp_path):
+def test_a_child_of_the_fork_server_keeps_no_descriptor_of_ours(nest, tmp_path):
     told, tell = os.pipe()
     with (tmp_path / "ours").open("w"):
-        nest.bear(f"{__name__}:tell_about_yourself", (tell,))
+        nest.spawn(f"{__name__}:tell_about_yourself", (tell,))
         os.close(tell)
         with os.fdopen(told) as stream:
             parent, *files = stream.read().split("\n")
@@ -301,9 +301,9 @@ def test_a_child_of_the_nursery_keeps_no_descriptor_of_ours(nest, tmp_path):
     assert files and not [name for name in files if name.endswith("/ours")]
 
 
-def test_a_nursery_that_is_gone_is_an_error_in_a_line(monkeypatch):
-    found = nursery.Nursery()
-    monkeypatch.setattr(nursery, "_current", found)
+def test_a_fork_server_that_is_gone_is_an_error_in_a_line(monkeypatch):
+    found = forkserver.ForkServer()
+    monkeypatch.setattr(forkserver, "_current", found)
     os.kill(found.pid, 9)
     os.waitpid(found.pid, 0)
     with pytest.raises(IsotraceError) as error:

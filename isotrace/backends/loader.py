@@ -26,7 +26,7 @@ from isotrace.backends.compiled import Compiled, MapDefinition
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.kernel import bpf
 from isotrace.kernel.bcc import load_bcc
-from isotrace.process import children, nursery
+from isotrace.process import children, forkserver
 
 _COMPILER = "ISOTRACE_COMPILER"
 _PACKAGED = Path(__file__).parent.parent / "_bpf"
@@ -73,8 +73,10 @@ class Loader:
     """Compiles what it is asked to, or finds it compiled; on the way a child process that imports BCC."""
 
     def __init__(self) -> None:
-        """Where nothing is kept yet, fork the child, here or in the nursery in use. Do it before anything large is imported
-        (it works meanwhile), and before any thread is started if there is no nursery.
+        """Where nothing is kept yet, fork the child, here or in the fork server in use.
+
+        Do it before anything large is imported (it works meanwhile), and before any thread is started if there is no
+        fork server.
         """
         self._request: dict[str, Any] = {}
         self._key = ""
@@ -90,8 +92,8 @@ class Loader:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the load
         with theirs:
-            if (found := nursery.current()) is not None:
-                found.bear(f"{__name__}:serve", (theirs.fileno(), self._messages.fileno()))
+            if (found := forkserver.current()) is not None:
+                found.spawn(f"{__name__}:serve", (theirs.fileno(), self._messages.fileno()))
                 return
             self._pid = children.fork()
             if self._pid == 0:
@@ -205,7 +207,7 @@ def _explain(head: bytes, said: str) -> IsotraceError:
 
 
 def serve(answer: int, log: int) -> NoReturn:
-    """What a child of the nursery does; the descriptors are a socket and a file."""
+    """What a child of the fork server does; the descriptors are a socket and a file."""
     _serve(socket.socket(fileno=answer), log)
 
 

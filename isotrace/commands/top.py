@@ -14,7 +14,7 @@ from isotrace.catalog import expr
 from isotrace.commands.options import FOR, RECORD, Parsed, take_target, target_options
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.kernel.features import require_log
-from isotrace.process import nursery
+from isotrace.process import forkserver
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
 
@@ -96,8 +96,8 @@ def top(**choices: Any) -> int:
         raise UsageError("--output is for the live table", "redirect the command's output: -- sh -c 'CMD >FILE'")
     require_log()
     if not once:
-        nursery.use(
-            nursery.Nursery()
+        forkserver.use(
+            forkserver.ForkServer()
         )  # first of all, to be small and to have no descriptors; for the loaders of refusals
     output = None if once else _open_output(choices["output"])
     command = Command(target.command, output=output) if target.command else None

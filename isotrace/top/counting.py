@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from isotrace.backends.counts import Counting as Backend
 from isotrace.errors import IsotraceError
-from isotrace.process import nursery
+from isotrace.process import forkserver
 from isotrace.process.launch import Command
 from isotrace.run.lifecycle import Screen
 from isotrace.top.source import Source, Worker
@@ -137,7 +137,7 @@ class LiveTable(Counting):
             os.environ.pop(name, None)
         backend, pid = self._backend, self._command.pid if self._command else None
         worker = Worker(self._source, reason, self._interval)
-        found = nursery.current()
+        found = forkserver.current()
         refuser = Refuser(family.running(self._target, pid, backend.pids), backend.names, [found.pid] if found else [])
         app = TopApp(worker, str(self._target), self._view, refuser, self._note())
         app.stopped = stopped

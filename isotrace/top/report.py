@@ -1,4 +1,4 @@
-"""The kernel report for refusing a call from the table, made by a child of the nursery: some probes fork."""
+"""The kernel report for refusing a call from the table, made by a child of the fork server: some probes fork."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from isotrace.enforce import plan as planning
 from isotrace.enforce.report import Found, KernelReport
 from isotrace.errors import IsotraceError
 from isotrace.policy.model import CallRule, Group, Policy
-from isotrace.process import nursery
+from isotrace.process import forkserver
 from isotrace.trace.target import Target
 
 
@@ -31,8 +31,8 @@ def answer(asked: int, tell: int) -> None:
 
 
 def ask(rule: CallRule) -> Report:
-    """The report for a rule, from a child of the nursery in use. Raises ``IsotraceError``."""
-    where = nursery.current()
+    """The report for a rule, from a child of the fork server in use. Raises ``IsotraceError``."""
+    where = forkserver.current()
     if where is None:
         return KernelReport()
     asked, asking = os.pipe()
@@ -40,7 +40,7 @@ def ask(rule: CallRule) -> Report:
     try:
         with os.fdopen(asking, "wb") as stream:
             stream.write(json.dumps(sorted(rule.calls)).encode())
-        where.bear(f"{__name__}:answer", (asked, tell))
+        where.spawn(f"{__name__}:answer", (asked, tell))
     finally:
         os.close(asked)
         os.close(tell)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from isotrace.backends.attached import u32
 from isotrace.backends.loader import Loaded
 from isotrace.kernel import bpf
-from isotrace.process import nursery
+from isotrace.process import forkserver
 from isotrace.trace import target as targets
 from isotrace.trace.target import Target
 
@@ -34,7 +34,7 @@ _BECOME = {b"sudo", b"su", b"doas", b"pkexec", b"runuser"}
 def processes(target: Target) -> dict[int, int]:
     """Process or thread of isotrace's → ``OWN``; process that it runs in → ``OUTER``, but none of the target."""
     own = {os.getpid(), *map(int, os.listdir("/proc/self/task"))}
-    if (helper := nursery.current()) is not None:
+    if (helper := forkserver.current()) is not None:
         own.add(helper.pid)
     return {**dict.fromkeys(_around(target), OUTER), **dict.fromkeys(own, OWN)}
 

@@ -2,7 +2,7 @@
 
 A process with threads cannot fork a child that goes on to import and compile: a lock that another thread holds at that
 moment stays locked in the child for ever. Such a child would also keep a copy of every descriptor, and with it in force
-what should end together with isotrace. The nursery has one thread and no descriptors but its socket; it ends when that
+what should end together with isotrace. The fork server has one thread and no descriptors but its socket; it ends when that
 does, whatever ended the process at the other side.
 """
 
@@ -18,11 +18,11 @@ from typing import NoReturn
 from isotrace.errors import IsotraceError
 from isotrace.process import children
 
-_DUTY_BYTES, _MOST_FDS = 256, 8
-_current: Nursery | None = None
+_TASK_BYTES, _MOST_FDS = 256, 8
+_current: ForkServer | None = None
 
 
-class Nursery:
+class ForkServer:
     """Fork it before any thread is started, and while the process is small."""
 
     def __init__(self) -> None:
@@ -30,13 +30,13 @@ class Nursery:
         self.pid = children.fork()
         if self.pid == 0:
             self._socket.close()
-            _tend(theirs)
+            _serve(theirs)
         theirs.close()
 
-    def bear(self, duty: str, fds: Sequence[int]) -> None:
-        """Have a child call ``duty``, "module:function", with copies of ``fds``. Raises ``IsotraceError``."""
+    def spawn(self, task: str, fds: Sequence[int]) -> None:
+        """Have a child call ``task``, "module:function", with copies of ``fds``. Raises ``IsotraceError``."""
         try:
-            socket.send_fds(self._socket, [duty.encode()], fds)
+            socket.send_fds(self._socket, [task.encode()], fds)
         except OSError as error:
             raise IsotraceError(
                 f"the process that compiles has ended: {error.strerror}",
@@ -49,18 +49,18 @@ class Nursery:
         os.waitpid(self.pid, 0)
 
 
-def use(nursery: Nursery) -> None:
-    """Fork no child but in this nursery from now on."""
+def use(server: ForkServer) -> None:
+    """Fork no child but in this fork server from now on."""
     global _current
-    _current = nursery
+    _current = server
 
 
-def current() -> Nursery | None:
-    """The nursery in use, if there is one."""
+def current() -> ForkServer | None:
+    """The fork server in use, if there is one."""
     return _current
 
 
-def _tend(requests: socket.socket) -> NoReturn:
+def _serve(requests: socket.socket) -> NoReturn:
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
@@ -68,23 +68,23 @@ def _tend(requests: socket.socket) -> NoReturn:
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         while True:
-            duty, fds, _flags, _address = socket.recv_fds(requests, _DUTY_BYTES, _MOST_FDS)
-            if not duty:
+            task, fds, _flags, _address = socket.recv_fds(requests, _TASK_BYTES, _MOST_FDS)
+            if not task:
                 break
             if children.fork() == 0:
                 requests.close()
-                _work(duty.decode(), fds)
+                _work(task.decode(), fds)
             for fd in fds:
                 os.close(fd)
     finally:
         os._exit(0)
 
 
-def _work(duty: str, fds: Sequence[int]) -> NoReturn:
+def _work(task: str, fds: Sequence[int]) -> NoReturn:
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        module, _, function = duty.partition(":")
+        module, _, function = task.partition(":")
         getattr(import_module(module), function)(*fds)
         status = 0
     finally:
