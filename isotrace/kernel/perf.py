@@ -13,7 +13,7 @@ import struct
 from pathlib import Path
 
 from isotrace.kernel import mounts
-from isotrace.kernel.libc import syscall
+from isotrace.process.libc import syscall
 
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _TYPE_SOFTWARE, _TYPE_TRACEPOINT = 1, 2

@@ -13,6 +13,7 @@ from isotrace.errors import KernelError
 from isotrace.kernel import procfs, throwaway
 from isotrace.kernel.answer import Answer, keep_if, no, refusal, unknown, yes
 from isotrace.kernel.bcc import load_bcc
+from isotrace.process.libc import try_syscall
 
 PROC = Path("/proc")
 SYS = Path("/sys")
@@ -34,14 +35,6 @@ _LSM_NAMES = {
     **{106: "loadpin", 107: "safesetid", 108: "lockdown", 109: "bpf", 110: "landlock", 111: "ima"},
     **{112: "evm", 113: "ipe"},
 }
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _syscall(number: int, *arguments: object) -> int:
-    """The result, or -errno."""
-    result: int = _libc.syscall(number, *arguments)
-    return -ctypes.get_errno() if result < 0 else result
 
 
 def _numbers() -> dict[str, int]:
@@ -155,7 +148,7 @@ def _lockdown_by_ioperm() -> Answer:
     number = _numbers().get("ioperm")
     if number is None or not privileged():
         return unknown(unreadable)
-    result = throwaway.run(lambda: str(_syscall(number, 0x80, 1, 1)).encode()).said
+    result = throwaway.run(lambda: str(try_syscall(number, 0x80, 1, 1)).encode()).said
     if result == b"0":
         return yes("an I/O port is given, which lockdown forbids")
     return no("locked down: I/O ports are refused") if result == str(-errno.EPERM).encode() else unknown(unreadable)
@@ -167,13 +160,13 @@ def active_lsms() -> list[str] | None:
     if text is not None:
         return text.split(",")
     ids = (ctypes.c_uint64 * 64)()
-    count = _syscall(_LSM_LIST_MODULES, ids, ctypes.byref(ctypes.c_uint32(ctypes.sizeof(ids))), 0)
+    count = try_syscall(_LSM_LIST_MODULES, ids, ctypes.byref(ctypes.c_uint32(ctypes.sizeof(ids))), 0)
     return [_LSM_NAMES.get(number, str(number)) for number in ids[:count]] if count >= 0 else None
 
 
 def landlock() -> Answer:
     """Ask for Landlock's ABI version."""
-    version = _syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)
+    version = try_syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)
     return yes(f"ABI {version}") if version > 0 else refusal("landlock_create_ruleset", -version, True)
 
 
@@ -217,13 +210,13 @@ def seccomp() -> Answer:
     if number is None:
         return unknown(f"the number of seccomp(2) on {os.uname().machine} is not known here")
     action = ctypes.c_uint32(0x00050000)  # SECCOMP_RET_ERRNO
-    result = _syscall(number, 2, 0, ctypes.byref(action))
+    result = try_syscall(number, 2, 0, ctypes.byref(action))
     return yes("the action ERRNO is available") if result == 0 else refusal("seccomp", -result, True)
 
 
 def io_uring() -> Answer:
     """io_uring_setup without parameters: EFAULT where it would work."""
-    result = -_syscall(_IO_URING_SETUP, 1, None)
+    result = -try_syscall(_IO_URING_SETUP, 1, None)
     setting = _text(PROC / "sys/kernel/io_uring_disabled")
     said = f"kernel.io_uring_disabled = {setting}" if setting is not None else "no sysctl turns it off"
     if result in (errno.EFAULT, errno.EINVAL):
@@ -298,7 +291,7 @@ def modules() -> Answer:
         return no("the kernel has no loadable modules: /proc/modules does not exist")
     if _text(PROC / "sys/kernel/modules_disabled") == "1":
         return no("kernel.modules_disabled = 1")
-    result = -_syscall(number, -1, b"", 0) if number else errno.EBADF
+    result = -try_syscall(number, -1, b"", 0) if number else errno.EBADF
     return yes("/proc/modules exists") if result == errno.EBADF else refusal("finit_module", result, privileged())
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from isotrace.backends import lkm
 from isotrace.errors import IsotraceError, KernelError, UsageError
 from isotrace.kernel import features, probe_system
-from isotrace.kernel.libc import syscall
 from isotrace.kmod import FILE, STORE
+from isotrace.process.libc import syscall
 
 _FINIT_MODULE, _DELETE_MODULE = 313, 176  # x86-64
 _TABLES = ("sys_call_table", "ia32_sys_call_table", "x32_sys_call_table", "do_syscall_64", "do_int80_syscall_32")

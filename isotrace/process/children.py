@@ -6,13 +6,12 @@ keep it in force with nobody in charge.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+from isotrace.process import libc
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 
 
 def fork() -> int:
@@ -23,7 +22,7 @@ def fork() -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.error_of("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it ended before there was a signal to send
             os._exit(1)
     return pid
@@ -31,7 +30,7 @@ def fork() -> int:
 
 def live_on() -> None:
     """In a child: do not end with isotrace after all."""
-    _libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+    libc.error_of("prctl", _PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
 def dumpable(yes: bool) -> None:
@@ -39,4 +38,4 @@ def dumpable(yes: bool) -> None:
 
     One with CAP_SYS_PTRACE may in any case. Children inherit it; execve of a readable program makes it yes again.
     """
-    _libc.prctl(_PR_SET_DUMPABLE, int(yes), 0, 0, 0)
+    libc.error_of("prctl", _PR_SET_DUMPABLE, int(yes), 0, 0, 0)

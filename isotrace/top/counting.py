@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import threading
 import time
@@ -11,7 +10,7 @@ from collections.abc import Callable
 
 from isotrace.backends.counts import Counting as Backend
 from isotrace.errors import IsotraceError
-from isotrace.process import forkserver
+from isotrace.process import forkserver, libc
 from isotrace.process.launch import Command
 from isotrace.run.lifecycle import Screen
 from isotrace.top.source import Source, Worker
@@ -25,8 +24,8 @@ _M_MMAP_THRESHOLD = -3  # malloc.h
 
 def _give_memory_back() -> None:
     """Let glibc return each large array when it is freed, instead of raising its threshold with the first."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 18)
+    with contextlib.suppress(AttributeError):
+        libc.error_of("mallopt", _M_MMAP_THRESHOLD, 1 << 18)
 
 
 class Counting:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from isotrace.catalog.model import X32_BIT
 from isotrace.kernel import throwaway
 from isotrace.process import children
-
-_libc = ctypes.CDLL(None, use_errno=True)
+from isotrace.process.libc import syscall
 
 OPEN_TREE, OPENAT2, IO_URING_SETUP, IO_URING_ENTER = 428, 437, 425, 426
 OPENAT, CREAT, NAME_TO_HANDLE_AT, OPEN_BY_HANDLE_AT, RENAMEAT2, EXECVEAT = 257, 85, 303, 304, 316, 322
@@ -28,10 +27,7 @@ _INT80 = bytes.fromhex("53 89f8 89f3 89d1 31d2 cd80 5b c3".replace(" ", ""))
 def call(number: int, *arguments: object) -> int:
     """A call of x86-64 by number; integers are passed in full."""
     words = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
-    result: int = _libc.syscall(ctypes.c_long(number), *words)
-    if result == -1:
-        raise _error(ctypes.get_errno())
-    return result
+    return syscall(ctypes.c_long(number), *words)
 
 
 def _error(number: int) -> OSError:

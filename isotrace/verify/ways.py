@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import mmap
 import os
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from isotrace.process import libc
 from isotrace.verify import calls
 from isotrace.verify.scratch import Scratch
 
@@ -23,7 +23,6 @@ _MPTCP = 262
 _FASTOPEN = 0x20000000
 _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS, _NODUMP = 0x80086601, 0x40086602, 0x40
 
-_libc = ctypes.CDLL(None, use_errno=True)
 Tried = Callable[[Scratch], object]
 
 
@@ -119,15 +118,10 @@ def _in_thread(on: Scratch) -> None:
         raise errors[0]
 
 
-def _libc_call(name: str, *arguments: object) -> None:
-    if getattr(_libc, name)(*arguments):
-        raise OSError(ctypes.get_errno(), name)
-
-
 def _bound_elsewhere(on: Scratch) -> None:
-    _libc_call("unshare", _CLONE_NEWNS)
-    _libc_call("mount", None, b"/", None, 1 << 18 | 16384, None)  # MS_PRIVATE | MS_REC
-    _libc_call("mount", os.fsencode(on.secret), os.fsencode(on.place), None, _MS_BIND, None)
+    libc.call("unshare", _CLONE_NEWNS)
+    libc.call("mount", None, b"/", None, 1 << 18 | 16384, None)  # MS_PRIVATE | MS_REC
+    libc.call("mount", os.fsencode(on.secret), os.fsencode(on.place), None, _MS_BIND, None)
     _opens(on.free("file"))
 
 

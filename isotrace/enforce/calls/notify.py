@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from isotrace import catalog
 from isotrace.kernel.answer import Answer, conclusive, refusal, unknown, yes
-from isotrace.process import children
+from isotrace.process import children, libc
 
 _MODE_FILTER = 1
 _SPEC_ALLOW, _NEW_LISTENER, _WAIT_KILLABLE = 1 << 2, 1 << 3, 1 << 5
@@ -29,8 +29,6 @@ _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")
 _ALLOW_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
 _PATIENCE = 0.0005  # seconds between two looks whether a child has its filter
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Program(ctypes.Structure):
@@ -53,17 +51,12 @@ class Notification:
 def call(name: str, *args: object) -> int:
     """A system call by name, with ctypes values. Raises ``OSError``."""
     abi = "x86_64" if os.uname().machine == "x86_64" else "arm64"
-    result: int = _libc.syscall(catalog.by_name(abi)[name].number, *args)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
+    return libc.syscall(catalog.by_name(abi)[name].number, *args)
 
 
 def no_new_privs() -> None:
     """Give up gaining privileges by execve, which makes a filter possible without root. Raises ``OSError``."""
-    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "cannot set no_new_privs")
+    libc.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def install(code: bytes, listener: bool) -> int:

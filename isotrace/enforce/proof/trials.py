@@ -19,6 +19,7 @@ from pathlib import Path
 from isotrace.catalog.model import X32_BIT
 from isotrace.enforce.proof.canary import REFUSED, Trial, errno_of
 from isotrace.kernel import bpf, perf, probe_system, throwaway
+from isotrace.process import libc
 
 #: Calls that would not come back, or come back twice, if they were not refused.
 UNTRIED = frozenset({"fork", "vfork", "pause", "sigsuspend"})
@@ -26,7 +27,6 @@ UNTRIED = frozenset({"fork", "vfork", "pause", "sigsuspend"})
 #: later kernels never do.
 UPPER_HALVES = (0, 1, 1 << 31, (1 << 32) - 1)
 
-_libc = ctypes.CDLL(None, use_errno=True)
 
 # A function of (number in 64 bits, first argument): a call by int 0x80, all other arguments all ones; the result is in eax.
 _INT80 = bytes.fromhex(
@@ -56,9 +56,7 @@ class Number:
     def native(self) -> int:
         """Make the call."""
         ones = [ctypes.c_long(-1)] * 5
-        ctypes.set_errno(0)
-        result = _libc.syscall(ctypes.c_long(self.register), ctypes.c_long(self.first), *ones)
-        return ctypes.get_errno() if result == -1 else 0
+        return max(0, -libc.try_syscall(ctypes.c_long(self.register), ctypes.c_long(self.first), *ones))
 
 
 def abis() -> frozenset[str]:
@@ -116,8 +114,7 @@ _ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 
 
 def _ptrace(request: int, pid: int = 0) -> None:
-    if _libc.ptrace(ctypes.c_long(request), ctypes.c_long(pid), None, None) == -1:
-        raise OSError(ctypes.get_errno(), "ptrace")
+    libc.call("ptrace", ctypes.c_long(request), ctypes.c_long(pid), None, None)
 
 
 _SOCKETS: dict[str, Callable[[Things], object]] = {
