@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 import orjson
@@ -11,8 +11,10 @@ import orjson
 from isotrace import catalog
 from isotrace.catalog import describe, expr, families, refuse
 from isotrace.catalog.model import ABIS, X32_BIT, Arg, Syscall
-from isotrace.errors import UsageError
+from isotrace.commands.recorded import from_option
+from isotrace.errors import IsotraceError, UsageError
 from isotrace.policy import names
+from isotrace.process.telling import tell
 
 # Sets that say little about a call: what systemd knows at all, and what it lets every service do.
 _WIDE = frozenset({"@known", "@default", "@system-service"})
@@ -25,6 +27,7 @@ Examples:
   isotrace calls @file-system,!stat       a set of systemd, less one call
   isotrace calls '/^open/' --abi i386     a regular expression, the 32-bit table
   isotrace calls --format json | jq .name
+  isotrace calls --from t.arrow %file     those of a class that were recorded, and how often
 """
 
 
@@ -36,21 +39,37 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 @click.command(epilog=_EPILOG)
 @click.argument("terms", metavar="[NAME|FAMILY|EXPR]...", nargs=-1, shell_complete=_complete)
 @click.option("--abi", type=click.Choice(ABIS), help="Only this ABI's calls, with its arguments.  [default: all]")
+@from_option
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def calls(terms: tuple[str, ...], abi: str | None, form: str) -> None:
+def calls(terms: tuple[str, ...], abi: str | None, sources: tuple[str, ...], form: str) -> None:
     """List system calls: number per ABI, arguments and what they mean, families, which means can refuse
     them."""
     wanted = expr.parse(",".join(terms)) if terms else catalog.names()
+    made = _recorded(sources) if sources else None
+    if made is not None:
+        wanted = wanted & made.keys()
     rows = [call for name in sorted(wanted) if (call := _call(name, abi)) is not None]
+    if not rows and made is not None:
+        raise IsotraceError("none of these calls was recorded", "isotrace calls --from FILE lists those that were")
     if not rows:
         raise UsageError(f"none of these calls exists on {abi}", f"drop --abi {abi}")
     if form == "json":
         for call in rows:
-            click.echo(orjson.dumps(_record(call)))
+            click.echo(orjson.dumps(_record(call) | ({"recorded": made[call.name]} if made else {})))
     elif len(terms) == 1 and terms[0] in catalog.names():
         _show_page(rows[0])
     else:
-        _show_table(rows, (abi,) if abi else ("x86_64", "i386", "arm64"))
+        _show_table(rows, (abi,) if abi else ("x86_64", "i386", "arm64"), made)
+
+
+def _recorded(sources: tuple[str, ...]) -> dict[str, int]:
+    """The calls that recordings have, with how often they were made."""
+    from isotrace.recording import reader
+
+    recordings = reader.open_all(sources)
+    found = reader.counts(recordings)
+    tell(problem for recording in recordings for problem in recording.problems())
+    return found
 
 
 def _call(name: str, abi: str | None) -> Syscall | None:
@@ -87,9 +106,13 @@ def _record(call: Syscall) -> dict[str, object]:
     }
 
 
-def _show_table(rows: Sequence[Syscall], abis: Sequence[str | None]) -> None:
+def _show_table(rows: Sequence[Syscall], abis: Sequence[str | None], made: Mapping[str, int] | None) -> None:
     header = ["NAME", *(str(abi).upper() for abi in abis), "ARGUMENTS", "FAMILIES", "WORDS", "REFUSABLE BY"]
     body = [_cells(call, abis) for call in rows]
+    if made is not None:
+        header.insert(1, "MADE")
+        rows = sorted(rows, key=lambda call: -made[call.name])
+        body = [[cells[0], str(made[call.name]), *cells[1:]] for call in rows for cells in [_cells(call, abis)]]
     if sys.stdout.isatty():
         _rich_table(header, body)
         return
@@ -120,7 +143,7 @@ def _rich_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in header:
-        number = title in [abi.upper() for abi in ABIS]
+        number = title in ["MADE", *(abi.upper() for abi in ABIS)]
         table.add_column(
             title,
             justify="right" if number else "left",

@@ -12,6 +12,7 @@ from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.commands.options import FOR, RECORD, Parsed, take_target, target_options
+from isotrace.commands.recorded import from_option, take_recorded
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.kernel.features import require_log
 from isotrace.process import forkserver
@@ -35,6 +36,7 @@ Examples:
   isotrace top --once -- ls -lR /usr/share        what strace -c -w would say, without its cost
   isotrace top --once --for 5s --tree 1234 --by process
   isotrace top --once --for 5s --comm nginx --format json
+  isotrace top --from t.arrow                     what was recorded, played: ← → seek, p pause, + - speed
 """
 
 
@@ -47,6 +49,7 @@ def _open_output(path: str | None) -> int:
 
 @click.command(epilog=_EPILOG)
 @target_options
+@from_option
 @click.option("--once", is_flag=True, help="No live table: one summary at the end.")
 @click.option(
     "--format", "style", type=click.Choice(["text", "json"]), default=None, help="Of the summary.  [default: text]"
@@ -84,6 +87,8 @@ def top(**choices: Any) -> int:
 
     Rates, totals, errors, latencies and bytes, with the last minute as a curve.
     """
+    if choices["sources"]:
+        return _recorded(choices)
     target = take_target(choices)
     calls = expr.parse(text) if (text := choices["calls"]) is not None else None
     style, seconds = choices["style"], choices["seconds"]
@@ -121,3 +126,28 @@ def top(**choices: Any) -> int:
         return [LiveTable(backend, target, command, view, interval, choices["output"]), *recorded]
 
     return Run(target, parts, command, seconds, ends_command=True).go()
+
+
+def _recorded(choices: dict[str, Any]) -> int:
+    """The same of what was recorded."""
+    files, target = take_recorded(choices, ("cgroup", "record", "output", "interval", "no_files"))
+    calls = expr.parse(text) if (text := choices["calls"]) is not None else None
+    style, view = choices["style"], choices["view"]
+    once = choices["once"] or style is not None or not (sys.stdin.isatty() and sys.stdout.isatty())
+    from isotrace.recording import reader
+    from isotrace.recording.choose import Chosen
+    from isotrace.top import player
+
+    paths = reader.again(reader.found(files))
+    recordings = reader.open_all(paths)
+    until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
+    if once:
+        player.summary(recordings, Chosen(target, calls, until=until), view, style or "text")
+        return 0
+    if len({recording.head.run for recording in recordings}) > 1:
+        raise UsageError("recordings of several runs cannot be played together", "name one, or --once for all")
+    from isotrace.top import replay_app
+
+    tape = player.Tape([recording.path for recording in recordings], lambda: Chosen(target, calls, until=until))
+    replay_app.run(player.Player(tape), str(target) or recordings[0].head.target, view)
+    return 0

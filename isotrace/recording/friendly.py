@@ -17,12 +17,11 @@ from isotrace.catalog.model import Syscall
 from isotrace.decode.errnos import errno_name
 from isotrace.decode.quote import escape
 from isotrace.decode.sockaddr import endpoint
-from isotrace.recording import encode, schema
+from isotrace.recording import captures, encode, schema
 from isotrace.render.lines import Decoder
 from isotrace.trace import events, plan
 from isotrace.trace.events import BLOB
 
-_NOWHERE = 0xFFFF  # no argument and part of a call
 _ADDRESSED = {
     "sockaddr": events.PART_SELF,
     "outsockaddr": events.PART_SELF,
@@ -121,42 +120,17 @@ def _name(rows: pa.RecordBatch, state: State) -> pa.Array:
 def _captured(rows: pa.RecordBatch, wanted: npt.NDArray[np.uint16]) -> pa.BinaryArray:
     """The bytes of one capture a row: the first of the argument and part ``wanted[slot]``; null where there is none."""
     memory = rows.column("memory")
-    data, at = encode.content(memory), encode.offsets(memory)[:-1]
-    begins, ends, present = at.copy(), at.copy(), np.zeros(rows.num_rows, dtype=bool)
     which = wanted[rows.column("slot").to_numpy()]
-    left = rows.column("captures").to_numpy().astype(np.int64)
-    index = np.flatnonzero((left > 0) & (which != _NOWHERE))
-    while len(index):
-        heads = data[at[index][:, None] + np.arange(_HEAD)].view(BLOB)[:, 0]
-        sizes = heads["size"].astype(np.int64)
-        hit = (heads["arg"] | heads["part"].astype(np.uint16) << 8) == which[index]
-        begins[index], ends[index] = at[index] + _HEAD, at[index] + _HEAD + sizes
-        present[index] = hit & (heads["state"] != events.FAULT)
-        at[index] += _HEAD + ((sizes + 7) & ~7)
-        left[index] -= 1
-        index = index[~hit & (left[index] > 0)]
-    return _slices(memory, begins, ends, present)
-
-
-def _slices(
-    memory: pa.BinaryArray, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], present: npt.NDArray[np.bool_]
-) -> pa.BinaryArray:
-    """Those bytes of each row, null where not ``present``; rows stand in order, so Arrow takes them in one call."""
-    count = len(begins)
-    bounds = np.empty(2 * count + 1, dtype=np.int32)
-    bounds[0:-1:2], bounds[1::2] = begins, ends
-    bounds[-1] = bounds[-2] if count else 0
-    data = memory.buffers()[2]
-    parts = pa.Array.from_buffers(pa.binary(), 2 * count, [None, pa.py_buffer(bounds), data])
-    return parts.take(pa.array(np.arange(0, 2 * count, 2), mask=~present))
+    at, count = encode.offsets(memory)[:-1], rows.column("captures").to_numpy()
+    return captures.pick(memory.buffers()[2], at, count, which)
 
 
 def _places(choose: Callable[[Syscall], tuple[int, int] | None]) -> npt.NDArray[np.uint16]:
     """Slot → the argument and the part of it that ``choose`` names."""
-    found = np.full(events.SLOTS, _NOWHERE, dtype=np.uint16)
+    found = np.full(events.SLOTS, captures.NOWHERE, dtype=np.uint16)
     for slot, call in plan.all_calls().items():
         if (place := choose(call)) is not None:
-            found[slot] = place[0] | place[1] << 8
+            found[slot] = captures.place(*place)
     return found
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import IO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.recording import encode, schema
@@ -110,6 +111,17 @@ class Recording:
         """Whether more may come."""
         return not self.complete and not self._frames.complete
 
+    def last(self) -> int:
+        """The latest time of the last whole batch, in ns since the epoch; 0 where there is none. It is rewound."""
+        frames = [frame for frame in self._frames if frame.kind == DICTIONARY or frame.rows]
+        found = 0
+        for frame in [one for one in frames if one.kind == DICTIONARY] + frames[-1:]:
+            rows = self._decoded(frame, ["time"])
+            if rows is not None and rows.num_rows:
+                found = int(rows.column("time").view(pa.int64()).to_numpy().max())
+        self.rewind()
+        return found
+
     def close(self) -> None:
         """Give up the file."""
         self._frames.close()
@@ -197,6 +209,17 @@ def not_among(paths: Iterable[str], output: str | None) -> None:
 def open_all(patterns: Sequence[str]) -> list[Recording]:
     """The recordings, the earliest first, parts of one run in their order. Raises ``IsotraceError``."""
     return sorted(map(Recording, found(patterns)), key=lambda one: (one.head.began, one.head.run, one.head.part))
+
+
+def counts(recordings: Iterable[Recording]) -> dict[str, int]:
+    """Call → how often it was made, as the recordings have them."""
+    found: dict[str, int] = {}
+    for recording in recordings:
+        for rows in recording.arrow(["kind", "name"]):
+            names = rows.column("name").filter(pc.equal(rows.column("kind").cast(pa.utf8()), "call"))
+            for one in pc.value_counts(names.cast(pa.utf8())).to_pylist():
+                found[one["values"]] = found.get(one["values"], 0) + one["counts"]
+    return found
 
 
 def batches(recordings: Iterable[Recording]) -> Iterator[Batch]:

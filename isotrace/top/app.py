@@ -102,6 +102,7 @@ class Needle(Input):
 class TopApp(App[None]):
     """``isotrace top``. ``stopped`` is set from outside when a signal wants it to end."""
 
+    KEYS: ClassVar[tuple[str, str]] = (_KEYS, _LESS_KEYS)  # what the footer says, and where there is little room
     ENABLE_COMMAND_PALETTE = False
     TITLE = "isotrace top"
     CSS = """
@@ -232,7 +233,8 @@ class TopApp(App[None]):
         return "  ".join(said)
 
     def _write_foot(self) -> None:
-        keys = _KEYS if self.size.width >= len(_KEYS) + 12 else _LESS_KEYS
+        most, least = self.KEYS
+        keys = most if self.size.width >= len(most) + 12 else least
         losses = self._drawn.losses.lines()
         alarm = self._message or self._refusals.doing or (losses[0] if losses else "")
         text, style = (alarm, ALARM) if alarm else (keys, DIM)

@@ -137,8 +137,16 @@ def _shifted(minute: Floats, now: npt.NDArray[np.float64] | npt.NDArray[np.signe
 class Source:
     """The state between two looks: what was seen before, who has ended, what was set to zero."""
 
-    def __init__(self, tables: Tables, clock: Callable[[], float] = time.monotonic) -> None:
-        self.wishes = Wishes()
+    def __init__(
+        self,
+        tables: Tables,
+        clock: Callable[[], float] = time.monotonic,
+        wishes: Wishes | None = None,
+        past: bool = False,
+    ) -> None:
+        """With ``past`` the tables are of a recording: the processes that there are now have nothing to do with it."""
+        self.wishes = wishes or Wishes()
+        self._past = past
         self.room_for = 60.0  # seconds until processes that start and end have filled half of the kernel's table
         self.buried = 0
         self._tables, self._clock = tables, clock
@@ -162,7 +170,8 @@ class Source:
     def look(self, ended: str = "") -> Snapshot:
         """Read everything once."""
         gone = self._tables.gone()  # before the tables: a process that had ended by then makes no more calls
-        gone |= self._met - living_now()  # where there was no room for its name
+        if not self._past:
+            gone |= self._met - living_now()  # where there was no room for its name
         rows, errors = self._tables.rows(), self._tables.errors()
         now = self._clock()
         span = max(now - self._looked, 1e-3)
@@ -323,7 +332,7 @@ class Source:
         return [known.get(pid, str(pid)) for pid in pids]
 
     def _blocked(self, table: Table) -> tuple[str, ...]:
-        if self.wishes.selected is None:
+        if self.wishes.selected is None or self._past:
             return ()
         owner, slot = self.wishes.selected
         pids: Iterable[int] = [owner] if owner is not None else np.unique(table.owner[table.slot == slot]).tolist()

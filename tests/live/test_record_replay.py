@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -98,3 +99,24 @@ def test_a_recording_that_grows_is_followed_to_its_end(tmp_path: Path) -> None:
             recorder.terminate()
         follow.join(PATIENCE)
     assert shown.read_bytes() == replay(file, "-q") != b""
+
+
+def test_top_counts_a_recording_as_it_counted_the_run(compiled: Compile, tmp_path: Path) -> None:
+    file = tmp_path / "t.arrow"
+    work = [
+        "sh",
+        "-c",
+        f"{compiled('files')} expected; {compiled('buffers')} expected; cat /no/such/file; ls -lR /etc/default",
+    ]
+    top = [sys.executable, "-m", "isotrace", "top", "--once", "--format", "json"]
+    options = {"capture_output": True, "text": True, "timeout": PATIENCE, "check": False, "env": environment()}
+    live = subprocess.run([*top, "--record", str(file), "--", *work], cwd=tmp_path, **options)
+    past = subprocess.run([*top, "--from", str(file)], **options)
+    assert live.stdout and past.stdout, live.stderr + past.stderr
+    found = [json.loads(done.stdout.splitlines()[-1]) for done in (live, past)]
+    assert len(found[0]["calls"]) > 20, live.stderr
+    for view, columns in (("calls", ("call", "calls", "errors", "bytes")), ("errors", ("errno", "call", "count"))):
+        counted = [sorted(tuple(row[name] for name in columns) for row in one[view]) for one in found]
+        assert counted[0] == counted[1]
+    totals = [sorted((row["process"], row["total"]) for row in one["processes"]) for one in found]
+    assert totals[0] == totals[1]
