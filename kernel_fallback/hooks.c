@@ -186,9 +186,13 @@ static noinline notrace void just_return(void)
 static void notrace FTRACE_CALLBACK(on_function)
 {
 	struct pt_regs *regs = FTRACE_REGISTERS(fregs);
-	long verdict = judge(task_pt_regs(current));
+	long verdict;
 
-	if (!verdict || !regs)
+	/* SAVE_REGS gives them, or registering fails. Were it ever otherwise, nothing could be refused, nor is it counted as if it had been. */
+	if (WARN_ON_ONCE(!regs))
+		return;
+	verdict = judge(task_pt_regs(current));
+	if (!verdict)
 		return;
 	regs->ax = verdict;
 	regs->ip = (unsigned long)just_return;

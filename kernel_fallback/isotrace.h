@@ -38,6 +38,7 @@ struct ring *ring_create(u32 bytes);
 void ring_put(struct ring *ring);
 bool ring_write(struct ring *ring, const void *record, u32 size);
 int character_device_add(void);
+void character_device_await(void);
 void character_device_remove(void);
 
 /* ---- one controller and what it set: session.c ---- */
@@ -88,7 +89,8 @@ enum session_state { CLAIMED, STARTED, STOPPED };
 
 struct session {
 	enum session_state state;
-	u32 portid;			/* of the controller's socket */
+	struct sock *controller;	/* its socket, held; by its portid too, which another may have as soon as this one is closed */
+	u32 portid;
 	u32 self;			/* its thread group */
 	u32 flags;
 	u32 string_limit;
@@ -118,7 +120,7 @@ int take_control(struct netlink_ext_ack *ack);
 extern struct mutex control;			/* held to change what `active` points to */
 extern struct session __rcu *active;
 
-int session_claim(u32 portid, u32 ring_bytes);
+int session_claim(struct sock *controller, u32 portid, u32 ring_bytes);
 void session_end(void);
 int session_start(struct session *session, struct netlink_ext_ack *ack);
 void session_stop(struct session *session);

@@ -37,11 +37,19 @@ no_netlink:
 	return error;
 }
 
-/* A controller and every open device hold the module: nothing is hooked or mapped any more when this runs. */
+/*
+ * A controller and every open device hold the module, so that there is none when this runs, but for rmmod -f. That ends the session, and waits until
+ * the controller has closed the device: it is told by the next command that it sends.
+ */
 static void __exit isotrace_exit(void)
 {
 	netlink_unregister();
+	mutex_lock(&control);
+	if (rcu_access_pointer(active))
+		session_end();
+	mutex_unlock(&control);
 	character_device_remove();
+	character_device_await();
 }
 
 module_init(isotrace_init);

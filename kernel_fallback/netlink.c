@@ -77,7 +77,7 @@ static int command_in(enum session_state state, int needs, struct sk_buff *skb, 
 	session = controlled();
 	if (!session)
 		error = refuse(info->extack, -ENOTCONN, "no controller: CLAIM comes first");
-	else if (session->portid != info->snd_portid)
+	else if (session->controller != NETLINK_CB(skb).sk)
 		error = refuse(info->extack, -EBUSY, "another socket is the controller");
 	else if (state == CLAIMED ? session->state != CLAIMED : session->state == CLAIMED)
 		error = refuse(info->extack, -EBUSY, "the command is for another state");
@@ -137,7 +137,7 @@ static int claim(struct sk_buff *skb, struct genl_info *info)
 	if (controlled())
 		error = refuse(info->extack, -EBUSY, "there is a controller already");
 	else
-		error = session_claim(info->snd_portid, nla_get_u32(ring));
+		error = session_claim(NETLINK_CB(skb).sk, info->snd_portid, nla_get_u32(ring));
 	mutex_unlock(&control);
 	return error;
 }
@@ -447,7 +447,7 @@ static int get_members(struct sk_buff *reply, struct netlink_callback *callback)
 	if (error)
 		return error;
 	session = controlled();
-	if (!session || session->portid != NETLINK_CB(callback->skb).portid)
+	if (!session || session->controller != NETLINK_CB(callback->skb).sk)
 		error = session ? -EBUSY : -ENOTCONN;
 	else
 		error = put_members(reply, callback, session);
@@ -485,7 +485,10 @@ static struct genl_family family __ro_after_init = {
 
 /* ---- the controller's socket is closed ---- */
 
-/* Without the lock: everybody's sockets come here, and must not wait while a command does. */
+/*
+ * Without the lock: everybody's sockets come here, and must not wait while a command does. A closed socket is dead before its notice comes, and in
+ * between another may be bound to its portid: what becomes of that one is nothing to the session.
+ */
 static bool is_controller(u32 portid)
 {
 	struct session *session;
@@ -493,7 +496,7 @@ static bool is_controller(u32 portid)
 
 	rcu_read_lock();
 	session = rcu_dereference(active);
-	found = session && session->portid == portid;
+	found = session && session->portid == portid && sock_flag(session->controller, SOCK_DEAD);
 	rcu_read_unlock();
 	return found;
 }
@@ -509,7 +512,7 @@ static int socket_released(struct notifier_block *block, unsigned long event, vo
 		return NOTIFY_DONE;
 	mutex_lock(&control);
 	session = controlled();
-	if (session && session->portid == notify->portid)
+	if (session && session->portid == notify->portid && sock_flag(session->controller, SOCK_DEAD))
 		session_end();
 	mutex_unlock(&control);
 	return NOTIFY_DONE;

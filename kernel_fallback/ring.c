@@ -107,6 +107,9 @@ bool ring_write(struct ring *ring, const void *record, u32 size)
 
 /* ---- /dev/isotrace ---- */
 
+static atomic_t openings;
+static DECLARE_WAIT_QUEUE_HEAD(closed);
+
 static int device_open(struct inode *inode, struct file *file)
 {
 	struct session *session;
@@ -121,6 +124,7 @@ static int device_open(struct inode *inode, struct file *file)
 		if (!error) {
 			kref_get(&session->ring->users);
 			file->private_data = session->ring;
+			atomic_inc(&openings);
 		}
 	}
 	mutex_unlock(&control);
@@ -130,6 +134,8 @@ static int device_open(struct inode *inode, struct file *file)
 static int device_release(struct inode *inode, struct file *file)
 {
 	ring_put(file->private_data);
+	if (atomic_dec_and_test(&openings))
+		wake_up(&closed);
 	return 0;
 }
 
@@ -188,4 +194,11 @@ int character_device_add(void)
 void character_device_remove(void)
 {
 	misc_deregister(&device);
+}
+
+/* Waits until nobody has the device open or mapped. */
+void character_device_await(void)
+{
+	wait_event(closed, !atomic_read(&openings));
+	synchronize_rcu_tasks();	/* whoever closed it last is out of device_release() */
 }

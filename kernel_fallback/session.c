@@ -4,6 +4,7 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
+#include <net/sock.h>
 #include "isotrace.h"
 
 DEFINE_MUTEX(control);	/* of `active` and all that hangs on it; probes read it under RCU */
@@ -71,7 +72,7 @@ int take_control(struct netlink_ext_ack *ack)
 }
 
 /* The socket becomes the controller; it holds the module until session_end(). With `control` held. */
-int session_claim(u32 portid, u32 ring_bytes)
+int session_claim(struct sock *controller, u32 portid, u32 ring_bytes)
 {
 	struct session *session;
 
@@ -84,6 +85,8 @@ int session_claim(u32 portid, u32 ring_bytes)
 		module_put(THIS_MODULE);
 		return -ENOMEM;
 	}
+	sock_hold(controller);
+	session->controller = controller;
 	session->portid = portid;
 	session->self = task_tgid_nr(current);
 	session->watermark = ring_bytes / 8;
@@ -99,6 +102,7 @@ void session_end(void)
 	session_stop(session);
 	rcu_assign_pointer(active, NULL);
 	synchronize_rcu();
+	sock_put(session->controller);
 	session_free(session);
 	module_put(THIS_MODULE);
 }
