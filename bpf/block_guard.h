@@ -10,6 +10,8 @@
 #define GUARD_OWN 2		/* isotrace's own, with its children unless they are the target */
 
 #define SIGCONT 18
+#define TIOCSTI 0x5412
+#define TIOCLINUX 0x541C
 #define PTRACE_MODE_ATTACH 0x02
 #define PTRACE_MODE_NOAUDIT 0x04
 
@@ -128,6 +130,17 @@ static __always_inline int guard_perf(u64 *ctx)
 	current_args(args, abi_of(task, number), registers_of(task));
 	pid = number_of((u32)args[1]);
 	return guarded.lookup(&pid) != NULL;
+}
+
+/*
+ * file_ioctl(file, command, argument), and its like for 32-bit programs: what is typed into a terminal, others do who read there. TIOCSTI types,
+ * TIOCLINUX pastes into a console.
+ */
+static __always_inline int guard_typing(u64 *ctx)
+{
+	u32 command = ctx[1];
+
+	return command == TIOCSTI || command == TIOCLINUX;
 }
 
 /* Up to 16 bytes of a file's name, as two numbers. */

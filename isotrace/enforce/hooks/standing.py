@@ -19,6 +19,8 @@ MECHANISMS = {"lsm": "lsm_bpf", "fmod_ret": "fmod_ret_security"}
 BESIDE = frozenset({"fmod_ret_call", "override", "signal"})
 #: Hooks where the current task says nothing about who acts: what is refused there is refused to everybody.
 ALWAYS = frozenset({"file_send_sigiotask"})
+#: Hooks that kernels have which split them from another hook of the same rule, as 6.8 did (commit f1bb47a31dff).
+SPLIT = frozenset({"file_ioctl_compat"})
 
 
 def _any(_rules: Sequence[Rule]) -> bool:
@@ -83,6 +85,11 @@ TABLE: tuple[Standing, ...] = (
         needed=_on_paths,
         without="the target may trace processes that are not of it, make device nodes and mount what it likes",
     ),
+    Standing(
+        "typing",
+        "types into no terminal",
+        {"file_ioctl": "guard_typing", "file_ioctl_compat": "guard_typing"},
+    ),
 )
 _BY_NAME = {one.name: one for one in TABLE}
 
@@ -131,7 +138,7 @@ def _rule(one: Standing, audit: bool) -> StandingRule:
 
 
 def _grade(one: Standing, mechanism: str, report: Report) -> Grade:
-    lacks = sorted(hook for hook in one.judges if not _there(report, f"{mechanism}:{hook}"))
+    lacks = sorted(hook for hook in one.judges.keys() - SPLIT if not _there(report, f"{mechanism}:{hook}"))
     notes = (*one.notes, *([f"{one.title}: not at {', '.join(lacks)}, which take no program here"] if lacks else []))
     return Grade(True, "not concerned", True, notes=notes)
 
