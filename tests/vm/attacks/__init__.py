@@ -5,7 +5,8 @@ tests/vm/test_attacks.py judges. Every attack runs without a rule first, where i
 from doing so is isotrace. The programs are tests/progs/attacks/*.c.
 
 In rules, attacks and scripts these words stand for places of the run: ``HERE`` for a directory of the row's own,
-``BIN`` for the directory of the programs, ``PORT`` for a TCP port of 127.0.0.1 where somebody listens.
+``BIN`` for the directory of the programs, ``PORT`` for a TCP port of 127.0.0.1 where somebody listens, ``PID`` for the
+number that the setup wrote to ``HERE/pid``.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from tests.vm.attacks import REFUSED, Announced, Open, Row, by  # noqa: F401
 
 _FILE = "echo secret >secret; chmod 644 secret"
 _RULE = ("--deny-path", "HERE/secret")
+_CALL = ("--deny", "mkdir")
 
 ROWS = (
     Row(
@@ -19,6 +20,20 @@ ROWS = (
         ("ends", "chain", "HERE/secret", "HERE/answer"),
         by(REFUSED),
         setup=_FILE, how="command", answers=True,
+    ),
+    Row(
+        "the leader of a process ends, a thread goes on (by number)",
+        _CALL,
+        ("ends", "leaderless", "HERE/made", "HERE/answer"),
+        by(numbers=REFUSED),
+        how="command", answers=True,
+    ),
+    Row(
+        "a chain of processes that fork and end at once (by number)",
+        _CALL,
+        ("ends", "chain", "HERE/made", "HERE/answer"),
+        by(numbers=REFUSED),
+        how="command", answers=True,
     ),
     Row(
         "isotrace's output is a disk that the target has filled",

@@ -55,6 +55,8 @@ class Place:
     def ready(self, text: str) -> str:
         """With the names in place."""
         names = {"HERE": self.here, "BIN": programs.directory(), "PORT": self._port}
+        pid = self.here / "pid"
+        names |= {"PID": pid.read_text().strip()} if pid.exists() else {}
         for name in programs.names():
             if f"BIN/{name}" in text:
                 programs.built(name)
