@@ -17,6 +17,7 @@ struct automaton {
 	struct bits loop;	/* `**`: any name leaves the state as it is, and it may match none */
 	struct bits any;	/* `*` */
 	struct bits unsure;	/* components with letters that refuse: taken to match a name that is too long to look at */
+	struct bits doubted;	/* components that refuse: taken to match every name where one name has several spellings */
 };
 
 /* One step for each byte; NUL keeps the state. Tables, not branches: a branch a byte is more than the verifier bears. */
@@ -119,7 +120,8 @@ static __always_inline u64 step(u64 state, u64 matched, u64 loop)
 	return state | (state & loop) << 1;
 }
 
-static __always_inline void step_globs(struct walk *walk, u64 name)
+/* `several`: all ones in a directory that ignores case, where a dentry has the spelling that was asked for first. */
+static __always_inline void step_globs(struct walk *walk, u64 name, u64 several)
 {
 	u32 zero = 0;
 	struct automaton *machine = automaton.lookup(&zero);
@@ -128,6 +130,8 @@ static __always_inline void step_globs(struct walk *walk, u64 name)
 	if (!machine || !(walk->state[0] | walk->state[1]))
 		return;
 	match_name(name, machine, &matched);
+	matched.word[0] |= machine->doubted.word[0] & several;
+	matched.word[1] |= machine->doubted.word[1] & several;
 	forget(&matched);
 	walk->state[0] = step(walk->state[0], matched.word[0], machine->loop.word[0]);
 	walk->state[1] = step(walk->state[1], matched.word[1], machine->loop.word[1]);
@@ -147,7 +151,7 @@ static __always_inline int apply_globs(struct walk *walk, u32 range)
 
 	for (i = 0; i < ANCHOR_GLOBS; i++) {
 		u32 index = from + i;
-		u64 on, denied;
+		u64 high, state, on, denied;
 		struct glob *glob;
 
 		if (index >= end)
@@ -155,7 +159,9 @@ static __always_inline int apply_globs(struct walk *walk, u32 range)
 		glob = glob_entries.lookup(&index);
 		if (!glob)
 			break;
-		on = mask_of((walk->state[(glob->bit / WORD_BITS) & 1] >> (glob->bit & (WORD_BITS - 1))) & 1);
+		high = 0 - (u64)((glob->bit / WORD_BITS) & 1);
+		state = (walk->state[0] & ~high) | (walk->state[1] & high);	/* no index: that may become an `|` on a pointer to the stack */
+		on = mask_of((state >> (glob->bit & (WORD_BITS - 1))) & 1);
 		denied = mask_of(walk->open & glob->denied & on);
 		walk->denied |= glob->rule & denied;
 		walk->open &= ~((u64)glob->decided & on) & ~denied;

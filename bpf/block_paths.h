@@ -30,6 +30,7 @@
 #define PREFIX_NAME 60
 #define WORD_BITS 64
 
+#define DCACHE_OP_COMPARE 0x02	/* of dentry.d_flags, since 2.6.38 */
 #define DCACHE_DISCONNECTED 0x20	/* of dentry.d_flags, since 2.6 */
 #define S_IFDIR 0040000
 #define O_TRUNC 01000
@@ -116,6 +117,14 @@ static __always_inline void read_place(struct place *place, u64 dentry)
 	place->inode = *(u64 *)(part + OFF_D_INODE - DENTRY_FROM);
 	place->name = *(u64 *)(part + OFF_D_NAME - DENTRY_FROM);
 }
+
+#if defined(GLOBS)
+/* All ones where the file system compares names by itself, as those do that ignore case. */
+static __always_inline u64 spelled_anyhow(u64 dentry)
+{
+	return 0 - (u64)(read_u32(dentry + OFF_D_FLAGS) / DCACHE_OP_COMPARE & 1);
+}
+#endif
 
 static __always_inline u32 rule_for(struct verdict *verdict, u32 accesses)
 {
@@ -266,7 +275,7 @@ static __always_inline u32 walk_up(struct walk *walk)
 			continue;
 		}
 #if defined(GLOBS)
-		step_globs(walk, place.name);
+		step_globs(walk, place.name, spelled_anyhow(walk->dentry));
 #endif
 		step_up(walk, &place);
 	}

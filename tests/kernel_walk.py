@@ -56,9 +56,11 @@ class Endpoint:
 class Kernel:
     """The tables in place. ``filesystems`` has the devices of every anchor, as the enforcer enters them."""
 
-    def __init__(self, packed: Packed, names: Names, mounts: tuple[Mount, ...]) -> None:
-        self._packed, self._mounts = packed, mounts
-        self._start, self._loop, self._any, self._unsure = _pairs(names.pack()) if names.start else ([0, 0],) * 4
+    def __init__(self, packed: Packed, names: Names, mounts: tuple[Mount, ...], folded: bool = False) -> None:
+        """``folded``: every directory ignores case."""
+        self._packed, self._mounts, self._folded = packed, mounts, folded
+        packed_names = _pairs(names.pack()) if names.start else ([0, 0],) * 5
+        self._start, self._loop, self._any, self._unsure, self._doubted = packed_names
         self._words = {name: mask(bits) for name, bits in names.words.items()}
         self._letters = struct.unpack(f"={1 + 512 + 48}Q", names.pack_letters()) if names.stars else ()
 
@@ -130,6 +132,8 @@ class Kernel:
         if not any(walk.state):
             return
         matched = self._matched(name.encode("utf-8", "surrogateescape"))
+        if self._folded:
+            matched = [found | doubted for found, doubted in zip(matched, self._doubted, strict=True)]
         walk.state = [
             _step(state, found, loop) for state, found, loop in zip(walk.state, matched, self._loop, strict=True)
         ]
@@ -152,8 +156,8 @@ class Kernel:
 
 
 def _pairs(raw: bytes) -> tuple[list[int], ...]:
-    words = struct.unpack("=8Q", raw)
-    return tuple(list(words[at : at + 2]) for at in range(0, 8, 2))
+    words = struct.unpack("=10Q", raw)
+    return tuple(list(words[at : at + 2]) for at in range(0, 10, 2))
 
 
 def _step(state: int, matched: int, loop: int) -> int:

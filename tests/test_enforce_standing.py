@@ -139,5 +139,5 @@ def test_weaker_ok_leaves_out_the_rule_against_detours_and_says_so():
     usual = plan.make(asked, ALL, TARGET)
     weaker = plan.make(asked, ALL, TARGET, weaker_ok=True)
     assert "no detour by others" in {one.rule.title for one in usual.standing} and not usual.left_out
-    assert {one.rule.title for one in weaker.standing} == {"protects isotrace"}
+    assert "no detour by others" not in {one.rule.title for one in weaker.standing}
     assert "no detour by others: left out by --weaker-ok" in "\n".join(describe.plan_lines(weaker))

@@ -58,7 +58,7 @@ PATHS = st.builds(
 )
 
 
-def compiled(rules, world):
+def compiled(rules, world, folded=False):
     """(the rule numbers by slot, the kernel with the tables in place)."""
     slots = Slots()
     mounted = [objects.Mount(one.device, "/", "/" + "/".join(one.point)) for one in world]
@@ -66,7 +66,7 @@ def compiled(rules, world):
         places = Places(lsm._place_rules(held(rules), slots), mounted)
     except TooMuch:
         assume(False)
-    return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.names, world)
+    return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.names, world, folded)
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -82,7 +82,27 @@ def test_paths_are_judged_as_the_policy_says(world, rules, tried):
             assert kernel.judge(path, access, with_mount=False) or not wanted.denied, (path, letter)
 
 
+HEADS = st.sampled_from(["/**", f"{BASE}/*"])
 LONG = st.sampled_from(["n" * 58, "n" * 59, "n" * 63, "n" * 64, "n" * 200, "é" * 40, "a" + "n" * 70])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["/**", f"{BASE}/*"]), COMPONENTS, COMPONENTS, st.booleans()), min_size=1, max_size=4
+    ),
+    st.lists(st.tuples(NAMES, st.booleans()), min_size=1, max_size=4),
+)
+def test_where_case_is_ignored_no_spelling_is_less_than_asked(patterns, names):
+    rules = [paths.parse(f"r:{head}/{one}/{other}", allow=allow) for head, one, other, allow in patterns]
+    _numbers, kernel = compiled(rules, (ROOT,), folded=True)
+    asked, known = (
+        "/".join([BASE, *(name.swapcase() if other else name for name, other in names)]),
+        [n for n, _ in names],
+    )
+    request = PathRequest("/".join([BASE, *known]), frozenset("r"))
+    if decide(Policy((Group("", tuple(rules)),)), request).denied:
+        assert kernel.judge(asked, LETTERS["r"])
 
 
 @settings(max_examples=300, deadline=None)

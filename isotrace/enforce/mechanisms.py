@@ -23,6 +23,14 @@ _MOVES = (
     "a path deeper than 64 levels, and a file whose place is not known, is refused; "
     "so is to move or link what is denied"
 )
+_ANEW = (
+    "a directory that is removed and made anew, and what a symbolic link is pointed to later, is met by names and patterns "
+    "above it, not by rules on what was in it"
+)
+_NAMES = (
+    "a pattern looks at names of up to 62 bytes: it refuses longer ones that it might match, and every name in a directory "
+    "that ignores case"
+)
 _LINKS = "a hard link made before, from inside a denied directory to a place outside of it, keeps working"
 _LAYERS = (
     "what an overlay does in its layers is judged there; a file system that is mounted later is judged by the mount at "
@@ -175,7 +183,7 @@ def _there(report: Report, name: str) -> bool:
 
 def _hook_notes(rule: Rule) -> tuple[str, ...]:
     if isinstance(rule, PathRule):
-        return (_MOVES, _LINKS, _LAYERS, _HELD_OPEN)
+        return (_MOVES, _LINKS, _LAYERS, _HELD_OPEN, _ANEW, *([_NAMES] if rule.pattern.compares_names else []))
     if isinstance(rule, NetRule):
         return _socket_notes(rule) if rule.protocol == "unix" else _net_notes(rule)
     if not isinstance(rule, CallRule):

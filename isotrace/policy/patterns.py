@@ -71,6 +71,12 @@ class Pattern:
         """Whether a resolved absolute path, without ``.`` and ``..``, is meant."""
         return self._regex.fullmatch("" if path == "/" else path) is not None
 
+    @property
+    def compares_names(self) -> bool:
+        """Whether names are compared when a file is used, and not only found once, when the rules begin."""
+        plain = next((i for i, component in enumerate(self.components) if not component.literal), len(self.components))
+        return any(component.literal or component.letters for component in self.components[plain:])
+
     @cached_property
     def specificity(self) -> tuple[int, int, int, int, int]:
         """Sorts patterns that match one path: the greater one is the more specific.

@@ -74,6 +74,7 @@ class Names:
     loop: list[int] = field(default_factory=list)
     any: list[int] = field(default_factory=list)
     unsure: list[int] = field(default_factory=list)
+    doubted: list[int] = field(default_factory=list)
     words: dict[bytes, list[int]] = field(default_factory=dict)
     stars: dict[int, list[int]] = field(default_factory=dict)
     _known: dict[tuple[tuple[Component, ...], bool], int] = field(default_factory=dict)
@@ -82,7 +83,7 @@ class Names:
     def add(self, components: tuple[Component, ...], refuses: bool) -> int:
         """The bit that says that all components match. Raises ``TooMuch``.
 
-        ``refuses``: a name too long to look at is taken to match.
+        ``refuses``: a name too long to look at is taken to match, and so is every name where case is ignored.
         """
         key = (components, refuses)
         if key not in self._known:
@@ -119,11 +120,13 @@ class Names:
             self.stars.setdefault(self.letters.add(component.pieces), []).append(bit)
             if refuses:
                 self.unsure.append(bit)
+        if refuses:
+            self.doubted.append(bit)
 
     def pack(self) -> bytes:
         """``struct automaton``."""
-        words = [word for bits in (self.start, self.loop, self.any, self.unsure) for word in mask(bits)]
-        return struct.pack("=8Q", *words)
+        words = [word for bits in (self.start, self.loop, self.any, self.unsure, self.doubted) for word in mask(bits)]
+        return struct.pack("=10Q", *words)
 
     def pack_letters(self) -> bytes:
         """``struct letters``."""
