@@ -1,0 +1,65 @@
+"""The catalogue of hooks says that every call of a row comes to the row's hook: here each is made, in its ways."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from isotrace.catalog import by_name
+from isotrace.enforce import Grade, Held, mechanisms
+from isotrace.enforce.hooks import coverage, lsm
+from isotrace.enforce.proof import canary
+from isotrace.policy.model import CallRule
+from isotrace.trace.target import Target
+from tests.vm.enforced import need_for
+from tests.vm.hook_ways import UNMET, UNTRIED, WAYS, Things
+from tests.vm.plugin import progress
+
+WITHOUT = 38  # ENOSYS: the kernel has no such call
+
+
+def test_every_call_of_the_catalogue_has_a_way() -> None:
+    native = set(by_name("x86_64"))
+    rows = {call for hook in coverage.held() for call in coverage.held_at(hook)}
+    assert (rows & native) - WAYS.keys() - UNTRIED.keys() == set()
+    assert WAYS.keys() <= rows
+
+
+def test_what_comes_to_no_hook_is_announced() -> None:
+    for (call, _way), words in UNMET.items():
+        notes = mechanisms._hook_notes(CallRule(call, frozenset({call})))
+        assert any(words in note for note in notes), call
+
+
+@pytest.mark.parametrize("mechanism", ["lsm", "fmod_ret"])
+def test_every_way_of_every_call_comes_to_its_hook(mechanism: str, tmp_path: Path) -> None:
+    need_for(mechanism)
+
+    def exists(hook: str) -> bool:
+        return lsm.by_lsm(hook, mechanism == "lsm") is not None
+
+    calls = frozenset(call for call in WAYS if coverage.holding(call, exists) is not None)
+    assert len(calls) > 60
+    rule = CallRule("all", calls)
+    held = [Held(0, rule, mechanism, Grade(True, "closed", True))]
+    enforcer = lsm.make(held, Target(pid=os.getpid()))
+    met: dict[tuple[str, int], list[int]] = {}
+    try:
+        enforcer.open(None)
+        for number, hook in enumerate(enforcer._hooks, 1):
+            progress(f"ways to {hook}")
+            ways = [(call, at) for call in sorted(coverage.held_at(hook) & calls) for at in range(len(WAYS[call]))]
+            with tempfile.TemporaryDirectory(dir=tmp_path) as directory:
+                things = Things(Path(directory))
+                trials = [partial(WAYS[call][at], things) for call, at in ways]
+                found = canary.ask(trials, partial(enforcer._arm_canary, hook=number), things.prepare)
+            for way, result in zip(ways, found, strict=True):
+                met.setdefault(way, []).append(result)
+    finally:
+        enforcer.close()
+    unmet = {way: results for way, results in met.items() if canary.REFUSED not in results and WITHOUT not in results}
+    assert unmet.keys() == UNMET.keys() & met.keys(), unmet
