@@ -19,11 +19,9 @@ _PARSERS: tuple[tuple[str, Callable[..., Rule], bool], ...] = (
 
 def action(errno: str | None, kill: bool, audit: bool) -> Action:
     """What ``--errno NAME``, ``--kill`` or ``--audit`` asks for. Raises ``UsageError``."""
-    from isotrace.policy.file import parse_errno
-
     if kill or audit:
         return Action("kill" if kill else "audit")
-    return Action(errno=parse_errno(errno)) if errno is not None else Action()
+    return Action(errno=names.parse_errno(errno)) if errno is not None else Action()
 
 
 def policy(words: Mapping[str, Sequence[str]], chosen: Action, path: str | None) -> Policy:

@@ -6,7 +6,6 @@ text for the key, as tomllib keeps none.
 
 from __future__ import annotations
 
-import errno as numbers
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,18 +18,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.policy import names, nets, paths
 from isotrace.policy.model import Action, Group, Policy, Rule
+from isotrace.policy.names import parse_errno
 
 _HINT = "docs/policy.md describes the format"
 _MAX_BYTES = 1 << 20
-
-
-def parse_errno(text: str) -> int:
-    """The number of an errno's name, as ``EACCES``. Raises ``UsageError``."""
-    known = {name: number for number, name in numbers.errorcode.items()}
-    known |= {"EWOULDBLOCK": numbers.EAGAIN, "ENOTSUP": numbers.EOPNOTSUPP, "EDEADLOCK": numbers.EDEADLK}
-    if text.upper() not in known:
-        raise UsageError(f"{text!r} is the name of no error", "write it like EPERM, EACCES or ENOENT")
-    return known[text.upper()]
 
 
 def _action(text: object) -> Action:

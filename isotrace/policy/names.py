@@ -8,6 +8,7 @@ takes away only the calls that are refused whatever their arguments are.
 from __future__ import annotations
 
 import difflib
+import errno as numbers
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,6 +51,15 @@ class Word:
 
 
 @cache
+def parse_errno(text: str) -> int:
+    """The number of an errno's name, as ``EACCES``. Raises ``UsageError``."""
+    known = {name: number for number, name in numbers.errorcode.items()}
+    known |= {"EWOULDBLOCK": numbers.EAGAIN, "ENOTSUP": numbers.EOPNOTSUPP, "EDEADLOCK": numbers.EDEADLK}
+    if text.upper() not in known:
+        raise UsageError(f"{text!r} is the name of no error", "write it like EPERM, EACCES or ENOENT")
+    return known[text.upper()]
+
+
 def words() -> dict[str, Word]:
     """The table, by word."""
     lines = (Path(__file__).parent / "words.txt").read_text(encoding="ascii").splitlines()
