@@ -130,11 +130,10 @@ static __always_inline void step_globs(struct walk *walk, u64 name, u64 several)
 	if (!machine || !(walk->state[0] | walk->state[1]))
 		return;
 	match_name(name, machine, &matched);
-	matched.word[0] |= machine->doubted.word[0] & several;
-	matched.word[1] |= machine->doubted.word[1] & several;
 	forget(&matched);
-	walk->state[0] = step(walk->state[0], matched.word[0], machine->loop.word[0]);
-	walk->state[1] = step(walk->state[1], matched.word[1], machine->loop.word[1]);
+	asm volatile("" : "+r"(several));	/* or the compiler makes a branch of it */
+	walk->state[0] = step(walk->state[0], matched.word[0] | (machine->doubted.word[0] & several), machine->loop.word[0]);
+	walk->state[1] = step(walk->state[1], matched.word[1] | (machine->doubted.word[1] & several), machine->loop.word[1]);
 }
 
 /* All ones when the number, which is small, is not zero: without a branch. */

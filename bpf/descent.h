@@ -48,17 +48,50 @@ static __always_inline int is_born_to(u32 child, u32 forker, u64 task)
 }
 #endif
 
+/*
+ * While the map is being filled from /proc, who forks may descend from a member and be none yet; and where processes live for a moment each, /proc may
+ * be read for ever without a sight of one. So its parents are looked at, and theirs. The bits say of what it is a descendant.
+ */
+#define OF_TREE 1
+#define OF_FAMILY 2
+#define ANCESTORS 32
+
+static __always_inline u32 heritage(u64 task)
+{
+	u32 found = 0;
+	int i;
+
+	for (i = 0; i < ANCESTORS; i++) {
+		u32 pid = read_u32(task + OFF_TGID);
+
+		if (pid <= 1)
+			break;
+#if defined(FILTER_TREE)
+		if (in_tree(pid))
+			found |= OF_TREE;
+#endif
+#if defined(FAMILY) && defined(FOLLOW)
+		if (in_family(pid))
+			found |= OF_FAMILY;
+#endif
+		task = read_u64(task + OFF_REAL_PARENT);
+	}
+	return found;
+}
+
 /* What is due to a child that runs `task`. While the map is being filled its parent may yet become a member: then `pending` keeps what is there. */
 static __always_inline void set_born(u32 child, u32 forker, u64 task, int watched, int pending)
 {
+	u32 inherited = pending ? heritage(CURRENT()) : 0;
+
 #if defined(FILTER_TREE)
-	if (in_tree(forker))
+	if (in_tree(forker) || inherited & OF_TREE)
 		set_tree(child, MEMBER_ACTIVE);
 	else if (!pending)
 		set_tree(child, 0);
 #endif
 #if defined(FAMILY)
-	if (INHERITED(watched) || is_born_to(child, forker, task))
+	if (INHERITED(watched) || is_born_to(child, forker, task) || inherited & OF_FAMILY)
 		set_family(child, MEMBER_ACTIVE);
 	else if (!pending)
 		set_family(child, 0);
