@@ -10,7 +10,7 @@ RUN_PACKAGES := python3 python3-venv python3-bpfcc
 TEST_PACKAGES := gcc libc6-dev libc6-dev-i386 strace curl libseccomp2 tmux procps
 
 # What of the live tests `make test` runs in the guests, where everything takes twenty times as long; `make vm` runs them all.
-GUEST_TESTS := tests/live/test_doctor.py tests/live/test_progs.py tests/vm/test_selfcheck.py tests/vm/test_block_bpf.py tests/vm/test_lkm.py tests/vm/test_lkm_load.py
+GUEST_TESTS := tests/live/test_doctor.py tests/live/test_progs.py tests/vm/test_selfcheck.py tests/vm/test_block_bpf.py tests/vm/test_lkm.py tests/vm/test_lkm_load.py tests/vm/test_attacks.py::test_quick_attack
 
 # What isotrace is measured beside, and what is traced: `make bench` goes without those that cannot be had, and says so.
 BENCH_PACKAGES := strace linux-perf bpftrace bpfcc-tools redis-tools wrk nginx-light gcc libc6-dev make tar findutils util-linux
