@@ -10,12 +10,12 @@ import ctypes
 import mmap
 import os
 import resource
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from isotrace.kernel import bpf, btf, probe_system
 from isotrace.kernel.answer import Answer, no, refusal, unknown, verifier_reason, yes
+from isotrace.kernel.assembly import MAP_FD, RETURN_0, call, load, op, put, stack
 
 # enum bpf_map_type, bpf_prog_type and bpf_attach_type
 _ARRAY, _PROG_ARRAY, _RINGBUF = 2, 3, 27
@@ -33,35 +33,22 @@ _SIGKILL = 9
 # ---- programs ----------------------------------------------------------------------------------------------
 
 
-def _instruction(code: int, registers: int = 0, immediate: int = 0) -> bytes:
-    return struct.pack("=BBhi", code, registers, 0, immediate)
-
-
-def _set(register: int, value: int) -> bytes:
-    return _instruction(0xB7, register, value)
-
-
-def _call(helper: int) -> bytes:
-    return _instruction(0x85, 0, helper)
-
-
-RETURN_0 = _set(0, 0) + _instruction(0x95)
-_OVERRIDE = _set(2, 0) + _call(_OVERRIDE_RETURN) + RETURN_0
-_SIGNAL = _set(1, _SIGKILL) + _call(_SEND_SIGNAL) + RETURN_0
+_OVERRIDE = put(2, 0) + call(_OVERRIDE_RETURN) + RETURN_0
+_SIGNAL = put(1, _SIGKILL) + call(_SEND_SIGNAL) + RETURN_0
 # r1 = r10 - 8: eight bytes of the stack
-_STACK = _instruction(0xBF, 0xA1) + _instruction(0x07, 1, -8)
+_STACK = stack(1, -8)
 # *(r10 - 8) = 0, to be written from there
-_ZERO = _instruction(0xBF, 0xA2) + _instruction(0x07, 2, -8) + _instruction(0x7A, 2)
-_WRITE_USER = _ZERO + _set(1, 0) + _set(3, 8) + _call(_PROBE_WRITE_USER) + RETURN_0
+_ZERO = stack(2, -8) + op(0x7A, 2)
+_WRITE_USER = _ZERO + put(1, 0) + put(3, 8) + call(_PROBE_WRITE_USER) + RETURN_0
 
 
 def _read(helper: int) -> bytes:
-    return _STACK + _set(2, 8) + _set(3, 0) + _call(helper) + RETURN_0
+    return _STACK + put(2, 8) + put(3, 0) + call(helper) + RETURN_0
 
 
 def _tail_call(map_fd: int) -> bytes:
     """r1 is the context still; r2 the map, by descriptor; r3 the slot."""
-    return _instruction(0x18, 0x12, map_fd) + _instruction(0) + _set(3, 0) + _call(_TAIL_CALL) + RETURN_0
+    return load(2, MAP_FD, map_fd) + put(3, 0) + call(_TAIL_CALL) + RETURN_0
 
 
 # ---- attempts ----------------------------------------------------------------------------------------------

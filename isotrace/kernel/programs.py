@@ -12,36 +12,32 @@ import os
 import struct
 
 from isotrace.kernel import bpf, btf
+from isotrace.kernel.assembly import BTF_ID, MAP_FD, RETURN_0, call, load, op, put, stack
 
 _ARRAY, _RAW_TRACEPOINT = 2, 17
 _MAP_UPDATE, _PID_TGID, _THIS_CPU_PTR, _TASK_BTF, _TASK_REGISTERS = 2, 14, 154, 158, 175
 _DI = 112
-_MAP_FD, _BTF_ID = 1, 3  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_BTF_ID
 _UNSEEN = 0xFFFFFFFF
 _COUNT = 0x7FFFFFFF  # the top bit is x86's inverted "need to reschedule"
-
-
-def _op(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
-    return struct.pack("=BBhi", code, to | source << 4, offset, value)
 
 
 def _program(map_fd: int, variable: int) -> bytes:
     """Stores this CPU's ``__preempt_count`` in the map's only element when this process makes the call."""
     body = [
-        _op(0x18, 1, _BTF_ID, 0, variable) + _op(0),
-        _op(0x85, value=_THIS_CPU_PTR),
-        _op(0x61, 7, 0),  # r7 = *(u32 *)r0
-        _op(0x63, 10, 7, -4),
-        _op(0x62, 10, 0, -8, 0),
-        _op(0x18, 1, _MAP_FD, 0, map_fd) + _op(0),
-        _op(0xBF, 2, 10) + _op(0x07, 2, value=-8),
-        _op(0xBF, 3, 10) + _op(0x07, 3, value=-4),
-        _op(0xB7, 4),
-        _op(0x85, value=_MAP_UPDATE),
+        load(1, BTF_ID, variable),
+        call(_THIS_CPU_PTR),
+        op(0x61, 7, 0),  # r7 = *(u32 *)r0
+        op(0x63, 10, 7, -4),
+        op(0x62, 10, 0, -8, 0),
+        load(1, MAP_FD, map_fd),
+        stack(2, -8),
+        stack(3, -4),
+        put(4, 0),
+        call(_MAP_UPDATE),
     ]
     inside = b"".join(body)
-    own = _op(0x85, value=_PID_TGID) + _op(0x77, 0, value=32) + _op(0x55, 0, 0, len(inside) // 8, os.getpid())
-    return own + inside + _op(0xB7, 0) + _op(0x95)
+    own = call(_PID_TGID) + op(0x77, 0, value=32) + op(0x55, 0, 0, len(inside) // 8, os.getpid())
+    return own + inside + RETURN_0
 
 
 def typed_task(offset: int) -> bool:
@@ -50,12 +46,12 @@ def typed_task(offset: int) -> bool:
     bpf_get_current_task_btf() came with 5.11 (commit 3ca1032ab7ab), bpf_task_pt_regs() with 5.15 (commit dd6e10fbd9fb).
     """
     body = [
-        _op(0x85, value=_TASK_BTF),
-        _op(0x61, 1, 0, offset),  # r1 = *(u32 *)(r0 + offset)
-        _op(0xBF, 1, 0),
-        _op(0x85, value=_TASK_REGISTERS),
-        _op(0x79, 1, 0, _DI),  # r1 = *(u64 *)(r0 + offsetof(struct pt_regs, di))
-        _op(0xB7, 0) + _op(0x95),
+        call(_TASK_BTF),
+        op(0x61, 1, 0, offset),  # r1 = *(u32 *)(r0 + offset)
+        op(0xBF, 1, 0),
+        call(_TASK_REGISTERS),
+        op(0x79, 1, 0, _DI),  # r1 = *(u64 *)(r0 + offsetof(struct pt_regs, di))
+        RETURN_0,
     ]
     with contextlib.suppress(OSError):
         os.close(bpf.prog_load(_RAW_TRACEPOINT, b"".join(body)))
