@@ -25,6 +25,7 @@ from isotrace.trace.plan import Options, Plan
 from isotrace.trace.target import Target, members
 
 _TICK = 0.025  # seconds between two looks at a quiet ring
+_LAST = 2.0  # seconds for the sinks to take what there is when a run has failed
 _SETTLE = 1.0  # seconds to wait for programs that still run on another CPU after they were detached
 
 
@@ -150,15 +151,19 @@ class Records:
         """Give everything back to the kernel."""
         self._delivery.end()
         self._backend.close()
+        self._delivery.join(_LAST)
         if self._recorder and not self._delivery.busy:
             self._recorder.close()
 
-    def _drain(self) -> None:
-        """Empty the ring. Where nothing more can be kept it is left as it is: it fills, and what is lost is counted."""
+    def _drain(self, everything: bool = False) -> None:
+        """Empty the ring. Where nothing more can be kept it is left as it is: it fills, and what is lost is counted.
+
+        ``everything``: nothing more will come, so that memory is enough for it.
+        """
         for chunk in self._backend.chunks():
             self._read += len(chunk.slots())
             self._delivery.put(chunk)
-            if self._delivery.full:
+            if self._delivery.full and not everything:
                 break
         if losses := self._backend.losses():
             self._delivery.put(Made(missing(losses)))
@@ -171,9 +176,9 @@ class Records:
         deadline = time.monotonic() + _SETTLE
         while True:
             self.tally.counters = self._backend.counters()
-            self._drain()
+            self._drain(everything=True)
             self._delivery.check()
-            if self._read >= self.tally.sent or (time.monotonic() > deadline and not self._delivery.full):
+            if self._read >= self.tally.sent or time.monotonic() > deadline:
                 return
             time.sleep(_TICK)
 
