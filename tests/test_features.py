@@ -18,7 +18,7 @@ from isotrace.commands import doctor as command
 from isotrace.enforce import report
 from isotrace.enforce.calls import notify
 from isotrace.errors import KernelError
-from isotrace.kernel import attachable, features, throwaway
+from isotrace.kernel import attachable, features, sandbox
 from isotrace.kernel.answer import no, refusal, unknown, verifier_reason, yes
 from isotrace.kernel.btf import KIND_FUNC, KIND_STRUCT, Btf
 from isotrace.kernel.probes import PROBES
@@ -289,8 +289,8 @@ def test_a_full_disk_is_a_line_and_a_hint():
 
 
 def test_a_throw_away_child_tells_how_it_ended():
-    assert throwaway.run(lambda: b"said") == throwaway.Ended(b"said", 0)
-    crash = throwaway.run(lambda: os.kill(os.getpid(), signal.SIGSEGV) or b"")
+    assert sandbox.run(lambda: b"said") == sandbox.Ended(b"said", 0)
+    crash = sandbox.run(lambda: os.kill(os.getpid(), signal.SIGSEGV) or b"")
     assert (crash.said, crash.describe()) == (b"", "SIGSEGV")
 
 
@@ -298,14 +298,14 @@ def test_a_throw_away_child_that_raises_prints_nothing(capfd):
     def raises():
         raise RuntimeError("inside")
 
-    assert throwaway.run(raises).describe() == "status 1"
+    assert sandbox.run(raises).describe() == "status 1"
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs x86_64: the code is x86's")
 def test_machine_code_runs_in_the_child():
     code = b"\xb8\x2a\x00\x00\x00\xc3"  # mov eax, 42; ret
-    assert throwaway.run(lambda: str(throwaway.execute(code)).encode()).said == b"42"
+    assert sandbox.run(lambda: str(sandbox.execute(code)).encode()).said == b"42"
 
 
 def made_btf(*types):

@@ -1,4 +1,4 @@
-"""Probes that read /proc and /sys or make a harmless system call, some in a throw-away child."""
+"""Probes that read /proc and /sys or make a harmless system call, some in a sandboxed child."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 from isotrace.errors import KernelError
-from isotrace.kernel import procfs, throwaway
+from isotrace.kernel import procfs, sandbox
 from isotrace.kernel.answer import Answer, keep_if, no, refusal, unknown, yes
 from isotrace.kernel.bcc import load_bcc
 from isotrace.process.libc import try_syscall
@@ -117,7 +117,7 @@ def _import_bcc() -> bytes:
 
 def bcc() -> Answer:
     """Import it, in a child: LLVM stays out of this process."""
-    child = throwaway.run(_import_bcc)
+    child = sandbox.run(_import_bcc)
     verdict, _, why = child.said.decode(errors="replace").partition(" ")
     if child.status == 0:
         return {"yes": yes, "no": no, "unknown": unknown}[verdict](" ".join(why.split()))
@@ -148,7 +148,7 @@ def _lockdown_by_ioperm() -> Answer:
     number = _numbers().get("ioperm")
     if number is None or not privileged():
         return unknown(unreadable)
-    result = throwaway.run(lambda: str(try_syscall(number, 0x80, 1, 1)).encode()).said
+    result = sandbox.run(lambda: str(try_syscall(number, 0x80, 1, 1)).encode()).said
     if result == b"0":
         return yes("an I/O port is given, which lockdown forbids")
     return no("locked down: I/O ports are refused") if result == str(-errno.EPERM).encode() else unknown(unreadable)
@@ -260,7 +260,7 @@ _GETPID = {
 def _answers_getpid(abi: str) -> Answer:
     if os.uname().machine != "x86_64":
         return no(f"not an ABI of {os.uname().machine}")
-    child = throwaway.run(lambda: struct.pack("=qq", throwaway.execute(_GETPID[abi]), os.getpid()))
+    child = sandbox.run(lambda: struct.pack("=qq", sandbox.execute(_GETPID[abi]), os.getpid()))
     if len(child.said) != 16:
         ended = f"the child that tried it ended with {child.describe()}"
         return no(ended) if child.status < 0 else unknown(ended)

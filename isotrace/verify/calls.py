@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 
 from isotrace.catalog.model import X32_BIT
-from isotrace.kernel import throwaway
+from isotrace.kernel import sandbox
 from isotrace.process import children
 from isotrace.process.libc import syscall
 
@@ -40,7 +40,7 @@ def open_by_int80(path: str) -> int:
     name = os.fsencode(path) + b"\0"
     low.write(name)
     address = ctypes.addressof(ctypes.c_char.from_buffer(low))
-    enter = throwaway.function(_INT80, ctypes.c_int, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
+    enter = sandbox.function(_INT80, ctypes.c_int, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
     result = int(enter(_I386_OPEN, address, os.O_RDONLY))
     if result < 0:
         raise _error(-result)

@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from isotrace.kernel import throwaway
+from isotrace.kernel import sandbox
 from isotrace.process import children
 
 REFUSED = errno.EUCLEAN
@@ -66,7 +66,7 @@ def _await(pid: int, shared: mmap.mmap, state: int) -> bool:
 def _try(trials: Sequence[Trial], shared: mmap.mmap, prepare: Callable[[], None]) -> None:
     try:
         os.setsid()
-        throwaway.silence()
+        sandbox.silence()
         os.closerange(3, 1 + max(map(int, os.listdir("/proc/self/fd"))))  # what refuses hangs on copies of some
         prepare()
         shared[0] = _WAITS

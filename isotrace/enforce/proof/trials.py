@@ -18,7 +18,7 @@ from pathlib import Path
 
 from isotrace.catalog.model import X32_BIT
 from isotrace.enforce.proof.canary import REFUSED, Trial, errno_of
-from isotrace.kernel import bpf, perf, probe_system, throwaway
+from isotrace.kernel import bpf, perf, probe_system, sandbox
 from isotrace.process import libc
 
 #: Calls that would not come back, or come back twice, if they were not refused.
@@ -68,7 +68,7 @@ def abis() -> frozenset[str]:
 
 def by_number(numbers: Sequence[Number]) -> list[Trial]:
     """A trial for each number."""
-    enter = throwaway.function(_INT80, ctypes.c_int, ctypes.c_ulong, ctypes.c_uint)
+    enter = sandbox.function(_INT80, ctypes.c_int, ctypes.c_ulong, ctypes.c_uint)
 
     def compat(one: Number) -> int:
         result = int(enter(one.register, one.first & 0xFFFFFFFF))

@@ -1,4 +1,4 @@
-"""A child that tries something and is gone: whatever happens to it happens to no one else."""
+"""A sandboxed child that tries something and is gone: whatever happens to it happens to no one else."""
 
 from __future__ import annotations
 
