@@ -134,7 +134,7 @@ class Other:
     holds, screen = False, None
 
     def __init__(self, fails):
-        self._fails, self.closed = fails, False
+        self._fails, self.closed, self.finished = fails, False, False
 
     def _call(self, name):
         if name == self._fails:
@@ -166,7 +166,7 @@ class Other:
         return ""
 
     def finish(self):
-        pass
+        self.finished = True
 
     def close(self):
         self.closed = True
@@ -176,6 +176,7 @@ class Other:
 def test_another_part_of_the_run_that_fails_is_left_out_and_ends_nothing(go, said, where):
     other = Other(where)
     assert go(Enforcer(), Sink(), other) == ROUNDS and other.closed
+    assert other.finished == (not where), "nothing more is said of it"
     assert said.count("no space left: refusing goes on without it") == bool(where)
 
 

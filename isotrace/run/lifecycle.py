@@ -101,7 +101,7 @@ class Run:
                 closing.callback(self._command.end)
             with contextlib.ExitStack() as finishing:
                 for part in reversed(self._parts):
-                    finishing.callback(part.finish)
+                    finishing.callback(self._finish, part)
                 self._until_stopped()
         return self._ending.status
 
@@ -147,6 +147,10 @@ class Run:
         left = "" if self._ends_command else self._ending.left()
         if not self._quiet and (reason or left):
             say(reason or left)
+
+    def _finish(self, part: Part) -> None:
+        if part in self._parts:  # not one that was left out
+            part.finish()
 
     def _write_rest(self) -> None:
         """Wait for what is still being shown. Where that takes long say so, and let one signal end it."""
