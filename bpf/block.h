@@ -112,6 +112,9 @@ static __always_inline u64 registers_of(u64 task)
  */
 #define forget(thing) read_kernel((thing), sizeof(*(thing)), (thing))
 
+/* The key of an array, in eight bytes: see read_u32(). */
+#define KEY(number) ((u32 *)&(u64){number})
+
 /* Calls that do what an array of orders in memory says: io_uring's, and AIO's. */
 static __always_inline int takes_orders(u32 slot)
 {

@@ -46,8 +46,7 @@ BPF_ARRAY(letters, struct letters, 1);
 
 static __always_inline void begin_globs(struct walk *walk)
 {
-	u32 zero = 0;
-	struct automaton *machine = automaton.lookup(&zero);
+	struct automaton *machine = automaton.lookup(KEY(0));
 
 	if (!machine)
 		return;
@@ -66,8 +65,7 @@ static __always_inline void keep_globs(struct walk *walk)
 #if defined(STARS)
 static __always_inline void match_letters(struct name *name, struct bits *matched)
 {
-	u32 zero = 0;
-	struct letters *table = letters.lookup(&zero);
+	struct letters *table = letters.lookup(KEY(0));
 	u64 state, hit;
 	int i;
 
@@ -123,8 +121,7 @@ static __always_inline u64 step(u64 state, u64 matched, u64 loop)
 /* `several`: all ones in a directory that ignores case, where a dentry has the spelling that was asked for first. */
 static __always_inline void step_globs(struct walk *walk, u64 name, u64 several)
 {
-	u32 zero = 0;
-	struct automaton *machine = automaton.lookup(&zero);
+	struct automaton *machine = automaton.lookup(KEY(0));
 	struct bits matched;
 
 	if (!machine || !(walk->state[0] | walk->state[1]))
@@ -136,36 +133,36 @@ static __always_inline void step_globs(struct walk *walk, u64 name, u64 several)
 	walk->state[1] = step(walk->state[1], matched.word[1] | (machine->doubted.word[1] & several), machine->loop.word[1]);
 }
 
-/* All ones when the number, which is small, is not zero: without a branch. */
-static __always_inline u64 mask_of(u64 number)
+/* One bit of the state. Of an index on the stack the compiler may make an `or` of addresses, which the verifier does not bear. */
+static __always_inline u64 state_bit(struct walk *walk, u32 bit)
 {
-	return 0 - ((0 - number) >> 63);
+	u64 high = 0 - (u64)((bit / WORD_BITS) & 1);
+	u64 word = (walk->state[0] & ~high) | (walk->state[1] & high);
+
+	return (word >> (bit & (WORD_BITS - 1))) & 1;
 }
 
 /* The patterns of one anchor, the most specific first. */
-static __always_inline int apply_globs(struct walk *walk, u32 range)
+static __always_inline void apply_globs(struct walk *walk, u32 range)
 {
 	u32 from = range & 0xffff, end = range >> 16;
 	int i;
 
 	for (i = 0; i < ANCHOR_GLOBS; i++) {
-		u32 index = from + i;
-		u64 high, state, on, denied;
+		u64 index = from + i;
+		u64 on, denied;
 		struct glob *glob;
 
 		if (index >= end)
 			break;
-		glob = glob_entries.lookup(&index);
+		glob = glob_entries.lookup((u32 *)&index);
 		if (!glob)
 			break;
-		high = 0 - (u64)((glob->bit / WORD_BITS) & 1);
-		state = (walk->state[0] & ~high) | (walk->state[1] & high);	/* no index: that may become an `|` on a pointer to the stack */
-		on = mask_of((state >> (glob->bit & (WORD_BITS - 1))) & 1);
+		on = mask_of(state_bit(walk, glob->bit));
 		denied = mask_of(walk->open & glob->denied & on);
 		walk->denied |= glob->rule & denied;
 		walk->open &= ~((u64)glob->decided & on) & ~denied;
 	}
-	return walk->open == 0;
 }
 
 #endif

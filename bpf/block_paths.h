@@ -126,37 +126,45 @@ static __always_inline u64 spelled_anyhow(u64 dentry)
 }
 #endif
 
-static __always_inline u32 rule_for(struct verdict *verdict, u32 accesses)
+/* 1, and all ones, when the number is not zero: without a branch, and in words of which the verifier follows the range. */
+static __always_inline u64 is_set(u64 number)
 {
-	if (accesses & ACCESS_READ)
-		return verdict->rules[0];
-	if (accesses & ACCESS_WRITE)
-		return verdict->rules[1];
-	if (accesses & ACCESS_EXECUTE)
-		return verdict->rules[2];
-	if (accesses & ACCESS_MOVE)
-		return verdict->rules[3];
-	return verdict->rules[4];
+	number |= 0 - number;
+	asm volatile("%0 >>= 63" : "+r"(number));
+	return number;
 }
 
-/* Returns whether nothing is left to decide. */
-static __always_inline int apply(struct walk *walk, struct verdict *verdict)
+static __always_inline u64 mask_of(u64 number)
 {
-	u32 denied = walk->open & verdict->denied;
+	return 0 - is_set(number);
+}
 
-	if (denied) {
-		walk->denied = rule_for(verdict, denied);
-		return 1;
-	}
-	walk->open &= ~verdict->decided;
-	return walk->open == 0;
+/* The rule on the first of `accesses`. */
+static __always_inline u32 rule_for(struct verdict *verdict, u64 accesses)
+{
+	u64 first = 4 - is_set(accesses & 1) - is_set(accesses & 3) - is_set(accesses & 7) - is_set(accesses & 15);
+
+	asm volatile("" : "+r"(first));
+	return verdict->rules[first];
+}
+
+/*
+ * What is open and denied ends the walk, by a rule; what is decided is open no more. Nothing here has a branch: the verifier looks at all that
+ * follows once for each way, and there are sixty-four levels.
+ */
+static __always_inline void apply(struct walk *walk, struct verdict *verdict)
+{
+	u64 denied = walk->open & verdict->denied, ends = mask_of(denied);
+
+	walk->denied |= rule_for(verdict, denied) & ends;
+	walk->open &= ~((u64)verdict->decided | ends);
 }
 
 #if defined(GLOBS)
 #include "block_globs.h"
 #endif
 
-static __always_inline int apply_child(struct walk *walk, u32 directory)
+static __always_inline void apply_child(struct walk *walk, u32 directory)
 {
 	struct child_verdict *found;
 	struct child key;
@@ -166,45 +174,44 @@ static __always_inline int apply_child(struct walk *walk, u32 directory)
 	key.directory = directory;
 	got = read_kernel_string(key.name, PREFIX_NAME, (void *)walk->below_name);
 	if (got <= 0 || got == PREFIX_NAME)
-		return 0;
+		return;
 	found = children.lookup(&key);
-	if (!found)
-		return 0;
-	if (walk->below == walk->object)
-		return apply(walk, &found->at);
-	return apply(walk, &found->below);
+	if (found)
+		apply(walk, &found->at + is_set(walk->below ^ walk->object));
 }
 
-/* An anchor's own names come before its patterns, its subtree after them. Each returns whether nothing is left to decide. */
-static __always_inline int apply_names(struct walk *walk, struct anchor *anchor)
+/* An anchor's own names come before its patterns, its subtree after them. */
+static __always_inline void apply_names(struct walk *walk, struct anchor *anchor)
 {
-	return anchor->directory && walk->below && apply_child(walk, anchor->directory);
+	if (anchor->directory && walk->below)
+		apply_child(walk, anchor->directory);
+	forget(walk);
 }
 
-static __always_inline int apply_subtree(struct walk *walk, struct anchor *anchor)
+static __always_inline void apply_subtree(struct walk *walk, struct anchor *anchor)
 {
-	return walk->dentry == walk->object ? apply(walk, &anchor->at) : apply(walk, &anchor->below);
+	apply(walk, &anchor->at + is_set(walk->dentry ^ walk->object));
 }
 
-static __always_inline int apply_anchor(struct walk *walk, struct anchor *anchor)
+static __always_inline void apply_anchor(struct walk *walk, struct anchor *anchor)
 {
-	if (apply_names(walk, anchor))
-		return 1;
+	apply_names(walk, anchor);
 #if defined(GLOBS)
-	if (anchor->globs && apply_globs(walk, anchor->globs))
-		return 1;
+	if (anchor->globs)
+		apply_globs(walk, anchor->globs);
+	forget(walk);
 #endif
-	return apply_subtree(walk, anchor);
+	apply_subtree(walk, anchor);
 }
 
 static __always_inline struct anchor *anchor_of_root(struct walk *walk)
 {
-	u32 device;
+	u64 device;
 
 	if (ROOTS == 0)
 		return NULL;
 	device = read_u32(read_u64(walk->dentry + OFF_D_SB) + OFF_S_DEV);
-	return filesystems.lookup(&device);
+	return filesystems.lookup((u32 *)&device);
 }
 
 /*
@@ -234,6 +241,7 @@ static __always_inline int climb(struct walk *walk)
 	walk->state[1] = walk->kept[1];
 	walk->mount_root = read_u64(above + OFF_MOUNT_MNT + OFF_MNT_ROOT);
 #endif
+	forget(walk);
 	return 1;
 }
 
@@ -266,9 +274,11 @@ static __always_inline u32 walk_up(struct walk *walk)
 			if (!anchor)
 				anchor = anchor_of_root(walk);
 		}
-		if (anchor && apply_anchor(walk, anchor))
-			return REASON_RULE;
+		if (anchor)
+			apply_anchor(walk, anchor);
 		forget(walk);
+		if (!walk->open)
+			return REASON_RULE;
 		if (place.parent == walk->dentry) {
 			if (!climb(walk))
 				return REASON_RULE;
@@ -284,8 +294,8 @@ static __always_inline u32 walk_up(struct walk *walk)
 
 static __always_inline int may_be_anchor(u64 number)
 {
-	u32 index = (number / 64) & (SIEVE / 64 - 1);
-	u64 *word = sieve.lookup(&index);
+	u64 index = (number / 64) & (SIEVE / 64 - 1);
+	u64 *word = sieve.lookup((u32 *)&index);
 
 	return word && (*word >> (number & 63)) & 1;
 }
@@ -307,7 +317,12 @@ static __always_inline int walk_typed(struct walk *walk, u64 dentry, u64 mnt)
 			anchor = anchors.lookup(&inode);
 			if (anchor && anchor->globs)
 				return 0;
-			if (anchor && (apply_names(walk, anchor) || apply_subtree(walk, anchor)))
+			if (anchor) {
+				forget(walk);	/* what it has of typed pointers is not for arithmetic */
+				apply_names(walk, anchor);
+				apply_subtree(walk, anchor);
+			}
+			if (!walk->open)
 				return 1;
 		}
 		parent = *(u64 *)(dentry + OFF_D_PARENT);
@@ -349,9 +364,13 @@ static __always_inline int walk_plain(struct walk *walk)
 		}
 		if (anchor && anchor->globs)
 			return 0;
-		if (anchor && (apply_names(walk, anchor) || apply_subtree(walk, anchor)))
-			return 1;
+		if (anchor) {
+			apply_names(walk, anchor);
+			apply_subtree(walk, anchor);
+		}
 		forget(walk);
+		if (!walk->open)
+			return 1;
 		if (place.parent == walk->dentry) {
 			if (!climb(walk))
 				return 1;
@@ -513,11 +532,11 @@ static __always_inline u32 judge_mknod(u64 *ctx, struct judged *judged)
 static __always_inline u32 accesses_to_move(u64 dentry)
 {
 	u64 inode = read_u64(dentry + OFF_D_INODE);
-	u16 mode = 0;
+	u64 mode = 0;
 
 	if (!inode)
 		return ACCESS_WRITE;
-	read_kernel(&mode, sizeof(mode), (void *)(inode + OFF_I_MODE));
+	read_kernel(&mode, sizeof(u16), (void *)(inode + OFF_I_MODE));
 	mode &= S_IFMT;
 	if (mode == S_IFDIR)
 		return ACCESS_ANY | ACCESS_MOVE | ACCESS_MEET;

@@ -86,11 +86,12 @@ static __always_inline u64 read_u64(u64 address)
 	return value;
 }
 
+/* In eight bytes: of a part of a stack slot the verifier does not note that it was written, and goes on telling apart what was there before. */
 static __always_inline u32 read_u32(u64 address)
 {
-	u32 value = 0;
+	u64 value = 0;
 
-	read_kernel(&value, sizeof(value), (void *)address);
+	read_kernel(&value, sizeof(u32), (void *)address);
 	return value;
 }
 

@@ -73,6 +73,28 @@ def test_audit_reports_and_lets_pass(mechanism, worker, tmp_path):
         assert enforcer.counts().hits == {0: 1}
 
 
+#: What takes the verifier most steps: patterns of every kind at one directory, on a root that other file systems are below.
+PATTERNS = {
+    "programs": ["x:/**", "+x:/usr/**", "w:/srv/**/x", "r:/srv/*/k*y", "w:/srv/*/.ssh/**", "+r:/srv/**/a*b*c/**"],
+    "sockets": ["r:/srv/**/key", "w:/srv/**/*.c", "w:/srv/**/x", "unix:/run/**", "+unix:/run/*/a/**", "unix:"],
+}
+
+
+def parsed(text):
+    """A rule on a path or a socket; ``+`` before an exception."""
+    kind = nets if text.lstrip("+").startswith("unix:") else paths
+    return kind.parse(text.lstrip("+"), allow=text.startswith("+"), action=DENIED)
+
+
+@pytest.mark.parametrize("mechanism", ["lsm", "fmod_ret"])
+@pytest.mark.parametrize("kind", PATTERNS)
+def test_the_verifier_takes_many_patterns_together(mechanism, kind, worker):
+    need_for(mechanism)
+    Path("/srv").mkdir(exist_ok=True)
+    with enforced(mechanism, [parsed(text) for text in PATTERNS[kind]], Target(pid=worker.pid)):
+        assert worker.ask("os.mkdir('/srv/x')") == "EXDEV"
+
+
 @pytest.mark.parametrize("mechanism", ["lsm", "fmod_ret"])
 def test_no_way_round_rules_on_paths_and_addresses(mechanism, tmp_path):
     need_for(mechanism)
