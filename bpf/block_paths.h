@@ -22,7 +22,6 @@
 #define REASON_DEEP 1		/* farther from the root than WALK levels */
 #define REASON_ADRIFT 2		/* opened by handle, and its directory is not known */
 
-#define OWN_MOUNT ((u64)-22)	/* mnt_ns of a mount that the kernel keeps to itself (MNT_NS_INTERNAL, 5.8) */
 #define WALK 64
 #define WALK_TYPED 24
 #define WALK_PLAIN 16
@@ -37,7 +36,8 @@
 #define FMODE_READ 1		/* as ACCESS_READ and ACCESS_WRITE */
 #define FMODE_WRITE 2
 #define FMODE_EXEC 0x20
-#define PROT_EXEC 4
+#define FMODE_BACKING 0x2000000	/* what a layered file system opens for itself (6.5, commit 62d53c4a1dfe) */
+#define OWN_MOUNT ((u64)-22)	/* mnt_ns of a mount that the kernel keeps to itself (MNT_NS_INTERNAL, 5.8) */
 
 #if defined(GLOBS)
 struct bits {
@@ -447,6 +447,17 @@ static __always_inline u32 accesses_beneath(u32 accesses)
 }
 
 /*
+ * The rule on a program that no path has, such as one in a memfd: where executing everything is denied (`x:/`), a walk that leaves it undecided did
+ * not come by the root. What an overlay opens for itself was judged as the overlay's file.
+ */
+static __always_inline u32 nowhere(u64 file, u32 asked, u32 open)
+{
+	if (!NOWHERE || !(asked & open & ACCESS_EXECUTE))
+		return 0;
+	return read_u32(file + OFF_F_MODE) & FMODE_BACKING ? 0 : NOWHERE;
+}
+
+/*
  * file_open(file). Up to 6.7 a file of an overlay's layer has the path of the overlay, and its own inode: that is judged by a name that it has. From
  * then on it has its own path, by a mount of the overlay's own.
  */
@@ -456,6 +467,7 @@ static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 	u32 asked = accesses_of_flags(*(u32 *)(file + OFF_F_FLAGS)), accesses = asked & PLACES;
 	u64 beneath = 0;
 	struct walk walk = {.dentry = dentry, .mount = mnt - OFF_MOUNT_MNT, .object = dentry};
+	u32 rule;
 
 #if defined(BORROWED_PATH)
 	beneath = *(u64 *)(file + OFF_F_INODE);
@@ -479,20 +491,21 @@ static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 		judged->mount = walk.mount = 0;
 		walk.dentry = walk.object = judged->dentry;
 	} else if (walk_typed(&walk, dentry, mnt)) {
-		return walk.denied;
+		return walk.denied ? walk.denied : nowhere(file, asked, walk.open);
 	}
 #if defined(GLOBS)
 	forget(&walk);
 	if (walk_plain(&walk))
-		return walk.denied;
+		return walk.denied || beneath ? walk.denied : nowhere(file, asked, walk.open);
 	walk.dentry = judged->dentry;
 	walk.mount = judged->mount;
 	walk.below = 0;
 	walk.open = accesses;
-	return judge_walk(judged, &walk);
+	rule = judge_walk(judged, &walk);
 #else
-	return finish(judged, &walk);
+	rule = finish(judged, &walk);
 #endif
+	return rule || beneath ? rule : nowhere(file, asked, walk.open);
 }
 
 /* file_receive(file): a descriptor that comes from another process gives what an open would */
@@ -640,22 +653,6 @@ static __always_inline u32 judge_first(u64 *ctx, struct judged *judged)
 static __always_inline u32 judge_second(u64 *ctx, struct judged *judged)
 {
 	return judge_place(judged, number_of(ctx[1]), 0, ACCESS_WRITE);
-}
-
-/* mmap_file(file, prot, …) */
-static __always_inline u32 judge_mmap(u64 *ctx, struct judged *judged)
-{
-	u64 file = number_of(ctx[0]);
-
-	return file && (ctx[1] & PROT_EXEC) ? judge_file(judged, file, ACCESS_EXECUTE) : 0;
-}
-
-/* file_mprotect(vma, reqprot, prot) */
-static __always_inline u32 judge_mprotect(u64 *ctx, struct judged *judged)
-{
-	u64 file = (ctx[2] & PROT_EXEC) ? read_u64(ctx[0] + OFF_VM_FILE) : 0;
-
-	return file ? judge_file(judged, file, ACCESS_EXECUTE) : 0;
 }
 
 /*

@@ -11,6 +11,7 @@ from isotrace.enforce.hooks import coverage
 from isotrace.policy import families, names
 from isotrace.policy.families import Kind
 from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule
+from isotrace.policy.patterns import EVERYTHING
 
 #: Every feature that a mechanism asks about.
 FEATURES = (
@@ -52,6 +53,14 @@ _BEYOND = (
     "every family of sockets beside IP, unix, netlink and AF_ALG is refused whole; netlink, which can also reach "
     "processes, is not judged"
 )
+_TOLD = (
+    "r is about what is in a file or directory: what stat, access, getxattr, readlink, statfs and inotify tell is told"
+)
+_CODE = (
+    "a file is judged when it is executed and when memory of it becomes executable, whatever asks for that; "
+    "memory that no file is behind is not met"
+)
+_NO_PATH = "what no path has, such as a memfd or a file system that is mounted nowhere, is not executed"
 _MEETS = (
     "judges a unix socket by the file or name that the one it meets was bound to, wherever that file is by now; "
     "stream sockets that are connected already, and pairs of these, are not met"
@@ -183,7 +192,8 @@ def _there(report: Report, name: str) -> bool:
 
 def _hook_notes(rule: Rule) -> tuple[str, ...]:
     if isinstance(rule, PathRule):
-        return (_MOVES, _LINKS, _LAYERS, _HELD_OPEN, _ANEW, *([_NAMES] if rule.pattern.compares_names else []))
+        names_too = [_NAMES] if rule.pattern.compares_names else []
+        return (_MOVES, _LINKS, _LAYERS, _HELD_OPEN, _ANEW, *names_too, *_access_notes(rule))
     if isinstance(rule, NetRule):
         return _socket_notes(rule) if rule.protocol == "unix" else _net_notes(rule)
     if not isinstance(rule, CallRule):
@@ -200,6 +210,15 @@ def _hook_notes(rule: Rule) -> tuple[str, ...]:
 def _net_notes(rule: NetRule) -> tuple[str, ...]:
     sctp = (_SCTP,) if families.refuses(rule, Kind.UNSEEN_DATAGRAMS) else ()
     return (*_NETS, *sctp, *((_BEYOND,) if families.refuses(rule, Kind.BEYOND) else ()))
+
+
+def _access_notes(rule: PathRule) -> tuple[str, ...]:
+    """What the letters of a denial cover."""
+    if rule.allow:
+        return ()
+    everywhere = "x" in rule.access and rule.pattern == EVERYTHING
+    found = {_TOLD: "r" in rule.access, _CODE: "x" in rule.access, _NO_PATH: everywhere}
+    return tuple(words for words, applies in found.items() if applies)
 
 
 def _socket_notes(rule: NetRule) -> tuple[str, ...]:

@@ -91,6 +91,10 @@ class Pattern:
         return leading, plain, len(names), letters, len(names) - len(self.components)
 
 
+#: ``/**``.
+EVERYTHING = Pattern((Component(anything=True),))
+
+
 def _regex_of(component: Component) -> str:
     if component.anything:
         return "(?:/[^/]+)*"

@@ -85,7 +85,8 @@ settime: settimeofday stime clock_settime clock_settime64
 syslog: syslog
 """
 
-#: Hooks that see paths: what judges there (bpf/block_paths.h), and the accesses it is needed for, u for unix sockets.
+#: Hooks that see paths: what judges there (bpf/block_paths.h, block_execution.h), and the accesses it is needed for, u for
+#: unix sockets.
 PLACES = {
     "file_open": ("judge_open", "rwx"),
     "file_receive": ("judge_received", "rwx"),
@@ -113,6 +114,7 @@ PLACES = {
     "inode_remove_acl": ("judge_dentry", "w"),
     "mmap_file": ("judge_mmap", "x"),
     "file_mprotect": ("judge_mprotect", "x"),
+    "mmap_addr": ("judge_remap", "x"),
 }
 #: Of these, hooks that the calls themselves come to after another one, and a layered file system by itself.
 BENEATH = frozenset(hook for hook, (judge, _) in PLACES.items() if judge.endswith("_beneath"))

@@ -14,7 +14,7 @@ from isotrace.backends.attached import u32
 from isotrace.enforce import Held, programs
 from isotrace.enforce.hooks import addresses, coverage, guard, objects, sockets, standing
 from isotrace.enforce.hooks.automaton import mask
-from isotrace.enforce.hooks.objects import LETTERS, MEET, PlaceRule, Places
+from isotrace.enforce.hooks.objects import EXECUTE, LETTERS, MEET, PlaceRule, Places
 from isotrace.enforce.hooks.sockets import Sockets
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.proof import canary, trials
@@ -24,6 +24,7 @@ from isotrace.kernel import attachable, bpf, btf
 from isotrace.kernel.facts import facts
 from isotrace.policy.decide import strictness
 from isotrace.policy.model import CallRule, PathRule, StandingRule
+from isotrace.policy.patterns import EVERYTHING
 from isotrace.trace import plan
 from isotrace.trace.events import SLOTS
 from isotrace.trace.plan import Attachment
@@ -59,6 +60,7 @@ _OFFSETS = {
     "OFF_MOUNT_PARENT": ("mount", "mnt_parent"),
     "OFF_MOUNT_POINT": ("mount", "mnt_mountpoint"),
     "OFF_VM_FILE": ("vm_area_struct", "vm_file"),
+    "OFF_PERSONALITY": ("task_struct", "personality"),
     "OFF_SOCKET_SK": ("socket", "sk"),
     "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
     "OFF_SK_TYPE": ("sock", "sk_type"),
@@ -118,8 +120,8 @@ def _offsets(unix: bool) -> dict[str, int]:
     found["OFF_D_ALIAS"] = _alias()
     with suppress(KeyError):  # a kernel without cgroups
         found |= {name: btf.vmlinux().offset(*path) for name, path in _CGROUP_OFFSETS.items()}
-    if not _has_own_path():
-        found["BORROWED_PATH"] = 1
+    user_path = _user_path()
+    found |= {"BORROWED_PATH": 1} if user_path is None else {"OFF_BACKING_PATH": user_path}
     found["OFF_D_NAME"] += _QSTR_NAME
     found["OFF_SK_ADDRESS6"] = _address6(found["OFF_SK_ADDRESS"])
     dentry = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
@@ -133,11 +135,11 @@ def _alias() -> int:
     return btf.vmlinux().offset("dentry", "d_u")
 
 
-def _has_own_path() -> bool:
-    """Whether a file that an overlay opens in a layer has its own path (6.8), and not the overlay's."""
+def _user_path() -> int | None:
+    """Where a file that an overlay opens in a layer has the overlay's path beside its own (6.8); None: it has no other."""
     with suppress(KeyError):
-        return btf.vmlinux().offset("backing_file", "user_path") >= 0
-    return False
+        return btf.vmlinux().offset("backing_file", "user_path")
+    return None
 
 
 def _address6(other: int) -> int:
@@ -171,6 +173,14 @@ def _standing(held: Sequence[Held], slots: Slots, exists: Callable[[str], bool])
     return {hook: asked for hook, asked in standing.judges(rules).items() if exists(hook)}
 
 
+def _executing(slots: Slots, rules: Sequence[PlaceRule]) -> dict[str, int]:
+    """The rules that answer for programs that no path has, and for memory that no file is known of."""
+    on_programs = [rule for rule in rules if rule.accesses & EXECUTE]
+    everywhere = next((rule for rule in on_programs if rule.pattern == EVERYTHING), None)
+    closed = slots.strictest([rule.slot for rule in on_programs if not rule.allow])
+    return {"NOWHERE": 0 if everywhere is None or everywhere.allow else everywhere.slot, "EXECUTE_CLOSED": closed}
+
+
 def _accesses(rule: PathRule) -> int:
     return sum(LETTERS[letter] for letter in rule.access)
 
@@ -189,7 +199,7 @@ class Hooks(Refusing):
         rest = self._sockets.rest if self._sockets else 0
         if self._places and rest:
             self._places.denied |= MEET
-        self._closed = _closed(slots, place_rules, self._sockets)
+        self._closed = _closed(slots, place_rules, self._sockets) | _executing(slots, place_rules)
         self._close_rings(held, slots)
         self._pinned: list[int] = []
         calls = hooks_for([rule for _, rule in self._rules], exists)

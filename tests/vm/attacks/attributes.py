@@ -1,6 +1,6 @@
 """Attributes that change, and names that come to mean something else."""
 
-from tests.vm.attacks import Open, Row, by
+from tests.vm.attacks import Announced, Open, Row, by
 
 _FILE = "mkdir w; echo kept >w/file; chmod 777 w; chown 65534 w/file"
 
@@ -18,5 +18,12 @@ ROWS = (
         "mv app old && mkdir app && echo evil >app/config",
         by(Open("an ancestor of what a rule names may be moved")),
         setup="mkdir app; echo good >app/config; chmod 777 app; chown -R 65534 app", quick=True,
+    ),
+    Row(
+        "what stat and access tell of a file that may not be read",
+        ("--deny-path", "r:HERE/secret/**"),
+        "stat secret/file && test -r secret/file && stat -f secret/file",
+        by(Announced("what stat, access, getxattr, readlink, statfs and inotify tell is told")),
+        setup="mkdir secret; echo secret >secret/file; chmod 755 secret; chmod 644 secret/file", quick=True,
     ),
 )  # fmt: skip

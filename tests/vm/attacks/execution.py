@@ -1,6 +1,6 @@
 """Code that runs although a rule on ``x`` forbids it."""
 
-from tests.vm.attacks import REFUSED, Open, Row, by
+from tests.vm.attacks import REFUSED, Announced, Row, by
 
 _CODE = r"""
 mkdir x
@@ -15,7 +15,7 @@ ROWS = (
         "memory for reading that READ_IMPLIES_EXEC makes executable",
         ("--deny-path", "x:HERE/x/**"),
         ("execution", "implied", "HERE/x/code"),
-        by(Open("the protection that was asked for is judged, not the final one")),
+        by(REFUSED),
         setup=_CODE, quick=True,
     ),
     Row(
@@ -29,7 +29,49 @@ ROWS = (
         "a program in memory under an allow-list of programs",
         _ALLOWED,
         "usr/execution memfd usr/execution ran",
-        by(Open("a file that no path has is on no list")),
+        by(REFUSED),
         setup="mkdir usr; cp BIN/execution usr/execution; chmod 755 usr usr/execution",
+    ),
+    Row(
+        "pages of a file that are mapped again where reading implies executing",
+        ("--deny-path", "x:HERE/x/**"),
+        ("mappings", "remapped", "HERE/x/code"),
+        by(REFUSED),
+        setup=f"{_CODE}chown 65534 x/code", quick=True,
+    ),
+    Row(
+        "mprotect to reading, which implies executing",
+        ("--deny-path", "x:HERE/x/**"),
+        ("mappings", "read_again", "HERE/x/code"),
+        by(REFUSED),
+        setup=_CODE, quick=True,
+    ),
+    Row(
+        "code in memory that no file is behind",
+        ("--deny-path", "x:HERE/x/**"),
+        ("mappings", "no_file"),
+        by(Announced("memory that no file is behind is not met")),
+        setup=_CODE, quick=True,
+    ),
+    Row(
+        "a file mapped for reading on the overlay that is the root, made executable later",
+        ("--deny-path", "x:/srv/isotrace-code/**"),
+        ("execution", "protected_later", "/srv/isotrace-code/x/code"),
+        by(REFUSED),
+        setup=f"mkdir -p /srv/isotrace-code; cd /srv/isotrace-code; {_CODE.strip()}; chmod 755 .",
+    ),
+    *(
+        Row(
+            f"{what} under an allow-list of programs",
+            _ALLOWED,
+            f"usr/mappings {attack}",
+            by(REFUSED),
+            setup="mkdir -p usr; cp BIN/mappings usr/mappings; chmod 755 usr usr/mappings", user=user,
+        )
+        for what, attack, user in (
+            ("a memfd that is mapped", "memfd_mapped", "nobody"),
+            ("shared memory that is attached for executing", "attached", "nobody"),
+            ("a program on a file system that is mounted nowhere", "detached usr/mappings ran", "root"),
+        )
     ),
 )  # fmt: skip
