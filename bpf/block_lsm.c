@@ -64,6 +64,7 @@ static __always_inline u32 call_rule(struct judged *judged, int has_address)
 #if defined(PLACES)
 #include "block_paths.h"
 #include "block_execution.h"
+#include "block_ioctls.h"
 #endif
 #if defined(NETS)
 #include "block_nets.h"

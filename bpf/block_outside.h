@@ -76,6 +76,25 @@ static __always_inline int outside_superblock(u64 *ctx)
 	return *(u64 *)name == 0x7366747079726365ULL;	/* "ecryptfs" */
 }
 
+#define BTRFS 0x94	/* of _IOC_TYPE */
+#define BCACHEFS 0xbc
+#define XFS 'X'
+
+/*
+ * file_ioctl(file, command, …): a snapshot has what is in a directory under names that no rule is on; a subvolume that is removed, a tree that is read or
+ * sent, attributes that are set by a handle come to no hook.
+ */
+static __always_inline int outside_ioctl(u64 *ctx)
+{
+	u32 command = number_of(ctx[1]), type = (command >> 8) & 0xff, number = command & 0xff;
+
+	if (type == BTRFS)	/* SNAP_CREATE, SNAP_DESTROY, TREE_SEARCH, SNAP_CREATE_V2, SEND, TREE_SEARCH_V2 has the same number, SNAP_DESTROY_V2 */
+		return number == 1 || number == 15 || number == 17 || number == 23 || number == 38 || number == 63;
+	if (type == BCACHEFS)	/* SUBVOLUME_CREATE, SUBVOLUME_DESTROY */
+		return number == 16 || number == 17;
+	return type == XFS && number == 123;	/* ATTRMULTI_BY_HANDLE */
+}
+
 #if defined(PLACES)
 #define MS_REMOUNT 0x20
 #define MS_PROPAGATION 0x1e0000	/* MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED */

@@ -32,6 +32,7 @@
 #define DCACHE_OP_COMPARE 0x02	/* of dentry.d_flags, since 2.6.38 */
 #define DCACHE_DISCONNECTED 0x20	/* of dentry.d_flags, since 2.6 */
 #define S_IFDIR 0040000
+#define S_IFREG 0100000
 #define O_TRUNC 01000
 #define FMODE_READ 1		/* as ACCESS_READ and ACCESS_WRITE */
 #define FMODE_WRITE 2

@@ -15,6 +15,7 @@ import pytest
 from asked import Asked
 
 from isotrace.enforce import Enforcer, Grade, Held, registry
+from isotrace.enforce.hooks import standing
 from isotrace.enforce.report import KernelReport
 from isotrace.policy import names
 from isotrace.policy.model import Action, CallRule, Rule
@@ -35,7 +36,7 @@ REFUSING = ("lsm", "fmod_ret", "fmod_ret_call", "override", "lkm", "lkm table")
 
 #: A process that answers each line, a Python expression, with "ok" or the name of an errno.
 WORKER = """
-import errno, os, socket, sys
+import errno, fcntl, os, socket, sys
 for line in sys.stdin:
     try:
         eval(line)
@@ -103,10 +104,11 @@ def available(mechanism: str) -> Iterator[str]:
 
 
 @contextmanager
-def enforced(mechanism: str, rules: Sequence[Rule], target: Target) -> Iterator[Enforcer]:
-    """The rules held by the mechanism, one of NEEDS."""
+def enforced(mechanism: str, rules: Sequence[Rule], target: Target, whole: bool = False) -> Iterator[Enforcer]:
+    """The rules held by the mechanism, one of NEEDS; ``whole``: with what every policy has beside its rules."""
     with available(mechanism) as name:
         held = [Held(number, rule, name, grade(name, rule)) for number, rule in enumerate(rules)]
+        held += standing.held(held, KernelReport(), len(held), weaker_ok=False)[0] if whole else ()
         enforcer = registry.make(name, held, target)
         try:
             enforcer.open(None)

@@ -1,4 +1,4 @@
-"""Rules on paths where a file is open already: memory that becomes executable."""
+"""Rules on paths where a file is open already: memory that becomes executable, and attributes that change by ioctl."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from isotrace.policy import paths
 from isotrace.trace.target import Target
 from tests.live.tracer import PATIENCE
-from tests.vm.enforced import DENIED, PROGS, enforced, need_for
+from tests.vm.enforced import DENIED, PROGS, Worker, enforced, need_for
 
 OBJECTS = ("lsm", "fmod_ret")
 CODE = bytes.fromhex("b82a000000c3").ljust(4096, b"\0")
@@ -24,13 +24,23 @@ CODE_ATTACKS = [
     ("mappings", "remapped"),
     ("mappings", "read_again"),
 ]
+ATTRIBUTE_ATTACKS = [
+    *(("attributes", "setflags"), ("attributes", "fssetxattr"), ("commands", "setflags32")),
+    *(("commands", "setversion"), ("commands", "migrate"), ("commands", "file_setattr")),
+]
+SNAPSHOTS = (
+    0x50009401,
+    0x50009417,
+    0x5000940F,
+    0x4020BC10,
+)  # SNAP_CREATE, SNAP_CREATE_V2, SNAP_DESTROY, SUBVOLUME_CREATE
 
 
 @pytest.fixture(scope="module")
 def attacks(tmp_path_factory):
     """Programs of attacks by name."""
     directory = tmp_path_factory.mktemp("attacks")
-    for name in ("execution", "mappings"):
+    for name in ("execution", "attributes", "mappings", "commands"):
         source = PROGS / "attacks" / f"{name}.c"
         subprocess.run(["gcc", "-O1", "-Wall", "-o", directory / name, source], check=True)
     return directory
@@ -61,7 +71,7 @@ def check(mechanism, rules, refused, free):
 
 
 @pytest.mark.parametrize("mechanism", OBJECTS)
-def test_no_file_becomes_executable_by_a_descriptor_that_is_open(mechanism, attacks, tmp_path):
+def test_no_file_becomes_executable_or_changes_by_a_descriptor_that_is_open(mechanism, attacks, tmp_path):
     need_for(mechanism)
     overlay = Path("/srv/isotrace-overlay")
     for directory in (overlay, tmp_path):
@@ -73,7 +83,30 @@ def test_no_file_becomes_executable_by_a_descriptor_that_is_open(mechanism, atta
         for place in (tmp_path, overlay)
     }
     free = {"no_file": [attacks / "mappings", "no_file"]}
-    assert not check(mechanism, [f"x:{tmp_path}/**", f"x:{overlay}/**"], refused, free)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for program, name in ATTRIBUTE_ATTACKS:
+        (kept / name).write_bytes(b"")
+        refused[name] = [attacks / program, name, kept / name]
+    free["looks"] = [attacks / "commands", "looks", kept / "setflags"]
+    untried = check(mechanism, [f"x:{tmp_path}/**", f"x:{overlay}/**", f"w:{kept}/**"], refused, free)
+    assert untried <= {"looks", *(name for _, name in ATTRIBUTE_ATTACKS)}, "a tmpfs has attributes since 6.0"
+
+
+@pytest.mark.parametrize("mechanism", OBJECTS)
+def test_no_snapshots_are_made_under_a_rule_on_paths(mechanism, tmp_path):
+    """By the numbers of the commands, which no file system here has: ENOTTY is what they would come to."""
+    need_for(mechanism)
+    tries = [f"fcntl.ioctl(os.open('{tmp_path}', 0), {number}, bytes(4096))" for number in SNAPSHOTS]
+    worker = Worker()
+    try:
+        assert [worker.ask(one) for one in tries] == ["ENOTTY"] * len(tries)
+        with enforced(
+            mechanism, [paths.parse(f"r:{tmp_path}/secret", allow=False)], Target(tree=worker.pid), whole=True
+        ):
+            assert [worker.ask(one) for one in tries] == ["EPERM"] * len(tries)
+    finally:
+        worker.end()
 
 
 @pytest.mark.parametrize("mechanism", OBJECTS)

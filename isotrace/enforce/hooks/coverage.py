@@ -85,8 +85,8 @@ settime: settimeofday stime clock_settime clock_settime64
 syslog: syslog
 """
 
-#: Hooks that see paths: what judges there (bpf/block_paths.h, block_execution.h), and the accesses it is needed for, u for
-#: unix sockets.
+#: Hooks that see paths: what judges there (bpf/block_paths.h, block_execution.h, block_ioctls.h), and the accesses it is
+#: needed for, u for unix sockets.
 PLACES = {
     "file_open": ("judge_open", "rwx"),
     "file_receive": ("judge_received", "rwx"),
@@ -115,11 +115,14 @@ PLACES = {
     "mmap_file": ("judge_mmap", "x"),
     "file_mprotect": ("judge_mprotect", "x"),
     "mmap_addr": ("judge_remap", "x"),
+    "file_ioctl": ("judge_ioctl", "w"),
+    "file_ioctl_compat": ("judge_ioctl", "w"),
+    "inode_file_setattr": ("judge_dentry", "w"),
 }
 #: Of these, hooks that the calls themselves come to after another one, and a layered file system by itself.
 BENEATH = frozenset(hook for hook, (judge, _) in PLACES.items() if judge.endswith("_beneath"))
 #: And hooks that exist on some kernels only, where the calls come to another as well.
-OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl"})
+OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl", "file_ioctl_compat", "inode_file_setattr"})
 #: Hooks that see addresses of IP sockets, and what judges there (bpf/block_nets.h).
 NETS = {
     "socket_create": "judge_create",

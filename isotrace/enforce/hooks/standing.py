@@ -76,11 +76,14 @@ TABLE: tuple[Standing, ...] = (
             "ptrace_access_check": "outside_ptrace",
             "path_mknod": "outside_mknod",
             "sb_set_mnt_opts": "outside_superblock",
+            "file_ioctl": "outside_ioctl",
+            "file_ioctl_compat": "outside_ioctl",
         },
         notes=(
-            "the target cannot trace processes outside of it, make device nodes, mount what lies on a device, or ecryptfs",
+            "the target cannot trace processes outside of it, make device nodes, mount what lies on a device, or ecryptfs, "
+            "or make and remove snapshots (btrfs, bcachefs)",
             "not held: device nodes that exist, core_pattern, a second procfs, file servers, helpers outside the target, "
-            "a mount that is taken off or moved away, snapshots that a file system makes",
+            "a mount that is taken off or moved away",
         ),
         needed=_on_paths,
         without="the target may trace processes that are not of it, make device nodes and mount what it likes",

@@ -27,6 +27,8 @@ UNTRIED = frozenset({"fork", "vfork", "pause", "sigsuspend"})
 #: later kernels never do.
 UPPER_HALVES = (0, 1, 1 << 31, (1 << 32) - 1)
 
+_FIGETBSZ = 2  # of linux/fs.h
+
 
 # A function of (number in 64 bits, first argument): a call by int 0x80, all other arguments all ones; the result is in eax.
 _INT80 = bytes.fromhex(
@@ -146,6 +148,7 @@ _OTHERS: dict[str, Callable[[Things], object]] = {
     "file_alloc_security": lambda _things: os.pipe(),
     "file_open": lambda things: os.open(things.path("file"), os.O_RDONLY),
     "file_permission": lambda things: os.read(things.fd, 1),
+    "file_ioctl": lambda things: fcntl.ioctl(things.fd, _FIGETBSZ, bytes(4)),
     "file_fcntl": lambda things: fcntl.fcntl(things.fd, fcntl.F_GETFD),
     "file_lock": lambda things: fcntl.flock(things.fd, fcntl.LOCK_EX),
     "inode_create": lambda things: os.open(things.path("new"), os.O_CREAT | os.O_WRONLY),

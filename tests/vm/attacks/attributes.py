@@ -1,6 +1,6 @@
 """Attributes that change, and names that come to mean something else."""
 
-from tests.vm.attacks import Announced, Open, Row, by
+from tests.vm.attacks import REFUSED, Announced, Open, Row, by
 
 _FILE = "mkdir w; echo kept >w/file; chmod 777 w; chown 65534 w/file"
 
@@ -9,7 +9,7 @@ ROWS = (
         "FS_IOC_SETFLAGS on a descriptor for reading",
         ("--deny-path", "w:HERE/w/**"),
         ("attributes", "setflags", "HERE/w/file"),
-        by(Open("no hook of attributes is met")),
+        by(REFUSED),
         setup=_FILE, untried=("5.10",),
     ),
     Row(
@@ -18,6 +18,20 @@ ROWS = (
         "mv app old && mkdir app && echo evil >app/config",
         by(Open("an ancestor of what a rule names may be moved")),
         setup="mkdir app; echo good >app/config; chmod 777 app; chown -R 65534 app", quick=True,
+    ),
+    *(
+        Row(
+            f"attributes by {how}",
+            ("--deny-path", "w:HERE/w/**"),
+            (program, attack, "HERE/w/file"),
+            by(REFUSED),
+            setup=_FILE, untried=untried,
+        )
+        for how, program, attack, untried in (
+            ("FS_IOC_FSSETXATTR", "attributes", "fssetxattr", ("5.10",)),
+            ("FS_IOC32_SETFLAGS of a 32-bit call", "commands", "setflags32", ("5.10",)),
+            ("file_setattr", "commands", "file_setattr", ("5.10", "6.1", "6.12", "6.1-override")),
+        )
     ),
     Row(
         "what stat and access tell of a file that may not be read",
