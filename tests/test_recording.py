@@ -417,3 +417,13 @@ def test_arrow_is_not_imported_where_it_is_not_used(arguments):
         "sys.exit('pyarrow' in sys.modules or 'duckdb' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_a_large_file_is_read_batch_by_batch(tmp_path, monkeypatch):
+    path = written(tmp_path / "t", *(numbered(100 * i) for i in range(200)))
+    asked: list[int] = []
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, parts, at: asked.append(sum(map(len, parts))) or real(fd, parts, at))
+    assert len(numbers(path)) == 20_000
+    assert max(asked) < path.stat().st_size / 100
+    assert len(asked) >= 200
