@@ -150,6 +150,15 @@ def test_nobody_else_can_read_it_also_where_somebody_had_it_open(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_file_that_a_link_leads_to_is_emptied_and_closed_to_others(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(100_000))
+    (tmp_path / "file").chmod(0o644)
+    (tmp_path / "link").symlink_to("file")
+    assert numbers(written(tmp_path / "link", numbered(0))) == list(range(100))
+    assert (tmp_path / "file").stat().st_size < 100_000
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+
+
 def test_what_was_written_can_be_read_while_the_writer_goes_on(tmp_path):
     now = [0.0]
     out = Writer(str(tmp_path / "t"), Head(), now=lambda: now[0])

@@ -335,10 +335,16 @@ def needs(names: Iterable[str]) -> list[str]:
     return [name for name in schema.arrow().names if name in wanted]
 
 
+@lru_cache(maxsize=256)
+def _nulls(count: int, kind: pa.DataType) -> pa.Array:
+    """One array for all batches of a size: most of what is made is nothing."""
+    return pa.nulls(count, kind)
+
+
 def made(rows: pa.RecordBatch, names: Sequence[str], state: State, into: pa.Schema) -> pa.RecordBatch:
     """The friendly columns ``names``; the others of ``into`` are null."""
     columns = [
-        COLUMNS[field.name].make(rows, state) if field.name in names else pa.nulls(rows.num_rows, field.type)
+        COLUMNS[field.name].make(rows, state) if field.name in names else _nulls(rows.num_rows, field.type)
         for field in into
     ]
     return pa.RecordBatch.from_arrays(columns, schema=into)

@@ -52,11 +52,19 @@ def _create(path: str) -> int:
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(path).st_mode):
-                return os.open(path, flags)  # a pipe, a device, what a link leads to
+                return _existing(path, flags)
             os.unlink(path)
         return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE)
     except OSError as error:
         raise _cannot(path, error) from None
+
+
+def _existing(path: str, flags: int) -> int:
+    """A pipe, a device, or the file that a link leads to, which is emptied and closed to others."""
+    fd = os.open(path, flags | os.O_TRUNC)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        os.fchmod(fd, _MODE)
+    return fd
 
 
 def _cannot(path: str, error: OSError) -> IsotraceError:

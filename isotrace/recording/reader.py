@@ -156,7 +156,8 @@ class Recording:
 
     def _batch(self, frame: Frame, columns: Iterable[str]) -> pa.RecordBatch:
         wanted = sorted(self._fields[name] for name in columns)
-        options = pa.ipc.IpcReadOptions(included_fields=wanted)
+        # In this thread alone: Arrow 26 has been seen to crash in one of its own where it decompresses in parallel.
+        options = pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=False)
         with pa.ipc.open_stream(self._bytes(frame, self._prefix), options=options) as stream:
             rows = stream.read_next_batch()
         rows.validate(full=True)
