@@ -106,7 +106,7 @@ def test_ctrl_c_stops_tracing_at_once_and_says_what_is_still_to_be_written() -> 
             env=environment(), text=True,
         )  # fmt: skip
         os.close(write)
-        select.select([read], [], [], tracer.PATIENCE)
+        until(lambda: _blocked_in_write(process.pid), "the pipe is full")
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         said = process.stderr.readline()
@@ -125,7 +125,7 @@ def test_a_second_ctrl_c_drops_what_is_still_to_be_written() -> None:
             argv("-f", "--pid", busy.pid), stdin=subprocess.DEVNULL, stdout=write, stderr=subprocess.PIPE,
             env=environment(), text=True,
         )  # fmt: skip
-        select.select([read], [], [], tracer.PATIENCE)
+        until(lambda: _blocked_in_write(process.pid), "the pipe is full")
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         assert "Ctrl-C again drops them" in process.stderr.readline()
@@ -136,13 +136,13 @@ def test_a_second_ctrl_c_drops_what_is_still_to_be_written() -> None:
 
 
 def test_lossless_holds_the_target_up_and_loses_nothing(backend: str, compiled: Compile) -> None:
-    """Sixteen threads that do nothing but calls, into the smallest ring."""
-    run = log("--lossless", "--ring", "64k", "--format", "none", "--", compiled("hammer"), 16, 500)
+    """Sixteen threads that do nothing but calls, ten times what the ring holds."""
+    run = log("--lossless", "--ring", "4m", "--format", "none", "--", compiled("hammer"), 16, 4000)
     if backend == "lkm":
         assert run.status == 3 and "the kernel module cannot slow its target down" in run.err
         return
     seen, delivered, lost = run.counts
-    assert (run.status, lost) == (0, 0) and seen == delivered >= 16 * 500 * 4
+    assert (run.status, lost) == (0, 0) and seen == delivered >= 16 * 4000 * 4
 
 
 def test_who_is_held_up_goes_on_when_isotrace_is_killed(backend: str, compiled: Compile) -> None:
