@@ -242,3 +242,30 @@ def test_the_prompt_asks_answers_and_remembers(tmp_path, monkeypatch, capfd):
 
 def test_tab_completes_tables_columns_and_words(database):
     assert {"calls", "refusals", "duration_ns", "what", "GROUP BY"} <= set(prompt.words(database))
+
+
+def test_a_span_of_time_is_text(database):
+    (span,), *_ = answer(database, "SELECT max(time) - min(time) FROM calls")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{9}", str(span))
+    asked = "SELECT INTERVAL '1 month 2 days -3 seconds', INTERVAL '1 day', INTERVAL '0 days', NULL::INTERVAL"
+    assert answer(database, asked) == [["1 months 2 days -00:00:03.000000000", "1 days", "00:00:00.000000000", None]]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "COPY calls TO '{}/copied.csv'",
+        "ATTACH '{}/other.db'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+    ],
+)
+def test_a_query_is_about_the_recordings_and_nothing_else(query, database, tmp_path):
+    with pytest.raises(UsageError):
+        database.run(query.format(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_several_statements_the_last_one_answers(database):
+    assert answer(database, "SELECT count(*) FROM calls; SELECT 7") == [[7]]

@@ -10,6 +10,7 @@ import click
 
 from isotrace.backends.loader import Loader
 from isotrace.commands.options import FOR, RECORD, kept_target_options, take_target
+from isotrace.commands.recorded import two_files
 from isotrace.errors import UsageError
 from isotrace.process import children
 from isotrace.process.interrupts import import_in_one_thread
@@ -117,6 +118,7 @@ def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
     from isotrace.sinks.refusals import Refusals as Sink
 
     plan, report = held(policy, target, choices["backend"], choices["weaker_ok"])
+    two_files(choices["output"], choices["record"])
     output = Output(choices["output"])
     if choices["verify"]:
         from isotrace.verify.run import must_hold

@@ -21,7 +21,7 @@ from isotrace.commands.options import (
     take_target,
     target_options,
 )
-from isotrace.commands.recorded import from_options, not_alone, take_recorded
+from isotrace.commands.recorded import from_options, not_alone, take_recorded, two_files
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
@@ -82,6 +82,7 @@ def log(**choices: Any) -> int:
     target = take_target(choices)
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
     by_module = choose(choices["backend"]) == "lkm"
+    two_files(choices["output"], choices["record"])
     output = Output(choices["output"])
     command = Command(target.command) if target.command else None
     loader = None if by_module else Loader()

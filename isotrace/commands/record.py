@@ -44,7 +44,11 @@ Examples:
 @target_options
 @click.option("-o", "--output", metavar="FILE", required=True, help="The recording; - is standard output.")
 @FOR
-@click.option("--redact", metavar="WHAT", help="Leave out data (what is read, written, sent, received), argv, or both.")
+@click.option(
+    "--redact",
+    metavar="WHAT",
+    help="Leave out data (what is read, written, sent and received, keys, options of mounts and sockets), argv, or both.",
+)
 @click.option(
     "--max-size",
     type=Parsed("size", units.size),

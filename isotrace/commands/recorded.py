@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -54,3 +55,9 @@ def not_alone(values: dict[str, Any]) -> None:
     """Refuse --follow-file without a recording. Raises ``UsageError``."""
     if values.get("follow_file") and not values["sources"]:
         raise UsageError("--follow-file is about recordings", "give --from FILE")
+
+
+def two_files(output: str | None, recording: str | None) -> None:
+    """Refuse one file for the lines and for the recording. Raises ``UsageError``."""
+    if output and recording and os.path.realpath(output) == os.path.realpath(recording):
+        raise UsageError("the output and the recording are the same file", "name another one after -o or --record")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -46,6 +47,7 @@ def sql(files: tuple[str, ...], form: str | None) -> None:
         return
     if query is None and "-" in names:
         raise UsageError("a recording from standard input leaves no room for a query there", "give the query as well")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # DuckDB would not let Python see a Ctrl-C before it is done
     result = database.run(sys.stdin.read() if query is None else query)
     if result is None:
         return

@@ -14,6 +14,15 @@ from isotrace.trace.events import BLOB, CUT, PART_CONTROL, PART_DATA, PART_SELF
 
 _BUFFERS = frozenset({"inbuf", "outbuf", "outhex"})
 _VECTORS = frozenset({"iniov", "outiov", "inmsg", "outmsg", "inmmsg", "outmmsg"})
+#: Arguments beside buffers that carry keys, passwords and values: all that is copied of them.
+_VALUES = {
+    "keyctl": range(1, 5),
+    "request_key": (2,),
+    "mount": (4,),
+    "fsconfig": (3,),
+    "setsockopt": (3,),
+    "getsockopt": (3,),
+}
 _EXECS = {"execve": 1, "execveat": 2}  # which argument is argv
 CHOICES = ("data", "argv")
 
@@ -33,7 +42,7 @@ class Redactor:
         self._slots[[slot for slot, call in plan.all_calls().items() if self._concerns(slot, call.name)]] = True
 
     def _concerns(self, slot: int, name: str) -> bool:
-        return bool((self._data and _buffers()[slot]) or (self._argv and name in _EXECS))
+        return bool((self._data and (_buffers()[slot] or _values()[slot])) or (self._argv and name in _EXECS))
 
     def without(self, piece: Piece) -> Piece:
         """The piece, with such captures emptied; that they had bytes can still be seen."""
@@ -57,7 +66,8 @@ class Redactor:
             arg, part = int(head["arg"][0]), int(head["part"][0])
             words += arg == argv
             hidden = self._argv and arg == argv and words > 1
-            if size and (hidden or (self._data and part in _buffers()[slot].get(arg, ()))):
+            data = self._data and (part in _buffers()[slot].get(arg, ()) or arg in _values()[slot])
+            if size and (hidden or data):
                 head["state"], head["size"] = CUT, 0
                 found += head.tobytes()
             else:
@@ -78,3 +88,9 @@ def _buffers() -> dict[int, dict[int, frozenset[int]]]:
             elif arg.kind in _VECTORS:
                 found[slot][index] = frozenset({PART_DATA, PART_CONTROL})
     return found
+
+
+@cache
+def _values() -> dict[int, frozenset[int]]:
+    """Slot → the arguments of which nothing is kept; socketcall passes those of the socket calls in memory."""
+    return {slot: frozenset(_VALUES.get(call.name, ())) for slot, call in plan.all_calls().items()}

@@ -23,11 +23,22 @@ _SHOWN = 1000  # rows of a table on a terminal
 def _plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Values that Python has: times as text with all their digits, decimals of sums as whole numbers."""
     kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_temporal(kind):
+    if kind == pa.month_day_nano_interval():
+        return pa.array([None if value is None else _interval(value) for value in column.to_pylist()], pa.utf8())
+    if pa.types.is_temporal(kind):
         return column.cast(pa.utf8())
     if pa.types.is_decimal(kind):
         return column.cast(pa.int64() if kind.scale == 0 else pa.float64(), safe=False)
     return column
+
+
+def _interval(value: pa.MonthDayNano) -> str:
+    """As ``2 months 3 days 01:02:03.000000004``, without parts that are nothing."""
+    seconds, nanoseconds = divmod(abs(value.nanoseconds), 1_000_000_000)
+    sign = "-" if value.nanoseconds < 0 else ""
+    clock = f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{nanoseconds:09}"
+    parts = [f"{count} {word}" for count, word in ((value.months, "months"), (value.days, "days")) if count]
+    return " ".join([*parts, *([clock] if value.nanoseconds or not parts else [])])
 
 
 def rows(result: pa.RecordBatchReader) -> Iterator[list[object]]:

@@ -110,6 +110,8 @@ class Database:
         self._connection.register("rows", self._rows)
         for name, (_, query) in VIEWS.items():
             self._connection.execute(f"CREATE VIEW {name} AS {query}")
+        # A query is about the recordings: it reads and writes no other file, loads nothing, and cannot undo this.
+        self._connection.execute("SET enable_external_access = false; SET lock_configuration = true")
 
     @property
     def problems(self) -> list[str]:
@@ -126,6 +128,7 @@ class Database:
         try:
             found = None
             for statement in self._connection.extract_statements(query):
+                found = None  # a result that is not read to its end stands in the way of the next
                 found = self._run(statement)
             return found
         except duckdb.Error as error:

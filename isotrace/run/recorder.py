@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from isotrace.catalog.model import Syscall
@@ -50,6 +51,8 @@ class Recorder:
         from isotrace.recording.writer import Writer
 
         target = options.target
+        if "argv" in self._redact and target.command:
+            target = replace(target, command=(target.command[0],))
         head = Head(
             target=str(target),
             calls=self._calls,

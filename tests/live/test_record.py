@@ -138,6 +138,32 @@ def test_a_disk_that_fills_ends_a_recording_with_the_reason():
     assert run.returncode == 1 and "no space left on device" in run.stderr and "Traceback" not in run.stderr
 
 
+def test_redacted_arguments_and_values_are_nowhere_in_the_file(tmp_path):
+    file = tmp_path / "t.arrow"
+    script = (
+        "import ctypes, sys; c = ctypes.CDLL(None); "
+        "c.mount(b'none', b'/nonexistent', b'cifs', 0, b'password=SECRETMOUNT'); "
+        "c.syscall(249, b'user', b'x', b'SECRETCALLOUT', 0); "
+        "c.syscall(431, -1, 1, b'source', b'SECRETVALUE', 0); "
+        "c.setsockopt(-1, 1, 25, b'SECRETDEVICE', 12)"
+    )
+    assert (
+        isotrace(
+            "record", "-o", file, "--redact", "data,argv", "--", sys.executable, "-c", script, "SECRETARG"
+        ).returncode
+        == 0
+    )
+    whole = file.read_bytes() + b"".join(
+        memory for batch in Recording(str(file)).arrow() for memory in batch.column("memory").to_pylist() if memory
+    )
+    assert b"cifs" in whole and b"SECRET" not in whole
+
+
+def test_the_lines_and_the_recording_are_two_files(tmp_path):
+    run = isotrace("log", "-o", tmp_path / "t", "--record", tmp_path / "." / "t", "--", "true")
+    assert run.returncode == 2 and "the same file" in run.stderr and not (tmp_path / "t").exists()
+
+
 def test_what_is_redacted_is_not_in_the_file(tmp_path):
     file = tmp_path / "t.arrow"
     secret = tmp_path / "secret"
