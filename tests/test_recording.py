@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import stat
 import subprocess
 import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -436,3 +438,31 @@ def test_a_large_file_is_read_batch_by_batch(tmp_path, monkeypatch):
     assert len(numbers(path)) == 20_000
     assert max(asked) < path.stat().st_size / 100
     assert len(asked) >= 200
+
+
+def test_parts_that_are_not_there_and_recordings_that_are_there_twice_are_said(tmp_path):
+    whole = written(tmp_path / "t")
+
+    def read(*paths):
+        recordings = reader.open_all([str(path) for path in paths])
+        list(reader.batches(recordings))
+        return recordings
+
+    assert reader.problems(read(whole)) == []
+    head = Recording(str(whole)).head
+    found = [
+        SimpleNamespace(name=f"p{n}", head=replace(head, part=n), end=End(continued=n < 3), problems=list)
+        for n in range(4)
+    ]
+
+    def said(*numbers):
+        return reader.problems([found[number] for number in numbers])
+
+    assert said(0, 1, 2, 3) == []
+    assert said(0, 1) == ["p1: the run goes on in a part that was not given"]
+    assert said(3) == ["p3: 3 earlier parts of its run not given, or not kept"]
+    assert said(0, 2, 3) == ["p3: 1 earlier part of its run not given, or not kept"]
+    twice = str(tmp_path / "again")
+    shutil.copy(whole, twice)
+    (line,) = reader.problems(read(whole, twice))
+    assert "its calls count twice" in line

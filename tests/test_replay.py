@@ -149,7 +149,8 @@ def test_nothing_is_said_twice_of_a_part(tmp_path):
     part = recorded.record(tmp_path / "p", end=End(continued=True))
     recordings = reader.open_all([str(part)])
     assert list(reader.batches(recordings))
-    assert replay.summary(recordings, 5) == ["5 calls shown"]
+    goes_on = f"{recordings[0].name}: the run goes on in a part that was not given"
+    assert replay.summary(recordings, 5) == ["5 calls shown", goes_on]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def _recorded(sources: tuple[str, ...]) -> dict[str, int]:
 
     recordings = reader.open_all(sources)
     found = reader.counts(recordings)
-    tell(problem for recording in recordings for problem in recording.problems())
+    tell(reader.problems(recordings))
     return found
 
 

@@ -84,4 +84,4 @@ def export(files: Sequence[str], name: str, to: str | None) -> list[str]:
         raise UsageError(f"recordings of {len(hosts)} hosts or boots are not one {name} trace", "export one at a time")
     count = form.write(recordings, to)
     said = [f"{count} calls written to {to!r}"] if to else []
-    return [*said, *(problem for recording in recordings for problem in recording.problems())]
+    return [*said, *reader.problems(recordings)]

@@ -212,6 +212,26 @@ def open_all(patterns: Sequence[str]) -> list[Recording]:
     return sorted(map(Recording, found(patterns)), key=lambda one: (one.head.began, one.head.run, one.head.part))
 
 
+def problems(recordings: Sequence[Recording]) -> list[str]:
+    """What to say of them once they were read: what each lacks, and which parts of their runs are not among them."""
+    return [*(problem for one in recordings for problem in one.problems()), *_gaps(recordings)]
+
+
+def _gaps(recordings: Sequence[Recording]) -> Iterator[str]:
+    runs: dict[str, dict[int, Recording]] = {}
+    for one in recordings:
+        parts = runs.setdefault(one.head.run, {})
+        if one.head.part in parts:
+            yield f"{one.name} is what {parts[one.head.part].name} is: its calls count twice"
+        parts[one.head.part] = one
+    for parts in runs.values():
+        last = parts[max(parts)]
+        if missing := max(parts) + 1 - len(parts):
+            yield f"{last.name}: {missing} earlier part{'s' * (missing > 1)} of its run not given, or not kept"
+        if last.end and last.end.continued:
+            yield f"{last.name}: the run goes on in a part that was not given"
+
+
 def counts(recordings: Iterable[Recording]) -> dict[str, int]:
     """Call → how often it was made, as the recordings have them."""
     found: dict[str, int] = {}

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from isotrace.errors import IsotraceError, UsageError
-from isotrace.recording import friendly
+from isotrace.recording import friendly, reader
 from isotrace.recording.reader import Recording
 
 _CALL_COLUMNS = [name for name in friendly.COLUMNS if name not in ("kind", "program", "what", "note")]
@@ -86,15 +86,15 @@ class _Rows:
 
     def _read(self) -> Iterator[pa.RecordBatch]:
         into, needs = friendly.arrow(), friendly.needs(self._columns)
-        problems = []
+        read = []
         for path in self._paths:
             recording = Recording(path)
+            read.append(recording)
             state = friendly.State.of(recording.head)
             for rows in recording.arrow(needs):
                 yield friendly.made(rows, self._columns, state, into)
-            problems += recording.problems()
             recording.close()
-        self.problems = problems
+        self.problems = reader.problems(read)
 
 
 class Database:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from isotrace.decode.quote import escape
 from isotrace.errors import IsotraceError
 from isotrace.process.telling import tell
+from isotrace.recording import reader
 from isotrace.recording.choose import Chosen
 from isotrace.recording.reader import Recording
 from isotrace.recording.schema import End
@@ -62,7 +63,7 @@ def summary(recordings: Sequence[Recording], shown: int, quiet: bool = False) ->
     found = [] if quiet and not lost else [f"{shown} calls shown{counts}"]
     for end in ends:
         found += _losses(end)
-    return [*found, *(problem for one in recordings for problem in one.problems())]
+    return [*found, *reader.problems(recordings)]
 
 
 def _losses(end: End) -> list[str]:
@@ -83,4 +84,4 @@ def _lost(recordings: Sequence[Recording]) -> str:
     """What is missing, in words; "" where nothing is."""
     if lost := sum(one.end.lost for one in recordings if one.end):
         return f"{lost} calls were lost"
-    return next((problem for one in recordings for problem in one.problems()), "")
+    return next(iter(reader.problems(recordings)), "")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from isotrace.process.telling import tell
+from isotrace.recording import reader
 from isotrace.recording.choose import Chosen
 from isotrace.recording.reader import Recording
 from isotrace.run import replay
@@ -204,4 +205,4 @@ def summary(recordings: Sequence[Recording], wanted: Chosen, view: str, style: s
         writing.write_json(snapshot)
     else:
         writing.write_text(snapshot, view)
-    tell(problem for recording in recordings for problem in recording.problems())
+    tell(reader.problems(recordings))
