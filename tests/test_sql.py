@@ -269,3 +269,9 @@ def test_a_query_is_about_the_recordings_and_nothing_else(query, database, tmp_p
 
 def test_of_several_statements_the_last_one_answers(database):
     assert answer(database, "SELECT count(*) FROM calls; SELECT 7") == [[7]]
+
+
+def test_columns_of_one_name_are_all_there(database):
+    out = io.StringIO()
+    results.as_json(database.run("SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a"), out)
+    assert sorted(json.loads(out.getvalue()).values()) == [1, 2, 3, 4]

@@ -78,7 +78,8 @@ LOSSLESS = click.option(
     "--lossless",
     is_flag=True,
     help="Slow the target down rather than lose: while the ring is more than half full each of its calls waits for"
-    " isotrace, up to 0.5 ms, on its processor. When isotrace ends, nothing waits.",
+    " isotrace, up to 0.5 ms, on its processor. What isotrace, starved itself, cannot take in that time is lost, and said."
+    " When isotrace ends, nothing waits.",
 )
 RECORD = click.option(
     "--record", metavar="FILE", help="Keep all of it in a recording, too: see isotrace record --help."

@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, TextIO
 
 import pyarrow as pa
@@ -55,9 +55,18 @@ def as_csv(result: pa.RecordBatchReader, stream: TextIO) -> None:
 
 
 def as_json(result: pa.RecordBatchReader, stream: TextIO) -> None:
-    """One object a line."""
+    """One object a line; of columns with one name the later ones get a number."""
+    names = _distinct(result.schema.names)
     for row in rows(result):
-        stream.write(json.dumps(dict(zip(result.schema.names, row, strict=True)), default=str) + "\n")
+        stream.write(json.dumps(dict(zip(names, row, strict=True)), default=str) + "\n")
+
+
+def _distinct(names: list[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for name in names:
+        numbered = (f"{name}_{number}" for number in count(1))
+        found[name if name not in found else next(one for one in numbered if one not in found)] = None
+    return list(found)
 
 
 def as_table(result: pa.RecordBatchReader, stream: TextIO) -> None:
