@@ -146,7 +146,7 @@ def test_a_test_that_hangs_in_a_guest_is_named(said: list[str], tmp_path: Path) 
     kernel = cached_kernel("6.1-override", "6.1")
     test = tmp_path / "test_hang.py"
     test.write_text("import time\ndef test_hang(): time.sleep(600)\n")
-    row = run.run(kernel, said.append, run.pytest_command([test]), Limits(stuck=45))
+    row = run.run(kernel, said.append, run.pytest_command([test]), Limits(stuck=120))
     assert row.problem.startswith("hang: the guest lives")
     assert row.problem.endswith("test_hang.py::test_hang")
 
