@@ -14,7 +14,7 @@ from isotrace.catalog.model import Syscall
 from isotrace.kernel import batch, bpf
 from isotrace.kernel.facts import Facts, facts
 from isotrace.trace import events
-from isotrace.trace.plan import TYPES, Attachment, all_calls, descent, on_calls, on_exits
+from isotrace.trace.plan import FORKS, TYPES, Attachment, all_calls, descent, on_calls, on_exits
 from isotrace.trace.target import Target
 
 BUCKETS = 32
@@ -37,7 +37,6 @@ TOUCH = np.dtype(
 
 _PID = np.dtype([("pid", "<u4")])
 _TALLY_NOT_FOLLOWED, _TALLY_CALLS_LOST, _TALLY_ERRORS_LOST, _TALLY_TOUCHES, _TALLY_TOUCHES_LOST = 0, 2, 3, 4, 5
-_FORKS = frozenset({"fork", "vfork", "clone", "clone3"})
 _ENDLESS = frozenset({"exit", "exit_group"})
 _RENAMES = frozenset({"execve", "execveat", "prctl"})
 _MEMORY = 96 << 20  # bytes that the per-CPU tables may take in the kernel
@@ -124,7 +123,7 @@ def described(call: Syscall, wanted: bool) -> bytes:
     found["wanted"] = wanted
     found["bytes"] = call.ret == "size"
     found["ends"] = call.name in _ENDLESS
-    found["forks"] = call.name in _FORKS
+    found["forks"] = call.name in FORKS
     found["renames"] = call.name in _RENAMES
     for index, arg in enumerate(call.args):
         if arg.kind == "path":

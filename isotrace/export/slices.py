@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from isotrace.decode import quote
 from isotrace.decode.signals import signal
 from isotrace.recording.reader import Recording
 from isotrace.render.lines import Decoder
 from isotrace.trace import events, plan
 from isotrace.trace.events import Batch
-
-_FORKS = frozenset({"fork", "vfork", "clone", "clone3"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +108,7 @@ class Events:
     @staticmethod
     def _births(batch: Batch) -> list[bool]:
         """Which calls made a process: threads are no births."""
-        forks = [slot for slot, call in plan.all_calls().items() if call.name in _FORKS]
         rows = batch.events
-        made = (rows["kind"] == events.CALL) & np.isin(rows["slot"], forks) & (rows["result"] > 0)
+        made = (rows["kind"] == events.CALL) & plan.forks()[rows["slot"]] & (rows["result"] > 0)
         found: list[bool] = made.tolist()
         return found

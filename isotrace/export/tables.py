@@ -46,8 +46,8 @@ def parquet(recordings: Sequence[Recording], to: str | None) -> int:
     count = 0
     if os.path.exists(to) and not os.path.isdir(to):
         raise IsotraceError(f"cannot write {to!r}: it is no directory", "parquet is a directory; give another -o")
+    schema = _dated(_empty()).schema
     for recording in recordings:
-        schema = _dated(next(_calls([]), (recording, _empty()))[1]).schema
         counted = _Counted(_dated(rows) for _, rows in _calls([recording]))
         with closed_to_others():
             try:

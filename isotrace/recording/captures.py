@@ -26,7 +26,7 @@ def pick(
 
     ``at`` is where the captures of each record begin in ``memory``, in order; ``count`` how many it has.
     """
-    data = np.frombuffer(memory, dtype=np.uint8) if memory is not None and memory.size else np.zeros(0, np.uint8)
+    data = content(memory)
     at, left = at.copy(), count.astype(np.int64)
     begins, ends, present = at.copy(), at.copy(), np.zeros(len(at), dtype=bool)
     index = np.flatnonzero((left > 0) & (which != NOWHERE))
@@ -39,19 +39,25 @@ def pick(
         at[index] += _HEAD + ((sizes + 7) & ~7)
         left[index] -= 1
         index = index[~hit & (left[index] > 0)]
-    return _slices(memory, begins, ends, present)
+    return slices(memory, begins, ends, present)
 
 
-def _slices(
+def content(memory: pa.Buffer | None) -> npt.NDArray[np.uint8]:
+    """The bytes of a buffer; Arrow has none where there is nothing."""
+    return np.frombuffer(memory, dtype=np.uint8) if memory is not None and memory.size else np.zeros(0, np.uint8)
+
+
+def slices(
     memory: pa.Buffer | None,
     begins: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
-    present: npt.NDArray[np.bool_],
+    present: npt.NDArray[np.bool_] | None = None,
 ) -> pa.BinaryArray:
     """Those bytes of each record, null where not ``present``; records stand in order, so Arrow takes them in one call."""
     count = len(begins)
-    bounds = np.empty(2 * count + 1, dtype=np.int32)
+    bounds = np.empty(2 * count + 1, dtype=np.int32)  # of what is taken and of gaps by turns
     bounds[0:-1:2], bounds[1::2] = begins, ends
     bounds[-1] = bounds[-2] if count else 0
     parts = pa.Array.from_buffers(pa.binary(), 2 * count, [None, pa.py_buffer(bounds), memory])
-    return parts.take(pa.array(np.arange(0, 2 * count, 2), mask=~present))
+    index = np.arange(0, 2 * count, 2, dtype=np.int32)
+    return parts.take(pa.array(index, mask=None if present is None else ~present))

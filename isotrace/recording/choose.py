@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,16 +14,7 @@ from isotrace.trace import events, plan
 from isotrace.trace.events import Batch
 from isotrace.trace.target import Target
 
-_FORKS = frozenset({"fork", "vfork", "clone", "clone3"})
 _Mask = npt.NDArray[np.bool_]
-
-
-def _slots(names: Iterable[str]) -> _Mask:
-    """``(SLOTS,)``: which slots hold these calls."""
-    wanted = frozenset(names)
-    found = np.zeros(events.SLOTS, dtype=bool)
-    found[[slot for slot, call in plan.all_calls().items() if call.name in wanted]] = True
-    return found
 
 
 @dataclass
@@ -77,8 +67,7 @@ class Chosen:
         until: int | None = None,
     ) -> None:
         self._target, self._quiet, self._until = target, quiet, until
-        self._calls = None if calls is None else _slots(calls)
-        self._forks = _slots(_FORKS)
+        self._calls = None if calls is None else plan.slots(lambda call: call.name in calls)
         self._tree = Descent({target.tree}) if target.tree is not None else None
         self._followed = Descent(set()) if target.follow else None
 
@@ -120,7 +109,7 @@ class Chosen:
 
     def _members(self, found: npt.NDArray[np.void]) -> _Mask:
         matches = self._matches(found)
-        births = (found["kind"] == events.CALL) & self._forks[found["slot"]] & (found["result"] > 0)
+        births = (found["kind"] == events.CALL) & plan.forks()[found["slot"]] & (found["result"] > 0)
         if self._tree:
             matches &= self._tree.members(found, np.zeros(len(found), dtype=bool), births)
         return self._followed.members(found, matches, births) if self._followed else matches

@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from isotrace.recording import schema
+from isotrace.recording import captures, schema
 from isotrace.trace import events
 from isotrace.trace.events import BLOB, EVENT, Batch
 
 _PLAIN = ("duration", "pid", "tid", "ppid", "uid", "number", "slot", "result")
 _RAW = f"V{EVENT.itemsize}"  # numpy compares the fields of each array otherwise
-_ERRNOS = 4096
 _UNKNOWN = 255
 _OF_CALL = np.zeros(256, dtype=bool)  # kinds of rows
 _OF_CALL[[events.CALL, events.EXEC_ENTER, events.UNFINISHED, events.REFUSED, events.LOST]] = True
@@ -45,11 +44,7 @@ def piece_of(batch: Batch) -> Piece:
     sizes = batch.events["size"].astype(np.int64) - EVENT.itemsize
     if not count or not sizes.any():
         return Piece(batch.events, _nothing(count), batch.wall)
-    bounds = np.empty(2 * count + 1, dtype=np.int32)  # of captures and gaps by turns
-    bounds[0:-1:2], bounds[1::2] = begins, begins + sizes
-    bounds[-1] = bounds[-2]
-    parts = pa.Array.from_buffers(pa.binary(), 2 * count, [None, pa.py_buffer(bounds), pa.py_buffer(batch.data)])
-    return Piece(batch.events, parts.take(pa.array(np.arange(0, 2 * count, 2, dtype=np.int32))), batch.wall)
+    return Piece(batch.events, captures.slices(pa.py_buffer(batch.data), begins, begins + sizes), batch.wall)
 
 
 def row_of(kind: int, wall: int, note: str = "", memory: bytes = b"", **values: Any) -> Piece:
@@ -66,8 +61,6 @@ def table(pieces: Sequence[Piece], into: pa.Schema) -> pa.RecordBatch:
     rows = np.concatenate([np.ascontiguousarray(piece.events).view(_RAW) for piece in pieces]).view(EVENT)
     walls = np.repeat(np.array([piece.wall for piece in pieces], dtype=np.int64), [len(piece) for piece in pieces])
     times = rows["time"].astype(np.int64) + walls
-    result = rows["result"]
-    failed = (result < 0) & (result > -_ERRNOS) & (rows["kind"] == events.CALL)
     columns: dict[str, pa.Array] = {name: pa.array(rows[name]) for name in _PLAIN}
     columns |= {
         "kind": _words(rows["kind"], schema.KINDS),
@@ -76,7 +69,7 @@ def table(pieces: Sequence[Piece], into: pa.Schema) -> pa.RecordBatch:
         "wall_offset": pa.array(walls),
         "comm": _fixed(rows["comm"]),
         "abi": _words(rows["abi"], events.ABI_NAMES),
-        "errno": pa.array(np.where(failed, -result, 0).astype(np.uint16)),
+        "errno": pa.array(np.where(events.failed(rows), -rows["result"], 0).astype(np.uint16)),
         "captures": pa.array(rows["blobs"]),
         "memory": pa.concat_arrays([piece.memory for piece in pieces]),
         "note": _notes(pieces, len(rows)),
@@ -138,8 +131,7 @@ def kinds(rows: pa.RecordBatch) -> npt.NDArray[np.uint8]:
 
 def content(column: pa.BinaryArray) -> npt.NDArray[np.uint8]:
     """The bytes of all rows of a column, one behind another."""
-    data = column.buffers()[2]
-    return np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
+    return captures.content(column.buffers()[2])
 
 
 def _payload(memory: pa.BinaryArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -91,14 +91,15 @@ def _comm(rows: pa.RecordBatch, state: State) -> pa.Array:
 def _error(rows: pa.RecordBatch, state: State) -> pa.Array:
     del state
     numbers = rows.column("errno")
-    names = [errno_name(number) for number in range(1 << 12)]
+    names = _errnos()
     known = numbers.to_numpy().clip(max=len(names) - 1).astype(np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(known, mask=known == 0), _dictionary(tuple(names)))
+    return pa.DictionaryArray.from_arrays(pa.array(known, mask=known == 0), names)
 
 
 @cache
-def _dictionary(words: tuple[str, ...]) -> pa.StringArray:
-    return pa.array(words, pa.utf8())
+def _errnos() -> pa.StringArray:
+    """Their names by number."""
+    return pa.array([errno_name(number) for number in range(1 << 12)], pa.utf8())
 
 
 def _name(rows: pa.RecordBatch, state: State) -> pa.Array:
@@ -179,7 +180,7 @@ def _program(rows: pa.RecordBatch, state: State) -> pa.Array:
 def _programs(rows: pa.RecordBatch, files: dict[int, bytes]) -> dict[int, bytes]:
     """Row of an execve that succeeded → its file. ``files`` are those that were named and not yet run, by task."""
     kinds, found = encode.kinds(rows), {}
-    execs = (kinds == events.CALL) & _execs()[rows.column("slot").to_numpy()]
+    execs = (kinds == events.CALL) & plan.execs()[rows.column("slot").to_numpy()]
     tasks, results = rows.column("arg5").to_numpy(), rows.column("result").to_numpy()
     for index in np.flatnonzero((kinds == events.EXEC_NAME) | execs).tolist():
         task = int(tasks[index])
@@ -187,13 +188,6 @@ def _programs(rows: pa.RecordBatch, files: dict[int, bytes]) -> dict[int, bytes]
             files[task] = rows.column("memory")[index].as_py()[_HEAD:].rstrip(b"\0")
         elif (file := files.pop(task, None)) is not None and results[index] == 0:
             found[index] = file
-    return found
-
-
-@cache
-def _execs() -> npt.NDArray[np.bool_]:
-    found = np.zeros(events.SLOTS, dtype=bool)
-    found[[slot for slot, call in plan.all_calls().items() if call.name in ("execve", "execveat")]] = True
     return found
 
 
@@ -226,10 +220,7 @@ def _what(rows: pa.RecordBatch, state: State) -> pa.Array:
 @cache
 def _descriptors() -> npt.NDArray[np.bool_]:
     """Slots of calls whose first argument is a descriptor."""
-    found = np.zeros(events.SLOTS, dtype=bool)
-    for slot, call in plan.all_calls().items():
-        found[slot] = bool(call.args) and call.args[0].kind in ("fd", "dirfd")
-    return found
+    return plan.slots(lambda call: bool(call.args) and call.args[0].kind in ("fd", "dirfd"))
 
 
 def _fd(rows: pa.RecordBatch, state: State) -> pa.Array:
@@ -241,10 +232,7 @@ def _fd(rows: pa.RecordBatch, state: State) -> pa.Array:
 @cache
 def _sized() -> npt.NDArray[np.bool_]:
     """Slots of calls that return how many bytes they moved."""
-    found = np.zeros(events.SLOTS, dtype=bool)
-    for slot, call in plan.all_calls().items():
-        found[slot] = call.ret == "size"
-    return found
+    return plan.slots(lambda call: call.ret == "size")
 
 
 def _bytes(rows: pa.RecordBatch, state: State) -> pa.Array:

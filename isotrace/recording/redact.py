@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pyarrow as pa
 
+from isotrace.catalog.model import Syscall
 from isotrace.errors import UsageError
 from isotrace.recording.encode import Piece
 from isotrace.trace import events, plan
 from isotrace.trace.events import BLOB, CUT, PART_CONTROL, PART_DATA, PART_SELF
 
-_BUFFERS = frozenset({"inbuf", "outbuf", "outhex"})
-_VECTORS = frozenset({"iniov", "outiov", "inmsg", "outmsg", "inmmsg", "outmmsg"})
+#: Kind of an argument → the parts of its captures that are data.
+_PARTS = {
+    **dict.fromkeys(("inbuf", "outbuf", "outhex"), frozenset({PART_SELF})),
+    **dict.fromkeys(("iniov", "outiov", "inmsg", "outmsg", "inmmsg", "outmmsg"), frozenset({PART_DATA, PART_CONTROL})),
+}
+_ALL = frozenset(range(256))
 #: Arguments beside buffers that carry keys, passwords and values: all that is copied of them.
 _VALUES = {
     "keyctl": range(1, 5),
@@ -23,7 +26,7 @@ _VALUES = {
     "setsockopt": (3,),
     "getsockopt": (3,),
 }
-_EXECS = {"execve": 1, "execveat": 2}  # which argument is argv
+_ARGV = {"execve": 1, "execveat": 2}  # which argument is argv
 CHOICES = ("data", "argv")
 
 
@@ -37,12 +40,13 @@ class Redactor:
                 f"--redact {unknown[0]} is not known", f"give {' or '.join(CHOICES)}, or both with a comma"
             )
         self.names = tuple(name for name in CHOICES if name in what)
-        self._data, self._argv = "data" in what, "argv" in what
+        calls = plan.all_calls()
+        self._data_of = {slot: _data_of(call) if "data" in what else {} for slot, call in calls.items()}
+        self._argv_of = {
+            slot: _ARGV[call.name] for slot, call in calls.items() if "argv" in what and call.name in _ARGV
+        }
         self._slots = np.zeros(events.SLOTS, dtype=bool)
-        self._slots[[slot for slot, call in plan.all_calls().items() if self._concerns(slot, call.name)]] = True
-
-    def _concerns(self, slot: int, name: str) -> bool:
-        return bool((self._data and (_buffers()[slot] or _values()[slot])) or (self._argv and name in _EXECS))
+        self._slots[[slot for slot in calls if self._data_of[slot] or slot in self._argv_of]] = True
 
     def without(self, piece: Piece) -> Piece:
         """The piece, with such captures emptied; that they had bytes can still be seen."""
@@ -58,16 +62,14 @@ class Redactor:
 
     def _emptied(self, memory: bytes, slot: int) -> bytes:
         found, at, words = bytearray(), 0, 0
-        argv = _EXECS.get(plan.all_calls()[slot].name, -1)
+        argv, data_of = self._argv_of.get(slot, -1), self._data_of[slot]
         while at < len(memory):
             head = np.frombuffer(memory, BLOB, 1, at).copy()
             size = int(head["size"][0])
             end = at + BLOB.itemsize + ((size + 7) & ~7)
             arg, part = int(head["arg"][0]), int(head["part"][0])
             words += arg == argv
-            hidden = self._argv and arg == argv and words > 1
-            data = self._data and (part in _buffers()[slot].get(arg, ()) or arg in _values()[slot])
-            if size and (hidden or data):
+            if size and ((arg == argv and words > 1) or part in data_of.get(arg, ())):
                 head["state"], head["size"] = CUT, 0
                 found += head.tobytes()
             else:
@@ -76,21 +78,7 @@ class Redactor:
         return bytes(found)
 
 
-@cache
-def _buffers() -> dict[int, dict[int, frozenset[int]]]:
-    """Slot → argument → which parts of its captures are somebody's data."""
-    found: dict[int, dict[int, frozenset[int]]] = {}
-    for slot, call in plan.all_calls().items():
-        found[slot] = {}
-        for index, arg in enumerate(call.args):
-            if arg.kind in _BUFFERS:
-                found[slot][index] = frozenset({PART_SELF})
-            elif arg.kind in _VECTORS:
-                found[slot][index] = frozenset({PART_DATA, PART_CONTROL})
-    return found
-
-
-@cache
-def _values() -> dict[int, frozenset[int]]:
-    """Slot → the arguments of which nothing is kept; socketcall passes those of the socket calls in memory."""
-    return {slot: frozenset(_VALUES.get(call.name, ())) for slot, call in plan.all_calls().items()}
+def _data_of(call: Syscall) -> dict[int, frozenset[int]]:
+    """Argument → which parts of its captures are somebody's data."""
+    found = {index: _PARTS[arg.kind] for index, arg in enumerate(call.args) if arg.kind in _PARTS}
+    return found | dict.fromkeys(_VALUES.get(call.name, ()), _ALL)

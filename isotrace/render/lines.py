@@ -18,10 +18,9 @@ from isotrace.decode.structs import STRUCTS
 from isotrace.render.columns import OMITTED, Memo, Render, column_of, scalar
 from isotrace.render.notes import NOTES
 from isotrace.render.rows import Column, ExecArguments, Rows
-from isotrace.trace import events
+from isotrace.trace import events, plan
 from isotrace.trace.events import FAULT, PART_IOV, Batch, Blob
 
-_EXECS = ("execve", "execveat")
 ARGUMENTS = 32  # as many of an argv are copied
 
 #: Calls whose arguments strace shows in an order of its own and by name.
@@ -219,7 +218,7 @@ class Decoder:
 
     @cached_property
     def _exec_slots(self) -> list[int]:
-        return [slot for slot, call in self.calls.items() if call.name in _EXECS]
+        return [slot for slot, call in self.calls.items() if call.name in plan.EXECS]
 
 
 def _joined(started: _Exec, registers: tuple[int, ...], after: tuple[Blob, ...], is_at: bool) -> ExecArguments:

@@ -6,8 +6,6 @@ from isotrace.sinks import Sink
 from isotrace.trace import events
 from isotrace.trace.events import Batch
 
-_ERRNOS = 4096
-
 
 class Failed:
     """Passes on to ``sink`` the calls that failed, and what an execve that did consists of."""
@@ -17,10 +15,9 @@ class Failed:
 
     def write(self, batch: Batch) -> None:
         """Take the records of a batch."""
-        results, kinds = batch.events["result"], batch.events["kind"]
-        failed = (kinds == events.CALL) & (results < 0) & (results > -_ERRNOS)
+        kinds = batch.events["kind"]
         kept = (kinds == events.EXEC_ENTER) | (kinds == events.EXEC_NAME) | (kinds == events.LOST)
-        self._sink.write(batch.select(failed | kept))
+        self._sink.write(batch.select(events.failed(batch.events) | kept))
 
     def flush(self) -> None:
         """Nothing more is waiting."""

@@ -28,7 +28,6 @@ from isotrace.top import ledger
 from isotrace.trace import events, plan
 from isotrace.trace.events import PART_SELF, Batch
 
-_ERRNOS = 4096
 _TEXT = 63  # bytes of a failure's path, and a NUL
 _Mask = npt.NDArray[np.bool_]
 
@@ -47,13 +46,6 @@ def _places() -> npt.NDArray[np.uint16]:
     """Slot → the argument that names a file or an address."""
     table = _described()
     return np.where(table["place"] > 0, captures.place(0, PART_SELF) + table["arg"], captures.NOWHERE).astype(np.uint16)
-
-
-@cache
-def _execs() -> npt.NDArray[np.bool_]:
-    found = np.zeros(events.SLOTS, dtype=bool)
-    found[[slot for slot, call in plan.all_calls().items() if call.name in ("execve", "execveat")]] = True
-    return found
 
 
 class NotRecorded(Losses):
@@ -83,7 +75,7 @@ class Replayed:
         """Count the records of a batch."""
         found = batch.events
         is_call = found["kind"] == events.CALL
-        failed = is_call & (found["result"] < 0) & (found["result"] > -_ERRNOS)
+        failed = events.failed(found)
         texts = self._texts(batch)
         self._name(found)
         self._count(found, is_call, failed)
@@ -146,7 +138,7 @@ class Replayed:
         picked = captures.pick(pa.py_buffer(batch.data), at, found["blobs"], which)
         texts: list[bytes | None] = [None if raw is None else raw for raw in picked.to_pylist()]
         kinds, slots = found["kind"], found["slot"]
-        execs = (kinds == events.EXEC_ENTER) | ((kinds == events.CALL) & _execs()[slots])
+        execs = (kinds == events.EXEC_ENTER) | ((kinds == events.CALL) & plan.execs()[slots])
         for index in np.flatnonzero(execs).tolist():
             task = int(found["args"][index, 5])
             if kinds[index] == events.EXEC_ENTER:

@@ -59,6 +59,7 @@ BLOB = np.dtype(
     ]
 )
 
+_ERRNOS = 4096
 _BLOB = struct.Struct("<BBBxHxxQ")
 _unpack_blob = _BLOB.unpack_from
 
@@ -71,6 +72,12 @@ class Blob(NamedTuple):
     state: int
     full: int
     data: bytes
+
+
+def failed(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """Which records (``(n,)`` of EVENT) are calls that returned an error."""
+    found: npt.NDArray[np.bool_] = (rows["kind"] == CALL) & (rows["result"] < 0) & (rows["result"] > -_ERRNOS)
+    return found
 
 
 _new: Callable[[type[Blob], tuple[object, ...]], Blob] = tuple.__new__  # Blob(...) takes twice as long

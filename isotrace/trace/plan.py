@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
 
 from isotrace.catalog import by_number
 from isotrace.catalog.model import X32_BIT, Syscall
@@ -24,8 +28,8 @@ MIN_RING, DEFAULT_RING, MAX_RING = 1 << 16, 1 << 26, 1 << 30
 MAX_STRING = 4096
 _PAGE = 4096
 
-_FORKS = frozenset({"fork", "vfork", "clone", "clone3"})
-_EXECS = frozenset({"execve", "execveat"})
+FORKS = frozenset({"fork", "vfork", "clone", "clone3"})
+EXECS = frozenset({"execve", "execveat"})
 _ENDLESS = frozenset({"exit", "exit_group"})
 
 
@@ -113,11 +117,30 @@ def all_calls() -> dict[int, Syscall]:
     return found
 
 
+def slots(which: Callable[[Syscall], bool]) -> npt.NDArray[np.bool_]:
+    """``(SLOTS,)``: which slots hold such calls."""
+    found = np.zeros(events.SLOTS, dtype=bool)
+    found[[slot for slot, call in all_calls().items() if which(call)]] = True
+    return found
+
+
+@cache
+def forks() -> npt.NDArray[np.bool_]:
+    """Which slots hold calls that may make a process."""
+    return slots(lambda call: call.name in FORKS)
+
+
+@cache
+def execs() -> npt.NDArray[np.bool_]:
+    """Which slots hold calls that run a program."""
+    return slots(lambda call: call.name in EXECS)
+
+
 def _slot(call: Syscall, string_limit: int) -> Slot:
     captures = captures_of(call, string_limit)
-    if call.name in _EXECS:
+    if call.name in EXECS:
         return Slot("exit_exec", "enter_exec")
-    if call.name in _FORKS:
+    if call.name in FORKS:
         return Slot("exit_fork", captures=captures)
     if call.name in _ENDLESS:
         return Slot("exit_plain", "enter_plain")
