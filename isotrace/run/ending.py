@@ -16,16 +16,18 @@ _LOOK = 0.25  # seconds between two looks at whether a target is still there
 
 
 class Concerned(Protocol):
-    """What a part of a run knows about its end: see ``lifecycle.Part``."""
+    """What a part of a run knows about its end."""
 
     def alive(self) -> bool:
         """Whether a process is left that it concerns."""
 
     def broken(self) -> str:
-        """Why it does not work any more."""
+        """Why it does not do any more what it should, because of somebody else; "" while it does."""
+        return ""
 
     def expire(self) -> bool:
-        """The time is up; whether isotrace has to stay."""
+        """The time is up. Returns whether isotrace has to stay all the same."""
+        return False
 
 
 class Ending:

@@ -15,7 +15,7 @@ from isotrace.process import patience
 from isotrace.process.interrupts import ALL_ENDING, LASTING, Interrupts, raising
 from isotrace.process.launch import Command
 from isotrace.process.telling import say
-from isotrace.run.ending import Ending
+from isotrace.run.ending import Concerned, Ending
 from isotrace.trace.target import Target
 
 _TICK = 0.025  # seconds between two looks at what is quiet
@@ -25,16 +25,16 @@ _GRACE = 0.5  # seconds that what was seen may take to be written before anythin
 Screen = Callable[[Callable[[], str | None], threading.Event], None]
 
 
-class Part(Protocol):
-    """Something that a run does to its target. Calls come in the order in which they stand here, serve over and over."""
+class Part(Concerned, Protocol):
+    """Something that a run does to its target. Calls come in the order in which they stand here, serve over and over.
 
-    @property
-    def holds(self) -> bool:
-        """Whether it must go on whatever becomes of other parts, and until it is certain that the target has ended."""
+    ``holds``: it must go on whatever becomes of other parts, and until it is certain that the target has ended. ``screen``:
+    what has the main thread while the run goes on, in place of ``serve``: the live table. What most parts have no need of
+    does nothing here.
+    """
 
-    @property
-    def screen(self) -> Screen | None:
-        """What has the main thread while the run goes on, in place of ``serve``: the live table."""
+    holds: bool = False
+    screen: Screen | None = None
 
     def open(self, pid: int | None) -> None:
         """At work in the kernel from now on. ``pid`` is a command that has yet to be started; None for a target that runs.
@@ -48,20 +48,12 @@ class Part(Protocol):
     def serve(self, seconds: float) -> None:
         """Wait for something to come, ``seconds`` at most, and take it. Raises ``IsotraceError``."""
 
-    def alive(self) -> bool:
-        """Whether a process is left that it concerns."""
-
-    def broken(self) -> str:
-        """Why it does not do any more what it should, because of somebody else; "" while it does."""
-
-    def expire(self) -> bool:
-        """The time is up. Returns whether isotrace has to stay all the same."""
-
     def stop(self, reason: str) -> None:
         """No more from now on; show what has come. ``reason`` is why the run ends. Raises ``IsotraceError``."""
 
     def unwritten(self, seconds: float) -> str:
         """After ``stop``: wait ``seconds`` at most for what is still being shown, and say what is left; "" when all is."""
+        return ""
 
     def finish(self) -> None:
         """Say what came of it; also after something failed."""

@@ -15,6 +15,7 @@ from isotrace.errors import IsotraceError, KernelError
 from isotrace.kernel.facts import Facts, facts
 from isotrace.process.telling import say, tell
 from isotrace.run.delivery import Delivery
+from isotrace.run.lifecycle import Part
 from isotrace.run.recorder import Recorder
 from isotrace.run.spool import Made
 from isotrace.run.tally import Tally
@@ -54,15 +55,12 @@ def recording(target: Target, calls: frozenset[str] | None, loader: Loader, reco
     return Records(Options(target, calls, durations=True), loader, lambda _: [], recorder, quiet=True)
 
 
-class Records:
+class Records(Part):
     """What ``sinks`` makes for the calls of the plan gets all records, and so does ``recorder``.
 
     BPF programs record, or without a ``loader`` the kernel module. ``quiet``: no summary, unless something was lost.
     ``strict``: a loss is an error.
     """
-
-    holds = False
-    screen = None
 
     def __init__(
         self,
@@ -106,14 +104,6 @@ class Records:
     def alive(self) -> bool:
         """Whether a process in the kernel's map of descent is more than a zombie."""
         return self._backend.alive()
-
-    def broken(self) -> str:
-        """Nobody can take it away unseen: what is lost is counted."""
-        return ""
-
-    def expire(self) -> bool:
-        """Nothing keeps it."""
-        return False
 
     def stop(self, reason: str) -> None:
         """Detach, read what is left, show what the target is inside of."""

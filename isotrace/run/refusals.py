@@ -15,6 +15,7 @@ from isotrace.errors import IsotraceError, KernelError
 from isotrace.policy.model import Policy
 from isotrace.process.launch import execv
 from isotrace.process.telling import say, tell
+from isotrace.run.lifecycle import Part
 from isotrace.run.recorder import Recorder
 from isotrace.sinks.refusals import Refusals as Sink
 from isotrace.trace.target import Target
@@ -35,11 +36,10 @@ def held(policy: Policy, target: Target, backend: str, weaker_ok: bool) -> tuple
     return plan, report
 
 
-class Refusals:
+class Refusals(Part):
     """The enforcers at work."""
 
     holds = True
-    screen = None
 
     def __init__(
         self,
@@ -151,10 +151,6 @@ class Refusals:
                 enforcer.lift()
         self._write()
         self._stopped = True
-
-    def unwritten(self, seconds: float) -> str:
-        """Everything is shown as it comes."""
-        return ""
 
     def finish(self) -> None:
         """The counts."""

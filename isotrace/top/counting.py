@@ -12,7 +12,7 @@ from isotrace.backends.counts import Counting as Backend
 from isotrace.errors import IsotraceError
 from isotrace.process import forkserver, libc
 from isotrace.process.launch import Command
-from isotrace.run.lifecycle import Screen
+from isotrace.run.lifecycle import Part
 from isotrace.top.source import Source, Worker
 from isotrace.trace.target import Target
 
@@ -28,11 +28,8 @@ def _give_memory_back() -> None:
         libc.error_of("mallopt", _M_MMAP_THRESHOLD, 1 << 18)
 
 
-class Counting:
+class Counting(Part):
     """The kernel's tables at work; what they hold is shown by those that inherit from this."""
-
-    holds = False
-    screen: Screen | None = None
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -54,21 +51,9 @@ class Counting:
         """Whether a process in the kernel's map of descent is more than a zombie."""
         return self._backend.alive()
 
-    def broken(self) -> str:
-        """Nobody can take it away unseen."""
-        return ""
-
-    def expire(self) -> bool:
-        """Nothing keeps it."""
-        return False
-
     def stop(self, reason: str) -> None:
         """Count no more."""
         self._backend.detach()
-
-    def unwritten(self, seconds: float) -> str:
-        """Everything is shown as it comes."""
-        return ""
 
     def finish(self) -> None:
         """The table said it all."""
