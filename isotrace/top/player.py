@@ -15,7 +15,7 @@ from isotrace.recording.reader import Recording
 from isotrace.run import replay
 from isotrace.top.model import Snapshot
 from isotrace.top.replayed import Replayed
-from isotrace.top.source import Source, Wishes
+from isotrace.top.source import Feeder, Source, Wishes
 from isotrace.trace.events import Batch
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0)
@@ -61,20 +61,17 @@ class Tape:
             yield batch
 
 
-class Player:
-    """A feed of the live table (``app.Feed``)."""
+class Player(Feeder):
+    """Plays a recording into the live table."""
 
     def __init__(self, tape: Tape) -> None:
-        self.wishes = Wishes()
-        self.failure: BaseException | None = None
+        super().__init__(Wishes())
         self.playing = True
         self._tape = tape
         self._speed = SPEEDS.index(1.0)
         self._at = 0.0  # seconds since the beginning
         self._jump: float | None = None
         self._lock = threading.Lock()
-        self._wake, self._stop = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
         self._restart()
 
     # ---- what whoever draws asks ------------------------------------------------------------------------------------
@@ -113,30 +110,6 @@ class Player:
             from_here = self._at if self._jump is None else self._jump
             self._jump = min(max(from_here + seconds, 0.0), self.length)
         self._wake.set()
-
-    # ---- app.Feed -----------------------------------------------------------------------------------------------------
-
-    def begin(self, post: Callable[[Snapshot], object]) -> None:
-        """Post snapshots from now on, from a thread of its own."""
-        self._thread = threading.Thread(target=self._guarded, args=(post,), daemon=True, name="player")
-        self._thread.start()
-
-    def hurry(self) -> None:
-        """Make one now."""
-        self._wake.set()
-
-    def finish(self) -> None:
-        """Make no more."""
-        self._stop.set()
-        self._wake.set()
-        if self._thread:
-            self._thread.join()
-
-    def _guarded(self, post: Callable[[Snapshot], object]) -> None:
-        try:
-            self._run(post)
-        except BaseException as error:  # whoever draws reports it
-            self.failure = error
 
     def _run(self, post: Callable[[Snapshot], object]) -> None:
         looked = time.monotonic()

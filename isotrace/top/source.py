@@ -346,24 +346,18 @@ class Source:
         return tuple(sorted(found))
 
 
-class Worker:
-    """Looks again and again in a thread of its own, and hands each snapshot to whoever draws.
+class Feeder:
+    """An ``app.Feed`` with a thread: ``_run`` posts snapshots there until ``_stop`` is set; ``_wake`` asks for one now."""
 
-    A look costs CPU time, and so does drawing it: the pause grows with that, so that isotrace stays below ``share`` of a
-    core.
-    """
-
-    def __init__(self, source: Source, ended: Callable[[], str | None], interval: float, share: float = 0.015) -> None:
-        self.wishes = source.wishes
+    def __init__(self, wishes: Wishes) -> None:
+        self.wishes = wishes
         self.failure: BaseException | None = None
-        self._source, self._ended = source, ended
-        self._interval, self._share = interval, share
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def begin(self, post: Callable[[Snapshot], object]) -> None:
         """Start the thread; it calls ``post``."""
-        self._thread = threading.Thread(target=self._guarded, args=(post,), daemon=True, name="counts")
+        self._thread = threading.Thread(target=self._guarded, args=(post,), daemon=True, name="snapshots")
         self._thread.start()
 
     def hurry(self) -> None:
@@ -382,6 +376,22 @@ class Worker:
             self._run(post)
         except BaseException as error:  # nothing of this thread may reach the screen: whoever draws reports it
             self.failure = error
+
+    def _run(self, post: Callable[[Snapshot], object]) -> None:
+        raise NotImplementedError
+
+
+class Worker(Feeder):
+    """Looks again and again in a thread of its own, and hands each snapshot to whoever draws.
+
+    A look costs CPU time, and so does drawing it: the pause grows with that, so that isotrace stays below ``share`` of a
+    core.
+    """
+
+    def __init__(self, source: Source, ended: Callable[[], str | None], interval: float, share: float = 0.015) -> None:
+        super().__init__(source.wishes)
+        self._source, self._ended = source, ended
+        self._interval, self._share = interval, share
 
     def _run(self, post: Callable[[Snapshot], object]) -> None:
         while not self._stop.is_set():
