@@ -12,7 +12,8 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import kernel_module
@@ -97,8 +98,9 @@ def test_an_output_that_nobody_reads_for_a_while_loses_nothing() -> None:
     assert sum(line.text == "+++ exited with 0 +++" for line in lines) == 401
 
 
-def test_ctrl_c_stops_tracing_at_once_and_says_what_is_still_to_be_written() -> None:
-    """The reader of the pipe comes late: by then no call is traced any more, and all that were are written."""
+@contextmanager
+def stuck() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """isotrace, which traces a busy target and has filled the pipe that it writes to, and the end that nobody reads yet."""
     read, write = os.pipe()
     with started(["sh", "-c", "while :; do /bin/true; done"]) as busy:
         process = subprocess.Popen(
@@ -108,6 +110,12 @@ def test_ctrl_c_stops_tracing_at_once_and_says_what_is_still_to_be_written() -> 
         os.close(write)
         until(lambda: _blocked_in_write(process.pid), "the pipe is full")
         time.sleep(1)
+        yield process, read
+
+
+def test_ctrl_c_stops_tracing_at_once_and_says_what_is_still_to_be_written() -> None:
+    """The reader of the pipe comes late: by then no call is traced any more, and all that were are written."""
+    with stuck() as (process, read):
         process.send_signal(signal.SIGINT)
         said = process.stderr.readline()
         with os.fdopen(read, errors="replace") as stream:
@@ -119,20 +127,12 @@ def test_ctrl_c_stops_tracing_at_once_and_says_what_is_still_to_be_written() -> 
 
 
 def test_a_second_ctrl_c_drops_what_is_still_to_be_written() -> None:
-    read, write = os.pipe()
-    with started(["sh", "-c", "while :; do /bin/true; done"]) as busy:
-        process = subprocess.Popen(
-            argv("-f", "--pid", busy.pid), stdin=subprocess.DEVNULL, stdout=write, stderr=subprocess.PIPE,
-            env=environment(), text=True,
-        )  # fmt: skip
-        until(lambda: _blocked_in_write(process.pid), "the pipe is full")
-        time.sleep(1)
+    with stuck() as (process, read):
         process.send_signal(signal.SIGINT)
         assert "Ctrl-C again drops them" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(tracer.PATIENCE) == 130
     os.close(read)
-    os.close(write)
 
 
 def test_lossless_holds_the_target_up_and_loses_nothing(backend: str, compiled: Compile) -> None:

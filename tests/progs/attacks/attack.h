@@ -53,6 +53,15 @@ static inline int shows(const char *what, int fd)
 	return THROUGH;
 }
 
+/* Runs code that answers 42. */
+static inline int answers_42(const char *what, void *code)
+{
+	int answer = ((int (*)(void))code)();
+
+	SAY("%s: code returned %d%s", what, answer, answer == 42 ? ", THROUGH" : "");
+	return answer == 42 ? THROUGH : REFUSED;
+}
+
 /* What rules on places and on calls can both be on: a place that ends with "/made" is made as a directory, any other opened. Negative on failure. */
 static inline int reach(const char *place)
 {

@@ -6,14 +6,6 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 
-static int answers_42(const char *what, void *code)
-{
-	int answer = ((int (*)(void))code)();
-
-	SAY("%s: code of the file returned %d%s", what, answer, answer == 42 ? ", THROUGH" : "");
-	return answer == 42 ? THROUGH : REFUSED;
-}
-
 /* FILE: with READ_IMPLIES_EXEC what is mapped for reading is executable. */
 static int implied(char **a)
 {

@@ -10,14 +10,6 @@
 
 static const unsigned char CODE[] = {0xb8, 42, 0, 0, 0, 0xc3};
 
-static int answers_42(const char *what, void *code)
-{
-	int answer = ((int (*)(void))code)();
-
-	SAY("%s: code returned %d%s", what, answer, answer == 42 ? ", THROUGH" : "");
-	return answer == 42 ? THROUGH : REFUSED;
-}
-
 /* FILE: mapped shared for reading; once reading implies executing, its pages are mapped again. What is open for reading alone is not shared. */
 static int remapped(char **a)
 {

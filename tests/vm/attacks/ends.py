@@ -1,39 +1,28 @@
 """The end of a run: a target that lives on where isotrace thinks it gone, and isotrace that is made to end."""
 
-from tests.vm.attacks import REFUSED, Announced, Open, Row, by  # noqa: F401
+from tests.vm.attacks import REFUSED, Row, by
 
 _FILE = "echo secret >secret; chmod 644 secret"
 _RULE = ("--deny-path", "HERE/secret")
 _CALL = ("--deny", "mkdir")
 
 ROWS = (
-    Row(
-        "the leader of a process ends, a thread goes on",
-        _RULE,
-        ("ends", "leaderless", "HERE/secret", "HERE/answer"),
-        by(REFUSED),
-        setup=_FILE, how="command", answers=True,
-    ),
-    Row(
-        "a chain of processes that fork and end at once",
-        _RULE,
-        ("ends", "chain", "HERE/secret", "HERE/answer"),
-        by(REFUSED),
-        setup=_FILE, how="command", answers=True,
-    ),
-    Row(
-        "the leader of a process ends, a thread goes on (by number)",
-        _CALL,
-        ("ends", "leaderless", "HERE/made", "HERE/answer"),
-        by(numbers=REFUSED),
-        how="command", answers=True,
-    ),
-    Row(
-        "a chain of processes that fork and end at once (by number)",
-        _CALL,
-        ("ends", "chain", "HERE/made", "HERE/answer"),
-        by(numbers=REFUSED),
-        how="command", answers=True,
+    *(
+        Row(
+            f"{what}{how}",
+            rule,
+            ("ends", attack, f"HERE/{name}", "HERE/answer"),
+            expect,
+            setup=setup, how="command", answers=True,
+        )
+        for how, rule, name, expect, setup in (
+            ("", _RULE, "secret", by(REFUSED), _FILE),
+            (" (by number)", _CALL, "made", by(numbers=REFUSED), ""),
+        )
+        for what, attack in (
+            ("the leader of a process ends, a thread goes on", "leaderless"),
+            ("a chain of processes that fork and end at once", "chain"),
+        )
     ),
     Row(
         "isotrace's output is a disk that the target has filled",

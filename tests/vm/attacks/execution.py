@@ -1,6 +1,6 @@
 """Code that runs although a rule on ``x`` forbids it."""
 
-from tests.vm.attacks import REFUSED, Announced, Row, by
+from tests.vm.attacks import REFUSED, Announced, Expected, Row, by
 
 _CODE = r"""
 mkdir x
@@ -10,21 +10,15 @@ chmod 755 x x/code
 """
 _ALLOWED = ("--deny-path", "x:/**", "--allow-path", "x:/usr/**", "--allow-path", "x:HERE/usr/**")
 
+
+def _code(name: str, attack: str, expected: Expected = REFUSED, setup: str = _CODE) -> Row:
+    """On code in a file that may not be executed."""
+    return Row(name, ("--deny-path", "x:HERE/x/**"), tuple(attack.split()), by(expected), setup=setup, quick=True)
+
+
 ROWS = (
-    Row(
-        "memory for reading that READ_IMPLIES_EXEC makes executable",
-        ("--deny-path", "x:HERE/x/**"),
-        ("execution", "implied", "HERE/x/code"),
-        by(REFUSED),
-        setup=_CODE, quick=True,
-    ),
-    Row(
-        "a file mapped for reading and made executable later",
-        ("--deny-path", "x:HERE/x/**"),
-        ("execution", "protected_later", "HERE/x/code"),
-        by(REFUSED),
-        setup=_CODE, quick=True,
-    ),
+    _code("memory for reading that READ_IMPLIES_EXEC makes executable", "execution implied HERE/x/code"),
+    _code("a file mapped for reading and made executable later", "execution protected_later HERE/x/code"),
     Row(
         "a program in memory under an allow-list of programs",
         _ALLOWED,
@@ -32,26 +26,16 @@ ROWS = (
         by(REFUSED),
         setup="mkdir usr; cp BIN/execution usr/execution; chmod 755 usr usr/execution",
     ),
-    Row(
+    _code(
         "pages of a file that are mapped again where reading implies executing",
-        ("--deny-path", "x:HERE/x/**"),
-        ("mappings", "remapped", "HERE/x/code"),
-        by(REFUSED),
-        setup=f"{_CODE}chown 65534 x/code", quick=True,
+        "mappings remapped HERE/x/code",
+        setup=f"{_CODE}chown 65534 x/code",
     ),
-    Row(
-        "mprotect to reading, which implies executing",
-        ("--deny-path", "x:HERE/x/**"),
-        ("mappings", "read_again", "HERE/x/code"),
-        by(REFUSED),
-        setup=_CODE, quick=True,
-    ),
-    Row(
+    _code("mprotect to reading, which implies executing", "mappings read_again HERE/x/code"),
+    _code(
         "code in memory that no file is behind",
-        ("--deny-path", "x:HERE/x/**"),
-        ("mappings", "no_file"),
-        by(Announced("memory that no file is behind is not met")),
-        setup=_CODE, quick=True,
+        "mappings no_file",
+        Announced("memory that no file is behind is not met"),
     ),
     Row(
         "a file mapped for reading on the overlay that is the root, made executable later",
