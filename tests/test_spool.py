@@ -44,8 +44,14 @@ def tids(spool: Spool) -> list[int]:
     return found
 
 
-#: A positive number: a chunk of so many records; 0: a batch of one; -1: what is there is taken.
-STEPS = st.lists(st.integers(-1, 40), max_size=60)
+def spilled(spool: Spool, times: int = 1000) -> None:
+    """Write what memory has no room for, as the spool's thread does."""
+    for _ in range(times):
+        spool.spill(0)
+
+
+#: A positive number: a chunk of so many records; 0: a batch of one; -1: what is there is taken; -2: one item is written.
+STEPS = st.lists(st.integers(-2, 40), max_size=60)
 
 
 @settings(deadline=None)
@@ -54,7 +60,9 @@ def test_what_goes_in_comes_out_in_order(steps, memory, segment):
     spool = Spool(memory, segment)
     found, number = [], 0
     for step in steps:
-        if step < 0:
+        if step == -2:
+            assert spool.spill(0)
+        elif step == -1:
             found += tids(spool)
         elif step == 0:
             spool.put(made(number))
@@ -72,6 +80,7 @@ def test_what_is_in_a_file_has_no_name_and_goes_with_the_last_of_it(tmp_path, mo
     spool = Spool(memory=0, segment=1)
     for number in range(5):
         spool.put(chunk(number, 1))
+    spilled(spool)
     assert len(os.listdir("/proc/self/fd")) == before + 5 and not list(tmp_path.iterdir())
     tids(spool)
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # the one that would be written to next
@@ -86,8 +95,37 @@ def test_a_full_disk_is_said_and_what_comes_then_is_still_kept(monkeypatch):
     monkeypatch.setattr(os, "pwritev", full)
     for number in range(4):
         spool.put(chunk(number, 1))
-    assert "no space left on device" in spool.failure and spool.full
+    spilled(spool)
+    assert "no space left on device" in spool.trouble and spool.full
     assert tids(spool) == [0, 1, 2, 3] and not spool.full
+
+
+def test_a_disk_that_does_not_answer_holds_up_neither_who_puts_nor_who_gets(monkeypatch):
+    writing, answer, real = threading.Event(), threading.Event(), os.pwritev
+
+    def stuck(fd, parts, at):
+        writing.set()
+        answer.wait()
+        return real(fd, parts, at)
+
+    monkeypatch.setattr(os, "pwritev", stuck)
+    size = 10 * (chunk(0, 1).data.nbytes + 8)
+    spool = Spool(memory=100, most=size)
+    thread = threading.Thread(target=spilled, args=(spool,))
+    spool.put(chunk(0, 1))
+    thread.start()
+    assert writing.wait(60)
+    for number in range(1, 9):
+        spool.put(chunk(number, 1))
+        assert not spool.trouble
+    spool.put(chunk(9, 1))
+    assert spool.full and "comes faster than" in spool.trouble
+    assert tids(spool) == list(range(10)) and not spool.full
+    for number in range(10, 15):
+        spool.put(chunk(number, 1))
+    answer.set()
+    thread.join()
+    assert tids(spool) == list(range(10, 15))
 
 
 class Sink:

@@ -1,4 +1,4 @@
-"""A thread that gives what is spooled to sinks, however long they take."""
+"""Threads that give what is spooled to sinks, and to a file meanwhile, however long these take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from isotrace.run.spool import Item, Made, Spool
+from isotrace.run.spool import Item, Made, Spool, most
 from isotrace.run.tally import Tally
 from isotrace.sinks import Sink
 from isotrace.trace.ring import Chunk
@@ -16,19 +16,24 @@ _SWITCH = 0.0005  # seconds that rendering, which is Python, holds up the readin
 
 
 class Delivery:
-    """``sinks`` take what ``put`` was given, in order, in a thread of their own; without sinks it is counted at once."""
+    """``sinks`` take what ``put`` was given, in order, in a thread of their own; without sinks it is counted at once.
+
+    Another thread writes into files what they are slow to take.
+    """
 
     def __init__(self, sinks: Sequence[Sink], tally: Tally) -> None:
         self._sinks, self._tally = sinks, tally
-        self._spool = Spool()
+        self._spool = Spool(most=most())
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="sinks", daemon=True)
+        self._spilling = threading.Thread(target=self._spill, name="spool", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         if self._sinks:
             sys.setswitchinterval(_SWITCH)
             self._thread.start()
+            self._spilling.start()
 
     def put(self, item: Chunk | Made) -> None:
         """Take an item; waits for nobody."""
@@ -44,8 +49,8 @@ class Delivery:
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be kept in files any more; "" while it can."""
-        return self._spool.failure
+        """Why what comes may find no room, in words; "" while it does."""
+        return self._spool.trouble
 
     def check(self) -> None:
         """Raise what a sink has raised."""
@@ -78,6 +83,10 @@ class Delivery:
                         sink.flush()
         except BaseException as error:  # whoever looks after the run raises it
             self._failure = error
+
+    def _spill(self) -> None:
+        while self._spool.spill(_QUIET):
+            pass
 
     def _deliver(self, item: Item) -> None:
         batch = item.batch()

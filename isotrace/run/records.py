@@ -157,8 +157,8 @@ class Records(Part):
                 break
         if losses := self._backend.losses():
             self._delivery.put(Made(missing(losses)))
-        if self._delivery.trouble and not self._told:
-            say(f"what is not yet written cannot be kept in {self._delivery.trouble}: calls may be lost")
+        if not self._told and (trouble := self._delivery.trouble):
+            say(trouble)
             self._told = True
 
     def _settle(self) -> None:
