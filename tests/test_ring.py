@@ -179,3 +179,13 @@ def test_a_batch_of_no_records_has_the_right_shape(count):
     data = b"".join(event(tid) for tid in range(count)) or bytes(ROW)
     batch = batch_of(np.frombuffer(data, dtype=np.uint8), np.arange(count) * 4)
     assert batch.events["tid"].tolist() == list(range(count))
+
+
+def test_where_much_is_waiting_it_is_taken_in_larger_pieces_and_in_order():
+    ring = FakeRing(1 << 23)
+    count = (7 << 20) // len(event(0))
+    ring.put(b"".join(event(tid) for tid in range(count)))
+    first = ring.read()
+    assert len(first.data) > CHUNK
+    found = [first, *ring.chunks()]
+    assert [tid for chunk in found for tid in chunk.batch().events["tid"].tolist()] == list(range(count))

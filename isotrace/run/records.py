@@ -13,6 +13,7 @@ from isotrace.backends.tracepoint import Tracepoints
 from isotrace.catalog.model import Syscall
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.kernel.facts import Facts, facts
+from isotrace.process.priority import go_first
 from isotrace.process.telling import say, tell
 from isotrace.run.delivery import Delivery
 from isotrace.run.lifecycle import Part
@@ -78,7 +79,7 @@ class Records(Part):
         self._recorder, self._quiet, self._strict = recorder, quiet, strict
         self._delivery = Delivery([*([recorder] if recorder else []), *sinks(self._plan.calls)], self.tally)
         self._read = 0  # calls that came out of the ring
-        self._stopped = self._written = self._told = False
+        self._stopped = self._written = self._told = self._first = False
         self._reason = ""
 
     def open(self, pid: int | None) -> None:
@@ -96,6 +97,9 @@ class Records(Part):
 
     def serve(self, seconds: float) -> None:
         """Take what has come out of the ring, for the sinks. Their errors are raised here."""
+        if not self._first:
+            self._first = True
+            go_first()
         self._drain()
         self._delivery.check()
         if seconds:

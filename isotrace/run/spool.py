@@ -80,8 +80,8 @@ def most() -> int:
 class Spool:
     """Items in the order in which they were put. One thread puts, another gets, a third one ``spill``s.
 
-    ``memory`` bytes are kept in memory, what is beyond goes to $TMPDIR in files of ``segment`` bytes; ``most`` is what memory
-    has at most while these are written.
+    ``memory`` bytes are kept in memory, what is beyond goes to $TMPDIR in files of ``segment`` bytes; ``most`` is what
+    memory has at most while these are written.
     """
 
     def __init__(self, memory: int = MEMORY, segment: int = SEGMENT, most: int = MOST) -> None:

@@ -32,8 +32,10 @@ _LENGTH = np.uint32((1 << 30) - 1)
 _EVENT_ROWS = (HEADER + EVENT.itemsize) // ROW
 _KIND, _SLOT = (HEADER + EVENT.fields[name][1] for name in ("kind", "slot"))  # type: ignore[index]
 
-#: The most that is copied out at once, in bytes: several times the largest record, small enough for the cache.
+#: What is copied out at once, in bytes: several times the largest record, small enough for the cache.
 CHUNK = 1 << 18
+#: The most, where much is waiting: each copy gives other threads of Python their turn, and fewer turns are due then.
+_LARGE = 1 << 22
 
 
 def walk(heads: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
@@ -140,9 +142,10 @@ class Ring:
         return np.concatenate((first, second)) if len(second) else first.copy()
 
     def read(self) -> Chunk | None:
-        """The next records, at most CHUNK bytes of them, or None when there is none that is finished."""
+        """The next records, some CHUNK bytes of them, more where much is waiting; None when none is finished."""
         consumer = int(self._consumer[0])
-        length = min(int(self._producer[0]) - consumer, CHUNK)
+        waiting = int(self._producer[0]) - consumer
+        length = min(waiting, max(CHUNK, min(waiting // 8, _LARGE) // ROW * ROW))
         if length <= 0:
             return None
         heads = self._heads(consumer, length)
