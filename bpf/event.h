@@ -47,7 +47,8 @@ struct event {
 enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2 };
 
 /* What a blob is of its argument: the thing pointed to, or a part that this points to in turn. */
-enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4, PART_PATH = 5 };
+enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4, PART_PATH = 5,
+	PART_BEFORE = 6 /* the thing pointed to as it was when the call began; what PART_SELF has is from its end */ };
 
 struct blob {
 	u8 arg;
@@ -76,9 +77,13 @@ enum capture_op {
 enum capture_length {
 	LEN_ONE = 0,
 	LEN_RESULT = 8,
-	/* 1…6: the value of argument n - 1; 17…22: the u32 that argument n - 17 points to; 25…30: the low half of argument n - 25 */
+	/*
+	 * 1…6: the value of argument n - 1; 17…22: the u32 that argument n - 17 points to; 25…30: the low half of argument n - 25; 33…38: the bytes of
+	 * a set of so many descriptors as argument n - 33 says, in whole words
+	 */
 	LEN_POINTER = 17,
 	LEN_NARROW = 25,
+	LEN_BITS = 33,
 };
 
 struct capture {
@@ -97,6 +102,8 @@ enum tally { TALLY_NOT_FOLLOWED = 0, TALLY_EXTRAS_LOST = 1, TALLIES = 2 };
 
 struct captures {
 	struct capture list[CAPTURES];
+	u8 before;		/* the call has rows in `befores` as well: what it was given, where the kernel writes over it */
+	u8 pad[7];
 };
 
 #endif

@@ -13,6 +13,37 @@ int exit_plain(struct call_context *ctx)
 	return 0;
 }
 
+static __always_inline int same_call(struct event *event, struct event *other)
+{
+	return event->slot == other->slot && event->args[0] == other->args[0] && event->args[1] == other->args[1] &&
+	       event->args[2] == other->args[2] && event->args[3] == other->args[3] && event->args[4] == other->args[4] &&
+	       event->args[5] == other->args[5];
+}
+
+/*
+ * What enter_before kept of this call, to the record. Nothing of another call: one that the filter no longer matched when it returned, or an entry
+ * that a call has which seccomp refused, for it comes to no sys_enter.
+ */
+static __always_inline void take_before(struct scratch *scratch)
+{
+	u64 task = CURRENT();
+	struct before *found = given.lookup(&task);
+	struct event *event = &scratch->event;
+	u32 size;
+
+	if (!found)
+		return;
+	size = found->event.size - sizeof(struct event);
+	asm volatile("" : "+r"(size));
+	size &= 2 * BEFORE - 1;
+	if (same_call(event, &found->event) && size <= BEFORE) {
+		read_kernel(scratch->memory, size, found->bytes);
+		event->size += size;
+		event->blobs += found->event.blobs;
+	}
+	given.delete(&task);
+}
+
 static __always_inline int memory_record(struct call_context *ctx)
 {
 	struct scratch *scratch = returned(ctx);
@@ -27,6 +58,8 @@ static __always_inline int memory_record(struct call_context *ctx)
 	plan = captures.lookup(&slot);
 	if (!plan)
 		return 0;
+	if (plan->before)
+		take_before(scratch);
 	_Pragma("nounroll")
 	for (u32 i = 0; i < CAPTURES; i++) {
 		struct capture *one = &plan->list[i];
@@ -39,7 +72,7 @@ static __always_inline int memory_record(struct call_context *ctx)
 		if (one->op == OP_STRING)
 			capture_string(scratch, one->arg, address, one->limit);
 		else
-			capture_readable(scratch, one->arg, address, length_of(event, one->length) * one->unit, one->limit);
+			capture_readable(scratch, one->arg, PART_SELF, address, length_of(event, one->length) * one->unit, one->limit);
 	}
 	finish(scratch);
 	return 0;
@@ -75,6 +108,8 @@ static __always_inline int vector_record(struct call_context *ctx, int compat)
 	plan = captures.lookup(&slot);
 	if (!plan)
 		return 0;
+	if (plan->before)
+		take_before(scratch);
 	one = &plan->list[0];
 	address = event->args[one->arg & 7];
 	scratch->total = one->on_success ? length_of(event, LEN_RESULT) : ~0ULL;
@@ -117,6 +152,11 @@ static __always_inline int messages_record(struct call_context *ctx, int compat)
 	plan = captures.lookup(&slot);
 	if (!plan)
 		return 0;
+	if (plan->before)
+		take_before(scratch);
+	one = &plan->list[1];	/* recvmmsg's time */
+	if (one->op == OP_BYTES)
+		capture_readable(scratch, one->arg, PART_SELF, event->args[one->arg & 7], one->unit, one->limit);
 	one = &plan->list[0];
 	scratch->msg_at = event->args[one->arg & 7];
 	scratch->msg_count = one->on_success && failed(event) ? 0 : length_of(event, one->length);

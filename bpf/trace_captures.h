@@ -78,7 +78,7 @@ static __always_inline void capture_bytes(struct scratch *scratch, u8 arg, u8 pa
 }
 
 /* As capture_bytes, of the argument itself; if that cannot be read as a whole, then what lies on its first page. */
-static __always_inline void capture_readable(struct scratch *scratch, u8 arg, u64 address, u64 full, u32 limit)
+static __always_inline void capture_readable(struct scratch *scratch, u8 arg, u8 part, u64 address, u64 full, u32 limit)
 {
 	u32 rest = PAGE - (address & (PAGE - 1));
 	char last;
@@ -86,7 +86,13 @@ static __always_inline void capture_readable(struct scratch *scratch, u8 arg, u6
 	if (full > limit ? limit > rest : full > rest)
 		if (read_user(&last, 1, (void *)(address + rest)))
 			limit = rest;
-	capture_bytes(scratch, arg, PART_SELF, address, full, limit);
+	capture_bytes(scratch, arg, part, address, full, limit);
+}
+
+/* Of a set of `count` descriptors: whole words, as the kernel reads and writes them. */
+static __always_inline u64 set_bytes(s32 count)
+{
+	return count > 0 ? ((u64)(u32)count + 63) / 64 * 8 : 0;
 }
 
 static __always_inline u64 length_of(struct event *event, u8 how)
@@ -99,6 +105,8 @@ static __always_inline u64 length_of(struct event *event, u8 how)
 		return event->result > 0 ? event->result : 0;
 	if (how < LEN_RESULT)
 		return event->args[(how - 1) & 7];
+	if (how >= LEN_BITS)
+		return set_bytes(event->args[(how - LEN_BITS) & 7]);
 	if (how >= LEN_NARROW)
 		return (u32)event->args[(how - LEN_NARROW) & 7];
 	read_user(&value, sizeof(value), (void *)event->args[(how - LEN_POINTER) & 7]);

@@ -47,4 +47,37 @@ int enter_sigreturn32(struct call_context *ctx)
 	return sigreturn_record(ctx, FRAME32_AX, FRAME32_MASK, 4);
 }
 
+/* What a call is given where the kernel writes over it, kept until it returns: see take_before. */
+int enter_before(struct call_context *ctx)
+{
+	struct scratch *scratch = get_scratch(AT_ENTER);
+	struct captures *plan;
+	struct event *event;
+	u64 task;
+	u32 slot;
+
+	if (!scratch)
+		return 0;
+	event = &scratch->event;
+	current_args(event->args, event->abi, REGISTERS(ctx));
+	slot = event->slot;
+	plan = befores.lookup(&slot);
+	if (!plan)
+		return 0;
+	_Pragma("nounroll")
+	for (u32 i = 0; i < CAPTURES; i++) {
+		struct capture *one = &plan->list[i];
+
+		if (one->op == OP_NONE)
+			break;
+		capture_readable(scratch, one->arg, PART_BEFORE, event->args[one->arg & 7], length_of(event, one->length) * one->unit,
+				 one->limit);
+	}
+	if (!event->blobs || event->size > sizeof(struct before))
+		return 0;
+	task = CURRENT();
+	given.update(&task, (struct before *)scratch);
+	return 0;
+}
+
 #endif

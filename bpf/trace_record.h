@@ -34,6 +34,7 @@ struct loss { u64 count; char comm[16]; };
 BPF_HASH(losses, struct loss_key, struct loss, 8192);	/* _LOSSES in isotrace/backends/tracepoint.py */
 BPF_ARRAY(losing, u64, 1);	/* all of them: user space looks at the others only when this has changed */
 BPF_ARRAY(captures, struct captures, SLOTS);
+BPF_ARRAY(befores, struct captures, SLOTS);	/* what to copy at enter */
 #if defined(LOSSLESS)
 /* Bytes that were sent; bytes that the reader has taken, which it writes there (BCC has no bpf_ringbuf_query). */
 enum { FLOW_SENT = 0, FLOW_TAKEN = 1 };
@@ -61,6 +62,14 @@ struct scratch {
 	struct compat_msghdr msg32;
 	u64 total, iov_at, iov_count, msg_at, msg_count;
 };
+/* What a call that has not returned was given: the beginning of a scratch, by the task's address. */
+#define BEFORE 512		/* bytes of captures; tests/test_plan.py sees that no call needs more */
+struct before {
+	struct event event;
+	char bytes[BEFORE];
+};
+BPF_HASH(given, u64, struct before, 16384);
+
 /*
  * Each attached program has a record of its own, shared with those that it tail-calls: where tracepoints can be preempted, another program may run
  * on this CPU meanwhile, but never the same one.

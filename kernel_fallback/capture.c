@@ -141,6 +141,11 @@ static u64 length_of(const struct event *event, u8 how)
 		return event->result > 0 ? event->result : 0;
 	if (how < LEN_RESULT)
 		return event->args[how - 1];
+	if (how >= LEN_BITS) {	/* whole words for so many descriptors */
+		s32 bits = event->args[how - LEN_BITS];
+
+		return bits > 0 ? DIV_ROUND_UP((u64)bits, 64) * 8 : 0;
+	}
 	if (how >= LEN_NARROW)
 		return (u32)event->args[how - LEN_NARROW];
 	return read_user(&value, event->args[how - LEN_POINTER], sizeof(value)) ? 0 : value;

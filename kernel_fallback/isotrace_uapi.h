@@ -31,7 +31,7 @@
 #define ISOTRACE_UAPI_H
 
 #define ISOTRACE_FAMILY "isotrace"
-#define ISOTRACE_VERSION 2	/* of all that this file and event.h say */
+#define ISOTRACE_VERSION 3	/* of all that this file and event.h say */
 
 enum isotrace_command {
 	ISOTRACE_CMD_UNSPEC,

@@ -186,7 +186,8 @@ static bool valid_slot(const struct isotrace_slot *slot)
 
 	for (i = 0; i < CAPTURES; i++)
 		if (slot->captures[i].op > OP_MESSAGES || slot->captures[i].arg > 5 || slot->captures[i].limit > STRING_MAX ||
-		    slot->captures[i].length > LEN_NARROW + 5 ||
+		    slot->captures[i].length > LEN_BITS + 5 ||
+		    (slot->captures[i].length > LEN_NARROW + 5 && slot->captures[i].length < LEN_BITS) ||
 		    (slot->captures[i].length > LEN_POINTER + 5 && slot->captures[i].length < LEN_NARROW) ||
 		    (slot->captures[i].length > LEN_RESULT && slot->captures[i].length < LEN_POINTER) ||
 		    slot->captures[i].length == LEN_RESULT - 1)

@@ -127,7 +127,7 @@ def check_kind(call, arg):
             continue
         assert length.lstrip("*") in names, f"{length} is not an argument of {call.name}"
         if length.startswith("*") or arg.kind == "outsockaddr":
-            assert names[length.lstrip("*")].kind == "inout"
+            assert names[length.lstrip("*")].kind == "wants"
         elif arg.kind in ("off64", "flags64"):
             assert names[length].kind == "none"
 

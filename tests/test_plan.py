@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotrace.catalog import by_name
+from isotrace.catalog import by_name, by_number
 from isotrace.errors import UsageError
 from isotrace.kernel.facts import Facts
 from isotrace.trace import captures, events, plan
@@ -16,6 +19,7 @@ from isotrace.trace.target import Target, descendants
 
 X86 = by_name("x86_64")
 I386 = by_name("i386")
+BPF = Path(__file__).parents[1] / "bpf"
 
 
 def planned(**options):
@@ -48,7 +52,8 @@ def test_numbers_out_of_range_share_the_unknown_slot(abi, number):
         ("getppid", "exit_plain", None),
         ("openat", "exit_memory", None),
         ("writev", "exit_vector", None),
-        ("recvmsg", "exit_vector", None),
+        ("recvmsg", "exit_vector", "enter_before"),
+        ("pselect6", "exit_memory", "enter_before"),
         ("clone3", "exit_fork", None),
         ("execve", "exit_exec", "enter_exec"),
         ("exit_group", "exit_plain", "enter_plain"),
@@ -117,9 +122,30 @@ def test_alternatives_capture_what_any_of_them_needs():
 def test_captures_fit_the_map_for_every_call(slot, limit):
     found = captures_of(plan.all_calls()[slot], limit)
     assert len(found) <= captures.CAPTURES
-    assert len(captures.pack(found)) == captures.CAPTURES * 8
+    assert len(captures.pack_rows(found)) == captures.CAPTURES * 8
     assert all(c.limit <= captures.STRING_MAX and c.unit < 1 << 16 for c in found)
     assert sum(c.limit + 24 for c in found if c.op != IOVEC) < 28672
+
+
+def test_what_is_kept_of_a_call_until_it_returns_has_room():
+    room = int(re.search(r"#define BEFORE (\d+)", (BPF / "trace_record.h").read_text())[1])
+    for call in plan.all_calls().values():
+        rows = captures.befores_of(call)
+        assert len(rows) <= captures.CAPTURES
+        assert sum(16 + -(-row.limit // 8) * 8 for row in rows) <= room, call.name
+
+
+def test_calls_that_are_looked_at_when_they_begin_are_those_that_pass_the_first_test():
+    """maybe_special of bpf/trace.c has their numbers, whatever the ABI; x32 calls all pass."""
+    body = re.search(r"int maybe_special.*?\n}", (BPF / "trace.c").read_text(), re.DOTALL)[0]
+    found = {int(number) for number in re.findall(r"case (-?\d+):", body)}
+    special = {
+        number
+        for abi in ("x86_64", "i386")
+        for number in by_number(abi)
+        if slots_for(None, 256)[plan.slot_of(abi, number)].enter
+    }
+    assert found == special | {-1}
 
 
 def test_slots_compare_by_value():

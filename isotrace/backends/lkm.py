@@ -20,14 +20,14 @@ from isotrace.backends.losses import Losses
 from isotrace.errors import KernelError
 from isotrace.process import patience
 from isotrace.trace import target as targets
-from isotrace.trace.captures import pack
+from isotrace.trace.captures import pack_rows
 from isotrace.trace.events import Batch
-from isotrace.trace.plan import ENTER_PROGRAMS, EXIT_PROGRAMS, Options, Plan, Slot
+from isotrace.trace.plan import ENTER_PROGRAMS, EXIT_PROGRAMS, KEEPING, Options, Plan, Slot
 from isotrace.trace.ring import Chunk, Ring
 from isotrace.trace.target import Target
 
 DEVICE = Path("/dev/isotrace")
-VERSION = 2
+VERSION = 3
 MODES = ("none", "ftrace", "table")
 
 COMMANDS = (
@@ -51,7 +51,6 @@ COUNT = struct.Struct("=IxxxxQQ")
 F_DURATIONS, F_NOTICES = 1, 2
 KIND_REFUSED = 16
 
-_CAPTURES = 40  # bytes of struct captures
 _AT_ONCE = 32768  # bytes of an array in one message; an attribute's length is 16 bits
 _LOOK = 0.25  # seconds between two looks at what was lost
 _HINT = "isotrace module status tells more; the kernel's log may, too"
@@ -177,10 +176,10 @@ def conditions(target: Target, command_pid: int | None) -> list[tuple[str, objec
 
 
 def pack_slot(number: int, slot: Slot) -> bytes:
-    """``struct isotrace_slot``."""
+    """``struct isotrace_slot``. The module keeps nothing of how a call began until it returns."""
     leave = EXIT_PROGRAMS.index(slot.exit) + 1
-    enter = ENTER_PROGRAMS.index(slot.enter) + 1 if slot.enter else 0
-    return SLOT.pack(number, leave, enter) + pack(slot.captures).ljust(_CAPTURES, b"\0")
+    enter = ENTER_PROGRAMS.index(slot.enter) + 1 if slot.enter and slot.enter != KEEPING else 0
+    return SLOT.pack(number, leave, enter) + pack_rows(slot.captures)
 
 
 class Controller:

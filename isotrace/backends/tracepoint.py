@@ -57,7 +57,9 @@ class Tracepoints(Ringed):
             if content.enter:
                 bpf.map_update(maps["enters"], key, u32(programs[content.enter]))
             if content.captures:
-                bpf.map_update(maps["captures"], key, captures.pack(content.captures))
+                bpf.map_update(maps["captures"], key, captures.pack(content.captures, bool(content.befores)))
+            if content.befores:
+                bpf.map_update(maps["befores"], key, captures.pack(content.befores))
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 

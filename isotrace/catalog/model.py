@@ -28,6 +28,11 @@ A row of ``meanings.txt`` reads
     outrem(STRUCT)                         the time that was left, filled only when the call was interrupted
     in(STRUCT) out(STRUCT) inout(STRUCT)   pointer to one struct of the table decode.structs.STRUCTS; an
                                            `out` struct is read only when the call succeeded
+    was(STRUCT)                            the same, of which the kernel writes over what it was given: that is
+                                           read when the call begins, and shown
+    moves(STRUCT)                          as was, with what it became: [0] => [5]
+    wants(STRUCT)                          a length in and out: [110 => 24]
+    fdset(NFDS)                            a set of NFDS descriptors in and out; what was given is shown
     inarray(STRUCT,LEN) outarray(STRUCT,LEN) inoutarray(STRUCT,LEN)
                                            LEN structs
     sockaddr(LEN) outsockaddr(LENPTR)      a socket address; LENPTR names the value-result pointer argument
@@ -87,7 +92,7 @@ _KINDS = {
     "inmsg outmsg argv envp modetype socktype cloneflags sigmask ipckey pgoff mpolmode quotacmd ioprio "
     "packetproto futexbits futexwakeop openbits",
     1: "off64 flags enum flags32 enum32 ipcmode outpath inbuf outbuf outhex outdirents outdirents64 in out inout outrem "
-    "sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
+    "was moves wants fdset sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
     2: "flags64 inarray outarray inoutarray",
 }
 #: Every kind, with the number of its parameters.

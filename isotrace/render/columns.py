@@ -14,11 +14,11 @@ from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode import packed, scalars, signals, xlat
 from isotrace.decode.quote import hexbytes, quote
 from isotrace.decode.sockaddr import sockaddr
-from isotrace.decode.structs import STRUCTS, Struct, count_dirents, count_dirents64
+from isotrace.decode.structs import STRUCTS, Struct, count_dirents, count_dirents64, fdset
 from isotrace.render import messages
 from isotrace.render.rows import Column, Rows
 from isotrace.trace.captures import size_of
-from isotrace.trace.events import CUT, FAULT, PART_DATA, PART_IOV, Blob
+from isotrace.trace.events import CUT, FAULT, PART_BEFORE, PART_DATA, PART_IOV, Blob
 
 Render = Callable[[Rows], Column]
 Scalar = Callable[[int], str]
@@ -184,18 +184,95 @@ def _directory(index: int, count: Callable[[bytes], int]) -> Render:
     return lambda rows: list(map(text, rows.memory(index), rows.arg(index)))
 
 
-_INTERRUPTED = (-4, -516)  # EINTR, ERESTART_RESTARTBLOCK
+_SLEEP_CUT = (-4, -516)  # EINTR, ERESTART_RESTARTBLOCK
 
 
 def _remaining(index: int, known: Struct) -> Render:
     """What is left of a sleep: the kernel writes it only when the sleep is cut short."""
 
     def text(blob: Blob | None, address: int, result: int) -> str:
-        if blob is None or blob.state == FAULT or result not in _INTERRUPTED:
+        if blob is None or blob.state == FAULT or result not in _SLEEP_CUT:
             return scalars.ptr(address)
         return known.decode(blob.data)
 
     return lambda rows: list(map(text, rows.memory(index), rows.arg(index), rows.results))
+
+
+def _asked(index: int, known: Struct) -> Render:
+    """What the caller gave, whatever has become of it; the address where that is not known."""
+
+    def text(blob: Blob | None, address: int) -> str:
+        if blob is None:
+            return scalars.ptr(address)
+        return fault(address) if blob.state == FAULT else _one(known, blob)
+
+    return lambda rows: list(map(text, rows.given(index), rows.arg(index)))
+
+
+def _moved(index: int, known: Struct) -> Render:
+    """An offset that the call moves: ``[0] => [5]``, as long as it did something."""
+    asked = _asked(index, known)
+
+    def text(before: str, blob: Blob | None, address: int, result: int) -> str:
+        moved = result > 0 and address and blob is not None and blob.state != FAULT
+        return f"{before} => {known.decode(blob.data)}" if moved and blob else before
+
+    return lambda rows: list(map(text, asked(rows), rows.memory(index), rows.arg(index), rows.results))
+
+
+def _numbers(blobs: Iterable[Blob | None], known: Struct) -> list[str | None]:
+    """Numbers behind pointers, as text; None for those that could not be read."""
+    return [
+        None if blob is None or len(blob.data) < known.size else known.decode(blob.data).strip("[]") for blob in blobs
+    ]
+
+
+def _wants(index: int, known: Struct) -> Render:
+    """A length in and out: ``[110 => 24]``, ``[24]`` where they are the same; ``?`` for what is not known."""
+
+    def text(before: str | None, after: str | None, address: int, unfilled: bool) -> str:
+        if not address or (before is None and (unfilled or after is None)):
+            return fault(address) if address and after is None else scalars.ptr(address)
+        if unfilled or after is None or after == before:
+            return f"[{before}]"
+        return f"[{before or '?'} => {after}]"
+
+    def column(rows: Rows) -> Column:
+        before, after = _numbers(rows.given(index), known), _numbers(rows.memory(index), known)
+        return list(map(text, before, after, rows.arg(index), rows.unfilled))
+
+    return column
+
+
+def _descriptors(index: int, count: int) -> Render:
+    """A set of descriptors for select: those below nfds that were asked about."""
+
+    def text(blob: Blob | None, address: int, nfds: int) -> str:
+        if blob is None or scalars.s32(nfds) < 0:
+            return scalars.ptr(address)
+        if blob.state == FAULT:
+            return fault(address)
+        shown = fdset(blob.data, scalars.s32(nfds))
+        return f"{shown[:-1]} ...]" if blob.state == CUT else shown
+
+    return lambda rows: list(map(text, rows.given(index), rows.arg(index), rows.arg(count)))
+
+
+def _filled_address(call: Syscall, index: int, length: int) -> Render:
+    """A socket address that the kernel filled: as long as it is, and as there was room for."""
+    whole = _address(index, True)
+
+    def column(rows: Rows) -> Column:
+        lengths = zip(rows.given(length), rows.memory(length), strict=True)
+        return whole(rows.cut(index, [_shorter(before, after) for before, after in lengths]))
+
+    return column
+
+
+def _shorter(*lengths: Blob | None) -> int | None:
+    """The least of some lengths behind pointers, of those that could be read."""
+    known = [int.from_bytes(blob.data, "little") for blob in lengths if blob is not None and len(blob.data) == 4]
+    return min(known, default=None)
 
 
 def _address(index: int, on_success: bool) -> Render:
@@ -229,11 +306,15 @@ def _vector(call: Syscall, index: int, on_success: bool) -> Render:
 def _message(call: Syscall, index: int, on_success: bool) -> Render:
     width = _width(call)
 
+    def text(blobs: list[Blob], before: Blob | None, address: int, unfilled: bool) -> str:
+        room = messages.name_length(before.data, width) if before is not None else None
+        if on_success and unfilled:
+            return scalars.ptr(address) if room is None else f"{{msg_namelen={scalars.s32(room)}}}"
+        return messages.msghdr(blobs, address, width, room)
+
     def column(rows: Rows) -> Column:
-        return [
-            scalars.ptr(address) if on_success and failed else messages.msghdr(blobs, address, width)
-            for blobs, address, failed in zip(rows.of(index), rows.arg(index), rows.unfilled, strict=True)
-        ]
+        before = rows.memory(index, PART_BEFORE)
+        return list(map(text, rows.of(index), before, rows.arg(index), rows.unfilled))
 
     return column
 
@@ -241,12 +322,14 @@ def _message(call: Syscall, index: int, on_success: bool) -> Render:
 def _messages(call: Syscall, index: int, arg: Arg) -> Render:
     width, length = _width(call), arg.params[0]
 
+    def text(blobs: list[Blob], before: Blob | None, address: int, count: int) -> str:
+        if length == "ret" and count <= 0:
+            return scalars.ptr(address)
+        return messages.mmsghdrs(blobs, address, count, width, before)
+
     def column(rows: Rows) -> Column:
         counts = rows.results if length == "ret" else [scalars.u32(n) for n in rows.arg(_position(call, length))]
-        return [
-            scalars.ptr(address) if length == "ret" and count <= 0 else messages.mmsghdrs(blobs, address, count, width)
-            for blobs, address, count in zip(rows.of(index), rows.arg(index), counts, strict=True)
-        ]
+        return list(map(text, rows.of(index), rows.memory(index, PART_BEFORE), rows.arg(index), counts))
 
     return column
 
@@ -339,7 +422,11 @@ _KINDS: dict[str, _Make] = {
     "inoutarray": _with_struct(_several, False),
     "outarray": _with_struct(_several, True),
     "sockaddr": lambda call, i, arg: _address(i, False),
-    "outsockaddr": lambda call, i, arg: _address(i, True),
+    "outsockaddr": lambda call, i, arg: _filled_address(call, i, _position(call, arg.params[0])),
+    "was": lambda call, i, arg: _asked(i, STRUCTS[arg.params[0]]),
+    "moves": lambda call, i, arg: _moved(i, STRUCTS[arg.params[0]]),
+    "wants": lambda call, i, arg: _wants(i, STRUCTS[arg.params[0]]),
+    "fdset": lambda call, i, arg: _descriptors(i, _position(call, arg.params[0])),
     "incpuset": lambda call, i, arg: _memory(i, messages.cpuset),
     "outcpuset": lambda call, i, arg: _memory(i, messages.cpuset, True),
     "iniov": lambda call, i, arg: _vector(call, i, False),

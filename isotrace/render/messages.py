@@ -59,16 +59,26 @@ def _part(blobs: Sequence[Blob], part: int) -> list[Blob]:
     return [blob for blob in blobs if blob.part == part]
 
 
-def msghdr(blobs: Sequence[Blob], address: int, width: Width = WIDE) -> str:
-    """A ``struct msghdr`` from the captures of its argument."""
+def name_length(before: bytes, width: Width = WIDE) -> int | None:
+    """The room for an address that a ``struct msghdr`` had; None where not enough of it is there."""
+    if len(before) < width.msghdr.size:
+        return None
+    length: int = width.msghdr.unpack_from(before)[1]
+    return length
+
+
+def msghdr(blobs: Sequence[Blob], address: int, width: Width = WIDE, room: int | None = None) -> str:
+    """A ``struct msghdr`` from the captures of its argument; ``room``: the length of its name before the call."""
     own, name, control = (_part(blobs, part) for part in (PART_SELF, PART_NAME, PART_CONTROL))
     if (missing := _missing(own, address, width.msghdr.size)) is not None:
         return missing
     head = width.msghdr.unpack_from(own[0].data)
     name_at, name_size, iov_at, iov_count, control_at, control_size, flags = head
     readable = name and name[0].state != FAULT and name_size
-    shown = sockaddr(name[0].data, len(name[0].data)) if readable else scalars.ptr(name_at)
-    fields = [f"msg_name={shown}", f"msg_namelen={name_size}"]
+    length = len(name[0].data) if name else 0
+    shown = sockaddr(name[0].data, min(length, room or length)) if readable else scalars.ptr(name_at)
+    sizes = name_size if room is None or room == name_size else f"{scalars.s32(room)} => {name_size}"
+    fields = [f"msg_name={shown}", f"msg_namelen={sizes}"]
     array = iovec(_part(blobs, PART_IOV), _part(blobs, PART_DATA), iov_at, width)
     fields += [f"msg_iov={array}", f"msg_iovlen={iov_count}"]
     if control_size and control and control[0].state != FAULT:
@@ -80,19 +90,24 @@ def msghdr(blobs: Sequence[Blob], address: int, width: Width = WIDE) -> str:
     return "{" + ", ".join(fields) + "}"
 
 
-def mmsghdrs(blobs: Sequence[Blob], address: int, count: int, width: Width = WIDE) -> str:
-    """``count`` ``struct mmsghdr``, of which the first few were copied: each one's captures begin with itself."""
+def mmsghdrs(blobs: Sequence[Blob], address: int, count: int, width: Width = WIDE, before: Blob | None = None) -> str:
+    """``count`` ``struct mmsghdr``, of which the first few were copied: each one's captures begin with itself.
+
+    ``before`` has the first few as they were before the call.
+    """
+    size = -(-(width.msghdr.size + _LENGTH.size) // width.word) * width.word
     starts = [i for i, blob in enumerate(blobs) if blob.part == PART_SELF]
     if not starts or blobs[0].state == FAULT:
         return _missing(blobs, address) or "[]"
     texts = []
-    for start, end in zip(starts, [*starts[1:], len(blobs)], strict=True):
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(blobs)], strict=True)):
+        room = name_length(before.data[number * size :], width) if before is not None else None
         one = blobs[start:end]
         if one[0].state == FAULT or len(one[0].data) < width.msghdr.size + _LENGTH.size:
             texts.append("...")
             break
         (length,) = _LENGTH.unpack_from(one[0].data, width.msghdr.size)
-        texts.append(f"{{msg_hdr={msghdr(one, address, width)}, msg_len={length}}}")
+        texts.append(f"{{msg_hdr={msghdr(one, address, width, room)}, msg_len={length}}}")
     more = ["..."] if count > len(starts) else []
     return "[" + ", ".join([*texts, *more]) + "]"
 

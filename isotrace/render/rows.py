@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from isotrace.trace.events import CUT, FAULT, PART_SELF, UNFINISHED, WHOLE, Batch, Blob
+from isotrace.trace.events import CALL, CUT, FAULT, PART_BEFORE, PART_SELF, UNFINISHED, WHOLE, Batch, Blob
 
 Column = list[str]
+
+#: EINTR and the kernel's own codes for a call that a signal interrupts: what time was left has been written.
+INTERRUPTED = (-4, -512, -513, -514, -516)
 
 
 @dataclass(frozen=True)
@@ -100,20 +103,36 @@ class Rows:
         return [[blob for blob in blobs if blob[0] == arg and blob[1] == part] for blobs in self.blobs]
 
     def of(self, arg: int) -> list[list[Blob]]:
-        """All captures of argument ``arg``, in the order in which they were made."""
-        return [[blob for blob in blobs if blob[0] == arg] for blobs in self.blobs]
+        """All captures of argument ``arg`` from the end of the call, in the order in which they were made."""
+        return [[blob for blob in blobs if blob[0] == arg and blob[1] != PART_BEFORE] for blobs in self.blobs]
 
-    def memory(self, arg: int) -> list[Blob | None]:
+    def memory(self, arg: int, part: int = PART_SELF) -> list[Blob | None]:
         """The one capture of argument ``arg``, or None where there is none."""
         found: list[Blob | None] = []
         for blobs in self.blobs:
             for blob in blobs:
-                if blob[0] == arg and blob[1] == PART_SELF:
+                if blob[0] == arg and blob[1] == part:
                     found.append(blob)
                     break
             else:
                 found.append(None)
         return found
+
+    def given(self, arg: int) -> list[Blob | None]:
+        """What the caller gave in an argument that the kernel may write over, None where that is not known.
+
+        That is so of a call that was under way when tracing began. One that was refused before it began wrote nothing.
+        """
+        return [
+            before if before is not None else after if kind != CALL or untouched else None
+            for before, after, kind, untouched in zip(
+                self.memory(arg, PART_BEFORE), self.memory(arg), self.field("kind"), self._untouched, strict=True
+            )
+        ]
+
+    @cached_property
+    def _untouched(self) -> list[bool]:
+        return [-4096 < result < 0 and result not in INTERRUPTED for result in self.results]
 
 
 __all__ = ["CUT", "FAULT", "Column", "ExecArguments", "Rows"]

@@ -8,17 +8,21 @@ from typing import NamedTuple
 
 from isotrace.catalog.alternatives import chooser
 from isotrace.catalog.model import Arg, Syscall
+from isotrace.decode.scalars import s32
 from isotrace.decode.structs import STRUCTS
 
 CAPTURES = 5
 NONE, STRING, BYTES, IOVEC, MSGHDR, MESSAGES = range(6)
-ONE, RESULT, POINTER, NARROW = 0, 8, 17, 25
+ONE, RESULT, POINTER, NARROW, BITS = 0, 8, 17, 25, 33
 STRING_MAX = 4096
 
 _PATH_LIMIT = STRING_MAX - 1
 _SOCKADDR_LIMIT = 128
+_MESSAGES = 4  # of a vector, as in bpf/trace_record.h
 _ELEMENTS = 32  # of an array, at most: what strace shows
 _ROW = struct.Struct("<BBBBHH")
+_TAIL = 8  # bytes of struct captures behind its rows
+_SET = 128  # bytes of a descriptor set: FD_SETSIZE
 
 
 class Capture(NamedTuple):
@@ -32,8 +36,13 @@ class Capture(NamedTuple):
     limit: int = 0
 
 
-def pack(captures: tuple[Capture, ...]) -> bytes:
-    """``struct captures`` for the kernel's map."""
+def pack(captures: tuple[Capture, ...], before: bool = False) -> bytes:
+    """``struct captures`` for the kernel's map; ``before``: the call has captures at its beginning as well."""
+    return pack_rows(captures) + bytes([before]).ljust(_TAIL, b"\0")
+
+
+def pack_rows(captures: tuple[Capture, ...]) -> bytes:
+    """CAPTURES rows of ``struct capture``."""
     rows = [_ROW.pack(*capture) for capture in captures]
     return b"".join(rows).ljust(CAPTURES * _ROW.size, b"\0")
 
@@ -44,13 +53,30 @@ def captures_of(call: Syscall, string_limit: int) -> tuple[Capture, ...]:
     return tuple(found[:CAPTURES])
 
 
+def befores_of(call: Syscall) -> tuple[Capture, ...]:
+    """The captures of a call at its beginning, of what the kernel writes over; at most CAPTURES."""
+    rows = (_capture(call, index, arg, STRING_MAX) for index, arg in enumerate(call.args) if arg.kind in _OVERWRITTEN)
+    found = [row for row in rows if row]
+    messages = [(i, arg) for i, arg in enumerate(call.args) if arg.kind in ("outmsg", "outmmsg")]
+    return (*(_headers(call, i, arg) for i, arg in messages), *found)
+
+
+def _headers(call: Syscall, index: int, arg: Arg) -> Capture:
+    """The msghdr of recvmsg, the first mmsghdr of recvmmsg: how long what the kernel fills may be."""
+    narrow = call.abi == "i386"
+    if arg.kind == "outmsg":
+        return Capture(BYTES, index, ONE, False, *(2 * [28 if narrow else 56]))
+    size = 32 if narrow else 64
+    return Capture(BYTES, index, _length(call, "vlen")[0], False, size, _MESSAGES * size)
+
+
 def _length(call: Syscall, name: str) -> tuple[int, int]:
     """A length's source and, for a literal count, its factor."""
     if name == "ret":
         return RESULT, 1
     if name.isdecimal():
         return ONE, int(name)
-    index = [arg.name for arg in call.args].index(name.lstrip("*"))
+    index = _position(call, name.lstrip("*"))
     if name.startswith("*"):
         return POINTER + index, 1
     return (NARROW + index if call.widths[index : index + 1] == (32,) else index + 1), 1
@@ -104,10 +130,19 @@ def count_in(registers: Sequence[int], length: int) -> int | None:
     """What a ``Capture.length`` comes to for these registers; None where they alone do not tell."""
     if length == ONE:
         return 1
+    if length >= BITS:
+        return (max(s32(registers[length - BITS]), 0) + 63) // 64 * 8
     if length >= NARROW:
         return registers[length - NARROW] & 0xFFFFFFFF
     return registers[length - 1] if length < RESULT else None
 
+
+def _position(call: Syscall, name: str) -> int:
+    return [arg.name for arg in call.args].index(name)
+
+
+#: Kinds whose memory is read when the call begins as well: the kernel writes over it.
+_OVERWRITTEN = frozenset({"was", "moves", "wants", "fdset"})
 
 _Make = Callable[[Syscall, int, Arg, int], Capture | None]
 _KINDS: dict[str, _Make] = {
@@ -123,6 +158,10 @@ _KINDS: dict[str, _Make] = {
     "in": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "inout": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "out": lambda call, i, arg, limit: _struct(i, arg.params[0], True),
+    "was": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
+    "moves": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
+    "wants": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
+    "fdset": lambda call, i, arg, limit: Capture(BYTES, i, BITS + _position(call, arg.params[0]), False, 1, _SET),
     "inarray": lambda call, i, arg, limit: _array(call, i, arg),
     "inoutarray": lambda call, i, arg, limit: _array(call, i, arg),
     "outarray": lambda call, i, arg, limit: _array(call, i, arg),

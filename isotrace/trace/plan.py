@@ -14,7 +14,7 @@ from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.errors import UsageError
 from isotrace.kernel.facts import Facts
 from isotrace.trace import events
-from isotrace.trace.captures import IOVEC, MESSAGES, MSGHDR, Capture, captures_of
+from isotrace.trace.captures import BYTES, IOVEC, MESSAGES, MSGHDR, Capture, befores_of, captures_of
 from isotrace.trace.target import Target
 
 #: What tail-called program serves a slot at sys_exit, and at sys_enter.
@@ -23,6 +23,8 @@ EXIT_PROGRAMS = (
     *("exit_vector", "exit_vector32", "exit_messages", "exit_messages32"),
 )
 ENTER_PROGRAMS = ("enter_exec", "enter_plain", "enter_sigreturn", "enter_sigreturn32", "enter_rt_sigreturn32")
+#: The one at sys_enter that sends nothing, but keeps what a call was given until it returns; the kernel module has none.
+KEEPING = "enter_before"
 
 MIN_RING, DEFAULT_RING, MAX_RING = 1 << 16, 1 << 26, 1 << 30
 MAX_STRING = 4096
@@ -67,11 +69,12 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Slot:
-    """What one call slot holds: programs for sys_exit and sys_enter, and what to copy."""
+    """What one call slot holds: programs for sys_exit and sys_enter, and what to copy at the one and at the other."""
 
     exit: str
     enter: str | None = None
     captures: tuple[Capture, ...] = ()
+    befores: tuple[Capture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Plan:
     @property
     def maps(self) -> tuple[str, ...]:
         """The maps that user space reads or writes."""
-        found = ["events", "exits", "enters", "seen", "lost", "losses", "losing", "tally", "captures"]
+        found = ["events", "exits", "enters", "seen", "lost", "losses", "losing", "tally", "captures", "befores"]
         found += ["flow"] if self.lossless else []
         return (*found, *self.target.maps)
 
@@ -147,10 +150,13 @@ def _slot(call: Syscall, string_limit: int) -> Slot:
     width = "32" if call.abi == "i386" else ""
     if call.name in ("sigreturn", "rt_sigreturn"):
         return Slot("exit_plain", f"enter_{call.name}32" if width else "enter_sigreturn")
+    befores = befores_of(call)
+    enter = KEEPING if befores else None
     for program, ops in (("exit_vector", (IOVEC, MSGHDR)), ("exit_messages", (MESSAGES,))):
         if vectors := tuple(capture for capture in captures if capture.op in ops):
-            return Slot(program + width, captures=vectors)
-    return Slot("exit_memory", captures=captures) if captures else Slot("exit_plain")
+            times = tuple(capture for capture in captures if capture.op == BYTES) if program == "exit_messages" else ()
+            return Slot(program + width, enter, vectors + times, befores)
+    return Slot("exit_memory", enter, captures, befores) if captures else Slot("exit_plain")
 
 
 def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot]:

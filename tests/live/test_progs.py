@@ -18,6 +18,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "files": (),
     "buffers": (),
     "sockets": (),
+    "written": (),
+    "written-m32": ("-m32",),
     "numbers": (),
     "execs": (),
     "tasks": (),
@@ -95,9 +97,20 @@ def test_signals_of_a_32_bit_program(traced: Traced, compiled: Compile) -> None:
     traced.check("signals-m32", *SIGNALS)
 
 
-@pytest.mark.parametrize("name", ["files", "buffers", "sockets", "numbers"])
+@pytest.mark.parametrize("name", ["files", "buffers", "sockets", "written", "numbers"])
 def test_the_trace_is_what_the_program_expects(traced: Traced, name: str) -> None:
     traced.check(name)
+
+
+def test_how_long_a_call_was_to_sleep_that_is_given_one_time_for_both(traced: Traced) -> None:
+    traced.check("written-sleep", "nanosleep")
+
+
+def test_what_a_32_bit_call_was_given(traced: Traced, compiled: Compile) -> None:
+    compiled("written", "-m32")
+    if not (traced.directory / "written-m32.expected").exists():
+        pytest.skip("needs ia32: this kernel runs no 32-bit programs")
+    traced.check("written-m32")
 
 
 def test_int_0x80_in_a_64_bit_program_is_named_by_the_32_bit_number(traced: Traced) -> None:

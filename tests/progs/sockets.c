@@ -32,7 +32,7 @@ static void inet(void)
 	EXPECT(recvfrom(server, buffer, 16, 0, NULL, NULL), "recvfrom(%d, \"request\", 16, 0, NULL, NULL)", server);
 	EXPECT(recvfrom(server, buffer, 16, MSG_DONTWAIT, NULL, NULL), "recvfrom(%d, %p, 16, MSG_DONTWAIT, NULL, NULL)", server, buffer);
 	EXPECT(shutdown(client, SHUT_WR), "shutdown(%d, SHUT_WR)", client);
-	EXPECT(getsockopt(client, SOL_SOCKET, SO_TYPE, &one, &size), "getsockopt(%d, SOL_SOCKET, SO_TYPE, [SOCK_STREAM], [4])", client);
+	EXPECT(getsockopt(client, SOL_SOCKET, SO_TYPE, &one, &size), "getsockopt(%d, SOL_SOCKET, SO_TYPE, [SOCK_STREAM], [16 => 4])", client);
 }
 
 static void inet6(void)
@@ -56,7 +56,7 @@ static void local(void)
 	other = EXPECT(socket(AF_UNIX, SOCK_DGRAM, 0), "socket(AF_UNIX, SOCK_DGRAM, 0)");
 	EXPECT(bind(other, (void *)&hidden, short_size), "bind(%d, {sa_family=AF_UNIX, sun_path=@\"hidden\"}, 9)", other);
 	EXPECT(sendto(other, "hey", 3, 0, (void *)&address, sizeof(address)), "sendto(%d, \"hey\", 3, 0, {sa_family=AF_UNIX, sun_path=\"socket\"}, 110)", other);
-	EXPECT(recvfrom(named, buffer, 8, 0, (void *)&from, &size), "recvfrom(%d, \"hey\", 8, 0, {sa_family=AF_UNIX, sun_path=@\"hidden\"}, [9])", named);
+	EXPECT(recvfrom(named, buffer, 8, 0, (void *)&from, &size), "recvfrom(%d, \"hey\", 8, 0, {sa_family=AF_UNIX, sun_path=@\"hidden\"}, [110 => 9])", named);
 	EXPECT(connect(other, (void *)&from, 1), "connect(%d, %p, 1)", other, &from);
 }
 
@@ -80,7 +80,7 @@ static void messages(void)
 	EXPECT(recvmsg(10, &message, MSG_CMSG_CLOEXEC), "recvmsg(10, {msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base=\"with a descriptor\", iov_len=32}], "
 	       "msg_iovlen=1, msg_control=[{cmsg_len=20, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, cmsg_data=[11]}], msg_controllen=24, "
 	       "msg_flags=MSG_CMSG_CLOEXEC}, MSG_CMSG_CLOEXEC)");
-	EXPECT(recvmsg(10, &message, MSG_DONTWAIT), "recvmsg(10, %p, MSG_DONTWAIT)", &message);
+	EXPECT(recvmsg(10, &message, MSG_DONTWAIT), "recvmsg(10, {msg_namelen=0}, MSG_DONTWAIT)");
 }
 
 int main(int argc, char **argv)
