@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.measure import compile_program, wait_until
 from isotrace.recording import reader, schema
+from isotrace.recording.asked import Asked
 from isotrace.recording.reader import Recording
 from isotrace.recording.sql import Database
 from isotrace.recording.writer import Writer
@@ -75,7 +76,7 @@ def repeated(source: Path, to: Path) -> int:
     """A recording of some ROWS rows from one that is smaller; returns how many it has."""
     batches = list(reader.batches([Recording(str(source))]))
     rows = sum(map(len, batches))
-    out, count = Writer(str(to), schema.Head()), 0
+    out, count = Writer(Asked(str(to)), schema.Head()), 0
     while count < ROWS:
         for batch in batches:
             out.write(batch)

@@ -12,6 +12,7 @@ from records import batch, make, string
 from isotrace.enforce import Grade, Held, Refused
 from isotrace.kernel.procfs import Process
 from isotrace.policy.model import CallRule
+from isotrace.recording.asked import Asked
 from isotrace.recording.schema import End, Head
 from isotrace.recording.writer import Writer
 from isotrace.trace import clock, events, plan
@@ -94,7 +95,7 @@ def script() -> list[bytes]:
 
 def record(path: Path, *, host: str = "web1", end: End | None = None, offset: int = 0) -> Path:
     """The recording; ``offset`` is added to its times, in ns."""
-    out = Writer(str(path), Head(target="--tree 100", host=host))
+    out = Writer(Asked(str(path)), Head(target="--tree 100", host=host))
     out.processes([(Process(SHELL, 1, b"sh", "S"), 1000)])
     out.write(replace(batch(*script()), wall=WALL + offset))
     held = Held(0, CallRule("unlink", frozenset({"unlink"}), group="g"), "lsm", Grade(True, "judged", True))

@@ -100,3 +100,47 @@ def test_help_shows_examples():
     assert done.returncode == 0
     assert "Examples:" in done.stdout
     assert "isotrace log --ppid $$" in done.stdout
+
+
+ONE_FILE = ["--record", "{0}/t", "-o", "{0}/./t"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["log", *ONE_FILE], "the output and the recording are the same file"),
+        (["block", "--deny", "open", *ONE_FILE], "the output and the recording are the same file"),
+        (["log", "--record", "-"], "standard output is the command's"),
+        (["top", "--once", "--record", "-"], "standard output is the table's"),
+        (["block", "--deny", "open", "--record", "-"], "standard output is the command's"),
+        (["record", "-o", "-"], "standard output is the command's"),
+        *(
+            ([verb, *more, *options], message)
+            for verb, more in (("log", []), ("top", ["--once"]), ("block", ["--deny", "open"]))
+            for options, message in (
+                (["--redact", "data"], "--redact is about a recording"),
+                (["--keep", "3"], "--keep is about a recording"),
+                (["--record", "{0}/t", "--redact", "names"], "--redact names is not known"),
+                (["--record", "{0}/t", "--redact", ""], "--redact '' is not known"),
+                (["--record", "{0}/t", "--keep", "3"], "--keep is about files of a --max-size"),
+                (["--record", "{0}/t", "--max-size", "1k"], "--max-size 1024 is less than a part can have"),
+                (["--record", "/dev/null", "--max-size", "1m"], "--max-size is about files with a name"),
+            )
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_recorded_so_is_said_before_anything_starts(tmp_path, args, message):
+    status, first, rest = isotrace(*(word.format(tmp_path) for word in args), "--", "touch", str(tmp_path / "started"))
+    assert (status, message in first, len(rest)) == (2, True, 1), (first, rest)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recording_into_the_file_that_standard_output_is(tmp_path):
+    with (tmp_path / "t").open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "isotrace", "log", "--record", tmp_path / "t", "--ppid", "1"],
+            stdout=file, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "standard output is the log's" in done.stderr

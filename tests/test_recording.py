@@ -26,6 +26,7 @@ from isotrace.errors import IsotraceError, UsageError
 from isotrace.kernel.procfs import Process
 from isotrace.policy.model import CallRule
 from isotrace.recording import reader, schema
+from isotrace.recording.asked import Asked
 from isotrace.recording.frames import BATCH, Frames
 from isotrace.recording.reader import Recording
 from isotrace.recording.rotate import Rotation
@@ -41,7 +42,7 @@ FIELDS = [name for name in events.EVENT.names if name not in ("pad", "size")]
 
 def written(path: Path, *batches: Batch, end: End | None = None, **options) -> Path:
     """A recording of these batches, each of them one of Arrow's."""
-    out = Writer(str(path), Head(target="test"), now=iter(range(0, 1000000, 10)).__next__, **options)
+    out = Writer(Asked(str(path), **options), Head(target="test"), now=iter(range(0, 1000000, 10)).__next__)
     for one in batches:
         out.write(one)
         out.flush()
@@ -163,7 +164,7 @@ def test_a_file_that_a_link_leads_to_is_emptied_and_closed_to_others(tmp_path):
 
 def test_what_was_written_can_be_read_while_the_writer_goes_on(tmp_path):
     now = [0.0]
-    out = Writer(str(tmp_path / "t"), Head(), now=lambda: now[0])
+    out = Writer(Asked(str(tmp_path / "t")), Head(), now=lambda: now[0])
     out.write(numbered(0))
     out.flush()
     assert read(tmp_path / "t") == []
@@ -204,7 +205,7 @@ CHILD = """
     from isotrace.recording.schema import Head
 
     def write(path, told):
-        out = Writer(path, Head(), now=iter(range(0, 10**9, 10)).__next__)
+        out = Writer(t.Asked(path), Head(), now=iter(range(0, 10**9, 10)).__next__)
         for i in range(10**6):
             out.write(BATCHES[i % 16] if i < 16 else t.numbered(100 * i))
             out.flush()
@@ -251,7 +252,7 @@ def test_a_disk_that_fills_leaves_what_was_written(tmp_path):
         import test_recording as t
         from isotrace.errors import IsotraceError
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
-        out = t.Writer(sys.argv[1], t.Head(), now=iter(range(0, 10**9, 10)).__next__)
+        out = t.Writer(t.Asked(sys.argv[1]), t.Head(), now=iter(range(0, 10**9, 10)).__next__)
         try:
             for i in range(1000):
                 out.write(t.numbered(100 * i))
@@ -272,7 +273,7 @@ def test_a_disk_that_fills_leaves_what_was_written(tmp_path):
 
 def test_no_space_left(tmp_path):
     with pytest.raises(IsotraceError, match="cannot write '/dev/full': no space left on device") as caught:
-        Writer("/dev/full", Head())
+        Writer(Asked("/dev/full"), Head())
     assert "can be read" in caught.value.hint
 
 
@@ -384,21 +385,21 @@ def test_redacted_data_is_gone_and_names_stay(tmp_path):
         make(READ, (3, 9, 6), 6, blobs=[secret]), make(OPENAT, blobs=[string(1, b"/etc/shadow")]),
         make(EXECVE, kind=events.EXEC_ENTER, blobs=[string(0, b"/bin/su"), string(1, b"su"), string(1, b"--password=x")]),
     )  # fmt: skip
-    path = written(tmp_path / "t", found, redact=["data", "argv"])
+    path = written(tmp_path / "t", found, redact=("data", "argv"))
     (back,) = read(path)
     assert list(back.blobs(0)) == [Blob(1, events.PART_SELF, events.CUT, 6, b"")]
     assert list(back.blobs(1)) == [string(1, b"/etc/shadow")]
     assert [blob.data for blob in back.blobs(2)] == [b"/bin/su\0", b"su\0", b""]
     assert Recording(str(path)).head.redacted == ("data", "argv")
     with pytest.raises(UsageError, match="--redact names is not known"):
-        written(tmp_path / "t", redact=["names"])
+        written(tmp_path / "t", redact=("names",))
 
 
 # ---- rows that are no calls -----------------------------------------------------------------------------------------
 
 
 def test_processes_and_losses_and_refusals_are_rows(tmp_path):
-    out = Writer(str(tmp_path / "t"), Head())
+    out = Writer(Asked(str(tmp_path / "t")), Head())
     out.processes([(Process(7, 1, b"old\x1b[31m", "S"), 1000)])
     out.write(batch(make(OPENAT, result=12, pid=7, kind=events.LOST)))
     moment = clock.offset() + 10**9

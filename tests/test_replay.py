@@ -66,7 +66,7 @@ def test_who_is_shown(recording, target, expected):
 
 
 def record(tmp_path: Path, *records: bytes) -> Path:
-    out = recorded.Writer(str(tmp_path / "t"), recorded.Head())
+    out = recorded.Writer(recorded.Asked(str(tmp_path / "t")), recorded.Head())
     out.write(batch(*records))
     out.close(End())
     return tmp_path / "t"

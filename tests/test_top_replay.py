@@ -15,6 +15,7 @@ from recorded import CAT, SHELL
 from records import batch, make
 from test_top_app import names, text
 
+from isotrace.recording.asked import Asked
 from isotrace.recording.choose import Chosen
 from isotrace.recording.reader import Recording
 from isotrace.recording.schema import End, Head
@@ -64,7 +65,7 @@ def test_the_summary_counts_as_the_kernel_program_does(recording):
 def test_an_execve_that_fails_is_a_use_of_the_path_that_it_was_given(tmp_path):
     task = (1, 2, 3, 0, 0, 0xFF01)
     execve = recorded.SLOTS["execve"]
-    out = Writer(str(tmp_path / "t"), Head())
+    out = Writer(Asked(str(tmp_path / "t")), Head())
     path = [recorded.string(0, b"/no/such")]
     out.write(batch(make(execve, task, kind=events.EXEC_ENTER, blobs=path), make(execve, task, -2)))
     out.close(End())
@@ -87,7 +88,7 @@ def test_the_table_of_the_summary_and_its_conditions(recording):
 @pytest.fixture
 def long(tmp_path) -> Path:
     """A recording of two minutes: every second process CAT reads once more than the second before."""
-    out = Writer(str(tmp_path / "long"), Head())
+    out = Writer(Asked(str(tmp_path / "long")), Head())
     head = Recording(str(tmp_path / "long")).head
     for second in range(LENGTH):
         moment = head.monotonic + second * SECOND

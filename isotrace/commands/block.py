@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isotrace.backends.loader import Loader
-from isotrace.commands.options import FOR, RECORD, kept_target_options, take_target
-from isotrace.commands.recorded import two_files
+from isotrace.commands.keeping import record_options, take_beside
+from isotrace.commands.options import FOR, kept_target_options, take_target
 from isotrace.errors import UsageError
 from isotrace.process import children
 from isotrace.process.interrupts import import_in_one_thread
@@ -84,7 +84,7 @@ ENOSYS for as long as the command's processes live.
 @click.option("--verify", is_flag=True, help="Attack the rules first, and start only if none of the ways gets through.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write refusals there instead of to standard output.")
-@RECORD
+@record_options
 def block(**choices: Any) -> int:
     """Refuse calls, files and addresses to the target, from its next call on, until this command ends.
 
@@ -117,8 +117,9 @@ def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
     from isotrace.sinks.refusals import Json, Lines
     from isotrace.sinks.refusals import Refusals as Sink
 
+    whose = "the command's" if target.command else "" if choices["output"] else "the refusals'"
+    asked = take_beside(choices, choices["output"], whose)
     plan, report = held(policy, target, choices["backend"], choices["weaker_ok"])
-    two_files(choices["output"], choices["record"])
     output = Output(choices["output"])
     if choices["verify"]:
         from isotrace.verify.run import must_hold
@@ -126,7 +127,7 @@ def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
         must_hold(plan, report, choices["backend"], choices["weaker_ok"])
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
     sink = Sink(output, plan.enforced, Json() if choices["style"] == "json" else Lines())
-    recorder = Recorder(choices["record"], rules=sink.held) if choices["record"] else None
+    recorder = Recorder(asked, rules=sink.held) if asked else None
     loader = Loader() if recorder else None
     part = Refusals(target, plan, enforcers, sink, choices["weaker_ok"], recorder)
     command = None

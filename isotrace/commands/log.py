@@ -10,18 +10,18 @@ import click
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.catalog.model import Syscall
+from isotrace.commands.keeping import record_options, take_beside
 from isotrace.commands.options import (
     BACKEND,
     FOR,
     LOSSLESS,
-    RECORD,
     RING,
     STRICT,
     STRING_LIMIT,
     take_target,
     target_options,
 )
-from isotrace.commands.recorded import from_options, not_alone, take_recorded, two_files
+from isotrace.commands.recorded import from_options, not_alone, take_recorded
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
@@ -70,7 +70,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @BACKEND
 @STRICT
 @LOSSLESS
-@RECORD
+@record_options
 def log(**choices: Any) -> int:
     """Log every system call of the target: a process's children, a tree, a user, a command.
 
@@ -82,7 +82,8 @@ def log(**choices: Any) -> int:
     target = take_target(choices)
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
     by_module = choose(choices["backend"]) == "lkm"
-    two_files(choices["output"], choices["record"])
+    shown = choices["output"] is None and choices["style"] != "none"
+    asked = take_beside(choices, choices["output"], "the command's" if target.command else "the log's" if shown else "")
     output = Output(choices["output"])
     command = Command(target.command) if target.command else None
     loader = None if by_module else Loader()
@@ -99,11 +100,11 @@ def log(**choices: Any) -> int:
         return [Failed(sink) for sink in made] if choices["failed"] else made
 
     def parts() -> list[Records]:
-        durations, notices = choices["durations"] or bool(choices["record"]), not choices["quiet"]
+        durations, notices = choices["durations"] or bool(asked), not choices["quiet"]
         options = Options(
             target, calls, choices["string_limit"], choices["ring"], durations, notices, choices["lossless"]
         )
-        recorder = Recorder(choices["record"], choices["calls"]) if choices["record"] else None
+        recorder = Recorder(asked, choices["calls"]) if asked else None
         return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"])]
 
     return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()

@@ -81,22 +81,20 @@ LOSSLESS = click.option(
     " isotrace, up to 0.5 ms, on its processor. What isotrace, starved itself, cannot take in that time is lost, and said."
     " When isotrace ends, nothing waits.",
 )
-RECORD = click.option(
-    "--record", metavar="FILE", help="Keep all of it in a recording, too: see isotrace record --help."
-)
 
 
 def target_options(function: Function) -> Function:
     """--ppid, --pid, … --calls and the command to start; ``take_target`` makes a ``Target`` of their values."""
-    return _with((_PPID, *_PID_TREE_UID, _COMM, *_CGROUP_FOLLOW, _CALLS, _COMMAND), function)
+    return with_options((_PPID, *_PID_TREE_UID, _COMM, *_CGROUP_FOLLOW, _CALLS, _COMMAND), function)
 
 
 def kept_target_options(function: Function) -> Function:
     """The same of a target that nobody leaves by another name or parent, without --calls."""
-    return _with((_KEPT_PPID, *_PID_TREE_UID, _KEPT_COMM, *_CGROUP_FOLLOW, _COMMAND), function)
+    return with_options((_KEPT_PPID, *_PID_TREE_UID, _KEPT_COMM, *_CGROUP_FOLLOW, _COMMAND), function)
 
 
-def _with(options: Sequence[Callable[[Function], Function]], function: Function) -> Function:
+def with_options(options: Sequence[Callable[[Function], Function]], function: Function) -> Function:
+    """``function`` with these options, in this order."""
     for option in reversed(options):
         function = option(function)
     return function

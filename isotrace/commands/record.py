@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
+from isotrace.commands.keeping import how_options, is_stdout, take
 from isotrace.commands.options import (
     BACKEND,
     FOR,
@@ -16,7 +16,6 @@ from isotrace.commands.options import (
     RING,
     STRICT,
     STRING_LIMIT,
-    Parsed,
     take_target,
     target_options,
 )
@@ -44,18 +43,7 @@ Examples:
 @target_options
 @click.option("-o", "--output", metavar="FILE", required=True, help="The recording; - is standard output.")
 @FOR
-@click.option(
-    "--redact",
-    metavar="WHAT",
-    help="Leave out data (what is read, written, sent and received, keys, options of mounts and sockets), argv, or both.",
-)
-@click.option(
-    "--max-size",
-    type=Parsed("size", units.size),
-    metavar="SIZE",
-    help="Begin another file beyond this size; FILE.1 is the one before.",
-)
-@click.option("--keep", type=click.IntRange(1), metavar="N", help="Earlier files that stay.  [default: 9]")
+@how_options
 @click.option("--no-durations", is_flag=True, help="Do not time calls: each costs the target less.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @STRING_LIMIT
@@ -66,18 +54,16 @@ Examples:
 def record(**choices: Any) -> int:
     """Record every system call of the target in a file, to be shown, counted and asked later."""
     target = take_target(choices)
-    path, text, keep = choices["output"], choices["calls"], choices["keep"]
+    path, text = choices["output"], choices["calls"]
     calls = expr.parse(text) if text is not None else None
-    if path == "-" and target.command:
+    if target.command and is_stdout(path):
         raise UsageError("standard output is the command's", "give -o FILE")
-    if keep and not choices["max_size"]:
-        raise UsageError("--keep is about files of a --max-size", "give --max-size, or leave --keep out")
+    asked = take(choices, path)
     by_module = choose(choices["backend"]) == "lkm"
     command = Command(target.command) if target.command else None
     loader = None if by_module else Loader()
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
-    from isotrace.recording.rotate import Rotation
     from isotrace.run.lifecycle import Run
     from isotrace.run.recorder import Recorder
     from isotrace.run.records import Records
@@ -88,9 +74,7 @@ def record(**choices: Any) -> int:
         options = Options(
             target, calls, choices["string_limit"], choices["ring"], durations, notices, choices["lossless"]
         )
-        rotation = Rotation(choices["max_size"], keep or 9) if choices["max_size"] else None
-        redact = choices["redact"].split(",") if choices["redact"] else ()
-        recorder = Recorder(path, text, redact, rotation)
+        recorder = Recorder(asked, text)
         return [Records(options, loader, lambda _: [], recorder, choices["quiet"], choices["strict"])]
 
     return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from isotrace.commands import keeping
 from isotrace.commands.options import Function
 from isotrace.errors import UsageError
 from isotrace.trace.target import Target
@@ -22,7 +22,7 @@ _FROM = click.option(
 _FOLLOW_FILE = click.option("--follow-file", is_flag=True, help="With --from: wait for more while the recording grows.")
 
 #: What a recording does not have, and what is decided when it is made.
-_LIVE = ("cgroup", "record", "ring", "backend", "string_limit", "lossless")
+_LIVE = ("cgroup", *keeping.NAMES, "ring", "backend", "string_limit", "lossless")
 
 
 def from_option(function: Function) -> Function:
@@ -55,9 +55,3 @@ def not_alone(values: dict[str, Any]) -> None:
     """Refuse --follow-file without a recording. Raises ``UsageError``."""
     if values.get("follow_file") and not values["sources"]:
         raise UsageError("--follow-file is about recordings", "give --from FILE")
-
-
-def two_files(output: str | None, recording: str | None) -> None:
-    """Refuse one file for the lines and for the recording. Raises ``UsageError``."""
-    if output and recording and os.path.realpath(output) == os.path.realpath(recording):
-        raise UsageError("the output and the recording are the same file", "name another one after -o or --record")

@@ -11,7 +11,8 @@ import click
 from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
-from isotrace.commands.options import FOR, RECORD, Parsed, take_target, target_options
+from isotrace.commands.keeping import NAMES, record_options, take_beside
+from isotrace.commands.options import FOR, Parsed, take_target, target_options
 from isotrace.commands.recorded import from_option, take_recorded
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.kernel.features import require_log
@@ -81,7 +82,7 @@ def _open_output(path: str | None) -> int:
     metavar="FILE",
     help="Where the command writes while the table has the screen.  [default: nowhere]",
 )
-@RECORD
+@record_options
 def top(**choices: Any) -> int:
     """Show what the target asks of the kernel as a live table: by call, by process, by file, by error.
 
@@ -99,6 +100,7 @@ def top(**choices: Any) -> int:
         raise UsageError("--by file and --no-files exclude each other", "leave one of them out")
     if once and choices["output"]:
         raise UsageError("--output is for the live table", "redirect the command's output: -- sh -c 'CMD >FILE'")
+    asked = take_beside(choices, choices["output"], "the table's")
     require_log()
     if not once:
         forkserver.use(
@@ -106,7 +108,7 @@ def top(**choices: Any) -> int:
         )  # first of all, to be small and to have no descriptors; for the loaders of refusals
     output = None if once else _open_output(choices["output"])
     command = Command(target.command, output=output) if target.command else None
-    loader, second = Loader(), Loader() if choices["record"] else None
+    loader, second = Loader(), Loader() if asked else None
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
     from isotrace.backends import counts
@@ -120,7 +122,7 @@ def top(**choices: Any) -> int:
 
     def parts() -> list[Part]:
         backend, interval = counts.planned(target, calls, loader, places), choices["interval"]
-        recorded = [recording(target, calls, second, Recorder(choices["record"], choices["calls"]))] if second else []
+        recorded = [recording(target, calls, second, Recorder(asked, choices["calls"]))] if asked and second else []
         if once:
             return [Summary(backend, view, style or "text", interval), *recorded]
         return [LiveTable(backend, target, command, view, interval, choices["output"]), *recorded]
@@ -130,7 +132,7 @@ def top(**choices: Any) -> int:
 
 def _recorded(choices: dict[str, Any]) -> int:
     """The same of what was recorded."""
-    files, target = take_recorded(choices, ("cgroup", "record", "output", "interval", "no_files"))
+    files, target = take_recorded(choices, ("cgroup", *NAMES, "output", "interval", "no_files"))
     calls = expr.parse(text) if (text := choices["calls"]) is not None else None
     style, view = choices["style"], choices["view"]
     once = choices["once"] or style is not None or not (sys.stdin.isatty() and sys.stdout.isatty())

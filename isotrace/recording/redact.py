@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from isotrace.catalog.model import Syscall
-from isotrace.errors import UsageError
+from isotrace.recording.asked import redactable
 from isotrace.recording.encode import Piece
 from isotrace.trace import events, plan
 from isotrace.trace.events import BLOB, CUT, PART_CONTROL, PART_DATA, PART_SELF
@@ -27,7 +27,6 @@ _VALUES = {
     "getsockopt": (3,),
 }
 _ARGV = {"execve": 1, "execveat": 2}  # which argument is argv
-CHOICES = ("data", "argv")
 
 
 class Redactor:
@@ -35,11 +34,7 @@ class Redactor:
 
     def __init__(self, what: frozenset[str]) -> None:
         """Raises ``UsageError`` for what cannot be left out."""
-        if unknown := sorted(what - set(CHOICES)):
-            raise UsageError(
-                f"--redact {unknown[0]} is not known", f"give {' or '.join(CHOICES)}, or both with a comma"
-            )
-        self.names = tuple(name for name in CHOICES if name in what)
+        self.names = redactable(tuple(what))
         calls = plan.all_calls()
         self._data_of = {slot: _data_of(call) if "data" in what else {} for slot, call in calls.items()}
         self._argv_of = {

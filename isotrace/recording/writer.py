@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from isotrace.errors import IsotraceError
 from isotrace.recording import encode, schema
+from isotrace.recording.asked import Asked
 from isotrace.recording.encode import Piece
 from isotrace.recording.output import File
 from isotrace.recording.redact import Redactor
-from isotrace.recording.rotate import Rotation
 from isotrace.recording.schema import End, Head
 from isotrace.trace import clock
 from isotrace.trace.events import Batch
@@ -82,31 +82,28 @@ class _Part:
 
 
 class Writer:
-    """Writes batches to ``path`` ("-" is standard output). One thread at a time may use it.
+    """Writes batches to where they are ``asked`` for. One thread at a time may use it.
 
     What was given to it is in the file, readable, a second later at most while ``flush`` is called. ``close`` with the
-    counts of the run makes the recording complete. ``redact`` names what is left out: "data" (buffers of read, write,
-    send and recv), "argv" (the arguments of programs). Beyond ``rotation.size`` bytes another part begins.
+    counts of the run makes the recording complete.
     """
 
     def __init__(
         self,
-        path: str,
+        asked: Asked,
         head: Head,
         *,
-        redact: Iterable[str] = (),
-        rotation: Rotation | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make the file and write its beginning. Raises ``IsotraceError``."""
-        self._redactor = Redactor(frozenset(redact))
+        self._redactor = Redactor(frozenset(asked.redact))
         self._head = schema.begin(replace(head, redacted=self._redactor.names))
-        self._path, self._rotation, self._now = path, rotation, now
+        self._path, self._rotation, self._now = asked.path, asked.rotation, now
         self._pieces: list[Piece] = []
         self._rows = self._bytes = 0
         self._since = 0.0
         self._wall = clock.offset()
-        self._part: _Part | None = _Part(path, self._head)
+        self._part: _Part | None = _Part(self._path, self._head)
 
     # ---- what comes in --------------------------------------------------------------------------------------------
 

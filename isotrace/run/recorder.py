@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from isotrace.catalog.model import Syscall
 from isotrace.enforce import Held, Refused
-from isotrace.recording.rotate import Rotation
+from isotrace.recording.asked import Asked
 from isotrace.recording.schema import End, Head
 from isotrace.run.tally import Tally
 from isotrace.trace.events import Batch
@@ -32,13 +32,11 @@ class Recorder:
 
     def __init__(
         self,
-        path: str,
+        asked: Asked,
         calls: str | None = None,
-        redact: Iterable[str] = (),
-        rotation: Rotation | None = None,
         rules: Mapping[int, Held] | None = None,
     ) -> None:
-        self._path, self._calls, self._redact, self._rotation = path, calls, redact, rotation
+        self._asked, self._calls = asked, calls
         self._rules = rules or {}
         self._refused: deque[Refused] = deque(maxlen=_WAITING_MAX)
         self._writer: Writer | None = None
@@ -51,7 +49,7 @@ class Recorder:
         from isotrace.recording.writer import Writer
 
         target = options.target
-        if "argv" in self._redact and target.command:
+        if "argv" in self._asked.redact and target.command:
             target = replace(target, command=(target.command[0],))
         head = Head(
             target=str(target),
@@ -61,7 +59,7 @@ class Recorder:
             durations=options.durations,
             command=target.command,
         )
-        self._writer = Writer(self._path, head, redact=self._redact, rotation=self._rotation)
+        self._writer = Writer(self._asked, head)
         found = ((read_process(pid), uid_of(pid)) for pid in sorted(pids))
         self._writer.processes((process, uid) for process, uid in found if process and uid is not None)
 

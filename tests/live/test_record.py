@@ -96,6 +96,16 @@ def test_top_counts_and_records(tmp_path):
     assert run.returncode == 3 and found["call"] > 50 and recording.complete and "lost" not in run.stderr
 
 
+@pytest.mark.parametrize("verb", [["log", "--format", "none"], ["top", "--once"]], ids=" ".join)
+def test_beside_other_verbs_a_recording_has_the_same_options(tmp_path, verb):
+    file = tmp_path / "t.arrow"
+    run = isotrace(
+        *verb, "--record", file, "--redact", "argv", "--max-size", "1m", "--keep", "2", "--", "/bin/true", "SECRET"
+    )
+    assert run.returncode == 0, run.stderr
+    assert Recording(str(file)).head.redacted == ("argv",) and b"SECRET" not in file.read_bytes()
+
+
 @pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux for a terminal")
 def test_the_live_table_records_beside_what_it_draws(tmp_path):
     file = tmp_path / "t.arrow"
