@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from isotrace import catalog
-from isotrace.catalog import alternatives, families, refuse
+from isotrace.catalog import alternatives, describe, families, refuse
 from isotrace.catalog.model import ABIS, KINDS, X32_BIT, Arg
 
 # <linux/audit.h>'s AUDIT_ARCH_* values; libseccomp gives x32 that of x86-64 with the ELF class of 32 bits.
@@ -130,6 +130,12 @@ def check_kind(call, arg):
             assert names[length.lstrip("*")].kind == "wants"
         elif arg.kind in ("off64", "flags64"):
             assert names[length].kind == "none"
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_has_words_for_isotrace_calls(kind):
+    arg = Arg("x", kind, ("some",) * KINDS[kind])
+    assert describe.meaning(arg).strip()
 
 
 @pytest.mark.parametrize("call", CALLS, **BY_ID)
