@@ -112,7 +112,7 @@ def test_a_row_has_the_arguments_of_its_prototype(call):
 
 def lengths(arg):
     """The parameters of ``arg`` that name another argument."""
-    length_last = {"inarray", "outarray", "inoutarray", "flags64"}
+    length_last = {"inarray", "outarray", "inoutarray", "flags64", "insized", "outsized"}
     single = {"inbuf", "outbuf", "outpath", "sockaddr", "outsockaddr", "iniov", "outiov", "off64"}
     single |= {"inmmsg", "outmmsg", "incpuset", "outcpuset"}
     return arg.params[-1:] if arg.kind in length_last | single else ()
@@ -125,6 +125,7 @@ def check_kind(call, arg):
     for length in lengths(arg):
         if length == "ret" or length.isdigit():
             continue
+        length = length.removeprefix("ret<")
         assert length.lstrip("*") in names, f"{length} is not an argument of {call.name}"
         if length.startswith("*") or arg.kind == "outsockaddr":
             assert names[length.lstrip("*")].kind == "wants"
@@ -197,7 +198,7 @@ def chosen(name, position, registers, abi="x86_64"):
         ("fcntl", 2, (3, 3, 1), Arg("arg", "none")),
         ("fcntl", 2, (3, 4, 1), Arg("arg", "flags32", ("open_mode_flags",))),
         ("fcntl", 2, (3, 9999, 1), Arg("arg", "hex")),
-        ("getsockopt", 3, (3, 1, 13, 0, 0), Arg("optval", "out", ("linger",))),
+        ("getsockopt", 3, (3, 1, 13, 0, 0), Arg("optval", "outsized", ("linger", "*optlen"))),
         ("getsockopt", 3, (3, 77, 13, 0, 0), Arg("optval", "outbuf", ("*optlen",))),
         ("setsockopt", 3, (3, 77, 13, 0, 4), Arg("optval", "in", ("int32",))),
         ("shmctl", 2, (3, 0x102, 0), Arg("buf", "out", ("shmid_ds",))),  # IPC_64|IPC_STAT

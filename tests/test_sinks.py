@@ -184,3 +184,31 @@ def test_every_call_renders_with_captures_of_the_sizes_that_are_asked_for(where)
     ]
     (line,) = text_of(make(where, (5, 6, 7, 8, 9, 10), 0, blobs=blobs, abi={"i386": events.I386}.get(call.abi, 0)))
     assert line.split("  ", 1)[1].startswith(call.name + "(")
+
+
+def test_what_was_given_in_memory_that_the_call_filled_is_not_known():
+    """setitimer(ITIMER_REAL, &timer, &timer): what lies there at the end is the old timer."""
+    old = bytes(range(1, 33))
+    both = [Blob(arg, events.PART_SELF, events.WHOLE, 32, old) for arg in (1, 2)]
+    (line,) = text_of(make(slot("setitimer"), (0, 0x1000, 0x1000), 0, blobs=both))
+    assert "setitimer(ITIMER_REAL, 0x1000, {it_interval=" in line
+    (line,) = text_of(make(slot("setitimer"), (0, 0x1000, 0x2000), 0, blobs=both))
+    assert "setitimer(ITIMER_REAL, {it_interval=" in line
+
+
+def test_a_call_that_had_begun_before_it_was_traced_shows_no_more_than_is_known():
+    left = Blob(4, events.PART_SELF, events.WHOLE, 16, (7).to_bytes(8, "little") + bytes(8))
+    ready = Blob(1, events.PART_SELF, events.WHOLE, 8, b"\x08" + bytes(7))
+    (line,) = text_of(make(slot("select"), (4, 0x1000, 0, 0, 0x2000), 1, blobs=[ready, left]))
+    assert "select(4, 0x1000, NULL, NULL, 0x2000)" in line
+    assert line.endswith("= 1 (in [3], left {tv_sec=7, tv_usec=0})")
+    length = Blob(2, events.PART_SELF, events.WHOLE, 4, b"\x10\0\0\0")
+    (line,) = text_of(make(slot("accept"), (3, 0x1000, 0x2000), 4, blobs=[length]))
+    assert "[? => 16]" in line
+
+
+def test_a_call_that_seccomp_refused_is_shown_with_what_lies_there():
+    """It comes to no sys_enter, and the kernel has written nothing."""
+    blob = Blob(1, events.PART_SELF, events.WHOLE, 8, b"\x08" + bytes(7))
+    (line,) = text_of(make(slot("select"), (4, 0x1000, 0, 0, 0), -1, blobs=[blob]))
+    assert "select(4, [3], NULL, NULL, NULL)" in line

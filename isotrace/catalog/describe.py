@@ -45,6 +45,9 @@ _WORDS = {
     "out": "pointer to {0}, filled by the call",
     "inout": "pointer to {0}, read and filled",
     "outrem": "pointer to {0}, filled when the call is interrupted",
+    "outdone": "pointer to {0}, filled where the result is more than 0",
+    "insized": "pointer to {0}, read by the call; how many bytes: {1}",
+    "outsized": "pointer to {0}, filled by the call; how many bytes: {1}",
     "was": "pointer to {0}, read by the call and written over",
     "moves": "pointer to {0}, read and moved on by the call",
     "wants": "pointer to {0}: a length, read and filled",
@@ -89,8 +92,13 @@ def meaning(arg: Arg) -> str:
     """One line for an argument's kind; for an ``alt``, only that it depends on another argument."""
     if arg.kind == "alt":
         return "depends on another argument:"
-    words = ("as many as returned" if param == "ret" else param for param in arg.params)
-    return _WORDS[arg.kind].format(*words)
+    return _WORDS[arg.kind].format(*map(_length, arg.params))
+
+
+def _length(param: str) -> str:
+    if not param.startswith("ret"):
+        return param
+    return "as many as returned" + (f", at most {param[4:]}" if param[3:] else "")
 
 
 def result(call: Syscall) -> Arg:

@@ -28,6 +28,9 @@ A row of ``meanings.txt`` reads
     outrem(STRUCT)                         the time that was left, filled only when the call was interrupted
     in(STRUCT) out(STRUCT) inout(STRUCT)   pointer to one struct of the table decode.structs.STRUCTS; an
                                            `out` struct is read only when the call succeeded
+    outdone(STRUCT)                        as out, but filled only where the result is more than 0
+    insized(STRUCT,LEN) outsized(STRUCT,LEN)
+                                           a struct of which the call reads, or fills, LEN bytes
     was(STRUCT)                            the same, of which the kernel writes over what it was given: that is
                                            read when the call begins, and shown
     moves(STRUCT)                          as was, with what it became: [0] => [5]
@@ -44,9 +47,9 @@ A row of ``meanings.txt`` reads
     argv envp                              NULL-terminated vectors of strings
     alt(NAME)                              one of several kinds, chosen by other arguments: see below
 
-LEN is the name of the argument that holds the length, `ret` for "as many as the call returned", a literal
-number, or `*NAME` for the 32-bit number that the pointer argument NAME points to when the call has
-returned.
+LEN is the name of the argument that holds the length, `ret` for "as many as the call returned", `ret<NAME`
+for "but no more than argument NAME says", a literal number, or `*NAME` for the 32-bit number that the
+pointer argument NAME points to when the call has returned.
 
 Registers that pack more than one thing, each as strace prints it:
 
@@ -92,8 +95,8 @@ _KINDS = {
     "inmsg outmsg argv envp modetype socktype cloneflags sigmask ipckey pgoff mpolmode quotacmd ioprio "
     "packetproto futexbits futexwakeop openbits",
     1: "off64 flags enum flags32 enum32 ipcmode outpath inbuf outbuf outhex outdirents outdirents64 in out inout outrem "
-    "was moves wants fdset sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
-    2: "flags64 inarray outarray inoutarray",
+    "was moves wants fdset outdone sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
+    2: "flags64 insized outsized inarray outarray inoutarray",
 }
 #: Every kind, with the number of its parameters.
 KINDS: dict[str, int] = {kind: count for count, words in _KINDS.items() for kind in words.split()}

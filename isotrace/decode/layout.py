@@ -20,10 +20,17 @@ from . import quote, scalars, signals, xlat
 
 @dataclass(frozen=True, slots=True)
 class Struct:
-    """How many bytes to capture, and what turns exactly that many into text."""
+    """How many bytes to capture, and what turns exactly that many into text.
+
+    ``prefix`` turns fewer into text: the fields that are whole. ``own_size`` is where the struct has a u32 with its size.
+    ``element`` is the text in an array, where that differs: ``[7]`` is a number behind a pointer, ``[7, 8]`` are two.
+    """
 
     size: int
     decode: Callable[[bytes], str]
+    prefix: Callable[[bytes], str] | None = None
+    own_size: int | None = None
+    element: Callable[[bytes], str] | None = None
 
 
 Render = Callable[[Any], str]
@@ -93,23 +100,25 @@ class _Field:
     first: int
     count: int
     optional: bool
+    end: int
 
 
 def _fields(spec: str) -> tuple[list[_Field], struct.Struct]:
     fields, codes, at = [], "<", 0
     for word in spec.split():
         if word == "...":
-            fields.append(_Field("...", None, 0, 0, False))
+            fields.append(_Field("...", None, 0, 0, False, struct.calcsize(codes) + 1))
             continue
         name, code, *rest = word.split(":")
         codes += code
+        end = struct.calcsize(codes)
         if code.endswith("x"):
             continue
         number = int(re.sub(r"\D", "", code) or 1)
         count = 1 if code.endswith("s") else number
         if name != "-":
             rest = rest or (["array"] if count > 1 else [])
-            fields.append(_Field(name.lstrip("?"), renderer(rest, code), at, count, name[0] == "?"))
+            fields.append(_Field(name.lstrip("?"), renderer(rest, code), at, count, name[0] == "?", end))
         at += count
     return fields, struct.Struct(codes)
 
@@ -119,8 +128,14 @@ def layout(spec: str) -> Struct:
     fields, packed = _fields(spec)
 
     def decode(data: bytes) -> str:
+        return text(data, fields)
+
+    def prefix(data: bytes) -> str:
+        return text(data.ljust(packed.size, b"\0"), [field for field in fields if field.end <= len(data)])
+
+    def text(data: bytes, wanted: list[_Field]) -> str:
         values, shown = packed.unpack(data), []
-        for field in fields:
+        for field in wanted:
             if field.render is None:
                 shown.append("...")
                 continue
@@ -129,18 +144,20 @@ def layout(spec: str) -> Struct:
                 shown.append(f"{field.name}={field.render(value)}")
         return f"{{{', '.join(shown)}}}"
 
-    return Struct(packed.size, decode)
+    return Struct(packed.size, decode, prefix)
 
 
 def value(code: str, *words: str, indirect: bool = True) -> Struct:
     """A single value behind a pointer: ``[42]``, or as it is when not ``indirect``."""
     packed, render = struct.Struct(f"<{code}"), renderer(list(words), code)
 
-    def decode(data: bytes) -> str:
-        text = render(packed.unpack(data)[0])
-        return f"[{text}]" if indirect else text
+    def element(data: bytes) -> str:
+        return render(packed.unpack(data)[0])
 
-    return Struct(packed.size, decode)
+    def decode(data: bytes) -> str:
+        return f"[{element(data)}]" if indirect else element(data)
+
+    return Struct(packed.size, decode, element=element)
 
 
 def add(rows: str) -> None:

@@ -4,6 +4,8 @@ strace's text.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from . import (
     structs_fs,
     structs_ipc,
@@ -19,6 +21,9 @@ from .structs_fs import count_dirents, count_dirents64, fdset, poll_result
 from .structs_signal import wait_status
 
 __all__ = ["STRUCTS", "Struct", "count_dirents", "count_dirents64", "fdset", "poll_result", "wait_status"]
+#: Structs that say themselves how long they are, and at which byte they say it.
+for _name, _at in (("sched_attr", 0), ("mnt_id_req", 0), ("ns_id_req", 0), ("perf_event_attr", 4)):
+    STRUCTS[_name] = replace(STRUCTS[_name], own_size=_at)
 _THEMES = (
     structs_fs,
     structs_ipc,

@@ -152,9 +152,23 @@ def _buffer(blob: Blob) -> str:
 
 
 def _one(known: Struct, blob: Blob) -> str:
-    if len(blob.data) < known.size:
-        return f"<{len(blob.data)} of {known.size} bytes>"
-    return known.decode(blob.data[: known.size])
+    data = blob.data[: known.size]
+    if known.own_size is not None and len(data) >= known.own_size + 4:
+        own = int.from_bytes(data[known.own_size : known.own_size + 4], "little") or known.size
+        if len(data) >= min(own, known.size):
+            return _part(known, data[:own])
+    if len(data) < known.size:
+        return f"<{len(data)} of {known.size} bytes>"
+    return known.decode(data)
+
+
+def _part(known: Struct, data: bytes, given: bool = True) -> str:
+    """A struct of which some bytes are there. What was not ``given`` is zero; what it did not fill is unknown."""
+    if len(data) >= known.size:
+        return known.decode(data[: known.size])
+    if known.prefix:
+        return known.prefix(data)
+    return known.decode(data.ljust(known.size, b"\0")) if given or known.own_size is not None else quote(data)
 
 
 def many(texts: Iterable[str], cut: bool) -> str:
@@ -165,7 +179,55 @@ def many(texts: Iterable[str], cut: bool) -> str:
 def _several(known: Struct, blob: Blob) -> str:
     data, size = blob.data, known.size
     count = min(len(data) // size, _ELEMENTS)
-    return many((known.decode(data[i * size : (i + 1) * size]) for i in range(count)), blob.state == CUT)
+    decode = known.element or known.decode
+    return many((decode(data[i * size : (i + 1) * size]) for i in range(count)), blob.state == CUT)
+
+
+def _sized(call: Syscall, index: int, arg: Arg, on_success: bool) -> Render:
+    """A struct of which the caller, or the kernel, says how many bytes there are."""
+    known, length = STRUCTS[arg.params[0]], arg.params[1]
+    place = _position(call, length.lstrip("*"))
+
+    def text(blob: Blob | None, address: int, size: int | None, unfilled: bool) -> str:
+        if (on_success and unfilled) or not address or not size:
+            return scalars.ptr(address)
+        if blob is None or len(blob.data) < min(size, known.size):
+            return fault(address)
+        shown = _part(known, blob.data[:size], not on_success)
+        if shown == "{}":
+            return scalars.ptr(address)
+        return _beyond(shown, blob.data[known.size : size], known.size, size)
+
+    def column(rows: Rows) -> Column:
+        registers = zip(rows.registers, rows.results, strict=True)
+        sizes: list[int | None] = [size_of(call, index, arg, *row) for row in registers]
+        if length.startswith("*"):
+            sizes = list(map(_shorter, rows.given(place), rows.memory(place)))
+        return list(map(text, rows.memory(index), rows.arg(index), sizes, rows.unfilled))
+
+    return column
+
+
+def _beyond(text: str, rest: bytes, known: int, size: int) -> str:
+    """The text of a struct, and what the caller has behind the bytes that are known; zeros are nothing."""
+    if any(rest):
+        text = f"{text[:-1]}, /* bytes {known}..{known + len(rest) - 1} */ {hexbytes(rest)}}}"
+    return f"{text[:-1]}, ...}}" if size > known + len(rest) and len(rest) and text[-4:-1] != "..." else text
+
+
+def _clipped(call: Syscall, index: int, arg: Arg, render: Render) -> Render:
+    """``render`` of no more than the caller had room for: a result can be more than that."""
+
+    length = arg.params[-1]
+    place = _position(call, length[1:]) if length.startswith("*") else None
+
+    def column(rows: Rows) -> Column:
+        sizes = [size_of(call, index, arg, *row) for row in zip(rows.registers, rows.results, strict=True)]
+        if place is not None:
+            sizes = list(map(_shorter, rows.given(place), rows.memory(place)))
+        return render(rows.cut(index, sizes))
+
+    return column
 
 
 def _hex(blob: Blob) -> str:
@@ -398,6 +460,33 @@ def _with_struct(render: Callable[[Struct, Blob], str], on_success: bool) -> _Ma
     return make
 
 
+def _unless_filled(index: int, filled: list[int], render: Render) -> Render:
+    """``render``, but the address where the call has filled that very memory: what it was given is not there any more."""
+
+    def column(rows: Rows) -> Column:
+        texts, addresses = render(rows), rows.arg(index)
+        for other in filled:
+            for i, (address, same, failed) in enumerate(zip(addresses, rows.arg(other), rows.unfilled, strict=True)):
+                if address == same and address and not failed:
+                    texts[i] = scalars.ptr(address)
+        return texts
+
+    return column
+
+
+def _done(call: Syscall, index: int, arg: Arg) -> Render:
+    """What the call filled where it returned more than 0: wait4 that found nobody leaves a status as it was."""
+    filled = _memory(index, partial(_one, STRUCTS[arg.params[0]]), True)
+
+    def column(rows: Rows) -> Column:
+        return [
+            text if result > 0 else scalars.ptr(address)
+            for text, result, address in zip(filled(rows), rows.results, rows.arg(index), strict=True)
+        ]
+
+    return column
+
+
 def _position(call: Syscall, name: str) -> int:
     return [arg.name for arg in call.args].index(name)
 
@@ -423,6 +512,9 @@ _KINDS: dict[str, _Make] = {
     "outarray": _with_struct(_several, True),
     "sockaddr": lambda call, i, arg: _address(i, False),
     "outsockaddr": lambda call, i, arg: _filled_address(call, i, _position(call, arg.params[0])),
+    "outdone": _done,
+    "insized": lambda call, i, arg: _sized(call, i, arg, False),
+    "outsized": lambda call, i, arg: _sized(call, i, arg, True),
     "was": lambda call, i, arg: _asked(i, STRUCTS[arg.params[0]]),
     "moves": lambda call, i, arg: _moved(i, STRUCTS[arg.params[0]]),
     "wants": lambda call, i, arg: _wants(i, STRUCTS[arg.params[0]]),
@@ -446,4 +538,8 @@ def column_of(call: Syscall, index: int, arg: Arg) -> Render:
     render = scalar(arg)
     if render is not None:
         return _register(call, index, render)
-    return _KINDS[arg.kind](call, index, arg)
+    made = _KINDS[arg.kind](call, index, arg)
+    if arg.kind == "in" and (filled := [i for i, other in enumerate(call.args) if other.kind == "out"]):
+        return _unless_filled(index, filled, made)
+    clipped = arg.kind in ("outbuf", "outarray") and arg.params[-1].startswith(("ret<", "*"))
+    return _clipped(call, index, arg, made) if clipped else made

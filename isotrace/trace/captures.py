@@ -22,6 +22,7 @@ _MESSAGES = 4  # of a vector, as in bpf/trace_record.h
 _ELEMENTS = 32  # of an array, at most: what strace shows
 _ROW = struct.Struct("<BBBBHH")
 _TAIL = 8  # bytes of struct captures behind its rows
+_BEYOND = 32  # bytes of a struct that is longer than the one that is known
 _SET = 128  # bytes of a descriptor set: FD_SETSIZE
 
 
@@ -72,7 +73,7 @@ def _headers(call: Syscall, index: int, arg: Arg) -> Capture:
 
 def _length(call: Syscall, name: str) -> tuple[int, int]:
     """A length's source and, for a literal count, its factor."""
-    if name == "ret":
+    if name.startswith("ret"):
         return RESULT, 1
     if name.isdecimal():
         return ONE, int(name)
@@ -94,6 +95,12 @@ def _struct(index: int, name: str, on_success: bool) -> Capture | None:
     return Capture(BYTES, index, ONE, on_success, known.size, known.size)
 
 
+def _sized(call: Syscall, index: int, arg: Arg) -> Capture | None:
+    """As many bytes of a struct as the caller has, and some of those that it has beyond what is known of the struct."""
+    known = STRUCTS.get(arg.params[0])
+    return _bytes(call, index, arg.params[1], 1, known.size + _BEYOND, arg.kind == "outsized") if known else None
+
+
 def _array(call: Syscall, index: int, arg: Arg) -> Capture | None:
     known = STRUCTS.get(arg.params[0])
     if known is None:
@@ -110,7 +117,7 @@ def _alternative(call: Syscall, index: int, arg: Arg, limit: int) -> Capture | N
     rows = {row for case in chooser(call, arg).cases if (row := _capture(call, index, case.arg, limit))}
     if len(rows) <= 1:
         return next(iter(rows), None)
-    if {row.op for row in rows} == {STRING}:
+    if {row.op for row in rows} == {STRING} or len({row._replace(limit=0) for row in rows}) == 1:
         return max(rows, key=lambda row: row.limit)
     size = max(min(row.unit, row.limit) if row.op == BYTES and row.length == ONE else row.limit for row in rows)
     size = min(size, STRING_MAX)
@@ -122,8 +129,18 @@ def size_of(call: Syscall, index: int, arg: Arg, registers: Sequence[int], resul
     row = _capture(call, index, arg, STRING_MAX)
     if row is None or row.op != BYTES:
         return None
-    count = max(result, 0) if row.length == RESULT else count_in(registers, row.length)
+    count = _returned(call, arg, registers, result) if row.length == RESULT else count_in(registers, row.length)
     return None if count is None else row.unit * count
+
+
+def _returned(call: Syscall, arg: Arg, registers: Sequence[int], result: int) -> int:
+    """How many the call returned, and there was room for."""
+    count, (_, _, room) = max(result, 0), arg.params[-1].partition("<")
+    if not room:
+        return count
+    index = _position(call, room)
+    width = call.widths[index] if index < len(call.widths) else 64
+    return min(count, registers[index] & ((1 << width) - 1))
 
 
 def count_in(registers: Sequence[int], length: int) -> int | None:
@@ -158,6 +175,9 @@ _KINDS: dict[str, _Make] = {
     "in": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "inout": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "out": lambda call, i, arg, limit: _struct(i, arg.params[0], True),
+    "outdone": lambda call, i, arg, limit: _struct(i, arg.params[0], True),
+    "insized": lambda call, i, arg, limit: _sized(call, i, arg),
+    "outsized": lambda call, i, arg, limit: _sized(call, i, arg),
     "was": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "moves": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "wants": lambda call, i, arg, limit: _struct(i, arg.params[0], False),

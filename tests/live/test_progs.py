@@ -18,6 +18,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "files": (),
     "buffers": (),
     "sockets": (),
+    "sized": (),
     "written": (),
     "written-m32": ("-m32",),
     "numbers": (),
@@ -100,6 +101,11 @@ def test_signals_of_a_32_bit_program(traced: Traced, compiled: Compile) -> None:
 @pytest.mark.parametrize("name", ["files", "buffers", "sockets", "written", "numbers"])
 def test_the_trace_is_what_the_program_expects(traced: Traced, name: str) -> None:
     traced.check(name)
+
+
+def test_what_a_call_did_not_read_or_fill_is_not_shown(traced: Traced) -> None:
+    names = ("wait4", "openat2", "perf_event_open", "sched_getattr", "getsockopt", "setsockopt", "recvfrom")
+    traced.check("sized", *names, "close", "socket", "socketpair", "sendto", "setgroups", "getgroups")
 
 
 def test_how_long_a_call_was_to_sleep_that_is_given_one_time_for_both(traced: Traced) -> None:
