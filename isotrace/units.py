@@ -21,6 +21,12 @@ def duration(text: str) -> float:
     return total
 
 
+def many(count: int, noun: str) -> str:
+    """``1 row``, ``2 rows``, ``3 batches``."""
+    plural = "es" if noun.endswith(("ch", "s", "x")) else "s"
+    return f"{count} {noun}{plural if count != 1 else ''}"
+
+
 def size(text: str) -> int:
     """Bytes from ``65536``, ``64k``, ``16m``, ``1g`` (powers of 1024). Raises ``UsageError``."""
     match = re.fullmatch(r"(\d+)([kmg]?)i?b?", text.lower())

@@ -19,6 +19,7 @@ from recorded import CAT, CURL, SHELL
 
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.export import forms
+from isotrace.recording.parts import Verdict
 
 CALLS = 21
 ROOT = Path(__file__).parents[1]
@@ -31,7 +32,7 @@ def recording(tmp_path) -> Path:
 
 def exported(recording: Path, form: str, name: str = "out") -> Path:
     to = recording.with_name(name)
-    assert forms.export([str(recording)], form, str(to)) == [f"{CALLS} calls written to {str(to)!r}"]
+    assert forms.export([str(recording)], form, str(to)) == ([f"{CALLS} calls written to {str(to)!r}"], Verdict())
     return to
 
 
@@ -73,7 +74,7 @@ def two_hosts(tmp_path) -> Path:
     """The Parquet of two hosts, one of which recorded on two days."""
     for host, offset in (("a", 0), ("b", 0), ("b", DAY)):
         path = recorded.record(tmp_path / f"{host}{offset}", host=host, offset=offset)
-        assert forms.export([str(path)], "parquet", str(tmp_path / "all"))
+        assert forms.export([str(path)], "parquet", str(tmp_path / "all"))[0]
     return tmp_path / "all"
 
 
@@ -185,7 +186,7 @@ def test_chrome(recording):
 
 def test_it_goes_beside_the_recording_where_it_is_a_file(recording, tmp_path):
     for form, name in (("perfetto", "t.perfetto-trace"), ("chrome", "t.trace.json"), ("parquet", "t.parquet")):
-        assert forms.export([str(recording)], form, None) == [f"{CALLS} calls written to {str(tmp_path / name)!r}"]
+        assert forms.export([str(recording)], form, None)[0] == [f"{CALLS} calls written to {str(tmp_path / name)!r}"]
         assert (tmp_path / name).exists()
 
 

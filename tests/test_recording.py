@@ -25,7 +25,7 @@ from isotrace.enforce import Grade, Held, Refused
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.kernel.procfs import Process
 from isotrace.policy.model import CallRule
-from isotrace.recording import reader, schema
+from isotrace.recording import parts, reader, schema
 from isotrace.recording.asked import Asked
 from isotrace.recording.frames import BATCH, Frames
 from isotrace.recording.reader import Recording
@@ -349,6 +349,33 @@ def test_a_newer_format_says_so(tmp_path):
     assert "has format 99; this isotrace" in problem(tmp_path / "t")
 
 
+@pytest.mark.parametrize("version", [0, -1, "x", None])
+def test_a_format_that_there_never_was(tmp_path, version):
+    head = json.loads(Head().pack()) | {"format": version}
+    with pa.ipc.new_stream(str(tmp_path / "t"), schema.arrow(json.dumps(head).encode())):
+        pass
+    assert "what it says of itself cannot be read" in problem(tmp_path / "t")
+
+
+def test_what_comes_after_the_end_is_not_read_and_said(tmp_path):
+    path = written(tmp_path / "t", numbered(0))
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole)
+    recording = Recording(str(path))
+    assert [n for one in reader.batches([recording]) for n in one.events["args"][:, 0].tolist()] == list(range(100))
+    assert parts.verdict([recording]) == parts.Verdict((f"'{path}': {len(whole)} bytes after its end not read",), True)
+
+
+def test_a_long_file_of_another_kind_is_not_searched_for_a_batch(tmp_path, monkeypatch):
+    path = tmp_path / "t"
+    path.write_bytes(bytes(1 << 20))
+    read: list[int] = []
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: read.append(size) or real(fd, size, at))
+    assert problem(path) == f"'{path}' is no recording of isotrace"
+    assert sum(read) < 100
+
+
 def test_an_empty_recording_is_one(tmp_path):
     recording = Recording(str(written(tmp_path / "t")))
     assert list(reader.batches([recording])) == []
@@ -371,6 +398,30 @@ def test_beyond_a_size_another_part_begins_and_all_are_read_in_order(tmp_path):
     assert [one.head.part for one in reader.open_all([str(tmp_path / "t*")])] == [
         Recording(str(path)).head.part + n for n in (-2, -1, 0)
     ]
+
+
+def test_parts_of_two_runs_are_not_mixed(tmp_path):
+    for name in ("t", "t.1", "t.x", "t.1.bak"):
+        written(tmp_path / name, numbered(0))
+    with pytest.raises(UsageError, match=r"t.1' is there already: a part of an earlier run"):
+        Rotation(1 << 20).begin(str(tmp_path / "t"))
+    assert numbers(tmp_path / "t.1") == list(range(100))
+    (tmp_path / "t.1").unlink()
+    Rotation(1 << 20).begin(str(tmp_path / "t"))
+
+
+def test_files_of_two_runs_under_the_names_of_parts_are_said(tmp_path):
+    for name in ("t", "t.1", "u"):
+        written(tmp_path / name)
+
+    def said(*names):
+        recordings = reader.open_all([str(tmp_path / name) for name in names])
+        list(reader.batches(recordings))
+        return parts.verdict(recordings)
+
+    line = f"'{tmp_path}/t' and the files numbered after it are of 2 runs, the earliest came first"
+    assert said("t", "t.1") == parts.Verdict((line,))
+    assert said("t", "u") == parts.Verdict()
 
 
 def test_rotation_wants_sizes_that_make_sense():
@@ -449,7 +500,7 @@ def test_parts_that_are_not_there_and_recordings_that_are_there_twice_are_said(t
         list(reader.batches(recordings))
         return recordings
 
-    assert reader.problems(read(whole)) == []
+    assert parts.lacks(read(whole)) == []
     head = Recording(str(whole)).head
     found = [
         SimpleNamespace(name=f"p{n}", head=replace(head, part=n), end=End(continued=n < 3), problems=list)
@@ -457,7 +508,7 @@ def test_parts_that_are_not_there_and_recordings_that_are_there_twice_are_said(t
     ]
 
     def said(*numbers):
-        return reader.problems([found[number] for number in numbers])
+        return parts.lacks([found[number] for number in numbers])
 
     assert said(0, 1, 2, 3) == []
     assert said(0, 1) == ["p1: the run goes on in a part that was not given"]
@@ -465,5 +516,5 @@ def test_parts_that_are_not_there_and_recordings_that_are_there_twice_are_said(t
     assert said(0, 2, 3) == ["p3: 1 earlier part of its run not given, or not kept"]
     twice = str(tmp_path / "again")
     shutil.copy(whole, twice)
-    (line,) = reader.problems(read(whole, twice))
+    (line,) = parts.lacks(read(whole, twice))
     assert "its calls count twice" in line

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,11 @@ import recorded
 from recorded import CAT, CURL, SHELL
 from records import batch, make
 
-from isotrace.recording import reader
+from isotrace.recording import parts, reader
 from isotrace.recording.choose import Chosen
+from isotrace.recording.frames import Frames
 from isotrace.recording.reader import Recording
+from isotrace.recording.rotate import Rotation
 from isotrace.recording.schema import End
 from isotrace.run import replay
 from isotrace.trace import events, plan
@@ -103,11 +107,15 @@ def test_only_the_first_moments(recording):
     assert len(chosen(recording, until=begin + 4_000)) == 5
 
 
-def command(*args: object, **options) -> subprocess.CompletedProcess[str]:
+def isotrace(*args: object, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "isotrace", "log", *map(str, args)],
+        [sys.executable, "-m", "isotrace", *map(str, args)],
         capture_output=True, text=True, check=False, cwd=ROOT, **options,
     )  # fmt: skip
+
+
+def command(*args: object, **options) -> subprocess.CompletedProcess[str]:
+    return isotrace("log", *args, **options)
 
 
 def test_hostile_names_are_quoted(recording):
@@ -145,12 +153,97 @@ def test_a_cut_file_is_shown_as_far_as_it_goes(recording, tmp_path):
     assert command("--from", tmp_path / "cut", "--strict").returncode == 1
 
 
+def quick(path: Path, **options) -> recorded.Writer:
+    """A writer whose batches go into the file one by one."""
+    return recorded.Writer(
+        recorded.Asked(str(path), **options), recorded.Head(), now=iter(range(0, 10**9, 10)).__next__
+    )  # fmt: skip
+
+
+def test_a_moment_of_a_whole_file_is_no_cut_file(tmp_path):
+    out = quick(tmp_path / "t")
+    for seconds in (0, 100, 200):
+        out.write(batch(make(0, time=time.monotonic_ns() + seconds * 10**9)))
+        out.flush()
+    out.close(End(seen=3, delivered=3))
+    done = command("--from", tmp_path / "t", "--for", "50s", "--strict", "-o", "/dev/null")
+    assert (done.returncode, done.stderr) == (0, "isotrace: 1 call shown\n")
+
+
+def test_a_corrupt_batch_and_what_comes_after_the_end_are_errors(recording, tmp_path):
+    data = recording.read_bytes()
+    last = [frame for frame in Frames(str(recording)) if frame.rows][-1]
+    corrupt = bytearray(data)
+    corrupt[last.end - 300 : last.end - 100] = bytes(200)
+    (tmp_path / "corrupt").write_bytes(corrupt)
+    (tmp_path / "two").write_bytes(data + data)
+    for name, said in (("corrupt", "1 corrupt batch skipped"), ("two", f"{len(data)} bytes after its end not read")):
+        for verb in (
+            ["log", "--from"], ["calls", "--from"], ["top", "--once", "--from"], ["export", "--to", "csv"],
+        ):  # fmt: skip
+            done = isotrace(*verb, tmp_path / name)
+            assert (done.returncode, said in done.stderr) == (1, True), (verb, done.stderr)
+        done = isotrace("sql", tmp_path / name, "SELECT count(name) FROM calls")
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+def follow(first: Path) -> tuple[list[Recording], Iterator[list[int]]]:
+    """What ``--follow-file`` shows of a file and of what comes after it: the results of calls, until nothing waits."""
+    recordings = reader.open_all([str(first)])
+    found = replay.chosen(recordings, Chosen(Target()), grow=True)
+
+    def shown() -> Iterator[list[int]]:
+        results: list[int] = []
+        for one in found:
+            if one is not None:
+                results += one.events["result"].tolist()
+            elif results:
+                yield results
+                results = []
+
+    return recordings, shown()
+
+
+def test_a_file_that_grows_is_followed_into_its_next_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "_LOOK", 0.001)
+    path = tmp_path / "t"
+    out = quick(path, rotation=Rotation(1 << 20))
+    rng = np.random.default_rng(1)
+    count = 0
+
+    def parts_more(number: int) -> None:
+        nonlocal count
+        for _ in range(number):
+            before = Recording(str(path)).head.part
+            while Recording(str(path)).head.part == before:
+                out.write(batch(*(make(0, rng.integers(0, 2**63, 6), count + i) for i in range(5000))))
+                out.flush()
+                count += 5000
+
+    out.write(batch(make(0, (), -1)))
+    out.flush()
+    recordings, shown = follow(path)
+    assert next(shown) == [-1]
+    parts_more(1)  # while it is looked at
+    out.write(batch(make(0, (), -2)))
+    out.flush()
+    seen: list[int] = []
+    while -2 not in seen:
+        seen += next(shown)
+    parts_more(3)  # before it is looked at again
+    out.close(End())
+    for results in shown:
+        seen += results
+    assert seen == [*range(5000 * (seen.index(-2) // 5000)), -2, *range(seen.index(-2), count)]
+    assert [one.head.part for one in recordings] == [0, 1, 2, 3, 4] and parts.lacks(recordings) == []
+
+
 def test_nothing_is_said_twice_of_a_part(tmp_path):
     part = recorded.record(tmp_path / "p", end=End(continued=True))
     recordings = reader.open_all([str(part)])
     assert list(reader.batches(recordings))
     goes_on = f"{recordings[0].name}: the run goes on in a part that was not given"
-    assert replay.summary(recordings, 5) == ["5 calls shown", goes_on]
+    assert replay.summary(recordings, 5) == ["5 calls shown"] and parts.lacks(recordings) == [goes_on]
 
 
 @pytest.mark.parametrize(

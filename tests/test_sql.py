@@ -150,7 +150,9 @@ def test_a_cut_recording_says_so(tmp_path):
     path.write_bytes(whole[: len(whole) - 300])
     database = Database([str(path)])
     answer(database, "SELECT count(*) FROM calls")
-    assert database.problems == [f"'{path}' is cut within a batch: what came before is here, what came after is lost"]
+    assert database.verdict.lines == (
+        f"'{path}' is cut within a batch: what came before is here, what came after is lost",
+    )
 
 
 # ---- how it looks -------------------------------------------------------------------------------------------------------

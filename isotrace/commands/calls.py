@@ -14,7 +14,6 @@ from isotrace.catalog.model import ABIS, X32_BIT, Arg, Syscall
 from isotrace.commands.recorded import from_option
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.policy import names
-from isotrace.process.telling import tell
 
 # Sets that say little about a call: what systemd knows at all, and what it lets every service do.
 _WIDE = frozenset({"@known", "@default", "@system-service"})
@@ -41,11 +40,11 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 @click.option("--abi", type=click.Choice(ABIS), help="Only this ABI's calls, with its arguments.  [default: all]")
 @from_option
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def calls(terms: tuple[str, ...], abi: str | None, sources: tuple[str, ...], form: str) -> None:
+def calls(terms: tuple[str, ...], abi: str | None, sources: tuple[str, ...], form: str) -> int:
     """List system calls: number per ABI, arguments and what they mean, families, which means can refuse
     them."""
     wanted = expr.parse(",".join(terms)) if terms else catalog.names()
-    made = _recorded(sources) if sources else None
+    made, status = _recorded(sources) if sources else (None, 0)
     if made is not None:
         wanted = wanted & made.keys()
     rows = [call for name in sorted(wanted) if (call := _call(name, abi)) is not None]
@@ -60,16 +59,16 @@ def calls(terms: tuple[str, ...], abi: str | None, sources: tuple[str, ...], for
         _show_page(rows[0])
     else:
         _show_table(rows, (abi,) if abi else ("x86_64", "i386", "arm64"), made)
+    return status
 
 
-def _recorded(sources: tuple[str, ...]) -> dict[str, int]:
-    """The calls that recordings have, with how often they were made."""
-    from isotrace.recording import reader
+def _recorded(sources: tuple[str, ...]) -> tuple[dict[str, int], int]:
+    """The calls that recordings have, with how often they were made, and the exit status."""
+    from isotrace.recording import parts, reader
 
     recordings = reader.open_all(sources)
     found = reader.counts(recordings)
-    tell(reader.problems(recordings))
-    return found
+    return found, parts.verdict(recordings).say()
 
 
 def _call(name: str, abi: str | None) -> Syscall | None:

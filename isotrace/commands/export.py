@@ -30,8 +30,10 @@ Examples:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="The form.")
 @click.option("-o", "--output", metavar="PATH", help="Where it goes.")
-def export(files: tuple[str, ...], form: str, output: str | None) -> None:
+def export(files: tuple[str, ...], form: str, output: str | None) -> int:
     """Write recordings as Parquet, CSV, JSON, strace's lines, a Perfetto or Chrome trace."""
     from isotrace.export import forms
 
-    tell(forms.export(files, form, output))
+    said, verdict = forms.export(files, form, output)
+    tell(said)
+    return verdict.say()

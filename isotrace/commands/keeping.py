@@ -51,10 +51,13 @@ def take(values: dict[str, Any], path: str) -> Asked:
     size, keep = values["max_size"], values["keep"]
     if keep and not size:
         raise UsageError("--keep is about files of a --max-size", "give --max-size, or leave --keep out")
-    if size and not _can_be_renamed(path):
+    if size is not None and not _can_be_renamed(path):
         raise UsageError("--max-size is about files with a name", "give a file, or leave --max-size out")
     redact = tuple(values["redact"].split(",")) if values["redact"] is not None else ()
-    return Asked(path, redact, Rotation(size, keep or 9) if size else None)
+    rotation = Rotation(size, keep or 9) if size is not None else None
+    if rotation:
+        rotation.begin(path)
+    return Asked(path, redact, rotation)
 
 
 def take_beside(values: dict[str, Any], output: str | None, stdout: str) -> Asked | None:

@@ -19,7 +19,9 @@ _FROM = click.option(
     metavar="FILE",
     help="Take what was recorded, by isotrace record: a file, a pattern, - for standard input; more of them may follow.",
 )
-_FOLLOW_FILE = click.option("--follow-file", is_flag=True, help="With --from: wait for more while the recording grows.")
+_FOLLOW_FILE = click.option(
+    "--follow-file", is_flag=True, help="With --from: wait for more while the recording grows, also in its next part."
+)
 
 #: What a recording does not have, and what is decided when it is made.
 _LIVE = ("cgroup", *keeping.NAMES, "ring", "backend", "string_limit", "lossless")

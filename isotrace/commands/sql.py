@@ -8,7 +8,6 @@ import sys
 import click
 
 from isotrace.errors import UsageError
-from isotrace.process.telling import tell
 
 _EPILOG = """\b
 Tables: calls, processes, losses, refusals, signals. A query reads only the columns that it asks about.
@@ -31,7 +30,7 @@ Ten more: docs/sql.md
 @click.option(
     "--format", "form", type=click.Choice(["table", "csv", "json"]), help="[default: table on a terminal, else csv]"
 )
-def sql(files: tuple[str, ...], form: str | None) -> None:
+def sql(files: tuple[str, ...], form: str | None) -> int:
     """Ask recordings in SQL (DuckDB's)."""
     from isotrace.recording import reader
 
@@ -44,17 +43,17 @@ def sql(files: tuple[str, ...], form: str | None) -> None:
         from isotrace.recording import prompt
 
         prompt.run(database, form)
-        return
+        return 0
     if query is None and "-" in names:
         raise UsageError("a recording from standard input leaves no room for a query there", "give the query as well")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # DuckDB would not let Python see a Ctrl-C before it is done
     result = database.run(sys.stdin.read() if query is None else query)
     if result is None:
-        return
+        return 0
     from isotrace.recording import results
 
     results.write(result, form)
-    tell(database.problems)
+    return database.verdict.say()
 
 
 def split(words: tuple[str, ...]) -> tuple[list[str], str | None]:

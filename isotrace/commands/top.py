@@ -144,8 +144,7 @@ def _recorded(choices: dict[str, Any]) -> int:
     recordings = reader.open_all(paths)
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     if once:
-        player.summary(recordings, Chosen(target, calls, until=until), view, style or "text")
-        return 0
+        return player.summary(recordings, Chosen(target, calls, until=until), view, style or "text")
     if len({recording.head.run for recording in recordings}) > 1:
         raise UsageError("recordings of several runs cannot be played together", "name one, or --once for all")
     from isotrace.top import replay_app

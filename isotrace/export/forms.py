@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isotrace.errors import UsageError
-from isotrace.recording import reader
+from isotrace.recording import parts, reader
+from isotrace.recording.parts import Verdict
 from isotrace.recording.reader import Recording
+from isotrace.units import many
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ FORMS = {
 }
 
 
-def export(files: Sequence[str], name: str, to: str | None) -> list[str]:
-    """Write the recordings in a form; returns what to say of it. Raises ``IsotraceError``."""
+def export(files: Sequence[str], name: str, to: str | None) -> tuple[list[str], Verdict]:
+    """Write the recordings in a form; returns what to say of that, and of them. Raises ``IsotraceError``."""
     form = FORMS[name]
     paths = reader.found(files)
     if to is None and form.suffix and len(paths) == 1 and paths[0] != "-":
@@ -83,5 +85,4 @@ def export(files: Sequence[str], name: str, to: str | None) -> list[str]:
     if form.one_host and len(hosts) > 1:
         raise UsageError(f"recordings of {len(hosts)} hosts or boots are not one {name} trace", "export one at a time")
     count = form.write(recordings, to)
-    said = [f"{count} calls written to {to!r}"] if to else []
-    return [*said, *reader.problems(recordings)]
+    return [f"{many(count, 'call')} written to {to!r}"] if to else [], parts.verdict(recordings)

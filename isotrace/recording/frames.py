@@ -8,12 +8,14 @@ metadata tells (format/Message.fbs of Arrow). Size 0 is the end of the stream.
 from __future__ import annotations
 
 import os
+import select
 import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from isotrace.errors import IsotraceError
+from isotrace.units import many
 
 SCHEMA, DICTIONARY, BATCH = 1, 2, 3
 
@@ -79,13 +81,15 @@ class Frames:
     """The messages of a file, in order; ``path`` "-" is standard input. Raises ``IsotraceError`` where it cannot be read.
 
     ``complete``: the stream's end was met. ``cut``: the file ends within a message. ``torn``: how often what came could not
-    be understood and the next message was looked for. A file that grows can be asked again.
+    be understood and the next message was looked for. ``beyond``: what there is after the stream's end, in words. A file
+    that grows can be asked again.
     """
 
     def __init__(self, path: str) -> None:
         self.name = "standard input" if path == "-" else repr(path)
         self.complete = self.cut = False
         self.torn = 0
+        self.beyond = ""
         self._at = 0
         self._ahead = b""  # of a pipe: what has been read and not been used
         try:
@@ -114,12 +118,19 @@ class Frames:
 
     def seek(self, position: int) -> None:
         """Go on at a message that was met before. Only for a regular file."""
-        self._at, self.complete, self.cut = position, False, False
+        self._at, self.complete, self.cut, self.beyond = position, False, False, ""
 
     def __iter__(self) -> Iterator[Frame]:
         """The messages from here to the end of what there is."""
         while (frame := self.next()) is not None:
             yield frame
+
+    def first(self) -> Frame | None:
+        """The first message; None where there is none, also in what begins otherwise, however long that is."""
+        try:
+            return self._whole()
+        except NoMessage:
+            return None
 
     def next(self) -> Frame | None:
         """The next whole message; None where there is none (yet)."""
@@ -133,6 +144,13 @@ class Frames:
                     return None
         return None
 
+    def _after(self, end: int) -> str:
+        """What there is from ``end`` on; in a pipe what has come by now."""
+        if self.regular:
+            return many(left, "byte") if (left := self.size() - end) > 0 else ""
+        waiting = select.select([self._fd], [], [], 0)[0]
+        return "some bytes" if waiting and os.read(self._fd, 1) else ""
+
     def _whole(self) -> Frame | None:
         start = self._at
         prefix = self._read(start, _PREFIX.size)
@@ -143,7 +161,7 @@ class Frames:
         if mark != 0xFFFFFFFF or length > _META_MAX:
             raise NoMessage
         if not length:
-            self.complete = True
+            self.complete, self.beyond = True, self._after(start + _PREFIX.size)
             return None
         metadata = self._read(start + _PREFIX.size, length)
         self.cut = len(metadata) < length

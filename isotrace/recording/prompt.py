@@ -117,7 +117,7 @@ def answer(database: Database, text: str, form: str | None, show: Callable[[str]
             show("\n".join(database.columns(rest.strip() or "calls")) + "\n")
         elif text and (result := database.run(text)) is not None:
             results.write(result, form)
-            tell(database.problems)
+            database.verdict.say()
     except IsotraceError as error:
         tell([error.message])
         show(f"  hint: {error.hint}\n" if error.hint else "")

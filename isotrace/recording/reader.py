@@ -18,6 +18,7 @@ from isotrace.recording import encode, schema
 from isotrace.recording.frames import BATCH, DICTIONARY, SCHEMA, Frame, Frames, cannot
 from isotrace.recording.schema import End, Head
 from isotrace.trace.events import Batch
+from isotrace.units import many
 
 _DICTIONARIES = 64  # messages; a recording has three
 _SKIPPED = (pa.ArrowException, OSError, MemoryError, ValueError, KeyError)
@@ -37,11 +38,12 @@ class Recording:
     def __init__(self, path: str) -> None:
         self.path = path
         self.damage = Damage()
+        self.left = False  # not read to its end, because nothing more was wanted
         self.end: End | None = None
         self.rows = 0
         self._frames = Frames(path)
         self.name = self._frames.name
-        first = self._frames.next()
+        first = self._frames.first()
         self._prefix = self._begin(first)
         self._first_batch = self._frames.position
         self._dictionaries: set[int] = set()  # where those begin that the prefix has
@@ -71,14 +73,21 @@ class Recording:
         """Whether it was ended by isotrace, with its counts."""
         return self.end is not None
 
+    @property
+    def damaged(self) -> bool:
+        """Whether there was something in it that could not be read."""
+        return bool(self.damage.batches or self._frames.torn or self._frames.beyond)
+
     def problems(self) -> list[str]:
         """What to say of it once it was read to the end; nothing of a whole one."""
         found = []
         if self.damage.batches or self._frames.torn:
-            count = max(self.damage.batches, self._frames.torn)
-            rows = f"{self.damage.rows} rows" if self.damage.rows else "an unknown number of rows"
-            found.append(f"{self.name}: {count} corrupt batch{'es' * (count > 1)} skipped, {rows} lost")
-        if not self.complete:
+            count = many(max(self.damage.batches, self._frames.torn), "corrupt batch")
+            rows = many(self.damage.rows, "row") if self.damage.rows else "an unknown number of rows"
+            found.append(f"{self.name}: {count} skipped, {rows} lost")
+        if self._frames.beyond:
+            found.append(f"{self.name}: {self._frames.beyond} after its end not read")
+        if not self.complete and not self.left:
             how = "is cut within a batch" if self._frames.cut else "has no end"
             found.append(f"{self.name} {how}: what came before is here, what came after is lost")
         return found
@@ -106,6 +115,7 @@ class Recording:
             raise IsotraceError(f"{self.name} can be read once only", "write it to a file first")
         self._frames.seek(self._first_batch)
         self.damage, self._frames.torn, self.rows = Damage(), 0, 0
+        self.left = False
 
     def grows(self) -> bool:
         """Whether more may come."""
@@ -210,26 +220,6 @@ def not_among(paths: Iterable[str], output: str | None) -> None:
 def open_all(patterns: Sequence[str]) -> list[Recording]:
     """The recordings, the earliest first, parts of one run in their order. Raises ``IsotraceError``."""
     return sorted(map(Recording, found(patterns)), key=lambda one: (one.head.began, one.head.run, one.head.part))
-
-
-def problems(recordings: Sequence[Recording]) -> list[str]:
-    """What to say of them once they were read: what each lacks, and which parts of their runs are not among them."""
-    return [*(problem for one in recordings for problem in one.problems()), *_gaps(recordings)]
-
-
-def _gaps(recordings: Sequence[Recording]) -> Iterator[str]:
-    runs: dict[str, dict[int, Recording]] = {}
-    for one in recordings:
-        parts = runs.setdefault(one.head.run, {})
-        if one.head.part in parts:
-            yield f"{one.name} is what {parts[one.head.part].name} is: its calls count twice"
-        parts[one.head.part] = one
-    for parts in runs.values():
-        last = parts[max(parts)]
-        if missing := max(parts) + 1 - len(parts):
-            yield f"{last.name}: {missing} earlier part{'s' * (missing > 1)} of its run not given, or not kept"
-        if last.end and last.end.continued:
-            yield f"{last.name}: the run goes on in a part that was not given"
 
 
 def counts(recordings: Iterable[Recording]) -> dict[str, int]:

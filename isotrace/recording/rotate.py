@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass
 
 from isotrace.errors import IsotraceError, UsageError
@@ -24,6 +25,16 @@ class Rotation:
         if self.keep < 1:
             raise UsageError("--keep needs at least one earlier part", "give 1 or more")
 
+    def begin(self, path: str) -> None:
+        """Refuse to begin where an earlier run has left its parts: nobody could tell them from those of the new one, which
+        would remove them in time. Raises ``UsageError``.
+        """
+        if earlier := numbered(path):
+            raise UsageError(
+                f"{earlier[0]!r} is there already: a part of an earlier run",
+                "move its parts away, or give another name",
+            )
+
     def shift(self, path: str) -> None:
         """Make room for another part at ``path``. Raises ``IsotraceError``."""
         try:
@@ -35,3 +46,14 @@ class Rotation:
             os.rename(path, f"{path}.1")
         except OSError as error:
             raise IsotraceError(f"cannot rename {path!r}: {(error.strerror or '').lower()}", "recording ends") from None
+
+
+def numbered(path: str) -> list[str]:
+    """The files that are there under the names of earlier parts of ``path``: FILE.1, FILE.2, …"""
+    directory, name = os.path.split(path)
+    try:
+        there = os.listdir(directory or ".")
+    except OSError:
+        return []
+    found = [(int(match[1]), one) for one in there if (match := re.fullmatch(rf"{re.escape(name)}\.(\d{{1,9}})", one))]
+    return [os.path.join(directory, one) for _, one in sorted(found)]

@@ -161,6 +161,8 @@ def head_of(schema: pa.Schema, name: str) -> Head:
     try:
         said = json.loads(packed)
         version = int(said["format"])
+        if version < 1:
+            raise ValueError(version)
         if version <= FORMAT:
             return _validated(Head, packed)
     except (ValueError, KeyError, TypeError):

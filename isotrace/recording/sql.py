@@ -11,7 +11,8 @@ import duckdb
 import pyarrow as pa
 
 from isotrace.errors import IsotraceError, UsageError
-from isotrace.recording import friendly, reader
+from isotrace.recording import friendly, parts
+from isotrace.recording.parts import Verdict
 from isotrace.recording.reader import Recording
 
 _CALL_COLUMNS = [name for name in friendly.COLUMNS if name not in ("kind", "program", "what", "note")]
@@ -76,7 +77,7 @@ class _Rows:
 
     def __init__(self, paths: Sequence[str], columns: Sequence[str]) -> None:
         self._paths, self._columns = paths, columns
-        self.problems: list[str] = []
+        self.verdict = Verdict()
 
     def __arrow_c_schema__(self) -> object:
         return friendly.arrow().__arrow_c_schema__()
@@ -94,11 +95,11 @@ class _Rows:
             for rows in recording.arrow(needs):
                 yield friendly.made(rows, self._columns, state, into)
             recording.close()
-        self.problems = reader.problems(read)
+        self.verdict = parts.verdict(read)
 
 
 class Database:
-    """Recordings as tables. ``problems`` says what the latest query could not read."""
+    """Recordings as tables. ``verdict`` says what the latest query could not read."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         """Raises ``IsotraceError`` for what cannot be read."""
@@ -114,9 +115,9 @@ class Database:
         self._connection.execute("SET enable_external_access = false; SET lock_configuration = true")
 
     @property
-    def problems(self) -> list[str]:
+    def verdict(self) -> Verdict:
         """What could not be read."""
-        return self._rows.problems
+        return self._rows.verdict
 
     def columns(self, table: str) -> list[str]:
         """The columns of a table."""

@@ -20,6 +20,7 @@ from isotrace.render.notes import NOTES
 from isotrace.render.rows import Column, ExecArguments, Rows
 from isotrace.trace import events, plan
 from isotrace.trace.events import FAULT, PART_IOV, Batch, Blob
+from isotrace.units import many
 
 ARGUMENTS = 32  # as many of an argv are copied
 
@@ -283,4 +284,4 @@ def notices(batch: Batch, calls: Mapping[int, Syscall]) -> Iterator[tuple[int, s
             yield index, delivered(result, next(iter(batch.blobs(index)), None))
         else:
             call = calls.get(int(batch.events["slot"][index]))
-            yield index, f"*** {result} {f'{call.name} calls' if call else 'unknown calls'} lost here ***"
+            yield index, f"*** {many(result, f'{call.name} call' if call else 'unknown call')} lost here ***"

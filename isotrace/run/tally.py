@@ -11,6 +11,7 @@ import numpy.typing as npt
 from isotrace.backends import Counters
 from isotrace.catalog.model import Syscall
 from isotrace.trace import events
+from isotrace.units import many
 
 
 @dataclass
@@ -59,13 +60,13 @@ class Tally:
             lines.append(f"lost: {', '.join(parts)}{hint}")
         if counters.missed:
             lines.append(
-                f"the kernel skipped a program {counters.missed} times, in calls of any process: what the target"
+                f"the kernel skipped a program {many(counters.missed, 'time')}, in calls of any process: what the target"
                 " called then is neither shown nor counted"
             )
         if counters.extras_lost:
-            lines.append(f"{counters.extras_lost} records of exits, signals or exec arguments lost")
+            lines.append(f"{many(counters.extras_lost, 'record')} of exits, signals or exec arguments lost")
         if counters.not_followed:
             lines.append(
-                f"{counters.not_followed} births of processes missed: such children of the target are not followed"
+                f"{many(counters.not_followed, 'birth')} of processes missed: such children of the target are not followed"
             )
         return lines

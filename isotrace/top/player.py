@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from isotrace.process.telling import tell
-from isotrace.recording import reader
+from isotrace.recording import parts
 from isotrace.recording.choose import Chosen
 from isotrace.recording.reader import Recording
 from isotrace.run import replay
@@ -158,15 +157,15 @@ class Player(Feeder):
         self._at = max(place, self._at)
 
 
-def summary(recordings: Sequence[Recording], wanted: Chosen, view: str, style: str) -> None:
-    """Write what ``isotrace top --once`` writes."""
+def summary(recordings: Sequence[Recording], wanted: Chosen, view: str, style: str) -> int:
+    """Write what ``isotrace top --once`` writes; returns the exit status."""
     from isotrace.top import summary as writing
 
     tables = Replayed()
     at = begin = min(recording.head.began for recording in recordings)
     source = Source(tables, lambda: (at - begin) / 1e9, past=True)
     source.wishes.places = view == "file" or style == "json"
-    found = (batch for batch in replay.chosen(recordings, wanted) if batch is not None)
+    found = (batch for batch in replay.chosen([*recordings], wanted) if batch is not None)
     for count, batch in enumerate(found, 1):
         tables.add(batch)
         at = max(at, int(batch.events["time"].max()) + batch.wall)
@@ -178,4 +177,4 @@ def summary(recordings: Sequence[Recording], wanted: Chosen, view: str, style: s
         writing.write_json(snapshot)
     else:
         writing.write_text(snapshot, view)
-    tell(reader.problems(recordings))
+    return parts.verdict(recordings).say()
