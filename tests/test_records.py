@@ -178,9 +178,17 @@ class Recorder(Sink):
     def __init__(self):
         super().__init__()
         self.began, self.ended, self.closed = False, None, False
+        self.settled, self.rest = None, np.zeros(0, np.uint16)
 
     def begin(self, _options, _pids):
         self.began = True
+
+    def settle(self):
+        if self.settled:
+            raise self.settled
+
+    def unwritten(self):
+        return self.rest
 
     def end(self, tally, _calls, reason):
         self.ended = (tally.seen, reason)
@@ -212,3 +220,68 @@ def test_a_recording_of_a_run_that_failed_is_closed_and_not_completed(backend):
     one.finish()
     one.close()
     assert recorder.ended is None and recorder.closed and len(recorder.seen) == 5
+
+
+class Full(Sink):
+    """An output whose disk is full."""
+
+    def write(self, _batch):
+        raise IsotraceError("cannot write 't.txt': no space left on device", "free some space")
+
+
+def served(one: Records, capfd) -> str:
+    """Serve until something is said."""
+    said, deadline = "", time.monotonic() + 60
+    while not said and time.monotonic() < deadline:
+        one.serve(0.01)
+        said = capfd.readouterr().err
+    return said
+
+
+def test_an_output_that_fails_ends_alone_and_that_is_said_and_an_error(backend, capfd):
+    recorder = Recorder()
+    one = part(Full(), recorder=recorder)
+    one.start()
+    backend.waiting = [chunk(0, 5)]
+    assert "t.txt': no space left on device: the recording goes on without it" in served(one, capfd)
+    backend.waiting = [chunk(5, 5)]
+    one.stop("")
+    while one.unwritten(0.1):
+        pass
+    with pytest.raises(IsotraceError, match=r"not all was written that was asked for: cannot write 't\.txt'"):
+        one.finish()
+    assert (
+        len(recorder.seen) == 10 and recorder.ended == (10, "") and "10 calls, 10 delivered" in capfd.readouterr().err
+    )
+
+
+class FullRecorder(Recorder, Full):
+    """A recording whose disk is full."""
+
+
+def test_a_recording_that_fails_leaves_the_lines_and_is_not_completed(backend, capfd):
+    recorder, lines = FullRecorder(), Sink()
+    one = part(lines, recorder=recorder)
+    one.start()
+    backend.waiting = [chunk(0, 5)]
+    assert "no space left on device: the output goes on without it" in served(one, capfd)
+    one.stop("")
+    while one.unwritten(0.1):
+        pass
+    with pytest.raises(IsotraceError, match="not all was written"):
+        one.finish()
+    assert len(lines.seen) == 5 and recorder.ended is None and "5 calls, 5 delivered" in capfd.readouterr().err
+
+
+def test_what_a_full_disk_kept_out_of_the_recording_was_not_delivered(backend, capfd):
+    recorder = Recorder()
+    recorder.settled, recorder.rest = IsotraceError("no space left on device"), np.zeros(3, np.uint16)
+    one = Records(Options(Target(pid=os.getpid())), None, lambda _calls: [], recorder)
+    one.start()
+    backend.waiting = [chunk(0, 5)]
+    one.stop("")
+    while one.unwritten(0.1):
+        pass
+    with pytest.raises(IsotraceError, match="no space left"):
+        one.finish()
+    assert recorder.ended is None and "5 calls, 2 delivered, 3 lost" in capfd.readouterr().err

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
+import stat
 import sys
 from collections.abc import Iterable
 
@@ -17,6 +19,19 @@ def write_all(fd: int, data: bytes) -> None:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
             select.select([], [fd], [])
+
+
+def opened(path: str, flags: int, mode: int = 0o777) -> int:
+    """``os.open`` for writing. A pipe without a reader is waited for, and that is said. Raises ``OSError``."""
+    try:
+        fd = os.open(path, flags | os.O_NONBLOCK, mode)
+    except OSError as error:
+        if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+            raise
+        say(f"waiting for somebody to read {path!r}")
+        return os.open(path, flags, mode)
+    os.set_blocking(fd, True)
+    return fd
 
 
 def tell(lines: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ import os
 import stat
 
 from isotrace.errors import IsotraceError
-from isotrace.process.telling import write_all
+from isotrace.process.telling import opened, write_all
 
 _MODE = 0o600
 
@@ -16,11 +16,11 @@ _MODE = 0o600
 class File:
     """Appends whole messages. ``path`` "-" is standard output. ``size`` is what has been written, in bytes."""
 
-    def __init__(self, path: str) -> None:
-        """Make the file. Raises ``IsotraceError``."""
+    def __init__(self, path: str, fd: int | None = None) -> None:
+        """Make the file; ``fd`` is one that ``pipe`` has opened. Raises ``IsotraceError``."""
         self.path = path
         self.size = 0
-        self._fd = _create(path)
+        self._fd = _create(path) if fd is None else fd
 
     @property
     def seekable(self) -> bool:
@@ -42,6 +42,19 @@ class File:
         """Give up the descriptor."""
         if self._fd > 2:
             os.close(self._fd)
+
+
+def pipe(path: str) -> int | None:
+    """What ``path`` leads to, opened for writing, where that is a named pipe, whose reader is waited for; else None.
+
+    Call it while Ctrl-C still ends a wait. Raises ``IsotraceError``.
+    """
+    try:
+        if path != "-" and os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
+            return opened(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _cannot(path, error) from None
+    return None
 
 
 def _create(path: str) -> int:
@@ -73,4 +86,4 @@ def _cannot(path: str, error: OSError) -> IsotraceError:
         return IsotraceError(f"cannot write {name}: no space left on device", "what was written until then can be read")
     if error.errno == errno.EPIPE:
         return IsotraceError(f"the reader of {name} is gone")
-    return IsotraceError(f"cannot write {name}: {(error.strerror or str(error)).lower()}", "choose another file for -o")
+    return IsotraceError(f"cannot write {name}: {(error.strerror or str(error)).lower()}", "name another file")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from isotrace.errors import IsotraceError
@@ -16,7 +18,7 @@ from isotrace.recording.encode import Piece
 from isotrace.recording.output import File
 from isotrace.recording.redact import Redactor
 from isotrace.recording.schema import End, Head
-from isotrace.trace import clock
+from isotrace.trace import clock, events
 from isotrace.trace.events import Batch
 
 if TYPE_CHECKING:
@@ -54,8 +56,8 @@ class _Stream:
 class _Part:
     """One file: a schema, batches, and an end if it comes to that."""
 
-    def __init__(self, path: str, head: Head) -> None:
-        self._file = File(path)
+    def __init__(self, path: str, head: Head, fd: int | None = None) -> None:
+        self._file = File(path, fd)
         self._stream = _Stream()
         self._schema = schema.arrow(head.pack())
         options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=_LEVEL), use_threads=False)
@@ -93,9 +95,10 @@ class Writer:
         asked: Asked,
         head: Head,
         *,
+        fd: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make the file and write its beginning. Raises ``IsotraceError``."""
+        """Make the file, or take the pipe ``fd``, and write its beginning. Raises ``IsotraceError``."""
         self._redactor = Redactor(frozenset(asked.redact))
         self._head = schema.begin(replace(head, redacted=self._redactor.names))
         self._path, self._rotation, self._now = asked.path, asked.rotation, now
@@ -103,7 +106,8 @@ class Writer:
         self._rows = self._bytes = 0
         self._since = 0.0
         self._wall = clock.offset()
-        self._part: _Part | None = _Part(self._path, self._head)
+        self._part: _Part | None = _Part(self._path, self._head, fd)
+        self._missing: list[Piece] = []  # what could not be written
 
     # ---- what comes in --------------------------------------------------------------------------------------------
 
@@ -113,7 +117,11 @@ class Writer:
             return
         self._see_clock(batch.wall, int(batch.events["time"][0]))
         piece = encode.piece_of(batch)
-        self._add(self._redactor.without(piece) if self._redactor.names else piece)
+        try:
+            self._add(self._redactor.without(piece) if self._redactor.names else piece)
+        except IsotraceError:
+            self._missing = self._missing[:-1]  # this batch was not taken
+            raise
 
     def flush(self) -> None:
         """Nothing more is waiting: write what has been kept for long enough."""
@@ -142,11 +150,21 @@ class Writer:
             if end is not None:
                 self._pieces.append(encode.row_of(schema.END, self._wall, end.pack(), time=time.monotonic_ns()))
             if self._pieces:
-                part.append(self._taken())
+                self._append(part)
             if end is not None:
                 part.finish()
         finally:
             part.close()
+
+    def settle(self) -> None:
+        """Write what waits. Raises ``IsotraceError``."""
+        if self._pieces:
+            self._emit()
+
+    def unwritten(self) -> npt.NDArray[np.uint16]:
+        """The slots of the calls that were taken and are not in the file."""
+        rows = [piece.events for piece in (*self._missing, *([] if self._part else self._pieces))]
+        return np.concatenate([one["slot"][one["kind"] == events.CALL] for one in rows] or [np.zeros(0, np.uint16)])
 
     # ---- what goes out --------------------------------------------------------------------------------------------
 
@@ -167,16 +185,20 @@ class Writer:
         if self._rows >= _ROWS or self._bytes >= _BYTES:
             self._emit()
 
-    def _taken(self) -> list[Piece]:
+    def _append(self, part: _Part) -> None:
         pieces, self._pieces, self._rows, self._bytes = self._pieces, [], 0, 0
-        return pieces
+        try:
+            part.append(pieces)
+        except IsotraceError:
+            self._missing = pieces
+            raise
 
     def _emit(self) -> None:
         """Append what waits as one batch, and begin another part where this one is full."""
         if self._part is None:
             return
         try:
-            self._part.append(self._taken())
+            self._append(self._part)
         except IsotraceError:
             self._part.close()
             self._part = None  # what it has can be read; nothing is written behind what is missing

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from isotrace.errors import IsotraceError
 from isotrace.run.spool import Item, Made, Spool, most
 from isotrace.run.tally import Tally
 from isotrace.sinks import Sink
@@ -18,11 +19,14 @@ _SWITCH = 0.0005  # seconds that rendering, which is Python, holds up the readin
 class Delivery:
     """``sinks`` take what ``put`` was given, in order, in a thread of their own; without sinks it is counted at once.
 
-    Another thread writes into files what they are slow to take.
+    Another thread writes into files what they are slow to take. What a sink raises (``IsotraceError``) ends that sink, and
+    is raised by ``check`` once none is left.
     """
 
     def __init__(self, sinks: Sequence[Sink], tally: Tally) -> None:
-        self._sinks, self._tally = sinks, tally
+        self._sinks, self._tally = list(sinks), tally
+        #: What sinks have raised, while others went on.
+        self.failures: list[tuple[Sink, IsotraceError]] = []
         self._spool = Spool(most=most())
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="sinks", daemon=True)
@@ -79,8 +83,7 @@ class Delivery:
                 if item is not None:
                     self._deliver(item)
                 if not len(self._spool):
-                    for sink in self._sinks:
-                        sink.flush()
+                    self._each(lambda sink: sink.flush())
         except BaseException as error:  # whoever looks after the run raises it
             self._failure = error
 
@@ -88,8 +91,18 @@ class Delivery:
         while self._spool.spill(_QUIET):
             pass
 
+    def _each(self, call: Callable[[Sink], None]) -> None:
+        """``call`` for each sink. One that fails has ended; with the last of them all ends."""
+        for sink in list(self._sinks):
+            try:
+                call(sink)
+            except IsotraceError as error:
+                if len(self._sinks) == 1:
+                    raise
+                self._sinks.remove(sink)
+                self.failures.append((sink, error))
+
     def _deliver(self, item: Item) -> None:
         batch = item.batch()
-        for sink in self._sinks:
-            sink.write(batch)
+        self._each(lambda sink: sink.write(batch))
         self._tally.add(batch.call_slots())  # only now is it delivered

@@ -7,8 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from isotrace.catalog.model import Syscall
 from isotrace.enforce import Held, Refused
+from isotrace.recording import output
 from isotrace.recording.asked import Asked
 from isotrace.recording.schema import End, Head
 from isotrace.run.tally import Tally
@@ -25,7 +29,8 @@ _WAITING_MAX = (
 
 
 class Recorder:
-    """``calls`` is the expression of --calls, ``rules`` are those that refusals come from, by number.
+    """``calls`` is the expression of --calls, ``rules`` are those that refusals come from, by number. A named
+    pipe is waited for at once.
 
     ``write`` and ``flush`` are for the sinks' thread; ``refused`` never waits for it.
     """
@@ -37,6 +42,7 @@ class Recorder:
         rules: Mapping[int, Held] | None = None,
     ) -> None:
         self._asked, self._calls = asked, calls
+        self._fd = output.pipe(asked.path)
         self._rules = rules or {}
         self._refused: deque[Refused] = deque(maxlen=_WAITING_MAX)
         self._writer: Writer | None = None
@@ -59,7 +65,7 @@ class Recorder:
             durations=options.durations,
             command=target.command,
         )
-        self._writer = Writer(self._asked, head)
+        self._writer = Writer(self._asked, head, fd=self._fd)
         found = ((read_process(pid), uid_of(pid)) for pid in sorted(pids))
         self._writer.processes((process, uid) for process, uid in found if process and uid is not None)
 
@@ -83,10 +89,19 @@ class Recorder:
         while self._writer and self._refused:
             self._writer.refused([self._refused.popleft()], self._rules)
 
+    def settle(self) -> None:
+        """All has been given: write what waits. Raises ``IsotraceError``."""
+        assert self._writer
+        self._take()
+        self._writer.settle()
+
+    def unwritten(self) -> npt.NDArray[np.uint16]:
+        """The slots of the calls that were taken and are not in the file."""
+        return self._writer.unwritten() if self._writer else np.zeros(0, np.uint16)
+
     def end(self, tally: Tally, calls: Mapping[int, Syscall], reason: str) -> None:
         """All has been written: with the counts the recording is complete. Raises ``IsotraceError``."""
         assert self._writer
-        self._take()
         counters = tally.counters
         self._writer.close(
             End(

@@ -21,6 +21,7 @@ from isotrace.run.recorder import Recorder
 from isotrace.run.spool import Made
 from isotrace.run.tally import Tally
 from isotrace.sinks import Sink
+from isotrace.sinks.output import ClosedPipe
 from isotrace.trace import plan as planning
 from isotrace.trace import unfinished
 from isotrace.trace.plan import Options, Plan
@@ -77,7 +78,10 @@ class Records(Part):
         self._options = options
         self._plan, self._backend = _planned(options, loader)
         self._recorder, self._quiet, self._strict = recorder, quiet, strict
-        self._delivery = Delivery([*([recorder] if recorder else []), *sinks(self._plan.calls)], self.tally)
+        outputs = sinks(self._plan.calls)
+        self._outputs = len(outputs)
+        self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.tally)
+        self._ended = 0  # outputs that were said to have failed
         self._read = 0  # calls that came out of the ring
         self._stopped = self._written = self._told = self._first = False
         self._reason = ""
@@ -101,7 +105,7 @@ class Records(Part):
             self._first = True
             go_first()
         self._drain()
-        self._delivery.check()
+        self._check()
         if seconds:
             self._backend.wait(seconds)
 
@@ -120,20 +124,50 @@ class Records(Part):
     def unwritten(self, seconds: float) -> str:
         """Wait for the sinks a moment; what they have not yet taken, in words. Their errors are raised here."""
         self._delivery.join(seconds)
-        self._delivery.check()
+        self._check()
         if not self._delivery.busy:
             self._written = True
             return ""
         return f"{self._read - int(self.tally.delivered.sum()):,} calls that were already seen"
 
+    def _check(self) -> None:
+        """Say which output has ended while another goes on; raise what has ended the last one."""
+        for sink, error in self._delivery.failures[self._ended :]:
+            self._ended += 1
+            goes_on = "the output goes on" if sink is self._recorder else "the recording goes on"
+            say(f"{error.message}: {goes_on} without it")
+        try:
+            self._delivery.check()
+        except ClosedPipe as error:
+            raise ClosedPipe(error.name, "tracing ends here") from None
+
+    def _recorded(self) -> bool:
+        """Write what the recording keeps back; whether it has all. What only it should have had was not delivered."""
+        recorder, failures = self._recorder, self._delivery.failures
+        if not recorder:
+            return False
+        whole = self._written and recorder not in [sink for sink, _ in failures]
+        try:
+            if whole:
+                recorder.settle()
+        except IsotraceError as error:
+            failures.append((recorder, error))
+            whole = False
+        if not self._outputs:
+            self.tally.take_back(recorder.unwritten())
+        return whole
+
     def finish(self) -> None:
-        """The summary. Raises ``IsotraceError`` for a loss where that is an error."""
+        """The summary. Raises ``IsotraceError`` for a loss where that is an error, and for an output that ended."""
         self._backend.detach()
         self.tally.counters = counters = self._backend.counters()
+        recorded = self._recorded()
         if not self._quiet or self.tally.lost or counters.missed or counters.extras_lost or counters.not_followed:
             tell(self.tally.summary(self._plan.calls))
-        if self._recorder and self._written:
+        if self._recorder and recorded:
             self._recorder.end(self.tally, self._plan.calls, self._reason)
+        for _, error in self._delivery.failures:
+            raise IsotraceError(f"not all was written that was asked for: {error.message}", error.hint)
         if not (self._strict and self._stopped):
             return
         if self.tally.lost:
@@ -171,7 +205,7 @@ class Records(Part):
         while True:
             self.tally.counters = self._backend.counters()
             self._drain(everything=True)
-            self._delivery.check()
+            self._check()
             if self._read >= self.tally.sent or time.monotonic() > deadline:
                 return
             time.sleep(_TICK)

@@ -25,6 +25,10 @@ class Tally:
         """Count calls that were delivered."""
         self.delivered += np.bincount(slots, minlength=events.SLOTS)
 
+    def take_back(self, slots: npt.NDArray[np.uint16]) -> None:
+        """Calls that were counted turned out not to be delivered."""
+        self.delivered -= np.bincount(slots, minlength=events.SLOTS)
+
     @property
     def seen(self) -> int:
         """Calls that the kernel program met."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 
 from isotrace.errors import IsotraceError
-from isotrace.process.telling import write_all
+from isotrace.process.telling import opened, write_all
 
 
 class ClosedPipe(IsotraceError):
-    """The reader of the output went away."""
+    """The reader of the output went away. ``so`` is what comes of it, in words."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"the reader of {name} is gone: tracing ends here", "normal when the output goes to head")
+    def __init__(self, name: str, so: str = "") -> None:
+        self.name = name
+        super().__init__(f"the reader of {name} is gone{so and ': '}{so}", "normal when the output goes to head")
 
 
 class Output:
@@ -22,7 +23,7 @@ class Output:
         """Open ``path`` for writing, empty. Raises ``IsotraceError``."""
         self.name = repr(path) if path else "standard output"
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644) if path else 1
+            self._fd = opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644) if path else 1
         except OSError as error:
             raise IsotraceError(f"cannot write {self.name}: {error.strerror}", "choose another file for -o") from None
 

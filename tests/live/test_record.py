@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -146,6 +149,53 @@ def test_a_disk_that_fills_ends_a_recording_beside_refusals_and_not_these(tmp_pa
 def test_a_disk_that_fills_ends_a_recording_with_the_reason():
     run = isotrace("record", "-o", "/dev/full", "--", "sh", "-c", "sleep 30")
     assert run.returncode == 1 and "no space left on device" in run.stderr and "Traceback" not in run.stderr
+
+
+LOOP = [sys.executable, "-c", "import os\nfor _ in range(100000): os.getppid()"]
+
+
+def full_beyond(size):
+    """A disk that has room for so many bytes a file, as isotrace sees it."""
+    return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))}
+
+
+def test_what_a_full_disk_kept_out_of_the_file_was_not_delivered(tmp_path):
+    file = tmp_path / "t.arrow"
+    run = isotrace("record", "-o", file, "--", *LOOP, **full_beyond(300_000))
+    assert run.returncode == 1 and "file too large" in run.stderr
+    delivered = re.search(r"\d+ calls, (\d+) delivered, [1-9]\d* lost", run.stderr)
+    assert int(delivered[1]) == rows(file)[0]["call"] > 10_000, run.stderr
+
+
+def test_an_output_whose_disk_is_full_ends_alone(tmp_path):
+    file = tmp_path / "t.arrow"
+    run = isotrace("log", "-o", tmp_path / "t.txt", "--record", file, "--", *LOOP, **full_beyond(2_000_000))
+    found, recording = rows(file)
+    assert run.returncode == 1 and recording.complete and found["call"] > 100_000, run.stderr
+    assert f"{found['call']} calls, {found['call']} delivered, 0 lost" in run.stderr
+    assert "t.txt': file too large: the recording goes on without it" in run.stderr.lower()
+    assert "not all was written that was asked for" in run.stderr
+
+
+@pytest.mark.parametrize("words", [["record", "-o"], ["log", "-o"], ["log", "--record"]], ids=" ".join)
+def test_a_pipe_that_nobody_reads_is_waited_for_and_one_ctrl_c_ends_that(tmp_path, words):
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, "-m", "isotrace", *words, str(tmp_path / "pipe"), "--", "touch", str(tmp_path / "ran")]
+    run = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert f"waiting for somebody to read '{tmp_path}/pipe'" in run.stderr.readline()
+    run.send_signal(signal.SIGINT)
+    assert "interrupted" in run.communicate(timeout=PATIENCE)[1]
+    assert run.returncode == 130 and not (tmp_path / "ran").exists()
+
+
+def test_a_pipe_that_somebody_reads_late_gets_all(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, "-m", "isotrace", "record", "-o", str(tmp_path / "pipe"), "--", "true"]
+    run = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    assert "waiting for" in run.stderr.readline()
+    (tmp_path / "t").write_bytes((tmp_path / "pipe").read_bytes())
+    run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0 and rows(tmp_path / "t")[1].complete
 
 
 def test_redacted_arguments_and_values_are_nowhere_in_the_file(tmp_path):
