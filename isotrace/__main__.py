@@ -40,7 +40,7 @@ def main() -> NoReturn:
         _fail("interrupted", "", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        _fail("the reader of standard output is gone", "", 1)
+        _fail("the reader of standard output is gone", "normal when the output goes to head", 1)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter tries once more to write what is left
         where = f": {error.filename}" if error.filename else ""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -240,6 +244,30 @@ def test_the_prompt_asks_answers_and_remembers(tmp_path, monkeypatch, capfd):
     history = tmp_path / "isotrace" / "sql_history"
     assert "FROM calls;" in history.read_text()
     assert history.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_goes_wrong_in_the_middle_of_an_answer_is_one_line_also_at_the_prompt(database, capfd):
+    query = "SELECT CASE WHEN i = 200000 THEN error('boom') ELSE i END FROM range(300000) t(i)"
+    prompt.answer(database, query, "csv")
+    done = command(recorded.record(Path(database._paths[0]).parent / "boom"), query)
+    for err in (capfd.readouterr().err, done.stderr):
+        assert re.fullmatch(r"isotrace: .*boom\n  hint: .*\n", err), err
+    assert done.returncode == 2
+
+
+def test_ctrl_c_ends_a_long_query_and_not_the_prompt(database, capfd):
+    def interrupt_once_it_runs():
+        while all(thread.name != "query" for thread in threading.enumerate()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt_once_it_runs)
+    thread.start()
+    prompt.answer(database, "SELECT sum(a.range + b.range) FROM range(10000000) a, range(10000000) b", "csv")
+    thread.join()
+    assert capfd.readouterr().err == "isotrace: interrupted\n"
+    prompt.answer(database, "SELECT 7 AS n", "csv")
+    assert capfd.readouterr().out == "n\n7\n"
 
 
 def test_tab_completes_tables_columns_and_words(database):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -18,6 +18,7 @@ from isotrace.process.telling import say_raw, tell
 from isotrace.recording import results
 from isotrace.recording.sql import VIEWS, Database
 
+_LOOK = 0.1  # seconds between two looks at a query that was interrupted
 _WORDS = (
     *(
         "SELECT",
@@ -105,21 +106,43 @@ def run(database: Database, form: str | None) -> None:
         answer(database, text, form)
 
 
-def answer(database: Database, text: str, form: str | None, show: Callable[[str], None] = say_raw) -> None:
-    """Do what one entry asks; an error is a line."""
+def answer(database: Database, text: str, form: str | None) -> None:
+    """Do what one entry asks; an error is a line, and Ctrl-C ends it.
+
+    DuckDB does not let Python see a signal before it is done, so it works in a thread.
+    """
+    stopped, done = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        try:
+            _answer(database, text, form, stopped)
+        finally:
+            done.set()
+
+    threading.Thread(target=ask, name="query").start()
+    while not done.is_set():  # not the thread's own join: Python 3.11 takes one that is interrupted for the end
+        try:
+            done.wait(_LOOK)
+        except KeyboardInterrupt:
+            stopped.set()
+        if stopped.is_set():
+            database.interrupt()  # again and again: it may not have begun
+
+
+def _answer(database: Database, text: str, form: str | None, stopped: threading.Event) -> None:
     word, _, rest = text.partition(" ")
     try:
         if word in (".help", "help", "help;"):
-            show(_HELP)
+            say_raw(_HELP)
         elif word == ".tables":
-            show("".join(f"{name:12}{what}\n" for name, (what, _) in VIEWS.items()))
+            say_raw("".join(f"{name:12}{what}\n" for name, (what, _) in VIEWS.items()))
         elif word == ".columns":
-            show("\n".join(database.columns(rest.strip() or "calls")) + "\n")
+            say_raw("\n".join(database.columns(rest.strip() or "calls")) + "\n")
         elif text and (result := database.run(text)) is not None:
             results.write(result, form)
             database.verdict.say()
     except IsotraceError as error:
-        tell([error.message])
-        show(f"  hint: {error.hint}\n" if error.hint else "")
-    except KeyboardInterrupt:
-        tell(["interrupted"])
+        tell(["interrupted" if stopped.is_set() else error.message])
+        say_raw(f"  hint: {error.hint}\n" if error.hint and not stopped.is_set() else "")
+    except OSError as error:
+        tell([f"cannot write the answer: {(error.strerror or str(error)).lower()}"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 import pyarrow as pa
 
 from isotrace.decode.quote import escape
+from isotrace.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,9 +42,22 @@ def _interval(value: pa.MonthDayNano) -> str:
     return " ".join([*parts, *([clock] if value.nanoseconds or not parts else [])])
 
 
+def _batches(result: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """What goes wrong while the rows are made is told by DuckDB through Arrow."""
+    while True:
+        try:
+            batch = result.read_next_batch()
+        except StopIteration:
+            return
+        except (pa.ArrowException, OSError) as error:
+            message = " ".join(str(error).partition("\nLINE")[0].split())
+            raise UsageError(message, "what was written until then is right") from None
+        yield batch
+
+
 def rows(result: pa.RecordBatchReader) -> Iterator[list[object]]:
     """The rows, as lists of Python's values."""
-    for batch in result:
+    for batch in _batches(result):
         yield from (list(row) for row in zip(*(_plain(column).to_pylist() for column in batch.columns), strict=True))
 
 

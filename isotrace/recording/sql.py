@@ -119,6 +119,10 @@ class Database:
         """What could not be read."""
         return self._rows.verdict
 
+    def interrupt(self) -> None:
+        """End the query that runs in another thread: it raises there."""
+        self._connection.interrupt()
+
     def columns(self, table: str) -> list[str]:
         """The columns of a table."""
         found = self._connection.execute(f"SELECT column_name FROM (DESCRIBE {table})").fetchall()
