@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from recorded import CAT, CURL, SHELL
 
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.export import forms
+from isotrace.recording import reader
 from isotrace.recording.parts import Verdict
 
 CALLS = 21
@@ -211,6 +214,62 @@ def test_several_recordings_want_a_place(recording, tmp_path):
 def test_a_full_disk(recording, form):
     with pytest.raises(IsotraceError, match="cannot write '/dev/full': no space left on device"):
         forms.export([str(recording)], form, "/dev/full")
+
+
+FILES = ["csv", "json", "strace", "perfetto", "chrome"]
+
+
+@pytest.mark.parametrize("form", [*FILES, "parquet"])
+def test_what_is_interrupted_leaves_what_was_there(recording, tmp_path, form, monkeypatch):
+    """Ctrl-C comes once something has been written."""
+    out = tmp_path / "out"
+    before = exported(recording, form, "before")
+    kept = {file: file.read_bytes() for file in [before, *before.rglob("*")] if file.is_file()}
+    real = reader.Recording.arrow
+
+    def interrupted(self, columns=None):
+        yield from real(self, columns)
+        assert [file for file in tmp_path.rglob("*") if "unfinished" in file.name]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reader.Recording, "arrow", interrupted)
+    for to in (before, out):
+        with pytest.raises(KeyboardInterrupt):
+            forms.export([str(recording)], form, str(to))
+    assert not [file for file in out.rglob("*") if file.is_file()]
+    assert {file for file in tmp_path.rglob("*") if file.is_file()} == {recording, *kept}
+    assert all(file.read_bytes() == data for file, data in kept.items())
+
+
+def test_a_signal_to_end_is_an_interruption(recording, tmp_path):
+    run = subprocess.Popen(
+        [sys.executable, "-m", "isotrace", "export", "-", "--to", "csv", "-o", tmp_path / "out"],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    run.stdin.write(recording.read_bytes()[:-100])
+    run.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    assert b"interrupted" in run.communicate()[1]
+    assert run.returncode == 130 and not list(tmp_path.glob("out*"))
+
+
+def test_a_link_stays_a_link(recording, tmp_path):
+    (tmp_path / "link").symlink_to("file")
+    exported(recording, "csv", "link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "file").read_text().count("\n") > CALLS
+
+
+def test_parquet_of_hosts_whose_names_are_no_file_names(tmp_path):
+    for host in ("a/../b", "", "100%"):
+        path = recorded.record(tmp_path / "t", host=host)
+        forms.export([str(path)], "parquet", str(tmp_path / "all"))
+    found = f"read_parquet('{tmp_path}/all/**/*.parquet', hive_partitioning = true)"
+    hosts = duckdb.sql(f"SELECT DISTINCT host FROM {found} ORDER BY host NULLS FIRST").fetchall()
+    assert hosts == [(None,), ("100%",), ("a/../b",)]
+    assert not list(tmp_path.glob("b*"))
 
 
 def test_parquet_wants_a_directory(recording, tmp_path):

@@ -366,6 +366,28 @@ def test_what_comes_after_the_end_is_not_read_and_said(tmp_path):
     assert parts.verdict([recording]) == parts.Verdict((f"'{path}': {len(whole)} bytes after its end not read",), True)
 
 
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/full"])
+def test_a_device_is_no_recording(device):
+    assert problem(Path(device)) == f"'{device}' is a device, and no recording"
+
+
+@pytest.mark.parametrize("verb", ["log --from -", "top --once --from -", "export - --to csv", "sql -"])
+@pytest.mark.parametrize("endless", [b"y\n", b"\0", b"\xff"], ids=repr)
+def test_what_comes_without_end_and_is_no_recording(verb, endless):
+    source = subprocess.Popen(
+        [sys.executable, "-c", "import os, sys\nwhile True: os.write(1, eval(sys.argv[1]) * 4096)", repr(endless)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "isotrace", *verb.split()], stdin=source.stdout, capture_output=True, text=True,
+        check=False, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    source.kill()
+    source.communicate()
+    assert done.returncode == 1
+    assert done.stderr.startswith("isotrace: standard input is no recording of isotrace\n  hint: ")
+
+
 def test_a_long_file_of_another_kind_is_not_searched_for_a_batch(tmp_path, monkeypatch):
     path = tmp_path / "t"
     path.write_bytes(bytes(1 << 20))

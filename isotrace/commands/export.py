@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import click
 
 from isotrace.process.telling import tell
@@ -32,8 +34,15 @@ Examples:
 @click.option("-o", "--output", metavar="PATH", help="Where it goes.")
 def export(files: tuple[str, ...], form: str, output: str | None) -> int:
     """Write recordings as Parquet, CSV, JSON, strace's lines, a Perfetto or Chrome trace."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     from isotrace.export import forms
 
     said, verdict = forms.export(files, form, output)
     tell(said)
     return verdict.say()
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """Like Ctrl-C: what is not finished is removed."""
+    raise KeyboardInterrupt

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
+from urllib.parse import quote
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from isotrace.errors import IsotraceError
-from isotrace.export.files import Target, closed_to_others
+from isotrace.export.files import Target, Tree, closed_to_others
 from isotrace.recording import friendly
 from isotrace.recording.reader import Recording
 
 _COLUMNS = [name for name in friendly.COLUMNS if name not in ("program", "what", "note")]
 _KINDS = pa.array(["call"])
+_NOBODY = "__HIVE_DEFAULT_PARTITION__"  # Hive's word for a directory of what has no value
 
 
 def _calls(recordings: Sequence[Recording]) -> Iterator[tuple[Recording, pa.RecordBatch]]:
@@ -26,7 +30,9 @@ def _calls(recordings: Sequence[Recording]) -> Iterator[tuple[Recording, pa.Reco
     for recording in recordings:
         state = friendly.State.of(recording.head)
         for rows in recording.arrow():
-            found = friendly.made(rows, _COLUMNS, state, into)
+            found = recording.attempt(rows, partial(friendly.made, names=_COLUMNS, state=state, into=into))
+            if found is None:
+                continue
             found = found.filter(pc.is_in(found.column("kind").cast(pa.utf8()), _KINDS)).drop_columns(["kind"])
             if found.num_rows:
                 yield recording, _undictionary(found)
@@ -43,38 +49,34 @@ def parquet(recordings: Sequence[Recording], to: str | None) -> int:
     ``time`` has microseconds, which every reader of Parquet has; ``time_ns`` is exact.
     """
     assert to is not None
-    count = 0
     if os.path.exists(to) and not os.path.isdir(to):
         raise IsotraceError(f"cannot write {to!r}: it is no directory", "parquet is a directory; give another -o")
+    with closed_to_others(), Tree(to) as tree:
+        try:
+            return sum(_partitioned(recording, tree) for recording in recordings)
+        except (OSError, pa.ArrowException) as error:
+            why = ((error.strerror if isinstance(error, OSError) else None) or str(error)).lower()
+            raise IsotraceError(f"cannot write {to!r}: {why}", "give another -o") from None
+
+
+def _partitioned(recording: Recording, tree: Tree) -> int:
+    """The calls of one recording, in a file a date; returns how many."""
+    count, writers = 0, dict[str, pq.ParquetWriter]()
+    name = f"{recording.head.run or 'run'}-{recording.head.part}-0.parquet"
+    host = f"host={quote(friendly.readable(recording.head.host.encode()), safe=' ') or _NOBODY}"
     schema = _dated(_empty()).schema
-    for recording in recordings:
-        counted = _Counted(_dated(rows) for _, rows in _calls([recording]))
-        with closed_to_others():
-            try:
-                ds.write_dataset(
-                    counted, to, schema=schema, format="parquet",
-                    basename_template=f"{recording.head.run or 'run'}-{recording.head.part}-{{i}}.parquet",
-                    partitioning=ds.partitioning(pa.schema([("host", pa.utf8()), ("date", pa.utf8())]), flavor="hive"),
-                    existing_data_behavior="overwrite_or_ignore",
-                )  # fmt: skip
-            except OSError as error:
-                why = (error.strerror or str(error)).lower()
-                raise IsotraceError(f"cannot write {to!r}: {why}", "give another -o") from None
-        count += counted.rows
+    schema = schema.remove(schema.get_field_index("date")).remove(schema.get_field_index("host"))
+    with contextlib.ExitStack() as closing:
+        for _, rows in _calls([recording]):
+            found = _dated(rows)
+            for date in found.column("date").unique().to_pylist():
+                if date not in writers:
+                    path = tree.file(host, f"date={date}", name)
+                    writers[date] = closing.enter_context(pq.ParquetWriter(path, schema))
+                of_date = found.filter(pc.equal(found.column("date"), date))
+                writers[date].write_batch(of_date.select(schema.names))
+            count += found.num_rows
     return count
-
-
-class _Counted:
-    """Batches, and how many rows they had."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches = batches
-        self.rows = 0
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for batch in self._batches:
-            self.rows += batch.num_rows
-            yield batch
 
 
 def _empty() -> pa.RecordBatch:

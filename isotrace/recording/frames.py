@@ -97,6 +97,8 @@ class Frames:
             mode = os.fstat(self._fd).st_mode
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(21, "is a directory")
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                raise IsotraceError(f"{self.name} is a device, and no recording", "isotrace record -o FILE makes one")
         except OSError as error:
             raise cannot(self.name, error) from None
         self.regular = stat.S_ISREG(mode)
@@ -115,6 +117,18 @@ class Frames:
     def size(self) -> int:
         """Bytes that there are by now; of a pipe those that were read."""
         return os.fstat(self._fd).st_size if self.regular else self._at
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing, not even a beginning."""
+        return not (self.size() or self._ahead)
+
+    def rest(self) -> Iterator[bytes]:
+        """The bytes from here to the end, some at a time. Raises ``OSError``."""
+        if self.regular:
+            os.lseek(self._fd, self._at, os.SEEK_SET)
+        while data := os.read(self._fd, _WINDOW):
+            yield data
 
     def seek(self, position: int) -> None:
         """Go on at a message that was met before. Only for a regular file."""

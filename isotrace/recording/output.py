@@ -16,11 +16,14 @@ _MODE = 0o600
 class File:
     """Appends whole messages. ``path`` "-" is standard output. ``size`` is what has been written, in bytes."""
 
-    def __init__(self, path: str, fd: int | None = None) -> None:
-        """Make the file; ``fd`` is one that ``pipe`` has opened. Raises ``IsotraceError``."""
-        self.path = path
+    def __init__(self, path: str, name: str | None = None, fd: int | None = None) -> None:
+        """Make the file; ``name`` is what it is called in errors, ``fd`` one that ``pipe`` has opened.
+
+        Raises ``IsotraceError``.
+        """
+        self.path = path if name is None else name
         self.size = 0
-        self._fd = _create(path) if fd is None else fd
+        self._fd = _create(path, self.path) if fd is None else fd
 
     @property
     def seekable(self) -> bool:
@@ -57,7 +60,7 @@ def pipe(path: str) -> int | None:
     return None
 
 
-def _create(path: str) -> int:
+def _create(path: str, name: str) -> int:
     """A file of ours: one that is there already is replaced, for somebody may have it open."""
     if path == "-":
         return 1
@@ -69,7 +72,7 @@ def _create(path: str) -> int:
             os.unlink(path)
         return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE)
     except OSError as error:
-        raise _cannot(path, error) from None
+        raise _cannot(name, error) from None
 
 
 def _existing(path: str, flags: int) -> int:

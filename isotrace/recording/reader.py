@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,8 +19,9 @@ from isotrace.recording.schema import End, Head
 from isotrace.trace.events import Batch
 from isotrace.units import many
 
+T = TypeVar("T")
 _DICTIONARIES = 64  # messages; a recording has three
-_SKIPPED = (pa.ArrowException, OSError, MemoryError, ValueError, KeyError)
+_SKIPPED = (pa.ArrowException, OSError, MemoryError, ValueError, LookupError)
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Recording:
         self._dictionaries: set[int] = set()  # where those begin that the prefix has
 
     def _begin(self, first: Frame | None) -> bytes:
-        if first is None and not self._frames.size():
+        if self._frames.empty:
             raise IsotraceError(f"{self.name} is empty", "a recording has a head even before its first call")
         if first is None or first.kind != SCHEMA:
             raise IsotraceError(f"{self.name} is no recording of isotrace", "isotrace record -o FILE makes one")
@@ -102,12 +102,16 @@ class Recording:
 
     def batches_of(self, rows: pa.RecordBatch) -> list[Batch]:
         """The kernel's records among ``rows``; none, and damage, where they cannot be what isotrace wrote."""
+        return self.attempt(rows, lambda rows: list(encode.batches_of(rows))) or []
+
+    def attempt(self, rows: pa.RecordBatch, make: Callable[[pa.RecordBatch], T]) -> T | None:
+        """What ``make`` makes of rows; None, and damage, where they cannot be what isotrace wrote."""
         try:
-            return list(encode.batches_of(rows))
+            return make(rows)
         except _SKIPPED:
             self.damage.batches += 1
             self.damage.rows += rows.num_rows
-            return []
+            return None
 
     def rewind(self) -> None:
         """Read from the first batch on again. Raises ``IsotraceError`` for a pipe."""
@@ -131,6 +135,17 @@ class Recording:
                 found = int(rows.column("time").view(pa.int64()).to_numpy().max())
         self.rewind()
         return found
+
+    @property
+    def seekable(self) -> bool:
+        """Whether it can be read more than once."""
+        return self._frames.regular
+
+    def copy(self, to: IO[bytes]) -> None:
+        """Write all of it to another file, before any batch is read. Raises ``OSError``."""
+        to.write(self._prefix)
+        for data in self._frames.rest():
+            to.write(data)
 
     def close(self) -> None:
         """Give up the file."""
@@ -186,23 +201,25 @@ def found(patterns: Sequence[str]) -> list[str]:
 
 
 def again(names: Iterable[str]) -> list[str]:
-    """Names that can be opened more than once: what comes by a pipe is copied into a file without a name first."""
+    """Names that can be opened more than once: what comes by a pipe is copied into a file without a name first.
+
+    Raises ``IsotraceError``, also for what does not begin as a recording: it may never end.
+    """
     found = []
     for name in names:
-        frames = Frames(name)
-        found.append(name if frames.regular and name != "-" else _copied(name))
-        frames.close()
+        recording = Recording(name)
+        found.append(name if recording.seekable and name != "-" else _copied(recording))
+        recording.close()
     return found
 
 
-def _copied(name: str) -> str:
+def _copied(recording: Recording) -> str:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open as long as the process
     try:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open as long as the process
-        with open(0 if name == "-" else name, "rb", closefd=name != "-") as source:
-            shutil.copyfileobj(source, file)
+        recording.copy(file)
+        file.flush()
     except OSError as error:
-        raise cannot(repr(name), error) from None
-    file.flush()
+        raise cannot(recording.name, error) from None
     _copies.append(file)
     return f"/proc/self/fd/{file.fileno()}"
 

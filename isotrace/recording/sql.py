@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -93,7 +94,9 @@ class _Rows:
             read.append(recording)
             state = friendly.State.of(recording.head)
             for rows in recording.arrow(needs):
-                yield friendly.made(rows, self._columns, state, into)
+                made = recording.attempt(rows, partial(friendly.made, names=self._columns, state=state, into=into))
+                if made is not None:
+                    yield made
             recording.close()
         self.verdict = parts.verdict(read)
 

@@ -57,7 +57,7 @@ class _Part:
     """One file: a schema, batches, and an end if it comes to that."""
 
     def __init__(self, path: str, head: Head, fd: int | None = None) -> None:
-        self._file = File(path, fd)
+        self._file = File(path, fd=fd)
         self._stream = _Stream()
         self._schema = schema.arrow(head.pack())
         options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=_LEVEL), use_threads=False)

@@ -6,10 +6,12 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 
+import pyarrow as pa
+
 from isotrace.decode.quote import escape
 from isotrace.errors import IsotraceError
 from isotrace.process.telling import tell
-from isotrace.recording import parts
+from isotrace.recording import encode, parts
 from isotrace.recording.choose import Chosen
 from isotrace.recording.reader import Recording
 from isotrace.recording.schema import End
@@ -28,8 +30,7 @@ def chosen(recordings: list[Recording], wanted: Chosen, *, grow: bool = False) -
     for recording in recordings:  # those that are added, too
         while True:
             for rows in recording.arrow():
-                wanted.learn(rows)
-                for batch in recording.batches_of(rows):
+                for batch in recording.attempt(rows, lambda rows: _learnt(rows, wanted)) or ():
                     if wanted.over(batch):
                         for one in recordings:
                             one.left = True
@@ -46,6 +47,11 @@ def chosen(recordings: list[Recording], wanted: Chosen, *, grow: bool = False) -
                     recordings.insert(recordings.index(recording) + 1, following)
                     break
             time.sleep(_LOOK)
+
+
+def _learnt(rows: pa.RecordBatch, wanted: Chosen) -> list[Batch]:
+    wanted.learn(rows)
+    return list(encode.batches_of(rows))
 
 
 def _close(recordings: list[Recording]) -> None:
