@@ -25,13 +25,14 @@ def isotrace(*args: object) -> str:
 
 
 def test_there_is_a_recording_of_every_format():
-    assert [file.name for file in FORMATS] == [f"v{number}.arrow" for number in range(1, schema.FORMAT + 1)]
+    """And of what was added within one."""
+    assert [file.stem for file in FORMATS] == ["v1-checksums", "v1"] and schema.FORMAT == 1
 
 
 @pytest.mark.parametrize("file", FORMATS, ids=lambda file: file.stem)
 def test_it_says_its_format_and_is_complete(file):
     recording = Recording(str(file))
-    assert f"v{recording.head.format}" == file.stem
+    assert f"v{recording.head.format}" == file.stem.partition("-")[0]
     assert sum(rows.num_rows for rows in recording.arrow()) > 25
     assert recording.problems() == []
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | bytearray) -> None:
     """Write all of ``data``, also where whoever shares the descriptor made it not wait. Raises ``OSError``."""
     view = memoryview(data)
     while view:

@@ -77,6 +77,25 @@ def describe(metadata: bytes) -> tuple[int, int, int]:
     return kind, body, rows
 
 
+def metadata_of(message: bytes | memoryview) -> tuple[int, bytes]:
+    """Where the metadata of a message begins, and the metadata. Raises ``NoMessage``."""
+    if len(message) < _PREFIX.size:
+        raise NoMessage
+    _, length = _PREFIX.unpack_from(message)
+    return _PREFIX.size, bytes(message[_PREFIX.size : _PREFIX.size + length])
+
+
+def beginning_of_last(data: bytes) -> int:
+    """Where the last of some whole messages begins. Raises ``NoMessage``."""
+    at, view = 0, memoryview(data)
+    while True:
+        begin, metadata = metadata_of(view[at:])
+        end = at + begin + len(metadata) + describe(metadata)[1]
+        if end >= len(data):
+            return at
+        at = end
+
+
 class Frames:
     """The messages of a file, in order; ``path`` "-" is standard input. Raises ``IsotraceError`` where it cannot be read.
 

@@ -30,7 +30,7 @@ class File:
         """Whether it is a file with a name and an end, which can be cut and renamed."""
         return stat.S_ISREG(os.fstat(self._fd).st_mode)
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | bytearray) -> None:
         """Write all of it, or cut the file back to what was there before. Raises ``IsotraceError``."""
         try:
             write_all(self._fd, data)

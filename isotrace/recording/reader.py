@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from isotrace.errors import IsotraceError, UsageError
-from isotrace.recording import encode, schema
+from isotrace.recording import checksum, encode, schema
 from isotrace.recording.frames import BATCH, DICTIONARY, SCHEMA, Frame, Frames, cannot
 from isotrace.recording.schema import End, Head
 from isotrace.trace.events import Batch
@@ -38,6 +38,7 @@ class Recording:
     def __init__(self, path: str) -> None:
         self.path = path
         self.damage = Damage()
+        self.spoilt = False  # its beginning is not as it was written
         self.left = False  # not read to its end, because nothing more was wanted
         self.end: End | None = None
         self.rows = 0
@@ -76,7 +77,7 @@ class Recording:
     @property
     def damaged(self) -> bool:
         """Whether there was something in it that could not be read."""
-        return bool(self.damage.batches or self._frames.torn or self._frames.beyond)
+        return bool(self.damage.batches or self._frames.torn or self._frames.beyond or self.spoilt)
 
     def problems(self) -> list[str]:
         """What to say of it once it was read to the end; nothing of a whole one."""
@@ -85,6 +86,10 @@ class Recording:
             count = many(max(self.damage.batches, self._frames.torn), "corrupt batch")
             rows = many(self.damage.rows, "row") if self.damage.rows else "an unknown number of rows"
             found.append(f"{self.name}: {count} skipped, {rows} lost")
+        if self.spoilt:
+            found.append(
+                f"{self.name}: its beginning is corrupt: what it says of itself and the names of calls may be wrong"
+            )
         if self._frames.beyond:
             found.append(f"{self.name}: {self._frames.beyond} after its end not read")
         if not self.complete and not self.left:
@@ -119,7 +124,7 @@ class Recording:
             raise IsotraceError(f"{self.name} can be read once only", "write it to a file first")
         self._frames.seek(self._first_batch)
         self.damage, self._frames.torn, self.rows = Damage(), 0, 0
-        self.left = False
+        self.left = self.spoilt = False
 
     def grows(self) -> bool:
         """Whether more may come."""
@@ -179,11 +184,22 @@ class Recording:
         self._frames.read_into(frame, room[len(before) :])
         return found
 
+    def _check(self, frame: Frame, message: memoryview) -> None:
+        """Raise ``ValueError`` where a batch is not as it was written. With the first one the beginning is looked at."""
+        first = frame.at == len(self._prefix)
+        if checksum.holds(message, self._prefix if first else b"", needed=self.head.checksums == checksum.KIND):
+            return
+        self.spoilt = self.spoilt or first
+        if frame.rows:
+            raise ValueError("a batch that is not as it was written")
+
     def _batch(self, frame: Frame, columns: Iterable[str]) -> pa.RecordBatch:
         wanted = sorted(self._fields[name] for name in columns)
         # In this thread alone: Arrow 26 has been seen to crash in one of its own where it decompresses in parallel.
         options = pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=False)
-        with pa.ipc.open_stream(self._bytes(frame, self._prefix), options=options) as stream:
+        data = self._bytes(frame, self._prefix)
+        self._check(frame, memoryview(data).cast("B")[len(self._prefix) :])
+        with pa.ipc.open_stream(data, options=options) as stream:
             rows = stream.read_next_batch()
         rows.validate(full=True)
         return rows

@@ -87,7 +87,8 @@ class Head:
     CLOCK_MONOTONIC.
 
     ``calls`` is the expression of --calls, or None for all; ``run`` is the same in all parts of one run, ``part`` counts
-    from 0. ``notices``: whether signals were recorded; ``durations``: whether calls were timed.
+    from 0. ``checksums``: the kind that each batch has. ``notices``: whether signals were recorded; ``durations``: whether
+    calls were timed.
     """
 
     target: str = ""
@@ -107,6 +108,7 @@ class Head:
     monotonic: int = 0
     run: str = ""
     part: int = 0
+    checksums: str = ""
 
     def pack(self) -> bytes:
         """As the value of the schema's metadata."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from isotrace.errors import IsotraceError
-from isotrace.recording import encode, schema
+from isotrace.recording import checksum, encode, schema
 from isotrace.recording.asked import Asked
 from isotrace.recording.encode import Piece
 from isotrace.recording.output import File
@@ -66,8 +66,9 @@ class _Part:
 
     def append(self, pieces: Sequence[Piece]) -> None:
         """Write them as one batch."""
-        self._arrow.write_batch(encode.table(pieces, self._schema) if pieces else encode.none(self._schema))
-        self._file.append(self._stream.take())
+        rows = encode.table(pieces, self._schema) if pieces else encode.none(self._schema)
+        self._arrow.write_batch(rows, checksum.METADATA)
+        self._file.append(checksum.sealed(self._stream.take()))
 
     def exceeds(self, size: int) -> bool:
         """Whether it is a file that can be renamed, of at least that many bytes."""
@@ -100,7 +101,7 @@ class Writer:
     ) -> None:
         """Make the file, or take the pipe ``fd``, and write its beginning. Raises ``IsotraceError``."""
         self._redactor = Redactor(frozenset(asked.redact))
-        self._head = schema.begin(replace(head, redacted=self._redactor.names))
+        self._head = schema.begin(replace(head, redacted=self._redactor.names, checksums=checksum.KIND))
         self._path, self._rotation, self._now = asked.path, asked.rotation, now
         self._pieces: list[Piece] = []
         self._rows = self._bytes = 0
