@@ -298,7 +298,7 @@ int on_start(void *ctx)
 	if (tree_state(pid) == MEMBER_ARMED)
 		set_tree(pid, MEMBER_ACTIVE);
 #endif
-#if defined(KEPT) && defined(FILTER_COMM_0)
+#if defined(KEPT) && defined(FILTER_COMM)
 	u32 self = bpf_get_current_pid_tgid() >> 32;
 	struct who who;
 

@@ -21,16 +21,18 @@ static __always_inline int is_inside(u64 task)
 		return 1;
 	if (!may_be_target(pid))
 		return 0;
-#if defined(FILTER_PPID)
-	if (read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID) != FILTER_PPID)
+#if defined(FILTER_PPID) || defined(FILTER_PPIDS)
+	if (!has_the_parent(read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID)))
 		return 0;
 #endif
 #if defined(FILTER_UID)
 	if (read_u32(read_u64(task + OFF_CRED) + OFF_UID) != FILTER_UID)
 		return 0;
 #endif
-#if defined(FILTER_COMM_0)
-	if (read_u64(task + OFF_COMM) != FILTER_COMM_0 || read_u64(task + OFF_COMM + 8) != FILTER_COMM_1)
+#if defined(FILTER_COMM)
+	u64 name[2] = { read_u64(task + OFF_COMM), read_u64(task + OFF_COMM + 8) };
+
+	if (!is_the_name(name))
 		return 0;
 #endif
 #if defined(FILTER_CGROUP)

@@ -40,7 +40,7 @@ static __always_inline int is_born_to(u32 child, u32 forker, u64 task)
 	who.ppid = read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID);
 	if (may_be_target(child) && is_target(&who))
 		return 1;
-#if defined(FILTER_COMM_0) && !defined(FILTER_PPID)
+#if defined(FILTER_COMM) && !defined(FILTER_PPID) && !defined(FILTER_PPIDS)
 	return in_family(forker);
 #else
 	return 0;

@@ -7,7 +7,9 @@
  *	FILTER_PPID=N		thread group of real_parent, as it is now
  *	FILTER_PID=N		thread group
  *	FILTER_UID=N		real uid
+ *	FILTER_PPIDS, FILTER_PIDS	the same of several, which `chosen` has
  *	FILTER_COMM_0, _1	the 16 bytes of the name, as two integers
+ *	FILTER_COMM_WORDS=N	or patterns of it: their table, of N words a byte, is `comm_bytes` (isotrace/trace/names.py)
  *	FILTER_CGROUP=ID, FILTER_CGROUP_LEVEL=N	in that cgroup or below it
  *	FILTER_TREE		in `tree`
  *	FOLLOW			or in `family`: what has matched once, and its descendants
@@ -58,6 +60,19 @@ struct pids {
 
 #if defined(FILTER_TREE)
 BPF_PIDS(tree);
+#endif
+#if defined(FILTER_PIDS) || defined(FILTER_PPIDS)
+#define CHOSEN_PID 1
+#define CHOSEN_PPID 2
+BPF_PIDS(chosen);
+#endif
+#if defined(FILTER_COMM_WORDS)
+#define COMM_REPEATING 256
+#define COMM_BEGIN 257
+BPF_ARRAY(comm_bytes, u64, 258 * FILTER_COMM_WORDS);
+#endif
+#if defined(FILTER_COMM_0) || defined(FILTER_COMM_WORDS)
+#define FILTER_COMM
 #endif
 #if defined(FAMILY)
 BPF_PIDS(family);
@@ -231,9 +246,23 @@ static __always_inline void keep(u32 pid)
 #endif
 }
 
+#if defined(FILTER_PIDS) || defined(FILTER_PPIDS)
+static __always_inline int is_chosen(u32 pid, u8 as)
+{
+	u32 page = pid / PIDS_A_PAGE;
+	struct pids *found = chosen.lookup(&page);
+
+	return found && found->state[pid & (PIDS_A_PAGE - 1)] & as;
+}
+#endif
+
 /* The conditions that need nothing but the pid: whoever they pass over pays for no more than them. */
 static __always_inline int may_be_target(u32 pid)
 {
+#if defined(FILTER_PIDS)
+	if (!is_chosen(pid, CHOSEN_PID))
+		return 0;
+#endif
 #if defined(FILTER_PID)
 	if (pid != FILTER_PID)
 		return 0;
@@ -241,13 +270,69 @@ static __always_inline int may_be_target(u32 pid)
 	return in_tree(pid);
 }
 
+#if defined(FILTER_COMM_WORDS)
+static __always_inline u64 comm_word(u32 byte, u32 word)
+{
+	u32 at = byte * FILTER_COMM_WORDS + word;
+	u64 *found = comm_bytes.lookup(&at);
+
+	return found ? *found : 0;
+}
+
+/* Whether the patterns in one word of bits match: see isotrace/trace/names.py. No pattern goes from one word to the next. */
+static __always_inline int word_matches(u64 name[2], u32 word)
+{
+	u64 repeating = comm_word(COMM_REPEATING, word), state = comm_word(COMM_BEGIN, word), accepted;
+
+	state |= (state & repeating) << 1;
+	_Pragma("unroll")
+	for (int i = 0; i < 15; i++) {
+		u32 byte = name[i / 8] >> i % 8 * 8 & 0xff;
+
+		if (!byte)
+			break;
+		accepted = state & comm_word(byte, word);
+		state = (accepted & ~repeating) << 1 | (accepted & repeating);
+		state |= (state & repeating) << 1;
+	}
+	return (state & comm_word(0, word)) != 0;
+}
+#endif
+
+static __always_inline int is_the_name(u64 name[2])
+{
+#if defined(FILTER_COMM_WORDS)
+	_Pragma("unroll")
+	for (u32 word = 0; word < FILTER_COMM_WORDS; word++)
+		if (word_matches(name, word))
+			return 1;
+	return 0;
+#elif defined(FILTER_COMM_0)
+	return name[0] == FILTER_COMM_0 && name[1] == FILTER_COMM_1;
+#else
+	return 1;
+#endif
+}
+
 static __always_inline int has_the_name(void)
 {
-#if defined(FILTER_COMM_0)
+#if defined(FILTER_COMM)
 	u64 comm[2] = {};
 
 	bpf_get_current_comm(comm, sizeof(comm));
-	return comm[0] == FILTER_COMM_0 && comm[1] == FILTER_COMM_1;
+	return is_the_name(comm);
+#else
+	return 1;
+#endif
+}
+
+/* Whether the processes' parent is one that is asked for. */
+static __always_inline int has_the_parent(u32 ppid)
+{
+#if defined(FILTER_PPIDS)
+	return is_chosen(ppid, CHOSEN_PPID);
+#elif defined(FILTER_PPID)
+	return ppid == FILTER_PPID;
 #else
 	return 1;
 #endif
@@ -255,10 +340,8 @@ static __always_inline int has_the_name(void)
 
 static __always_inline int is_target(struct who *who)
 {
-#if defined(FILTER_PPID)
-	if (who->ppid != FILTER_PPID)
+	if (!has_the_parent(who->ppid))
 		return 0;
-#endif
 #if defined(FILTER_UID)
 	if (real_uid(who->task) != FILTER_UID)
 		return 0;

@@ -150,7 +150,7 @@ def test_refusing_counting_lifting(desk, child):
     standing = desk.noted()
     assert "openat is refused to --pid 1 by lsm" in standing.note and standing.refusals[0].hits == 0
     (enforced,) = desk.made
-    assert (enforced.target.pid, enforced.target.command) == (child.pid, ())
+    assert (enforced.target.pid, enforced.target.command) == ((child.pid,), ())
     enforced.meet(3)
     seen = desk.told(lambda answer: answer.refusals and answer.refusals[0].hits)
     assert (seen.refusals[0].hits, seen.refusals[0].latest, seen.refusals[0].unjudged) == (3, "cat 10 /etc/passwd", 2)
@@ -234,7 +234,7 @@ def test_a_process_means_its_descendants_and_who_was_one(desk, child):
         assert desk.told().lines[0] == "to it: 2 processes now"
         desk.refuse(Wanted("openat", child.pid, "it"))
         target = desk.made[0].target
-        assert target.tree == child.pid and set(target.known()) == {child.pid, orphan.pid}
+        assert target.tree == (child.pid,) and set(target.known()) == {child.pid, orphan.pid}
         orphan.kill()
 
 
@@ -261,7 +261,7 @@ def test_and_are_spared_by_the_kernel_program_too(desk):
 
 def test_a_command_is_a_tree_of_processes():
     target = family.running(Target(command=("make",), uid=5), 77, lambda: {78})
-    assert (target.tree, target.command, target.uid, set(target.known())) == (77, (), 5, {78})
+    assert (target.tree, target.command, target.uid, set(target.known())) == ((77,), (), 5, {78})
     assert family.running(Target(comm="x"), None, set).known is None
 
 

@@ -26,6 +26,10 @@ _ATTACH = {
 }
 
 
+#: What `chosen` of bpf/filter.h says of a process.
+CHOSEN_PID, CHOSEN_PPID = 1, 2
+
+
 def u32(value: int) -> bytes:
     """A map's key or value."""
     return struct.pack("=I", value)
@@ -44,11 +48,25 @@ class Attached:
     def _watch(self, command_pid: int | None) -> None:
         """Attach, and find the descendants that there are. Raises ``KernelError``."""
         self._pids = {name: Pids(self._loaded.maps[name]) for name in ("tree", "family") if name in self._loaded.maps}
+        self._fill_filter()
         if command_pid is not None:
             self._pids["tree"].add(command_pid, pids.ARMED)
         self._attach()
         if self._target.mapped and command_pid is None:
             self._seed()
+
+    def _fill_filter(self) -> None:
+        """Whom the target names, where that is more than a constant of the programs."""
+        if "chosen" in self._loaded.maps:
+            chosen = Pids(self._loaded.maps["chosen"])
+            for pid in {*self._target.pid, *self._target.ppid}:
+                chosen.add(pid, CHOSEN_PID * (pid in self._target.pid) | CHOSEN_PPID * (pid in self._target.ppid))
+            chosen.close()
+        if table := self._target.table:
+            for byte, words in enumerate(table.bytes):
+                for word, accepting in enumerate(words):
+                    key = u32(byte * table.words + word)
+                    bpf.map_update(self._loaded.maps["comm_bytes"], key, struct.pack("=Q", accepting))
 
     def _attach(self) -> None:
         if "seeding" in self._loaded.maps:
@@ -74,8 +92,8 @@ class Attached:
 
     def _seed(self) -> None:
         plan_target = self._target
-        if plan_target.tree is not None:
-            self._seed_with("tree", lambda: {plan_target.tree} if plan_target.tree else set(), descend=True)
+        if plan_target.tree:
+            self._seed_with("tree", lambda: set(plan_target.tree), descend=True)
         if "family" in self._pids:
             self._seed_with("family", self._matching, descend=plan_target.follow)
         bpf.map_update(self._loaded.maps["seeding"], u32(0), u32(0))

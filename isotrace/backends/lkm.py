@@ -162,11 +162,17 @@ def _bytes(value: object) -> bytes:
 
 
 def conditions(target: Target, command_pid: int | None) -> list[tuple[str, object]]:
-    """The target as attributes. Raises ``IsotraceError`` for a cgroup that cannot be read."""
-    numbers = {"ppid": target.ppid, "pid": target.pid, "uid": target.uid, "tree": target.tree, "command": command_pid}
+    """The target as attributes. Raises ``IsotraceError`` for what cannot be read, and for what the module cannot do."""
+    many = [name for name in ("ppid", "pid", "tree", "comm") if len(getattr(target, name)) > 1]
+    if many or target.table:
+        raise KernelError(
+            f"the kernel module takes one --{many[0]}" if many else "the kernel module takes no pattern for --comm",
+            "use BPF (--backend bpf), or run one isotrace for each, one after the other",
+        )
+    numbers: dict[str, int | None] = {name: next(iter(getattr(target, name)), None) for name in ("ppid", "pid", "tree")}
+    numbers |= {"uid": target.uid, "command": command_pid}
     found: list[tuple[str, object]] = [(name, value) for name, value in numbers.items() if value is not None]
-    if target.comm is not None:
-        found.append(("comm", os.fsencode(target.comm)[:15].ljust(16, b"\0")))
+    found += [("comm", os.fsencode(name).ljust(16, b"\0")) for name in target.comm]
     if target.cgroup is not None:
         path, level = targets.find_cgroup(target.cgroup)
         found += [("cgroup", path.stat().st_ino), ("cgroup_level", level)]

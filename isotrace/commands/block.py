@@ -94,7 +94,7 @@ def block(**choices: Any) -> int:
     from isotrace.policy import assemble
 
     target = take_target(choices, keep=True)
-    if target.pid == 1:
+    if 1 in target.pid:
         raise UsageError("pid 1 is never refused anything", "--ppid 1 are its children, --tree 1 is everybody")
     if choices["kill"] + choices["audit"] + (choices["errno"] is not None) > 1:
         raise UsageError("--errno, --kill and --audit exclude each other", "give one of them")

@@ -29,7 +29,8 @@ from isotrace.sinks import Sink, formats
 from isotrace.sinks.output import Output
 
 _EPILOG = """\b
-Conditions on the target combine with AND; -f adds the descendants of what matches.
+Conditions on the target combine with AND; of --ppid, --pid, --tree and --comm there may be several, of which one must
+hold. -f adds the descendants of what matches.
 
 \b
 Calls are names and families, left to right; ! takes away:
@@ -44,6 +45,7 @@ Examples:
   isotrace log --tree 1234 --calls %file --failed  file accesses that fail, anywhere below 1234
   isotrace log --uid www-data --for 10s --format json
   isotrace log --comm nginx --format none          count only
+  isotrace log --comm 'php*' --comm nginx          names and patterns of names, any of them
   isotrace log --from t.arrow --failed             what was recorded, under the same conditions
 
 \b

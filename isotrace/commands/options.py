@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from isotrace import units
+from isotrace.errors import UsageError
 from isotrace.trace.target import Target, parse_uid
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -24,30 +25,54 @@ class Parsed(click.ParamType[float]):
         return self._parse(value) if isinstance(value, str) else value  # type: ignore[return-value]
 
 
+def _once(_context: click.Context, param: click.Parameter, values: tuple[Any, ...]) -> Any:
+    """The one value of an option; the last of several would be taken without a word otherwise."""
+    if len(values) > 1:
+        hint = (
+            "join its terms with commas"
+            if param.name == "calls"
+            else "give one, and run another isotrace for the other"
+        )
+        raise UsageError(f"--{param.name} is given {len(values)} times", hint)
+    return values[0] if values else None
+
+
+#: Of an option that may be given once.
+ONCE: dict[str, Any] = {"multiple": True, "callback": _once}
 PID = click.IntRange(1, (1 << 22) - 1)
 _PPID, _KEPT_PPID = (
-    click.option("--ppid", type=PID, metavar="N", help=f"Children of this process: whose parent is N{when}.")
+    click.option(
+        "--ppid", type=PID, metavar="N", multiple=True, help=f"Children of this process: whose parent is N{when}."
+    )
     for when in (" at the time of the call", ", or has once been N while this runs")
 )
 _COMM, _KEPT_COMM = (
-    click.option("--comm", metavar="NAME", help=f"Processes of this name (the kernel's: at most 15 bytes){until}.")
+    click.option(
+        "--comm",
+        metavar="NAME",
+        multiple=True,
+        help=f"Processes of this name (the kernel's: at most 15 bytes), or of a pattern with * ? [a-z]{until}.",
+    )
     for until in ("", ", up to an execve under another")
 )
 _PID_TREE_UID = (
-    click.option("--pid", type=PID, metavar="N", help="This process, with all its threads."),
+    click.option("--pid", type=PID, metavar="N", multiple=True, help="This process, with all its threads."),
     click.option(
         "--tree",
         type=PID,
         metavar="N",
+        multiple=True,
         help="This process and all its descendants, also those that get another parent.",
     ),
-    click.option("--uid", type=Parsed("user", parse_uid), help="Processes of this user, by name or number (real uid)."),
+    click.option(
+        "--uid", type=Parsed("user", parse_uid), **ONCE, help="Processes of this user, by name or number (real uid)."
+    ),
 )
 _CGROUP_FOLLOW = (
-    click.option("--cgroup", metavar="PATH", help="Processes in this cgroup (version 2) or below it."),
+    click.option("--cgroup", metavar="PATH", **ONCE, help="Processes in this cgroup (version 2) or below it."),
     click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too."),
 )
-_CALLS = click.option("--calls", metavar="EXPR", help="Only these calls.  [default: all]")
+_CALLS = click.option("--calls", metavar="EXPR", **ONCE, help="Only these calls.  [default: all]")
 _COMMAND = click.argument("command", nargs=-1, type=click.UNPROCESSED)
 FOR = click.option(
     "--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …"

@@ -51,7 +51,7 @@ def explain(file: str, backend: str) -> None:
         if group.description:
             click.echo(f"{group.name}: {describe.plain(group.description)}")
     for title, target in (
-        ("Processes that run already (--ppid, --pid, --tree, …)", Target(pid=1)),
+        ("Processes that run already (--ppid, --pid, --tree, …)", Target(pid=(1,))),
         ("A command that isotrace starts (-- CMD)", Target(command=("CMD",))),
     ):
         click.echo(f"\n{title}:")

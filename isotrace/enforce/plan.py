@@ -85,13 +85,13 @@ def concerned(target: Target) -> tuple[str, ...]:
     if target.follow:
         return ()
     said = (
-        (target.comm, _NAMES),
-        (target.ppid, "--ppid: a child stays concerned when its parent ends; its own children are not (-f)"),
-        (target.pid, "--pid: the processes that it forks are not concerned (-f)"),
-        (target.uid, "--uid: who changes its real user id, as sudo and su do, is concerned no more (-f keeps it)"),
-        (target.cgroup, "--cgroup: who is moved out of it is concerned no more (-f keeps it)"),
+        ("comm", _NAMES),
+        ("ppid", "--ppid: a child stays concerned when its parent ends; its own children are not (-f)"),
+        ("pid", "--pid: the processes that it forks are not concerned (-f)"),
+        ("uid", "--uid: who changes its real user id, as sudo and su do, is concerned no more (-f keeps it)"),
+        ("cgroup", "--cgroup: who is moved out of it is concerned no more (-f keeps it)"),
     )
-    return tuple(text for value, text in said if value is not None)
+    return tuple(text for name, text in said if name in target.conditions)
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,7 @@ class _Chooser:
     @property
     def _only_command(self) -> bool:
         """A command, with no condition that would leave some of its processes out."""
-        target = self.target
-        conditions = (target.ppid, target.pid, target.tree, target.uid, target.comm, target.cgroup)
-        return bool(target.command) and all(condition is None for condition in conditions)
+        return bool(self.target.command) and not self.target.conditions
 
 
 def _score(rules: Sequence[tuple[int, Rule]], answers: Sequence[Grade | Refusal]) -> tuple[int, int, int]:

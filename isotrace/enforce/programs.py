@@ -71,7 +71,7 @@ def following(target: Target, known: Facts) -> tuple[Attachment, ...]:
         return ()
     how, where = ("trace_event", "sched/") if known.preemptible else ("raw_tracepoint", "")
     start = Attachment(how, f"{where}sched_process_exec", "on_start")
-    return (*plan.descent(known), *([start] if target.command or (target.keeps and target.comm is not None) else []))
+    return (*plan.descent(known), *([start] if target.command or (target.keeps and target.comm) else []))
 
 
 def _path(blob: Blob) -> str:

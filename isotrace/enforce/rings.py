@@ -75,12 +75,12 @@ def of_target(target: Target) -> set[int]:
     """The processes whose rings are the target's: those that are the target now, and ``ppid`` itself, whose children
     inherit them. A command that isotrace starts has what isotrace has.
     """
-    found = {target.tree} if target.tree else set() if target.command else targets.matching(target)
+    found = set(target.tree) if target.tree else set() if target.command else targets.matching(target)
     found |= set(target.known()) if target.known else set()
     if target.descends:
         found = targets.descendants(found, ((one.pid, one.ppid) for one in targets.processes()))
     found -= {os.getpid(), *target.spared}
-    return found | ({target.ppid} if target.ppid else set()) | ({os.getpid()} if target.command else set())
+    return found | set(target.ppid) | ({os.getpid()} if target.command else set())
 
 
 def from_before(held: Sequence[Held], target: Target) -> str | None:

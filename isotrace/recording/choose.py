@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from isotrace.recording import encode, schema
-from isotrace.trace import events, plan
+from isotrace.trace import events, names, plan
 from isotrace.trace.events import Batch
 from isotrace.trace.target import Target
 
@@ -68,7 +67,7 @@ class Chosen:
     ) -> None:
         self._target, self._quiet, self._until = target, quiet, until
         self._calls = None if calls is None else plan.slots(lambda call: call.name in calls)
-        self._tree = Descent({target.tree}) if target.tree is not None else None
+        self._tree = Descent(set(target.tree)) if target.tree else None
         self._followed = Descent(set()) if target.follow else None
 
     def learn(self, rows: pa.RecordBatch) -> None:
@@ -100,11 +99,13 @@ class Chosen:
         """The conditions on a task itself."""
         target = self._target
         kept = np.ones(len(found), dtype=bool)
-        for name, value in (("pid", target.pid), ("ppid", target.ppid), ("uid", target.uid)):
-            if value is not None:
-                kept &= found[name] == value
-        if target.comm is not None:
-            kept &= found["comm"] == os.fsencode(target.comm)
+        uids = () if target.uid is None else (target.uid,)
+        for name, values in (("pid", target.pid), ("ppid", target.ppid), ("uid", uids)):
+            if values:
+                kept &= np.isin(found[name], values)
+        if target.comm:
+            comms, where = np.unique(found["comm"], return_inverse=True)
+            kept &= np.array([names.match(target.comm, name) for name in comms.tolist()], dtype=bool)[where]
         return kept
 
     def _members(self, found: npt.NDArray[np.void]) -> _Mask:

@@ -17,13 +17,13 @@ _INIT = 1
 
 def running(target: Target, command: int | None, known: Callable[[], Collection[int]]) -> Target:
     """The table's target as it runs now: a command, started as process ``command``, is a tree of processes."""
-    found = replace(target, command=(), tree=command) if command is not None else target
+    found = replace(target, command=(), tree=(command,)) if command is not None else target
     return replace(found, known=known if target.descends else None)
 
 
 def of_process(pid: int, known: Callable[[], Collection[int]]) -> Target:
     """A process and its descendants."""
-    return Target(tree=pid, known=known)
+    return Target(tree=(pid,), known=known)
 
 
 def below(pid: int, processes: Mapping[int, Process], names: Mapping[int, tuple[bytes, int]]) -> set[int]:
@@ -40,7 +40,7 @@ def members(target: Target) -> set[int]:
     """The processes that are concerned now."""
     if not target.descends:
         return targets.matching(target)
-    roots = {target.tree} if target.tree is not None else targets.matching(target)
+    roots = set(target.tree) if target.tree else targets.matching(target)
     roots |= set(target.known()) if target.known else set()
     parents = [(process.pid, process.ppid) for process in targets.processes()]
     found = targets.members(target, targets.descendants(roots, parents))
@@ -67,7 +67,7 @@ def check(target: Target, never: Collection[int]) -> int:
         why = "process 1 is never refused anything" if pid == _INIT else "isotrace itself runs in it"
         raise IsotraceError(f"process {pid} ({_name(pid)}) is among them: {why}", "choose a process (2) below it")
     gone = target.pid or target.ppid or target.tree
-    if gone is not None and not concerned and targets.read_process(gone) is None:
+    if gone and not concerned and not any(map(targets.read_process, gone)):
         raise IsotraceError("its processes have ended", "choose one that runs")
     return len(concerned)
 

@@ -13,27 +13,30 @@ from pathlib import Path
 from isotrace.errors import IsotraceError, KernelError, UsageError
 from isotrace.kernel import procfs
 from isotrace.kernel.procfs import Process
+from isotrace.trace import names
 
 PROC = procfs.PROC
-_COMM_LENGTH = 15  # TASK_COMM_LEN less the NUL
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 
 @dataclass(frozen=True)
 class Target:
-    """Conditions on a task, all of which must hold; ``None`` asks nothing. ``follow`` adds descendants of what matches.
+    """Conditions on a task, all of which must hold; ``None`` and ``()`` ask nothing. ``follow`` adds descendants of what
+    matches.
 
-    ``command`` is a program that isotrace starts itself and watches with all its descendants; ``tree`` is then its pid.
-    ``spared`` are processes that never match. ``known`` tells of a target by descent who else belongs to it: processes that
-    have got another parent meanwhile. It is asked once the programs are attached. With ``keep`` another name or parent
-    frees nobody: who has met ``ppid`` and ``comm`` once stays, with ``comm`` up to an execve under another name.
+    Of several ``ppid``, ``pid``, ``tree`` or ``comm`` one must hold; a single one may be given as it is. ``comm`` are
+    names or patterns of them (``trace/names.py``). ``command`` is a program that isotrace starts itself and watches with
+    all its descendants; ``tree`` is then its pid. ``spared`` are processes that never match. ``known`` tells of a target
+    by descent who else belongs to it: processes that have got another parent meanwhile. It is asked once the programs are
+    attached. With ``keep`` another name or parent frees nobody: who has met ``ppid`` and ``comm`` once stays, with
+    ``comm`` up to an execve under another.
     """
 
-    ppid: int | None = None
-    pid: int | None = None
-    tree: int | None = None
+    ppid: tuple[int, ...] = ()
+    pid: tuple[int, ...] = ()
+    tree: tuple[int, ...] = ()
     uid: int | None = None
-    comm: str | None = None
+    comm: tuple[str, ...] = ()
     cgroup: str | None = None
     follow: bool = False
     command: tuple[str, ...] = ()
@@ -41,38 +44,43 @@ class Target:
     keep: bool = False
     known: Callable[[], Collection[int]] | None = field(default=None, compare=False)
 
+    def __post_init__(self) -> None:
+        for name in ("ppid", "pid", "tree", "comm"):
+            value = getattr(self, name)
+            if isinstance(value, int | str):
+                object.__setattr__(self, name, (value,))
+
     def __str__(self) -> str:
         """As it would be asked for, for a title."""
-        parts = [
-            f"--{name} {value}"
-            for name in ("ppid", "pid", "tree", "uid", "comm", "cgroup")
-            if (value := getattr(self, name)) is not None
-        ]
+        single = [("uid", self.uid), ("cgroup", self.cgroup)]
+        values = [(name, value) for name in ("ppid", "pid", "tree", "comm") for value in getattr(self, name)]
+        parts = [f"--{name} {value}" for name, value in (*values, *single) if value is not None]
         parts += ["-f"] if self.follow else []
         parts += [shlex.join(self.command)] if self.command else []
         return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
 
     def check_name(self) -> None:
         """Refuse a name that no process can have. Raises ``UsageError``."""
-        if self.comm is not None and len(name := os.fsencode(self.comm)) > _COMM_LENGTH:
+        for name in self.comm:
+            if names.least(name) <= names.LENGTH:
+                continue
             raise UsageError(
-                f"--comm {self.comm!r} is longer than a process name can be",
-                f"the kernel keeps {_COMM_LENGTH} bytes: {name[:_COMM_LENGTH].decode(errors='replace')!r}",
+                f"--comm {name!r} is longer than a process name can be",
+                f"the kernel keeps {names.LENGTH} bytes: {os.fsencode(name)[: names.LENGTH].decode(errors='replace')!r}",
             )
 
     def check(self) -> None:
         """Refuse an empty target, a process that does not exist, a cgroup that is none. Raises ``IsotraceError``."""
-        conditions = (self.ppid, self.pid, self.tree, self.uid, self.comm, self.cgroup)
-        if all(condition is None for condition in conditions) and not self.command:
+        if not self.conditions and not self.command:
             raise UsageError(
                 "nothing to trace was named", "give --ppid N, --pid N, --tree N, --uid, --comm, --cgroup or -- CMD"
             )
         self.check_name()
-        if self.tree is not None and self.command:
+        if self.tree and self.command:
             raise UsageError("--tree and a command to start exclude each other", "leave one of them out")
-        for option, pid in (("--ppid", self.ppid), ("--pid", self.pid), ("--tree", self.tree)):
-            if pid is not None and not (PROC / str(pid)).exists():
-                raise IsotraceError(f"{option} {pid}: no such process", "ps -e lists the processes there are")
+        for option, pids in (("--ppid", self.ppid), ("--pid", self.pid), ("--tree", self.tree)):
+            for pid in pids:
+                _check_process(option, pid)
         if os.readlink("/proc/self/ns/pid") != _INITIAL_PID_NAMESPACE:
             raise KernelError(
                 "isotrace runs in a pid namespace of its own: the kernel would understand other pids than yours",
@@ -82,11 +90,14 @@ class Target:
     def defines(self) -> list[str]:
         """The filter's constants (bpf/filter.h). Raises ``IsotraceError`` for a cgroup that cannot be read."""
         found = [f"SELF={os.getpid()}"]
-        found += [f"FILTER_{name.upper()}={value}" for name, value in self._numbers() if value is not None]
-        if self.tree is not None or self.command:
+        found += [f"FILTER_{name.upper()}={value}" for name, value in self._numbers()]
+        found += [f"FILTER_{name.upper()}S" for name in ("ppid", "pid") if len(getattr(self, name)) > 1]
+        if self.tree or self.command:
             found.append("FILTER_TREE")
-        if self.comm is not None:
-            raw = os.fsencode(self.comm)[:15].ljust(16, b"\0")
+        if self.table:
+            found.append(f"FILTER_COMM_WORDS={self.table.words}")
+        elif self.comm:
+            raw = os.fsencode(self.comm[0]).ljust(16, b"\0")
             found += [f"FILTER_COMM_{half}={int.from_bytes(raw[8 * half :][:8], 'little')}ULL" for half in (0, 1)]
         if self.cgroup is not None:
             path, level = find_cgroup(self.cgroup)
@@ -99,18 +110,34 @@ class Target:
             found.append(f"SPARED(pid)=({'||'.join(f'(pid)=={pid}' for pid in sorted(self.spared))})")
         return found
 
-    def _numbers(self) -> tuple[tuple[str, int | None], ...]:
-        return (("ppid", self.ppid), ("pid", self.pid), ("uid", self.uid))
+    def _numbers(self) -> list[tuple[str, int]]:
+        single = [(name, value[0]) for name in ("ppid", "pid") if len(value := getattr(self, name)) == 1]
+        return [*single, *([("uid", self.uid)] if self.uid is not None else [])]
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """The names of the conditions that there are, without a command."""
+        found = {name for name in ("ppid", "pid", "tree", "comm") if getattr(self, name)}
+        return frozenset(found | {name for name in ("uid", "cgroup") if getattr(self, name) is not None})
+
+    @property
+    def table(self) -> names.Table | None:
+        """What the kernel program matches names by; None where it compares with a single one, or with none.
+
+        Raises ``UsageError`` for more than it can hold.
+        """
+        plain = len(self.comm) == 1 and not names.is_pattern(self.comm[0])
+        return names.table(self.comm) if self.comm and not plain else None
 
     @property
     def descends(self) -> bool:
         """Whether descendants belong to this target."""
-        return self.follow or self.tree is not None or bool(self.command)
+        return self.follow or bool(self.tree or self.command)
 
     @property
     def keeps(self) -> bool:
         """Whether who has matched once stays, though descendants do not belong to it."""
-        return self.keep and not self.follow and (self.ppid is not None or self.comm is not None)
+        return self.keep and not self.follow and bool(self.ppid or self.comm)
 
     @property
     def mapped(self) -> bool:
@@ -121,11 +148,26 @@ class Target:
     def maps(self) -> tuple[str, ...]:
         """The maps that the programs keep for this target (bpf/filter.h)."""
         found = ["born", "seeding", "joined"] if self.mapped else []
-        if self.tree is not None or self.command:
+        if self.tree or self.command:
             found.append("tree")
         if self.follow or self.keeps:
             found.append("family")
+        if max(len(self.pid), len(self.ppid)) > 1:
+            found.append("chosen")
+        if self.table:
+            found.append("comm_bytes")
         return tuple(found)
+
+
+def _check_process(option: str, pid: int) -> None:
+    """Raise ``IsotraceError`` unless this is a process; a thread's number is none, though /proc has it."""
+    if not (PROC / str(pid)).exists():
+        raise IsotraceError(f"{option} {pid}: no such process", "ps -e lists the processes there are")
+    leader = procfs.number(procfs.read(pid, "status") or b"", b"Tgid")
+    if leader is not None and leader != pid:
+        raise IsotraceError(
+            f"{option} {pid}: that is a thread of process {leader}", f"{option} {leader} has all of its threads"
+        )
 
 
 def parse_uid(text: str) -> int:
@@ -210,25 +252,25 @@ def matching(target: Target) -> set[int]:
 
 
 def _meets(target: Target, process: Process) -> bool:
-    if target.pid is not None and process.pid != target.pid:
+    if target.pid and process.pid not in target.pid:
         return False
-    if target.ppid is not None and process.ppid != target.ppid:
+    if target.ppid and process.ppid not in target.ppid:
         return False
-    if target.comm is not None and process.comm != os.fsencode(target.comm) and not _kept_name(target, process.pid):
+    if target.comm and not names.match(target.comm, process.comm) and not _kept_name(target, process.pid):
         return False
     return _owned(target, process.pid) and _confined(target, process.pid)
 
 
 def _kept_name(target: Target, pid: int) -> bool:
     """Whether one of its threads has the name, where that counts for all of them."""
-    if not target.keep or target.comm is None:
+    if not target.keep:
         return False
     try:
         threads = os.listdir(PROC / str(pid) / "task")
     except OSError:
         return False
-    wanted = os.fsencode(target.comm) + b"\n"
-    return any(procfs.read(pid, "task", thread, "comm") == wanted for thread in threads)
+    found = (procfs.read(pid, "task", thread, "comm") for thread in threads)
+    return any(name and names.match(target.comm, name[:-1]) for name in found)
 
 
 def uid_of(pid: int) -> int | None:
@@ -250,20 +292,20 @@ def _confined(target: Target, pid: int) -> bool:
 
 def members(target: Target, descendants_known: set[int]) -> set[int]:
     """The processes that are watched now: those that meet the conditions, and those that descend from such."""
-    if target.tree is not None or target.command:
+    if target.tree or target.command:
         return {pid for pid in descendants_known if (process := read_process(pid)) and _meets(target, process)}
     return matching(target) | descendants_known
 
 
 def ended(target: Target, alive: Callable[[], bool]) -> str | None:
-    """That the process which the target names is gone, in words, or None.
+    """That the processes which the target names are gone, in words, or None.
 
     ``alive()`` tells whether processes of a target by descent are left: of a tree, itself or its descendants; of others,
     descendants, and it is asked only once the named one is gone.
     """
     named = target.pid or target.ppid or target.tree
-    if named is None or (target.tree is None and exists(named)):
+    if not named or (not target.tree and any(map(exists, named))):
         return None
     if (target.follow or target.keeps or target.tree) and alive():
         return None
-    return f"process {named} ended"
+    return f"process{'es' if len(named) > 1 else ''} {', '.join(map(str, named))} ended"

@@ -114,7 +114,7 @@ def _refusing(held: Held) -> Held:
 
 def _holding(rules: Sequence[Rule], report: Report, backend: str, weaker_ok: bool) -> list[Held]:
     policy = Policy((Group("", tuple(rules)),))
-    plan = planning.make(policy, report, Target(tree=1), backend, weaker_ok)
+    plan = planning.make(policy, report, Target(tree=(1,)), backend, weaker_ok)
     if plan.unheld:
         raise KernelError("the rules that --verify tries cannot be held together with those asked for")
     return [*map(_refusing, plan.held), *plan.standing]
@@ -161,7 +161,7 @@ def _arm(held: Sequence[Held], stack: ExitStack, pid: int) -> None:
     os.kill(pid, signal.SIGSTOP)
     try:
         for name in dict.fromkeys(one.mechanism for one in held):
-            enforcer = registry.make(name, [one for one in held if one.mechanism == name], Target(tree=pid))
+            enforcer = registry.make(name, [one for one in held if one.mechanism == name], Target(tree=(pid,)))
             stack.callback(enforcer.close)
             enforcer.open(None)
     finally:

@@ -236,3 +236,78 @@ def test_a_process_that_ends_ends_the_trace() -> None:
     assert run.status == 0
     assert f"process {one.pid} ended" in run.err
     assert run.lines[-1].text == "+++ exited with 4 +++"
+
+
+# ---- several of a kind, patterns, threads ------------------------------------------------------------------------------
+
+
+def test_several_processes_are_watched_together(backend: str) -> None:
+    if backend == "lkm":
+        pytest.skip("needs btf: the kernel module takes one of each")
+    run = watch_two(lambda one, two: ["--pid", one.pid, "--pid", two.pid])
+    assert touched(run) == {"itself", "other_itself"}
+    run = watch_two(lambda one, two: ["--ppid", one.pid, "--ppid", two.pid])
+    assert touched(run) == {"child", "other_child"}
+    run = watch_two(lambda one, two: ["--tree", one.pid, "--tree", two.pid])
+    assert {"itself", "child", "grandchild", "other_itself", "other_child", "other_grandchild"} <= touched(run)
+
+
+def watch_two(target: Callable[[Shell, Shell], list[object]]) -> Run:
+    """Trace a target named after two shells while they, and a third one, work."""
+    with shell() as one, shell() as two, shell() as third:
+
+        def ready() -> None:
+            one.run("cat /x/ready; cd /x/ready")
+
+        with attached(*target(one, two), ready=ready) as live:
+            both(one, two)
+            third.run(re.sub(r"/x/(\w+)", r"/x/third_\1", WORK))
+            one.run("sleep 0.2; wait")
+            two.run("sleep 0.2; wait")
+            return live.stop()
+
+
+def test_names_and_patterns_of_names(tmp_path: Path, backend: str) -> None:
+    if backend == "lkm":
+        pytest.skip("needs btf: the kernel module takes one of each")
+    for name in ("isot-abc", "isot-x1", "isot-y1", "other"):
+        shutil.copy("/bin/cat", tmp_path / name)
+    work = "; ".join(
+        f"{tmp_path}/{name} /x/{name.replace('-', '_')}" for name in ("isot-abc", "isot-x1", "isot-y1", "other")
+    )
+    with (
+        shell() as one,
+        attached(
+            "--comm", "isot-[a-w]*", "--comm", "isot-?1", ready=lambda: one.run(f"{tmp_path}/isot-abc /x/ready")
+        ) as live,
+    ):
+        one.run(work)
+        run = live.stop()
+    assert touched(run) == {"isot_abc", "isot_x1", "isot_y1"}
+    with shell() as one, attached("--comm", "*-x*", ready=lambda: one.run(f"{tmp_path}/isot-x1 /x/ready")) as live:
+        one.run(work)
+        run = live.stop()
+    assert touched(run) == {"isot_x1"}
+
+
+def test_the_number_of_a_thread_is_refused_with_its_process() -> None:
+    program = "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()"
+    with started([sys.executable, "-c", program]) as process:
+        until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 1, "it has threads")
+        thread = next(int(name) for name in os.listdir(f"/proc/{process.pid}/task") if int(name) != process.pid)
+        for option in ("--pid", "--ppid", "--tree"):
+            run = tracer.log(option, thread)
+            assert run.status != 0
+            assert f"{option} {thread}: that is a thread of process {process.pid}" in run.err
+            assert f"{option} {process.pid} has all of its threads" in run.err
+
+
+def test_an_option_that_is_given_twice_is_an_error() -> None:
+    for words in (
+        ["--uid", "0", "--uid", "1"],
+        ["--calls", "open", "--calls", "read"],
+        ["--cgroup", "/", "--cgroup", "/x"],
+    ):
+        run = tracer.log(*words, "--", "true")
+        assert run.status == 2
+        assert f"{words[0]} is given 2 times" in run.err

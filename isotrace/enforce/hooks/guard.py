@@ -45,7 +45,7 @@ def _around(target: Target) -> Iterable[int]:
     while pid > 1 and (process := targets.read_process(pid)) is not None:
         if os.getsid(pid) != os.getsid(below) and process.comm not in _BECOME:
             return
-        if pid in (target.tree, target.pid):
+        if pid in (*target.tree, *target.pid):
             return
         yield pid
         below, pid = pid, process.ppid
