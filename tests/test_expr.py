@@ -33,6 +33,17 @@ from isotrace.errors import UsageError
         ("/^openat$/,close", {"openat", "close"}),
         ("/^(openat|clos.{1,1})$/,read", {"openat", "close", "read"}),
         ("!/./,read", {"read"}),
+        ("open@i386,read", {"open@i386", "read"}),
+        ("open@32,open@64", {"open"}),
+        ("open,!open@i386", {"open@x86_64"}),
+        ("open,open@i386", {"open"}),
+        ("open@i386,!open,read", {"read"}),
+        ("mmap2@i386", {"mmap2"}),
+        ("readv@x32,!readv@32", {"readv@x32"}),
+        ("?nosuch,read", {"read"}),
+        ("?%nosuch,?read,?open@i386,?read@x99", {"read", "open@i386"}),
+        ("!?nosuch,!open@i386", catalog.names() - {"open"} | {"open@x86_64"}),
+        ("ipc", families.table()["%ipc"] | {"ipc"}),
     ],
 )
 def test_selection(text, selected):
@@ -44,6 +55,11 @@ def test_selection(text, selected):
     [
         ("opne", 'unknown system call "opne"', "did you mean open, "),
         ("read,wirte", 'unknown system call "wirte"', "write"),
+        ("?nosuch", "selects no system call", "isotrace calls"),
+        ("opne@i386", 'unknown system call "opne"', "open"),
+        ("open@arm", 'unknown ABI "arm"', "open@i386"),
+        ("open@x32", "x32 has no open", "x86_64, i386"),
+        ("mmap2@64", "x86_64 has no mmap2", "i386"),
         ("OPENAT", 'unknown system call "OPENAT"', "isotrace calls"),
         ("%netwrk", 'unknown family "%netwrk"', "%network"),
         ("@filesystem", 'unknown family "@filesystem"', "@file-system"),
@@ -79,7 +95,7 @@ TERMS = st.sampled_from(["read", "%file", "@aio", "/^o/", "all", "none", "stat",
 @example("/\\")
 def test_any_text_selects_known_names_or_is_refused_in_one_line(text):
     try:
-        assert expr.parse(text) <= catalog.names()
+        assert {name.partition("@")[0] for name in expr.parse(text)} <= catalog.names()
     except UsageError as error:
         assert (error.message + error.hint).isprintable()
 

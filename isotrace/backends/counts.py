@@ -190,7 +190,7 @@ class Counting(Attached):
     def _describe_calls(self) -> None:
         fd, known = self._loaded.maps["calls"], all_calls()
         for slot, call in known.items():
-            bpf.map_update(fd, u32(slot), described(call, self._calls is None or call.name in self._calls))
+            bpf.map_update(fd, u32(slot), described(call, call.among(self._calls)))
         if self._calls is None:
             for slot in set(range(events.SLOTS)) - set(known):
                 bpf.map_update(fd, u32(slot), b"\1".ljust(CALL.itemsize, b"\0"))

@@ -3,7 +3,8 @@
 Terms are read from left to right; each adds to the selection, or, with ``!`` in front, takes away from it.
 When the first one takes away, the selection starts from everything. A term is the exact name of a system
 call of any ABI, a family (``%class`` of strace, ``@set`` of systemd), a regular expression between slashes
-that is searched for in every name, ``all`` or ``none``.
+that is searched for in every name, ``all`` or ``none``. ``NAME@ABI`` is the call of one ABI (x86_64 or 64, i386 or
+32, x32); ``?TERM`` asks for what there may not be, on any ABI, and is no error then.
 """
 
 from __future__ import annotations
@@ -12,26 +13,86 @@ import difflib
 import re
 
 from isotrace.catalog import families
-from isotrace.catalog.load import names
+from isotrace.catalog.load import by_name, names
+from isotrace.catalog.model import X32_BIT
 from isotrace.errors import UsageError
 
+_TRACED = ("x86_64", "x32", "i386")
+_ABIS = {"x86_64": "x86_64", "64": "x86_64", "i386": "i386", "32": "i386", "x32": "x32"}
 _HINT = "`isotrace calls` lists every call and its families"
 
 
 def parse(expr: str) -> frozenset[str]:
-    """The names that ``expr`` selects, at least one. Raises ``UsageError``."""
+    """The names that ``expr`` selects, at least one; ``NAME@ABI`` where not all ABIs are. Raises ``UsageError``.
+
+    ``Syscall.among`` tells whether a call is one of them.
+    """
     terms = [term.strip() for term in split(expr)]
     if not all(terms):
         raise UsageError(f"empty term in call expression {show(expr)}", "write it like openat,%network,!read")
     chosen = set(names()) if terms[0].startswith("!") else set()
     for term in terms:
         if term.startswith("!"):
-            chosen -= select(term[1:].strip())
+            _take_away(chosen, _select(term[1:].strip()))
         else:
-            chosen |= select(term)
+            _add(chosen, _select(term))
     if not chosen:
         raise UsageError(f"call expression {show(expr)} selects no system call", _HINT)
     return frozenset(chosen)
+
+
+def _select(term: str) -> frozenset[str]:
+    """``select``, but also of a term that asks for one ABI, or for what there may not be. Raises ``UsageError``."""
+    if term.startswith("?"):
+        try:
+            return _select(term[1:].strip())
+        except UsageError:
+            return frozenset()
+    if term in families.BARE:  # ipc is both: a family of strace's, and i386's one call for all of it
+        return families.table()["%" + term] | ({term} & names())
+    name, at, abi = term.partition("@")
+    return _of_abi(name, abi) if at and name and name[0] != "/" else select(term)
+
+
+def _of_abi(name: str, text: str) -> frozenset[str]:
+    """``{"open@i386"}``. Raises ``UsageError``."""
+    abi = _ABIS.get(text)
+    if abi is None:
+        raise UsageError(f"unknown ABI {show(text)}", "write open@x86_64 (or 64), open@i386 (or 32) or open@x32")
+    if name not in names():
+        raise UsageError(f"unknown system call {show(name)}", nearest(name, tuple(names())))
+    found = _abis_of(name)
+    if abi not in found:
+        raise UsageError(f"{abi} has no {name}", f"{name} is a call of {', '.join(found) or 'another architecture'}")
+    return frozenset((name,)) if len(found) == 1 else frozenset((f"{name}@{abi}",))
+
+
+def _abis_of(name: str) -> tuple[str, ...]:
+    """The ABIs on which it has a number of its own. x32 shares x86-64's but for some: there the two are one."""
+    numbers = {abi: call.number & ~X32_BIT for abi in _TRACED if (call := by_name(abi).get(name))}
+    if numbers.get("x32") == numbers.get("x86_64"):
+        numbers.pop("x32", None)
+    return tuple(numbers)
+
+
+def _add(chosen: set[str], more: frozenset[str]) -> None:
+    for one in more:
+        name, at, _ = one.partition("@")
+        if not at:
+            chosen.difference_update([f"{name}@{abi}" for abi in _TRACED])
+            chosen.add(name)
+        elif name not in chosen:
+            chosen.add(one)
+            if all(f"{name}@{abi}" in chosen for abi in _abis_of(name)):
+                _add(chosen, frozenset((name,)))
+
+
+def _take_away(chosen: set[str], less: frozenset[str]) -> None:
+    for one in less:
+        name, at, _ = one.partition("@")
+        if at and name in chosen:
+            chosen.update(f"{name}@{abi}" for abi in _abis_of(name))
+        chosen -= {name, one} if at else {name, *(f"{name}@{abi}" for abi in _TRACED)}
 
 
 def select(term: str) -> frozenset[str]:

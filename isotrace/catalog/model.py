@@ -133,3 +133,7 @@ class Syscall:
     ret: str = "int"
     families: frozenset[str] = frozenset()
     widths: tuple[int, ...] = ()
+
+    def among(self, calls: frozenset[str] | None) -> bool:
+        """Whether a call expression selects it (``catalog.expr.parse``); None selects all."""
+        return calls is None or self.name in calls or f"{self.name}@{self.abi}" in calls

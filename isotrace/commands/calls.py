@@ -43,7 +43,8 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 def calls(terms: tuple[str, ...], abi: str | None, sources: tuple[str, ...], form: str) -> int:
     """List system calls: number per ABI, arguments and what they mean, families, which means can refuse
     them."""
-    wanted = expr.parse(",".join(terms)) if terms else catalog.names()
+    chosen = expr.parse(",".join(terms)) if terms else catalog.names()
+    wanted = frozenset(name.partition("@")[0] for name in chosen)
     made, status = _recorded(sources) if sources else (None, 0)
     if made is not None:
         wanted = wanted & made.keys()

@@ -66,7 +66,7 @@ class Chosen:
         until: int | None = None,
     ) -> None:
         self._target, self._quiet, self._until = target, quiet, until
-        self._calls = None if calls is None else plan.slots(lambda call: call.name in calls)
+        self._calls = None if calls is None else plan.slots(lambda call: call.among(calls))
         self._tree = Descent(set(target.tree)) if target.tree else None
         self._followed = Descent(set()) if target.follow else None
 

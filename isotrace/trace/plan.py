@@ -162,7 +162,7 @@ def _slot(call: Syscall, string_limit: int) -> Slot:
 def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot]:
     """The slots to fill. For every call (None) also those that have no name, so that no number goes unseen."""
     known = all_calls()
-    chosen = {slot: _slot(call, string_limit) for slot, call in known.items() if calls is None or call.name in calls}
+    chosen = {slot: _slot(call, string_limit) for slot, call in known.items() if call.among(calls)}
     if calls is None:
         chosen |= {slot: Slot("exit_plain") for slot in range(events.SLOTS) if slot not in known}
         unknown = Slot("exit_plain", "enter_plain")

@@ -311,3 +311,20 @@ def test_an_option_that_is_given_twice_is_an_error() -> None:
         run = tracer.log(*words, "--", "true")
         assert run.status == 2
         assert f"{words[0]} is given 2 times" in run.err
+
+
+def test_a_call_of_one_abi_is_asked_for_by_name_and_abi(tmp_path: Path) -> None:
+    source = 'int main(void) { int r = 64; __asm__ volatile("int $0x80" : "+a"(r)); return getppid() < 0; }'
+    (tmp_path / "both.c").write_text(f"#include <unistd.h>\n{source}\n")
+    if subprocess.run(["gcc", "-o", tmp_path / "both", tmp_path / "both.c"], check=False).returncode:
+        pytest.skip("needs gcc: the test's program is C")
+    command = ["--format", "json", "--calls"]
+    asked = {
+        words: [call["abi"] for call in tracer.log(*command, words, "--", tmp_path / "both").objects if "abi" in call]
+        for words in ("getppid", "getppid@x86_64", "getppid@i386", "getppid,!getppid@64")
+    }
+    if "i386" not in asked["getppid"]:
+        pytest.skip("needs ia32: this kernel runs no 32-bit calls")
+    assert asked["getppid"] == ["i386", "x86_64"]
+    assert asked["getppid@x86_64"] == ["x86_64"]
+    assert asked["getppid@i386"] == asked["getppid,!getppid@64"] == ["i386"]
