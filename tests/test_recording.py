@@ -92,7 +92,7 @@ RECORDS = st.builds(
     slot=st.integers(0, events.SLOTS - 1),
     args=st.tuples(U64, U64, U64, U64, U64, U64),
     result=st.integers(-(2**63), 2**63 - 1),
-    kind=st.integers(0, events.REFUSED),
+    kind=st.integers(0, events.UNFINISHED),
     blobs=st.lists(BLOBS, max_size=4),
     pid=U32,
     comm=st.binary(max_size=16),

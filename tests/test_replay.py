@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,14 +16,17 @@ import recorded
 from recorded import CAT, CURL, SHELL
 from records import batch, make
 
-from isotrace.recording import parts, reader
+from isotrace.enforce import Held, Refused
+from isotrace.policy.model import Action, CallRule
+from isotrace.recording import parts, reader, refusals
 from isotrace.recording.choose import Chosen
 from isotrace.recording.frames import Frames
 from isotrace.recording.reader import Recording
 from isotrace.recording.rotate import Rotation
 from isotrace.recording.schema import End
 from isotrace.run import replay
-from isotrace.trace import events, plan
+from isotrace.sinks.refusals import Json, Lines
+from isotrace.trace import clock, events, plan
 from isotrace.trace.target import Target
 
 ROOT = Path(__file__).parents[1]
@@ -151,6 +155,62 @@ def test_a_cut_file_is_shown_as_far_as_it_goes(recording, tmp_path):
     assert done.returncode == 0
     assert "is cut within a batch: what came before is here, what came after is lost" in done.stderr
     assert command("--from", tmp_path / "cut", "--strict").returncode == 1
+
+
+RULE = CallRule("open", frozenset({"openat"}), action=Action("kill"), group="g\x1b")
+HELD = Held(3, RULE, "lsm", recorded.Grade(True, "judged", True))
+REFUSALS = [
+    Refused(clock.offset() + 1_234_567_891, CAT, CAT + 1, b"cat", "openat", "x86_64", (), 3, "/etc/\udcff\x1b"),
+    Refused(clock.offset() + 2_000_000_000, 7, 7, b"x\x1by", "unlink", "i386", (1, 2**64 - 1), 3),
+]
+
+
+@pytest.fixture
+def refused(tmp_path) -> Path:
+    """Calls of two processes, one of which was refused something, and so was a third."""
+    out = recorded.Writer(recorded.Asked(str(tmp_path / "refused")), recorded.Head())
+    out.write(batch(make(0, pid=CAT, ppid=SHELL, uid=1000), make(0, pid=SHELL, ppid=1, uid=0)))
+    out.refused(REFUSALS, {3: HELD})
+    out.close(End(seen=2, delivered=2))
+    return tmp_path / "refused"
+
+
+def test_refusals_are_shown_as_block_shows_them(refused):
+    for style, options in ((Lines(), ["-t"]), (Json(), ["--format", "json"])):
+        expected = b"".join(style.line(record, HELD, 1, False) for record in REFUSALS).decode()
+        for more in ([], ["--failed"]):
+            assert command("--from", refused, *options, *more).stdout.endswith(expected)
+    assert [line[:4] for line in command("--from", refused).stdout.splitlines()[2:]] == ["102 ", '7 "x']
+
+
+@pytest.mark.parametrize(
+    ("conditions", "whose"),
+    [
+        (["--pid", str(CAT)], [CAT]),
+        (["--uid", "1000"], [CAT]),
+        (["--ppid", str(SHELL)], [CAT]),
+        (["--tree", str(SHELL)], [CAT]),
+        (["--uid", "0"], []),
+        (["--calls", "unlink"], [7]),
+    ],
+    ids=lambda value: " ".join(value) if value and isinstance(value[0], str) else None,
+)
+def test_refusals_are_of_whom_they_are(refused, conditions, whose):
+    lines = command("--from", refused, "--format", "json", *conditions).stdout.splitlines()
+    assert [found["pid"] for line in lines if (found := json.loads(line))["type"] == "refused"] == whose
+
+
+@pytest.mark.parametrize(
+    "note", ["", "[]", "{}", '{"rule": 1}', json.dumps(dict.fromkeys(refusals._WORDS, "x") | {"rule": 1})]
+)
+def test_a_refusal_that_isotrace_cannot_have_written_is_corrupt(tmp_path, monkeypatch, note):
+    out = recorded.Writer(recorded.Asked(str(tmp_path / "t")), recorded.Head())
+    monkeypatch.setattr(refusals.json, "dumps", lambda _: note)
+    out.refused(REFUSALS, {3: HELD})
+    monkeypatch.undo()
+    out.close()
+    done = command("--from", tmp_path / "t")
+    assert (done.returncode, "1 corrupt batch skipped" in done.stderr) == (1, True), done.stderr
 
 
 def quick(path: Path, **options) -> recorded.Writer:

@@ -13,6 +13,7 @@ from isotrace.trace import events, names, plan
 from isotrace.trace.events import Batch
 from isotrace.trace.target import Target
 
+_NOBODY = 0xFFFFFFFF  # no user's number
 _Mask = npt.NDArray[np.bool_]
 
 
@@ -40,7 +41,7 @@ class Descent:
         for index, (pid, ppid, child, match, birth) in enumerate(
             zip(*columns, matches.tolist(), births.tolist(), strict=True)
         ):
-            if pid not in met:
+            if pid not in met and (ppid or pid in family):
                 met.add(pid)
                 if ppid in family:
                     family.add(pid)
@@ -69,6 +70,7 @@ class Chosen:
         self._calls = None if calls is None else plan.slots(lambda call: call.among(calls))
         self._tree = Descent(set(target.tree)) if target.tree else None
         self._followed = Descent(set()) if target.follow else None
+        self._tasks: dict[int, tuple[int, int]] = {}  # process → parent and user, which refusals do not have
 
     def learn(self, rows: pa.RecordBatch) -> None:
         """Take what the rows that are no records tell."""
@@ -86,7 +88,7 @@ class Chosen:
 
     def of(self, batch: Batch) -> Batch:
         """The records of ``batch`` that are wanted."""
-        kept = self._members(batch.events) & self._kinds(batch.events)
+        kept = self._members(self._completed(batch.events)) & self._kinds(batch.events)
         if self._until is not None:
             kept &= batch.events["time"].astype(np.int64) + batch.wall <= self._until
         return batch if kept.all() else batch.select(kept)
@@ -94,6 +96,20 @@ class Chosen:
     def over(self, batch: Batch) -> bool:
         """Whether nothing after this batch can be wanted any more."""
         return self._until is not None and len(batch) > 0 and int(batch.events["time"].min()) + batch.wall > self._until
+
+    def _completed(self, found: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+        """The records, with parent and user of those that are refusals as other records of their processes have them."""
+        refused = found["kind"] == events.REFUSED
+        others = found[~refused & (found["kind"] != events.LOST)]
+        _, last = np.unique(others["pid"][::-1], return_index=True)
+        rows = others[::-1][last]
+        who = zip(rows["ppid"].tolist(), rows["uid"].tolist(), strict=True)
+        self._tasks.update(zip(rows["pid"].tolist(), who, strict=True))
+        if refused.any():
+            found = found.copy()
+            for index in np.flatnonzero(refused).tolist():
+                found["ppid"][index], found["uid"][index] = self._tasks.get(int(found["pid"][index]), (0, _NOBODY))
+        return found
 
     def _matches(self, found: npt.NDArray[np.void]) -> _Mask:
         """The conditions on a task itself."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from isotrace.recording import captures, schema
+from isotrace.recording import captures, refusals, schema
 from isotrace.trace import events
 from isotrace.trace.events import BLOB, EVENT, Batch
 
@@ -98,12 +98,18 @@ def batches_of(rows: pa.RecordBatch) -> Iterator[Batch]:
     walls = rows.column("wall_offset").to_numpy()
     data, starts = _payload(rows.column("memory"))
     _check(found, starts, data)
+    notes = rows.column("note")
+    said = {index: notes[index].as_py() for index in np.flatnonzero(found["kind"] == events.REFUSED).tolist()}
     for begin, end in _stretches(walls):
-        kept = np.flatnonzero(of_kernel[begin:end]) + begin
-        if len(kept) == end - begin:
-            yield Batch(found[begin:end], starts[begin:end], data, int(walls[begin]))
-        elif len(kept):
-            yield Batch(found[kept], starts[kept], data, int(walls[begin]))
+        inside = slice(begin, end)
+        whole = Batch(found[inside], starts[inside], data, int(walls[begin]))
+        refused = {
+            index - begin: refusals.back(whole, index - begin, said[index]) for index in said if begin <= index < end
+        }
+        kept = of_kernel[inside]
+        if kept.any():
+            batch = replace(whole, refused=refused)
+            yield batch if kept.all() else batch.select(kept)
 
 
 def records(rows: pa.RecordBatch) -> npt.NDArray[np.void]:

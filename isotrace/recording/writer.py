@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from isotrace.errors import IsotraceError
-from isotrace.recording import checksum, encode, schema
+from isotrace.recording import checksum, encode, refusals, schema
 from isotrace.recording.asked import Asked
 from isotrace.recording.encode import Piece
 from isotrace.recording.output import File
@@ -137,10 +137,10 @@ class Writer:
 
     def refused(self, records: Iterable[Refused], rules: Mapping[int, Held]) -> None:
         """Calls that were refused, or under audit noticed; ``rules`` by number."""
-        from isotrace.recording.refusals import row
-
         for record in records:
-            self._add(row(record, rules[record.rule], self._wall))
+            time = max(0, record.time_ns - self._wall)
+            values = refusals.row(record, rules[record.rule])
+            self._add(encode.row_of(events.REFUSED, self._wall, time=time, **values))
 
     def close(self, end: End | None = None) -> None:
         """Write what is left; with ``end`` the recording states that it is complete. Safe to call twice."""

@@ -8,7 +8,7 @@ from isotrace.trace.events import Batch
 
 
 class Failed:
-    """Passes on to ``sink`` the calls that failed, and what an execve that did consists of."""
+    """Passes on to ``sink`` the calls that failed, what an execve that did consists of, losses and refusals."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -17,6 +17,7 @@ class Failed:
         """Take the records of a batch."""
         kinds = batch.events["kind"]
         kept = (kinds == events.EXEC_ENTER) | (kinds == events.EXEC_NAME) | (kinds == events.LOST)
+        kept |= kinds == events.REFUSED
         self._sink.write(batch.select(events.failed(batch.events) | kept))
 
     def flush(self) -> None:

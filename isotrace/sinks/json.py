@@ -13,6 +13,7 @@ from isotrace.decode.errnos import errno_name
 from isotrace.decode.quote import escape
 from isotrace.render.columns import OMITTED
 from isotrace.render.lines import Decoded, Decoder, notices
+from isotrace.sinks import refusals
 from isotrace.sinks.output import Output
 from isotrace.trace import events
 from isotrace.trace.events import Batch
@@ -29,6 +30,7 @@ class Json:
     def __init__(self, output: Output, calls: Mapping[int, Syscall]) -> None:
         self._output = output
         self._decoder, self._known = Decoder(calls), calls
+        self._refusals = refusals.Json()
 
     def write(self, batch: Batch) -> None:
         """Write the objects of a batch in the order of its records."""
@@ -42,7 +44,10 @@ class Json:
                 lost = self._known.get(int(batch.events["slot"][index]))
                 heads[index]["call"] = lost.name if lost else None
             found[index] = heads[index] | {"result": int(batch.events["result"][index]), "value": text}
-        self._output.write(b"".join([orjson.dumps(entry) + b"\n" for entry in found if entry]))
+        lines = [orjson.dumps(entry) + b"\n" if entry else b"" for entry in found]
+        for index, (record, held) in batch.refused.items():
+            lines[index] = self._refusals.line(record, held, 1, False)
+        self._output.write(b"".join(lines))
 
     def flush(self) -> None:
         """Every batch is written as it comes."""

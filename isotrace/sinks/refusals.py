@@ -104,13 +104,16 @@ class Lines:
         """One line of plain ASCII."""
         seconds, rest = divmod(record.time_ns, 1_000_000_000)
         clock = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1000:06}"
+        more = f"  {count} more" if repeated else ""
+        text = f"{clock} {record.tid} {comm(record.comm)}  {self.said(record, held)}{more}\n"
+        return text.encode("ascii", "backslashreplace")
+
+    def said(self, record: Refused, held: Held) -> str:
+        """Such a line without who and when."""
         shown = quote(_bytes(record.what)) if record.what else self._registers(record)
         call = record.call if record.abi in ("x86_64", "arm64") else f"{record.call}@{record.abi}"
-        more = f"  {count} more" if repeated else ""
-        group = f"{held.rule.group}: " if held.rule.group else ""
-        rule = plain(group + held.rule.title)
-        text = f"{clock} {record.tid} {comm(record.comm)}  {call}({shown}) {_outcome(held)}  ({rule}){more}\n"
-        return text.encode("ascii", "backslashreplace")
+        rule = plain(f"{held.rule.group}: {held.rule.title}" if held.rule.group else held.rule.title)
+        return f"{call}({shown}) {_outcome(held)}  ({rule})"
 
     @staticmethod
     def _registers(record: Refused) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from isotrace.catalog.model import Syscall
 from isotrace.decode.quote import comm
 from isotrace.render.lines import Decoded, Decoder, notices
+from isotrace.sinks import refusals
 from isotrace.sinks.output import Output
 from isotrace.trace import events
 from isotrace.trace.events import Batch
@@ -27,6 +28,7 @@ class Text:
         self._output = output
         self._decoder, self._known = Decoder(calls), calls
         self._durations, self._clock, self._colour = durations, clock, colour
+        self._refusals = refusals.Lines()
         self._prefixes: dict[tuple[int, bytes], str] = {}
 
     def write(self, batch: Batch) -> None:
@@ -37,6 +39,8 @@ class Text:
                 lines[index] = line
         for index, text in notices(batch, self._known):
             lines[index] = self._paint(_NOTE, text)
+        for index, (record, held) in batch.refused.items():
+            lines[index] = self._paint(_NOTE, self._refusals.said(record, held))
         self._output.write(self._assemble(batch, lines).encode("ascii", "backslashreplace"))
 
     def flush(self) -> None:

@@ -118,6 +118,7 @@ class Replayed:
 
     def _name(self, found: npt.NDArray[np.void]) -> None:
         """The name of each process is its leader's latest; another thread's where that has not called yet."""
+        found = found[found["kind"] != events.REFUSED]  # who has no parent in it
         for rows, certain in ((found, False), (found[found["pid"] == found["tid"]], True)):
             last = rows[::-1]
             _, index = np.unique(last["pid"], return_index=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -88,13 +88,15 @@ class Batch:
     """Some records in the order in which the kernel wrote them.
 
     ``events`` is a ``(n,)`` array of EVENT, ``starts`` a ``(n,)`` int array: where each event begins in ``data``.
-    ``wall`` is what to add to their times for nanoseconds since the epoch. A batch owns its memory.
+    ``wall`` is what to add to their times for nanoseconds since the epoch. ``refused`` has by index what is known of
+    records of kind REFUSED, as ``enforce`` has it: a ``Refused`` and a ``Held``. A batch owns its memory.
     """
 
     events: npt.NDArray[np.void]
     starts: npt.NDArray[np.int64]
     data: npt.NDArray[np.uint8]
     wall: int = field(default_factory=clock.offset)
+    refused: Mapping[int, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.events)
@@ -133,4 +135,6 @@ class Batch:
 
     def select(self, mask: npt.NDArray[np.bool_]) -> Batch:
         """The records where ``mask`` (``(n,)`` bool) holds."""
-        return Batch(self.events[mask], self.starts[mask], self.data, self.wall)
+        place = np.cumsum(mask) - 1
+        refused = {int(place[index]): found for index, found in self.refused.items() if mask[index]}
+        return Batch(self.events[mask], self.starts[mask], self.data, self.wall, refused)

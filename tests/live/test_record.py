@@ -132,6 +132,12 @@ def test_block_refuses_and_records_both_the_calls_and_the_refusals(tmp_path):
     run = isotrace("block", "--backend", "seccomp", "--deny", "mkdir", "--record", file, "--", "sh", "-c", script)
     found, recording = rows(file)
     assert run.returncode == 4 and found["refused"] == 2 and recording.complete, run.stderr
+    for style, lines in (("text", ["-t"]), ("json", ["--format", "json"])):
+        script = f"mkdir {tmp_path}/c; exit 4"
+        isotrace("block", "--backend", "seccomp", "--deny", "mkdir", "--format", style, "-o", tmp_path / "live",
+                 "--record", tmp_path / style, "--", "sh", "-c", script)  # fmt: skip
+        shown = isotrace("log", "--from", tmp_path / style, *lines).stdout.splitlines()
+        assert (tmp_path / "live").read_text().splitlines()[0] in shown
     failed = [event for event in calls(file) if event["slot"] == 83 and event["result"] == -1]  # mkdir, EPERM
     assert len(failed) == 2
 
