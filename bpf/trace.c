@@ -33,7 +33,7 @@ int on_exit(struct call_context *ctx)
 	abi = abi_of(who.task, number);
 	if (number == -1)
 		return 0;
-	recall_exec(who.task, &abi, &number);
+	recall_exec(&who, &abi, &number);
 	slot = slot_of(abi, number);
 	scratch = get_scratch(AT_EXIT);
 	if (!scratch)
@@ -72,14 +72,9 @@ int on_enter(struct call_context *ctx)
 	activate(abi, number);
 	if (!is_watched(&who))
 		return 0;
-#if defined(MEASURE_TIME)
-	u32 tid = (u32)bpf_get_current_pid_tgid();
-	u64 now = bpf_ktime_get_ns();
-
-	started.update(&tid, &now);
-#endif
-	remember_exec(who.task, abi, number);
 	slot = slot_of(abi, number);
+	note_start(who.task, slot);
+	remember_exec(&who, abi, number);
 	scratch = get_scratch(AT_ENTER);
 	if (!scratch || ((slot & SLOT_UNKNOWN) == SLOT_UNKNOWN && number != -1))
 		return 0;
@@ -112,12 +107,17 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 	long got;
 	u64 file;
 
-	if (!is_watched(&who))
+	if (!is_watched(&who)) {
+		u64 task = CURRENT();
+
+		executing.delete(&task);	/* by another name, say, it is watched no more */
 		return 0;
+	}
 	file = read_u64(ctx->args[2] + OFF_BPRM_FILENAME);
 	scratch = note(AT_TASK_EXEC, &who, KIND_EXEC_NAME, file != read_u64(ctx->args[2] + OFF_BPRM_INTERP));
 	if (!scratch)
 		return 0;
+	scratch->event.args[0] = exec_stamp(&who);
 	scratch->event.args[5] = who.task;
 	blob = new_blob(scratch, 0, PART_SELF, 0);
 	if (!blob)
@@ -134,17 +134,17 @@ int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 	struct who who;
 	u64 task = CURRENT();
 
+	/* whoever it is: its address will be another's */
 	given.delete(&task);
+	executing.delete(&task);
+#if defined(MEASURE_TIME)
+	started.delete(&task);
+#endif
 	if (!is_watched(&who))
 		return 0;
 	scratch = note(AT_TASK_EXIT, &who, KIND_TASK_EXIT, read_u32(who.task + OFF_EXIT_CODE));
 	if (scratch)
 		send_extra(scratch, TALLY_EXTRAS_LOST);
-#if defined(MEASURE_TIME)
-	u32 tid = (u32)bpf_get_current_pid_tgid();
-
-	started.delete(&tid);
-#endif
 	return 0;
 }
 

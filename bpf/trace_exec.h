@@ -4,7 +4,8 @@
  *
  * A failed execve is one record, made at exit. Of one that succeeds the arguments are gone by then, and at enter a page of them may not be
  * resident yet: so KIND_EXEC_ENTER brings what could be read at enter, KIND_EXEC_NAME the file's name from the kernel's own copy, and the record at
- * exit the arguments as they lie on the new program's stack. args[5] is the task's address in all three, which joins them: the tid may change.
+ * exit the arguments as they lie on the new program's stack. The tid may change between them. args[5] is the task's address in all three, and
+ * args[0] of the last two the time of the first, or EXEC_UNSEEN: they are of one execve, not of one before it whose end had no record.
  */
 #ifndef ISOTRACE_TRACE_EXEC_H
 #define ISOTRACE_TRACE_EXEC_H
@@ -78,6 +79,7 @@ int exit_exec(struct call_context *ctx)
 	if (failed(event)) {
 		capture_exec(scratch);
 	} else {
+		event->args[0] = scratch->stamp;
 		read_kernel(&sp, sizeof(sp), (void *)(REGISTERS(ctx) + offsetof(struct registers, sp)));
 		width = abi_of(CURRENT(), 0) == ABI_I386 ? 4 : 8;
 		capture_argv(scratch, (path_arg(event) & 1) + 1, sp + width, width);
@@ -94,6 +96,7 @@ int enter_exec(struct call_context *ctx)
 		return 0;
 	complete(&scratch->event, REGISTERS(ctx), 0);
 	scratch->event.kind = KIND_EXEC_ENTER;
+	scratch->event.time = scratch->stamp;
 	scratch->event.args[5] = bpf_get_current_task();
 	capture_exec(scratch);
 	send_extra(scratch, TALLY_EXTRAS_LOST);
@@ -102,34 +105,59 @@ int enter_exec(struct call_context *ctx)
 
 /*
  * When execve or execveat has succeeded, the registers say execve of the new program's ABI, whatever was called (set_personality_64bit and
- * set_personality_ia32 in arch/x86/kernel/process_64.c): on_enter leaves here what it was.
+ * set_personality_ia32 in arch/x86/kernel/process_64.c): on_enter leaves here what it was, and when.
  */
 struct exec_call {
 	u32 number;
 	u32 abi;
+	u64 pid;
+	u64 time;
 };
 BPF_HASH(executing, u64, struct exec_call, 16384);
 
-static __always_inline void remember_exec(u64 task, u8 abi, s32 number)
-{
-	struct exec_call call = { number, abi };
+#define EXEC_UNSEEN 1		/* in the place of a time: the beginning has no record */
 
-	if (is_exec(abi, number))
-		executing.update(&task, &call);
+static __always_inline void remember_exec(struct who *who, u8 abi, s32 number)
+{
+	struct exec_call call = { number, abi, who->pid, 0 };
+	struct scratch *scratch;
+
+	if (!is_exec(abi, number))
+		return;
+	scratch = get_scratch(AT_ENTER);
+	if (!scratch)
+		return;
+	call.time = scratch->stamp = bpf_ktime_get_ns();
+	executing.update(&who->task, &call);
 }
 
-static __always_inline void recall_exec(u64 task, u8 *abi, s32 *number)
+/* The time that on_enter noted of the execve that the task is in. */
+static __always_inline u64 exec_stamp(struct who *who)
 {
+	struct exec_call *call = executing.lookup(&who->task);
+
+	return call && call->pid == who->pid ? call->time : EXEC_UNSEEN;
+}
+
+static __always_inline void recall_exec(struct who *who, u8 *abi, s32 *number)
+{
+	struct scratch *scratch;
 	struct exec_call *call;
 
 	if (!is_exec(*abi, *number))
 		return;
-	call = executing.lookup(&task);
+	scratch = get_scratch(AT_EXIT);
+	if (!scratch)
+		return;
+	scratch->stamp = exec_stamp(who);
+	call = executing.lookup(&who->task);
 	if (!call)
 		return;
-	*number = call->number;
-	*abi = call->abi;
-	executing.delete(&task);
+	if (call->pid == who->pid) {
+		*number = call->number;
+		*abi = call->abi;
+	}
+	executing.delete(&who->task);
 }
 
 #endif

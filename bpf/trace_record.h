@@ -41,7 +41,10 @@ enum { FLOW_SENT = 0, FLOW_TAKEN = 1 };
 BPF_F_TABLE("array", u32, u64, flow, 2, BPF_F_MMAPABLE);
 #endif
 #if defined(MEASURE_TIME)
-BPF_HASH(started, u32, u64, 131072);
+/* When the call began that a task is in, by the task's address: the number of a thread that executes changes. */
+struct beginning { u64 time, slot; };
+BPF_HASH(started, u64, struct beginning, 131072);
+BPF_ARRAY(asked, u8, SLOTS);	/* 1: calls of this slot are recorded, so they are timed */
 #endif
 
 struct user_iovec { u64 base, size; };
@@ -54,6 +57,7 @@ struct scratch {
 	struct event event;
 	char memory[MEMORY];
 	char slack[STRING_MAX - sizeof(struct event) - sizeof(u64)];
+	u64 stamp;		/* of the execve that the record is of: see trace_exec.h */
 	u32 sent;		/* bytes since the reader was last woken */
 	/* What loops work on. On the stack the verifier would follow every value that it can have, through every turn. */
 	struct user_iovec iov;
@@ -210,16 +214,29 @@ static __always_inline void complete(struct event *event, u64 regs_address, s64 
 	event->time = bpf_ktime_get_ns();
 }
 
-/* With MEASURE_TIME: the time since on_enter saw this thread, or 0 if it did not. */
+/* With MEASURE_TIME, in on_enter. */
+static __always_inline void note_start(u64 task, u32 slot)
+{
+#if defined(MEASURE_TIME)
+	struct beginning now = { bpf_ktime_get_ns(), slot };
+	u8 *wanted = asked.lookup(&slot);
+
+	if (wanted && *wanted)
+		started.update(&task, &now);
+#endif
+}
+
+/* With MEASURE_TIME: the time since on_enter saw this call begin, or 0 if it did not, as of one that seccomp refused. */
 static __always_inline void set_duration(struct event *event)
 {
 #if defined(MEASURE_TIME)
-	u32 tid = event->tid;
-	u64 *start = started.lookup(&tid);
+	u64 task = CURRENT();
+	struct beginning *start = started.lookup(&task);
 
 	if (start) {
-		event->duration = event->time - *start;
-		started.delete(&tid);
+		if (start->slot == event->slot)
+			event->duration = event->time - start->time;
+		started.delete(&task);
 	}
 #endif
 }

@@ -54,6 +54,8 @@ class Tracepoints(Ringed):
         for slot, content in self._plan.slots.items():
             key = u32(slot)
             bpf.map_update(maps["exits"], key, u32(programs[content.exit]))
+            if "asked" in maps:
+                bpf.map_update(maps["asked"], key, b"\1")
             if content.enter:
                 bpf.map_update(maps["enters"], key, u32(programs[content.enter]))
             if content.captures:

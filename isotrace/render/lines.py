@@ -23,6 +23,7 @@ from isotrace.trace.events import FAULT, PART_IOV, Batch, Blob
 from isotrace.units import many
 
 ARGUMENTS = 32  # as many of an argv are copied
+_EXECS = 16384  # execves that may be under way at once
 
 #: Calls whose arguments strace shows in an order of its own and by name.
 LABELS: dict[str, dict[str, str]] = {
@@ -158,9 +159,21 @@ def _unknown(rows: Rows) -> Decoded:
 
 @dataclass
 class _Exec:
+    """What is known of an execve that has not returned: how and when it began; the file, and the time that came with it."""
+
     enter: tuple[tuple[int, ...], tuple[Blob, ...]] | None = None
+    began: int = 0
     file: Blob | None = None
     script: bool = False
+    stamp: int = 0
+
+    def of(self, stamp: int) -> _Exec:
+        """As much of it as belongs to the execve that began at ``stamp``; 0, as of the kernel module, leaves all of it."""
+        if not stamp:
+            return self
+        named = self.stamp == stamp
+        enter = self.enter if self.began == stamp else None
+        return _Exec(enter, stamp, self.file if named else None, self.script and named, stamp)
 
 
 @dataclass
@@ -168,7 +181,7 @@ class Decoder:
     """Decodes batches in the order in which they came; keeps what an execve needs from one record to the next."""
 
     calls: Mapping[int, Syscall]
-    _execs: dict[int, _Exec] = field(default_factory=dict)
+    _execs: dict[tuple[int, int], _Exec] = field(default_factory=dict)
     _decoders: dict[int, CallDecoder] = field(default_factory=dict)
 
     def decode(self, batch: Batch) -> Iterator[Decoded]:
@@ -200,17 +213,23 @@ class Decoder:
         kinds, slots = batch.events["kind"], batch.events["slot"]
         for index in np.flatnonzero(self._concerns_exec(kinds, slots)).tolist():
             kind, registers = int(kinds[index]), batch.events["args"][index].tolist()
-            key, blobs = registers[5], tuple(batch.blobs(index))
+            key, blobs = (registers[5], int(batch.events["pid"][index])), tuple(batch.blobs(index))
             if kind == events.EXEC_ENTER:
-                self._execs[key] = _Exec((tuple(registers), blobs))
+                self._forget()
+                self._execs[key] = _Exec((tuple(registers), blobs), int(batch.events["time"][index]))
             elif kind == events.EXEC_NAME:
                 named = self._execs.setdefault(key, _Exec())
-                named.file = blobs[0] if blobs else None
+                named.file, named.stamp = blobs[0] if blobs else None, registers[0]
                 named.script = bool(batch.events["result"][index])
             elif (started := self._execs.pop(key, None)) and batch.events["result"][index] == 0:
                 call = self.calls[int(slots[index])]
-                found[index] = _joined(started, tuple(registers), blobs, call.name == "execveat")
+                found[index] = _joined(started.of(registers[0]), tuple(registers), blobs, call.name == "execveat")
         return found
+
+    def _forget(self) -> None:
+        """Drop the oldest of those whose end had no record: who left the target by its execve, say."""
+        while len(self._execs) >= _EXECS:
+            self._execs.pop(next(iter(self._execs)))
 
     def _concerns_exec(self, kinds: npt.NDArray[np.uint8], slots: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
         calls = (kinds == events.CALL) & np.isin(slots, self._exec_slots)

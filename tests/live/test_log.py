@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -487,3 +488,53 @@ def test_who_is_not_root_is_told_so_in_a_line() -> None:
     assert first.startswith("isotrace: ")
     assert len(rest) <= 1
     assert "root" in done.stderr
+
+
+def test_a_call_that_seccomp_refused_has_no_duration(compiled: Compile, backend: str) -> None:
+    """It never begins. The time of what the thread did before is not its own."""
+    if backend == "lkm":
+        pytest.skip("needs btf: the kernel module times every call")
+    for calls in ("mkdir,rmdir", "all"):
+        run = log("-T", "--calls", calls, "--", compiled("seccomp"))
+        refused, tried, again = run.named("mkdir", "rmdir")
+        assert refused.result == again.result == "-1 EACCES (Permission denied) <?>"
+        assert re.fullmatch(r"-1 ENOENT \(No such file or directory\) <\d\.\d{6}>", tried.result)
+
+
+def test_the_execve_of_a_thread_is_timed_from_its_beginning(compiled: Compile, backend: str) -> None:
+    """Its number is another when it returns: that of the process."""
+    if backend == "lkm":
+        pytest.skip("needs btf: the kernel module times a thread by its number")
+    program = "import os, threading; threading.Thread(target=os.execv, args=('/bin/true', ['true'])).start()"
+    run = log("-T", "--calls", "execve", "--", sys.executable, "-c", program)
+    last = run.named("execve")[-1]
+    assert last.args.startswith('"/bin/true", ["true"]')
+    assert re.fullmatch(r"0 <\d+\.\d{6}>", last.result)
+
+
+def test_an_execve_under_another_name_leaves_nothing_for_the_next(tmp_path: Path, backend: str) -> None:
+    """Who leaves --comm by an execve and comes back by another is shown with the other's file and arguments."""
+    if backend == "lkm":
+        pytest.skip("needs btf: the kernel module joins them by the task alone")
+    for name in ("isot-inside", "isot-outside"):
+        (tmp_path / name).write_bytes(Path("/bin/sh").read_bytes())
+        (tmp_path / name).chmod(0o755)
+    inside, outside = tmp_path / "isot-inside", tmp_path / "isot-outside"
+    script = f"exec {outside} -c 'exec {inside} -c true'"
+    with (
+        started(["bash", "--norc"]) as shell,
+        attached("--comm", "isot-inside", ready=lambda: _type(shell, f"{inside} -c true")) as live,
+    ):
+        _type(shell, f"{inside} -c {shlex.quote(script)}")
+        run = live.stop()
+    last = [line for line in run.named("execve") if "outside" not in line.text or line.result == "0"][-1]
+    assert f'"{inside}", ["{inside}", "-c", "true"]' in last.args
+    assert not [line for line in run.named("execve") if f'"{outside}"' in line.args.split(",")[0]]
+
+
+def _type(shell: subprocess.Popen[str], line: str) -> None:
+    """A line for a shell of the test's own, which has run when this returns."""
+    assert shell.stdin and shell.stdout
+    shell.stdin.write(f"{line}; echo done\n")
+    shell.stdin.flush()
+    assert shell.stdout.readline() == "done\n"
