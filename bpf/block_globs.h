@@ -40,6 +40,7 @@ struct glob {
 BPF_ARRAY(automaton, struct automaton, 1);
 BPF_HASH(words, struct name, struct bits, WORDS);
 BPF_ARRAY(glob_entries, struct glob, GLOBS);
+BPF_HASH(move_rules, struct bits, u16, 2 * WORD_BITS);	/* by bit, and whether it is of the second word: the rule that leads through */
 #if defined(STARS)
 BPF_ARRAY(letters, struct letters, 1);
 #endif
@@ -87,7 +88,7 @@ static __always_inline void match_letters(struct name *name, struct bits *matche
 #endif
 
 /* The components that the name at `address` matches. */
-static __always_inline void match_name(u64 address, struct automaton *machine, struct bits *matched)
+static __always_inline void match_name(struct walk *walk, u64 address, struct automaton *machine, struct bits *matched)
 {
 	struct name name;
 	struct bits *found;
@@ -99,6 +100,7 @@ static __always_inline void match_name(u64 address, struct automaton *machine, s
 	if (got <= 0 || got == NAME) {
 		matched->word[0] |= machine->unsure.word[0];
 		matched->word[1] |= machine->unsure.word[1];
+		walk->leads.unsure = 1;
 		return;
 	}
 	found = words.lookup(&name);
@@ -126,9 +128,11 @@ static __always_inline void step_globs(struct walk *walk, u64 name, u64 several)
 
 	if (!machine || !(walk->state[0] | walk->state[1]))
 		return;
-	match_name(name, machine, &matched);
+	match_name(walk, name, machine, &matched);
 	forget(&matched);
 	asm volatile("" : "+r"(several));	/* or the compiler makes a branch of it */
+	walk->leads.unsure |= several;
+	forget(&walk->leads.unsure);
 	walk->state[0] = step(walk->state[0], matched.word[0] | (machine->doubted.word[0] & several), machine->loop.word[0]);
 	walk->state[1] = step(walk->state[1], matched.word[1] | (machine->doubted.word[1] & several), machine->loop.word[1]);
 }

@@ -104,7 +104,20 @@ static __always_inline int outside_ioctl(u64 *ctx)
 /* What others find at a path is another thing once something is mounted over it, as if it were exchanged. */
 static __always_inline u32 judge_covered(struct judged *judged, u64 path)
 {
-	return judge_place(judged, read_u64(path + OFF_PATH_DENTRY), mount_of(path), ACCESS_WRITE | ACCESS_MOVE);
+	u64 dentry = read_u64(path + OFF_PATH_DENTRY), mount = mount_of(path);
+	struct walk walk;
+	u32 rule = judge_by(&walk, judged, dentry, mount, ACCESS_WRITE | ACCESS_MOVE);
+
+	if (rule)
+		return rule;
+	judged->dentry = dentry;
+	judged->mount = mount;
+	rule = fixture_rule(dentry);
+#if defined(GLOBS) && PLACES & ACCESS_WRITE
+	if (!rule)
+		rule = rule_of_bits(walk.leads.moves[0] & ~EVERYWHERE_LOW, walk.leads.moves[1] & ~EVERYWHERE_HIGH);
+#endif
+	return rule;
 }
 
 /* sb_mount(dev_name, path, type, flags, data) */

@@ -13,7 +13,7 @@
 #define ACCESS_READ 1
 #define ACCESS_WRITE 2
 #define ACCESS_EXECUTE 4
-#define ACCESS_MOVE 8		/* a directory that a pattern leads through changes its place */
+#define ACCESS_MOVE 8		/* a directory changes its place: see rule_on_move() */
 #define ACCESS_MEET 16		/* a unix socket is connected, sent or bound to */
 #define ACCESSES 5
 #define ACCESS_ANY (ACCESS_READ | ACCESS_WRITE | ACCESS_EXECUTE)
@@ -62,6 +62,8 @@ struct anchor {
 	struct verdict below;
 	u32 directory;		/* the number of its names in `children`; 0: none */
 	u32 globs;		/* its patterns in `glob_entries`: from, and the end in the upper half */
+	u64 moves[2];		/* the state's bits that say that a pattern leads through the object, and has more to match below it */
+	u64 cover;		/* stands for the exceptions for all that is below the anchor */
 };
 
 struct child {
@@ -77,11 +79,19 @@ struct child_verdict {
 BPF_HASH(anchors, u64, struct anchor, ANCHORS);		/* by inode */
 BPF_HASH(filesystems, u32, struct anchor, FILESYSTEMS);	/* by device: what mounts below an anchor inherit, at their root */
 BPF_HASH(children, struct child, struct child_verdict, CHILDREN);
+BPF_HASH(fixtures, u64, u16, FIXTURES);			/* directories and links that a rule's path leads through, and the rule */
 BPF_ARRAY(learned, u64, 3);				/* inode, device and inode number that isotrace itself looks at: see learn() */
 
 /* One bit for the inode number of each anchor, modulo SIEVE: most directories on a way up are none, and need no look into `anchors`. */
 #define SIEVE 4096
 BPF_ARRAY(sieve, u64, SIEVE / 64);
+
+/* What leads through an object: the parts of patterns that match its place, and a number for the exceptions that it is below. */
+struct leads {
+	u64 moves[2];
+	u64 cover;
+	u64 unsure;		/* the walk came by a name that it cannot compare */
+};
 
 /*
  * A walk under way, on the stack: no other task can come between. forget() has the verifier take what is in it for anything at all, so that each
@@ -91,32 +101,30 @@ struct walk {
 	u64 dentry;
 	u64 mount;		/* struct mount, or 0 */
 	u64 below;		/* the dentry that the walk came from */
-	u64 below_name;
 	u64 object;		/* where it began */
 	u32 open;		/* accesses not yet decided */
 	u32 denied;		/* rule */
 #if defined(GLOBS)
 	u64 state[2], kept[2];	/* the patterns that match so far; kept: when the walk passed the root of `mount` */
 	u64 mount_root;
+	struct leads leads;	/* of all anchors that were met */
 #endif
 };
 
-/* What is read of a dentry, in one go. */
+/* What is read of a dentry, in one go, and its members. */
 struct place {
-	u64 parent;
-	u64 inode;
-	u64 name;
+	char part[DENTRY_BYTES];
 };
+
+#define MEMBER_OF(place, offset) (*(u64 *)((place)->part + (offset) - DENTRY_FROM))
+#define PARENT_OF(place) MEMBER_OF(place, OFF_D_PARENT)
+#define INODE_OF(place) MEMBER_OF(place, OFF_D_INODE)
+#define NAME_OF(place) MEMBER_OF(place, OFF_D_NAME)
 
 static __always_inline void read_place(struct place *place, u64 dentry)
 {
-	char part[DENTRY_BYTES];
-
-	__builtin_memset(part, 0, sizeof(part));
-	read_kernel(part, sizeof(part), (void *)(dentry + DENTRY_FROM));
-	place->parent = *(u64 *)(part + OFF_D_PARENT - DENTRY_FROM);
-	place->inode = *(u64 *)(part + OFF_D_INODE - DENTRY_FROM);
-	place->name = *(u64 *)(part + OFF_D_NAME - DENTRY_FROM);
+	__builtin_memset(place, 0, sizeof(*place));
+	read_kernel(place->part, sizeof(place->part), (void *)(dentry + DENTRY_FROM));
 }
 
 #if defined(GLOBS)
@@ -173,7 +181,7 @@ static __always_inline void apply_child(struct walk *walk, u32 directory)
 
 	__builtin_memset(&key, 0, sizeof(key));
 	key.directory = directory;
-	got = read_kernel_string(key.name, PREFIX_NAME, (void *)walk->below_name);
+	got = read_kernel_string(key.name, PREFIX_NAME, (void *)read_u64(walk->below + OFF_D_NAME));
 	if (got <= 0 || got == PREFIX_NAME)
 		return;
 	found = children.lookup(&key);
@@ -201,6 +209,9 @@ static __always_inline void apply_anchor(struct walk *walk, struct anchor *ancho
 	if (anchor->globs)
 		apply_globs(walk, anchor->globs);
 	forget(walk);
+	walk->leads.moves[0] |= walk->state[0] & anchor->moves[0];
+	walk->leads.moves[1] |= walk->state[1] & anchor->moves[1];
+	walk->leads.cover += anchor->cover;
 #endif
 	apply_subtree(walk, anchor);
 }
@@ -250,8 +261,7 @@ static __always_inline int climb(struct walk *walk)
 static __always_inline void step_up(struct walk *walk, struct place *place)
 {
 	walk->below = walk->dentry;
-	walk->below_name = place->name;
-	walk->dentry = place->parent;
+	walk->dentry = PARENT_OF(place);
 	forget(walk);
 }
 
@@ -265,11 +275,11 @@ static __always_inline u32 walk_up(struct walk *walk)
 		struct anchor *anchor;
 
 		read_place(&place, walk->dentry);
-		anchor = place.inode ? anchors.lookup(&place.inode) : NULL;
+		anchor = INODE_OF(&place) ? anchors.lookup(&INODE_OF(&place)) : NULL;
 #if defined(GLOBS)
 		keep_globs(walk);
 #endif
-		if (place.parent == walk->dentry) {
+		if (PARENT_OF(&place) == walk->dentry) {
 			if (is_adrift(walk->dentry))
 				return REASON_ADRIFT;
 			if (!anchor)
@@ -280,13 +290,13 @@ static __always_inline u32 walk_up(struct walk *walk)
 		forget(walk);
 		if (!walk->open)
 			return REASON_RULE;
-		if (place.parent == walk->dentry) {
+		if (PARENT_OF(&place) == walk->dentry) {
 			if (!climb(walk))
 				return REASON_RULE;
 			continue;
 		}
 #if defined(GLOBS)
-		step_globs(walk, place.name, spelled_anyhow(walk->dentry));
+		step_globs(walk, NAME_OF(&place), spelled_anyhow(walk->dentry));
 #endif
 		step_up(walk, &place);
 	}
@@ -331,7 +341,6 @@ static __always_inline int walk_typed(struct walk *walk, u64 dentry, u64 mnt)
 		if (__builtin_expect(parent == dentry, 1))
 			break;
 		walk->below = dentry;
-		walk->below_name = *(u64 *)(dentry + OFF_D_NAME);
 		dentry = parent;
 	}
 	walk->dentry = dentry;
@@ -356,8 +365,8 @@ static __always_inline int walk_plain(struct walk *walk)
 		struct anchor *anchor;
 
 		read_place(&place, walk->dentry);
-		anchor = place.inode ? anchors.lookup(&place.inode) : NULL;
-		if (place.parent == walk->dentry) {
+		anchor = INODE_OF(&place) ? anchors.lookup(&INODE_OF(&place)) : NULL;
+		if (PARENT_OF(&place) == walk->dentry) {
 			if (is_adrift(walk->dentry))
 				return 0;
 			if (!anchor)
@@ -372,7 +381,7 @@ static __always_inline int walk_plain(struct walk *walk)
 		forget(walk);
 		if (!walk->open)
 			return 1;
-		if (place.parent == walk->dentry) {
+		if (PARENT_OF(&place) == walk->dentry) {
 			if (!climb(walk))
 				return 1;
 			continue;
@@ -397,27 +406,39 @@ static __always_inline u32 judge_walk(struct judged *judged, struct walk *walk)
 {
 #if defined(GLOBS)
 	begin_globs(walk);
-	walk->mount_root = walk->mount ? read_u64(walk->mount + OFF_MOUNT_MNT + OFF_MNT_ROOT) : 0;
+	walk->mount_root = read_u64(walk->mount + OFF_MOUNT_MNT + OFF_MNT_ROOT);	/* 0 where there is no mount: nothing can be read there */
 #endif
 	return finish(judged, walk);
+}
+
+/* As judge_place(), by a walk that the caller has, as there is room on the stack for one: it has what led through the object. */
+static __always_inline u32 judge_by(struct walk *walk, struct judged *judged, u64 dentry, u64 mount, u32 accesses)
+{
+	u32 rule;
+
+	__builtin_memset(walk, 0, sizeof(*walk));
+	walk->dentry = dentry;
+	walk->mount = mount;
+	walk->object = dentry;
+	walk->open = accesses & PLACES;
+	judged->left = 0;
+	if (!walk->open)
+		return 0;
+	judged->dentry = dentry;
+	judged->mount = mount;
+	rule = judge_walk(judged, walk);
+	judged->left = walk->open;
+	if (judged->reason != REASON_RULE && (accesses & PLACES & ACCESS_MEET))
+		return accesses == ACCESS_MEET ? UNIX_CLOSED : MOVE_CLOSED;
+	return rule;
 }
 
 /* The rule that denies one of `accesses` to the object, or 0. `mount` is 0 where the hook does not have it. */
 static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
 {
-	struct walk walk = {.dentry = dentry, .mount = mount, .object = dentry, .open = accesses & PLACES};
-	u32 rule;
+	struct walk walk;
 
-	judged->left = 0;
-	if (!walk.open)
-		return 0;
-	judged->dentry = dentry;
-	judged->mount = mount;
-	rule = judge_walk(judged, &walk);
-	judged->left = walk.open;
-	if (judged->reason != REASON_RULE && (accesses & PLACES & ACCESS_MEET))
-		return accesses == ACCESS_MEET ? UNIX_CLOSED : MOVE_CLOSED;
-	return rule;
+	return judge_by(&walk, judged, dentry, mount, accesses);
 }
 
 #include "block_layers.h"
@@ -517,12 +538,41 @@ static __always_inline u32 judge_received(u64 *ctx, struct judged *judged)
 	return judge_file(judged, file, read_u32(file + OFF_F_MODE) & (FMODE_READ | FMODE_WRITE));
 }
 
-/* path_unlink, path_mkdir, path_rmdir, path_symlink(dir, dentry, …) */
+/* path_mkdir, path_symlink(dir, dentry, …) */
 static __always_inline u32 judge_entry(u64 *ctx, struct judged *judged)
 {
 	u64 dentry = number_of(ctx[1]);
 
 	return remember(judge_place(judged, dentry, mount_of(ctx[0]), ACCESS_WRITE), dentry, 0);
+}
+
+/* The rule whose path leads through the object, or 0: of several one that refuses. Were another object in its place, the path would name another file. */
+static __always_inline u32 fixture_rule(u64 dentry)
+{
+	u64 inode = read_u64(dentry + OFF_D_INODE);
+	u16 *found = inode ? fixtures.lookup(&inode) : NULL;
+
+	return number_of(found ? *found : 0);
+}
+
+static __always_inline u32 judge_removed(struct judged *judged, u64 dentry, u64 mount)
+{
+	u32 rule = judge_place(judged, dentry, mount, ACCESS_WRITE), fixed;
+
+	if (rule && !is_audit(rule))
+		return rule;
+	judged->dentry = dentry;
+	judged->mount = mount;
+	fixed = fixture_rule(dentry);
+	return fixed ? fixed : rule;
+}
+
+/* path_unlink, path_rmdir(dir, dentry, …) */
+static __always_inline u32 judge_removal(u64 *ctx, struct judged *judged)
+{
+	u64 dentry = number_of(ctx[1]);
+
+	return remember(judge_removed(judged, dentry, mount_of(ctx[0])), dentry, 0);
 }
 
 /* The accesses of a node that is made, and the rule on what comes of them. */
@@ -560,12 +610,13 @@ static __always_inline u32 accesses_to_move(u64 dentry)
 /* An object gets another name. A socket is met at the place that it was bound to, so only its new name matters. */
 static __always_inline u32 judge_linked(struct judged *judged, u64 old, u64 new, u64 mount)
 {
-	u32 rule = judge_place(judged, old, mount, ACCESS_ANY);
+	struct walk walk;
+	u32 rule = judge_by(&walk, judged, old, mount, ACCESS_ANY);
 
 	if (rule)
 		return rule;
 	forget(judged);
-	return judge_place(judged, new, mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_MEET));
+	return judge_by(&walk, judged, new, mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_MEET));
 }
 
 /* path_link(old_dentry, new_dir, new_dentry) */
@@ -576,28 +627,114 @@ static __always_inline u32 judge_link(u64 *ctx, struct judged *judged)
 	return remember(judge_linked(judged, old, new, mount_of(ctx[1])), old, new);
 }
 
+#if defined(GLOBS)
+/* What led through the old place of what a thread moves, while the walk from the new one is under way: there is no room for it on the stack. */
+BPF_TABLE("lru_hash", u32, struct leads, departed, 4096);
+
+static __always_inline void depart(struct leads *leads)
+{
+	u64 tid = bpf_get_current_pid_tgid();
+
+	departed.update((u32 *)&tid, leads);
+}
+
+/* The rule of the lowest bit of a word, or 0. */
+static __always_inline u32 rule_of_bit(u64 bits, u64 high)
+{
+	struct bits key = {.word = {bits & (0 - bits), high}};
+	u16 *found = bits ? move_rules.lookup(&key) : NULL;
+
+	return number_of(found ? *found : 0);
+}
+
+/* The rule of a bit, of those that refuse first. */
+static __always_inline u32 rule_of_bits(u64 low, u64 high)
+{
+	u32 rule = rule_of_bit(low & REFUSED_MOVES_LOW, 0);
+
+	if (!rule)
+		rule = rule_of_bit(high & REFUSED_MOVES_HIGH, 1);
+	if (!rule)
+		rule = rule_of_bit(low & AUDITED_MOVES_LOW, 0);
+	if (!rule)
+		rule = rule_of_bit(high & AUDITED_MOVES_HIGH, 1);
+	return rule;
+}
+
+/*
+ * The rule that forbids a directory its move, or 0. Of a pattern that leads through it the same is left to match below each of its two places if the
+ * same parts of it match them; then, and if the exceptions are the same, all that is in the directory is judged as before. `comes` and `goes` say
+ * which of the two that change places are directories.
+ */
+static __always_inline u32 rule_on_move(struct leads *to, u32 comes, u32 goes)
+{
+	u64 differ, old = mask_of(comes & ACCESS_MOVE), new = mask_of(goes & ACCESS_MOVE), tid = bpf_get_current_pid_tgid();
+	struct leads *from = departed.lookup((u32 *)&tid);
+
+	if (!from)
+		return MOVE_CLOSED;
+	differ = (from->moves[0] ^ to->moves[0]) | (from->moves[1] ^ to->moves[1]);
+	differ = mask_of(differ | (from->cover ^ to->cover) | from->unsure | to->unsure);
+	old &= differ;
+	new &= differ;
+	return rule_of_bits((from->moves[0] & old) | (to->moves[0] & new), (from->moves[1] & old) | (to->moves[1] & new));
+}
+#endif
+
 /*
  * What is there already may change places with what comes. Nothing that only the rule on every socket denies may come to where an exception allows it;
  * if there are exceptions deep in directories, no such directory may move. Both names are in one mount.
  */
 static __always_inline u32 judge_moved(struct judged *judged, u64 old, u64 new, u64 mount)
 {
-	u32 old_accesses = number_of(accesses_to_move(old)), new_accesses = number_of(accesses_to_move(new));
-	u32 meets = (old_accesses | new_accesses) & ACCESS_MEET, left;
-	u32 rule = judge_place(judged, old, mount, old_accesses | meets);
+	u64 kinds = number_of(accesses_to_move(old) | accesses_to_move(new) << 8);	/* one number, as there is no room on the stack */
+	u32 both = (kinds | kinds >> 8) & (ACCESS_MEET | ACCESS_MOVE);
+	u32 old_accesses, new_accesses, meets, moves, left;
+	struct walk walk;
+	u32 rule = judge_by(&walk, judged, old, mount, (kinds & 0xff) | both);
 
 	if (rule)
 		return rule;
+#if defined(GLOBS)
+	depart(&walk.leads);
+#endif
 	forget(judged);
-	left = judged->left & meets;
-	rule = judge_place(judged, new, mount, new_accesses | meets);
+	kinds = number_of(kinds | (u64)judged->left << 16);
+	both = (kinds | kinds >> 8) & (ACCESS_MEET | ACCESS_MOVE);
+	rule = judge_by(&walk, judged, new, mount, (kinds >> 8 & 0xff) | both);
+	kinds = number_of(kinds);
+	old_accesses = kinds & 0xff;
+	new_accesses = kinds >> 8 & 0xff;
+	meets = (old_accesses | new_accesses) & ACCESS_MEET;
+	moves = (old_accesses | new_accesses) & ACCESS_MOVE;
+	left = kinds >> 16 & meets;
+#if defined(GLOBS)
+	if (!rule)
+		rule = rule_on_move(&walk.leads, old_accesses, new_accesses);
+#endif
 	if (rule || !UNIX_REST)
 		return rule;
-	if (UNIX_DEEP && ((old_accesses | new_accesses) & ACCESS_MOVE) && ((left | judged->left) & meets))
+	if (UNIX_DEEP && moves && ((left | judged->left) & meets))
 		return UNIX_REST;
 	if (left == (judged->left & meets))
 		return 0;
 	return left || new_accesses != ACCESS_WRITE ? UNIX_REST : 0;
+}
+
+static __always_inline u32 judge_renamed(struct judged *judged, u64 old, u64 new, u64 mount)
+{
+	u32 rule = judge_moved(judged, old, new, mount), fixed, other;
+
+	if (rule && !is_audit(rule))
+		return rule;
+	judged->dentry = old;
+	judged->mount = mount;
+	fixed = fixture_rule(old);
+	if (!fixed || is_audit(fixed)) {
+		other = fixture_rule(new);
+		fixed = number_of(other ? other : fixed);
+	}
+	return fixed ? fixed : rule;
 }
 
 /* path_rename(old_dir, old_dentry, new_dir, new_dentry, …) */
@@ -605,7 +742,7 @@ static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
 {
 	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
 
-	return remember(judge_moved(judged, old, new, mount_of(ctx[0])), old, new);
+	return remember(judge_renamed(judged, old, new, mount_of(ctx[0])), old, new);
 }
 
 /*
@@ -613,7 +750,15 @@ static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
  * that it moves there. What was judged by its path a moment ago is not judged once more.
  */
 
-/* inode_unlink, inode_rmdir, inode_mkdir, inode_symlink(dir, dentry, …) */
+/* inode_unlink, inode_rmdir(dir, dentry) */
+static __always_inline u32 judge_removal_beneath(u64 *ctx, struct judged *judged)
+{
+	u64 dentry = number_of(ctx[1]);
+
+	return is_remembered(dentry, 0) ? 0 : judge_removed(judged, dentry, 0);
+}
+
+/* inode_mkdir, inode_symlink(dir, dentry, …) */
 static __always_inline u32 judge_entry_beneath(u64 *ctx, struct judged *judged)
 {
 	u64 dentry = number_of(ctx[1]);
@@ -642,7 +787,7 @@ static __always_inline u32 judge_rename_beneath(u64 *ctx, struct judged *judged)
 {
 	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
 
-	return is_remembered(old, new) || is_remembered(new, old) ? 0 : judge_moved(judged, old, new, 0);
+	return is_remembered(old, new) || is_remembered(new, old) ? 0 : judge_renamed(judged, old, new, 0);
 }
 
 /* inode_setattr and the like: there is no mount at hand */

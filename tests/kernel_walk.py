@@ -7,10 +7,11 @@ objects that they were made from.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isotrace.enforce.hooks.automaton import NAME, Names, mask
-from isotrace.enforce.hooks.objects import CLASSES, MEET, PREFIX_NAME, Packed
+from isotrace.enforce.hooks.objects import CLASSES, EXECUTE, MEET, MOVE, PREFIX_NAME, READ, WRITE, Packed
 
 WALK = 64
 CLOSED = -1  # refused because the walk did not come to its end
@@ -34,6 +35,9 @@ class Walk:
     state: list[int] = field(default_factory=lambda: [0, 0])
     kept: list[int] = field(default_factory=lambda: [0, 0])
     denied: int = 0
+    moves: list[int] = field(default_factory=lambda: [0, 0])
+    cover: int = 0
+    unsure: bool = False
 
 
 def _verdict(raw: bytes) -> tuple[int, int, tuple[int, ...]]:
@@ -64,7 +68,7 @@ class Kernel:
         self._words = {name: mask(bits) for name, bits in names.words.items()}
         self._letters = struct.unpack(f"={1 + 512 + 48}Q", names.pack_letters()) if names.stars else ()
 
-    def _mount_of(self, names: tuple[str, ...]) -> Mount:
+    def mount_of(self, names: tuple[str, ...]) -> Mount:
         return max(
             (one for one in self._mounts if names[: len(one.point)] == one.point), key=lambda one: len(one.point)
         )
@@ -78,10 +82,27 @@ class Kernel:
         denied, left = self._walk(path, MEET, True)
         return denied or (rest if left else 0)
 
+    def may_move(self, old: str, new: str, moves: Mapping[int, Sequence[int]]) -> bool:
+        """Whether a directory may get another name, of which nothing is there yet, as far as its content is concerned."""
+        (left, before), (_, after) = self._places(old), self._places(new)
+        if left or self.judge(new, WRITE):
+            return False
+        same = (before.moves, before.cover) == (after.moves, after.cover) and not before.unsure | after.unsure
+        return same or not any(before.moves[bit // 64] >> bit % 64 & 1 for bit, slots in moves.items() if slots)
+
+    def _places(self, path: str) -> tuple[int, Walk]:
+        walk = Walk(READ | WRITE | EXECUTE | MOVE)
+        return self._go(walk, path, True), walk
+
     def _walk(self, path: str, access: int, with_mount: bool) -> tuple[int, int]:
         """As ``judge``, and the accesses that no rule decided."""
+        walk = Walk(access)
+        return self._go(walk, path, with_mount), walk.open
+
+    def _go(self, walk: Walk, path: str, with_mount: bool) -> int:
         at = tuple(part for part in path.split("/") if part)
-        mount, walk, first = self._mount_of(at), Walk(access, list(self._start)), True
+        mount, first = self.mount_of(at), True
+        walk.state = list(self._start)
         came: tuple[str, bool] | None = None  # the name that the walk came from, and whether that is the object
         covered = False  # at the directory below a mount, which no path leads to
         for _ in range(WALK):
@@ -92,22 +113,25 @@ class Kernel:
             if anchor is None and top:
                 anchor = self._packed.roots.get(mount.device)
             if anchor and self._apply(walk, anchor, came, first):
-                return walk.denied, walk.open
+                return walk.denied
             if not top:
                 self._step(walk, at[-1])
                 came, at, covered, first = (at[-1], first), at[:-1], False, False
             elif mount.parent is None or not with_mount:
-                return 0, walk.open
+                return 0
             else:
                 mount, walk.state, came, covered, first = mount.parent, list(walk.kept), None, True, False
-        return CLOSED, walk.open
+        return CLOSED
 
     def _apply(self, walk: Walk, anchor: bytes, came: tuple[str, bool] | None, first: bool) -> bool:
-        at, below, (directory, span) = anchor[:12], anchor[12:24], struct.unpack("=II", anchor[24:])
+        at, below, (directory, span) = anchor[:12], anchor[12:24], struct.unpack("=II", anchor[24:32])
         if directory and came and self._child(walk, directory, *came):
             return True
         if span and self._globs(walk, span):
             return True
+        *moves, cover = struct.unpack("=QQQ", anchor[32:])
+        walk.moves = [old | state & bits for old, state, bits in zip(walk.moves, walk.state, moves, strict=True)]
+        walk.cover += cover
         return _decide(walk, at if first else below)
 
     def _child(self, walk: Walk, directory: int, name: str, is_object: bool) -> bool:
@@ -131,7 +155,9 @@ class Kernel:
     def _step(self, walk: Walk, name: str) -> None:
         if not any(walk.state):
             return
-        matched = self._matched(name.encode("utf-8", "surrogateescape"))
+        raw = name.encode("utf-8", "surrogateescape")
+        walk.unsure |= len(raw) + 1 >= NAME or self._folded
+        matched = self._matched(raw)
         if self._folded:
             matched = [found | doubted for found, doubted in zip(matched, self._doubted, strict=True)]
         walk.state = [

@@ -66,14 +66,14 @@ def compiled(rules, world, folded=False):
         places = Places(lsm._place_rules(held(rules), slots), mounted)
     except TooMuch:
         assume(False)
-    return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.names, world, folded)
+    return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.names, world, folded), places
 
 
 @pytest.mark.parametrize("world", WORLDS)
 @settings(max_examples=600, deadline=None)
 @given(st.lists(path_rules(), min_size=1, max_size=6), st.lists(PATHS, min_size=1, max_size=12))
 def test_paths_are_judged_as_the_policy_says(world, rules, tried):
-    numbers, kernel = compiled(rules, WORLDS[world])
+    numbers, kernel, _ = compiled(rules, WORLDS[world])
     policy = Policy((Group("", tuple(rules)),))
     for path in tried:
         for letter, access in LETTERS.items():
@@ -83,6 +83,66 @@ def test_paths_are_judged_as_the_policy_says(world, rules, tried):
 
 
 HEADS = st.sampled_from(["/**", f"{BASE}/*"])
+
+
+def names_of(path):
+    return tuple(path.split("/")[1:])
+
+
+MOVED = st.lists(st.sampled_from(["c", "d", "ccc"]), min_size=1, max_size=3)  # what no anchor is at
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@settings(max_examples=600, deadline=None)
+@given(
+    st.lists(path_rules(), min_size=1, max_size=5), PATHS, MOVED, PATHS, MOVED, st.lists(NAMES, min_size=1, max_size=3)
+)
+def test_nothing_that_is_denied_is_free_once_a_directory_above_it_has_moved(world, rules, one, to, other, there, below):
+    _, kernel, places = compiled(rules, WORLDS[world])
+    old, new = "/".join([one, *to]), "/".join([other, *there])
+    assume(not f"{new}/".startswith(f"{old}/") and kernel.mount_of(names_of(old)) == kernel.mount_of(names_of(new)))
+    if not kernel.may_move(old, new, places.moves):
+        return
+    policy = Policy((Group("", tuple(rules)),))
+    for letter in LETTERS:
+        before, after = (PathRequest("/".join([place, *below]), frozenset(letter)) for place in (old, new))
+        assert decide(policy, after).denied or not decide(policy, before).denied, (old, new, letter)
+
+
+@pytest.mark.parametrize(
+    ("words", "old", "new", "may"),
+    [
+        (["r:{}/**/key"], "a/c/x", "a/c/y", True),
+        (["r:{}/**/key"], "a/c", "b/c", True),
+        (["r:{}/**/key"], "a/c", "/elsewhere", False),
+        (["r:{}/**/conf/key"], "a/conf", "a/other", False),
+        (["r:{}/**/conf/key"], "a/x", "b/x", True),
+        (["r:{}/**/key", "+r:{}/ab/**"], "a/c", "ab/c", False),
+        (["r:{}/**/key", "+r:{}/ab/**"], "ab/c", "ab/d", True),
+        (["r:{}/**/key", "+r:{}/*/d/**"], "a/c", "a/d", False),
+        (["r:{}/*/.ssh/**"], "c", "d", True),
+        (["r:{}/*/.ssh/**"], "c", "a/d", False),
+        (["r:{}/*/.ssh/**"], "a/c", "b/d", True),
+        (["r:/**/key"], "a/c", "/elsewhere", True),
+        (["r:{}/a/**"], "b/c", "b/d", True),
+    ],
+)
+def test_a_directory_moves_where_all_patterns_match_the_same_below_it(words, old, new, may):
+    rules = [paths.parse(word.lstrip("+").format(BASE), allow=word.startswith("+")) for word in words]
+    _, kernel, places = compiled(rules, (ROOT,))
+    assert kernel.may_move(f"{BASE}/{old}", new if new.startswith("/") else f"{BASE}/{new}", places.moves) == may
+
+
+def test_what_the_path_of_a_rule_leads_through_is_fixed():
+    link = Path(BASE, "link")
+    link.symlink_to("a/a")
+    (link / "b" / "file").touch()
+    rules = [paths.parse(f"w:{link}/b/file", allow=False), paths.parse(f"r:{BASE}/b/**/key", allow=False)]
+    fixtures = compiled(rules, (ROOT,))[2].fixtures
+    below = {path.removeprefix(f"{BASE}/") for path in fixtures if path.startswith(f"{BASE}/")}
+    assert below == {"link", "a", "a/a", "a/a/b", "b"}
+
+
 LONG = st.sampled_from(["n" * 58, "n" * 59, "n" * 63, "n" * 64, "n" * 200, "é" * 40, "a" + "n" * 70])
 
 
@@ -95,7 +155,7 @@ LONG = st.sampled_from(["n" * 58, "n" * 59, "n" * 63, "n" * 64, "n" * 200, "é" 
 )
 def test_where_case_is_ignored_no_spelling_is_less_than_asked(patterns, names):
     rules = [paths.parse(f"r:{head}/{one}/{other}", allow=allow) for head, one, other, allow in patterns]
-    _numbers, kernel = compiled(rules, (ROOT,), folded=True)
+    _numbers, kernel, _ = compiled(rules, (ROOT,), folded=True)
     asked, known = (
         "/".join([BASE, *(name.swapcase() if other else name for name, other in names)]),
         [n for n, _ in names],
@@ -108,7 +168,7 @@ def test_where_case_is_ignored_no_spelling_is_less_than_asked(patterns, names):
 @settings(max_examples=300, deadline=None)
 @given(st.lists(path_rules(), min_size=1, max_size=4), st.lists(st.one_of(NAMES, LONG), min_size=1, max_size=4))
 def test_names_that_are_too_long_to_look_at_are_never_less_than_asked(rules, names):
-    _numbers, kernel = compiled(rules, (ROOT,))
+    _numbers, kernel, _ = compiled(rules, (ROOT,))
     policy = Policy((Group("", tuple(rules)),))
     path = "/".join([BASE, *names])
     for letter, access in LETTERS.items():
@@ -117,7 +177,7 @@ def test_names_that_are_too_long_to_look_at_are_never_less_than_asked(rules, nam
 
 
 def test_what_is_too_deep_is_refused():
-    _, kernel = compiled([paths.parse(f"{BASE}/a", allow=False)], (ROOT,))
+    _, kernel, _ = compiled([paths.parse(f"{BASE}/a", allow=False)], (ROOT,))
     assert kernel.judge(BASE + "/c" * 100, LETTERS["r"]) == kernel_walk.CLOSED
 
 

@@ -25,8 +25,8 @@ _MOVES = (
     "so is to move or link what is denied"
 )
 _ANEW = (
-    "a directory that is removed and made anew, and what a symbolic link is pointed to later, is met by names and patterns "
-    "above it, not by rules on what was in it"
+    "a directory that somebody else removes and makes anew, and what a symbolic link is pointed to later, is met by names "
+    "and patterns above it, not by rules on what was in it"
 )
 _NAMES = (
     "a pattern looks at names of up to 62 bytes: it refuses longer ones that it might match, and every name in a directory "
@@ -53,6 +53,7 @@ _BEYOND = (
     "every family of sockets beside IP, unix, netlink and AF_ALG is refused whole; netlink, which can also reach "
     "processes, is not judged"
 )
+_STAYS = "the directories and links that a rule's path leads through are not moved, removed or covered by the target"
 _TOLD = (
     "r is about what is in a file or directory: what stat, access, getxattr, readlink, statfs and inotify tell is told"
 )
@@ -213,11 +214,11 @@ def _net_notes(rule: NetRule) -> tuple[str, ...]:
 
 
 def _access_notes(rule: PathRule) -> tuple[str, ...]:
-    """What the letters of a denial cover."""
+    """What a denial covers beside the accesses that its letters name, and what it does not."""
     if rule.allow:
         return ()
     everywhere = "x" in rule.access and rule.pattern == EVERYTHING
-    found = {_TOLD: "r" in rule.access, _CODE: "x" in rule.access, _NO_PATH: everywhere}
+    found = {_STAYS: True, _TOLD: "r" in rule.access, _CODE: "x" in rule.access, _NO_PATH: everywhere}
     return tuple(words for words, applies in found.items() if applies)
 
 

@@ -48,9 +48,10 @@ class Slots:
 
     def strictest(self, slots: Sequence[int]) -> int:
         """The first of ``slots`` whose rule refuses, else the first that reports; 0 where there is none."""
-        return min(slots, key=self._reports, default=0)
+        return min(slots, key=self.reports, default=0)
 
-    def _reports(self, slot: int) -> bool:
+    def reports(self, slot: int) -> bool:
+        """Whether the rule only reports."""
         action = self.actions[slot]
         return action is not None and action.kind == "audit"
 

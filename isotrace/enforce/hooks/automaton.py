@@ -77,15 +77,15 @@ class Names:
     doubted: list[int] = field(default_factory=list)
     words: dict[bytes, list[int]] = field(default_factory=dict)
     stars: dict[int, list[int]] = field(default_factory=dict)
-    _known: dict[tuple[tuple[Component, ...], bool], int] = field(default_factory=dict)
+    _known: dict[tuple[tuple[Component, ...], bool, object], int] = field(default_factory=dict)
     _used: int = 0
 
-    def add(self, components: tuple[Component, ...], refuses: bool) -> int:
-        """The bit that says that all components match. Raises ``TooMuch``.
+    def add(self, components: tuple[Component, ...], refuses: bool, owner: object = None) -> int:
+        """The bit that says that all components match; one for each ``owner``. Raises ``TooMuch``.
 
         ``refuses``: a name too long to look at is taken to match, and so is every name where case is ignored.
         """
-        key = (components, refuses)
+        key = (components, refuses, owner)
         if key not in self._known:
             self._known[key] = self._add(components, refuses)
         return self._known[key]

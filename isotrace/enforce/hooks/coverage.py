@@ -86,27 +86,27 @@ syslog: syslog
 """
 
 #: Hooks that see paths: what judges there (bpf/block_paths.h, block_execution.h, block_ioctls.h), and the accesses it is
-#: needed for, u for unix sockets.
+#: needed for, u for unix sockets, k for what a rule's path leads through, which stays where it is.
 PLACES = {
     "file_open": ("judge_open", "rwx"),
     "file_receive": ("judge_received", "rwx"),
-    "path_unlink": ("judge_entry", "w"),
-    "path_rmdir": ("judge_entry", "w"),
+    "path_unlink": ("judge_removal", "wk"),
+    "path_rmdir": ("judge_removal", "wk"),
     "path_mkdir": ("judge_entry", "w"),
     "path_symlink": ("judge_entry", "w"),
     "path_mknod": ("judge_mknod", "wu"),
     "path_link": ("judge_link", "rwxu"),
-    "path_rename": ("judge_rename", "rwxu"),
-    "inode_unlink": ("judge_entry_beneath", "w"),
-    "inode_rmdir": ("judge_entry_beneath", "w"),
+    "path_rename": ("judge_rename", "rwxuk"),
+    "inode_unlink": ("judge_removal_beneath", "wk"),
+    "inode_rmdir": ("judge_removal_beneath", "wk"),
     "inode_mkdir": ("judge_entry_beneath", "w"),
     "inode_symlink": ("judge_entry_beneath", "w"),
     "inode_create": ("judge_node_beneath", "wu"),
     "inode_mknod": ("judge_node_beneath", "wu"),
     "inode_link": ("judge_link_beneath", "rwxu"),
-    "inode_rename": ("judge_rename_beneath", "rwxu"),
-    "sb_mount": ("judge_mount", "w"),
-    "move_mount": ("judge_attached", "w"),
+    "inode_rename": ("judge_rename_beneath", "rwxuk"),
+    "sb_mount": ("judge_mount", "wk"),
+    "move_mount": ("judge_attached", "wk"),
     "inode_setattr": ("judge_dentry", "w"),
     "inode_setxattr": ("judge_dentry", "w"),
     "inode_removexattr": ("judge_dentry", "w"),
@@ -235,7 +235,7 @@ def unheld(calls: Iterable[str], exists: Callable[[str], bool] = lambda _hook: T
 
 def lacking(accesses: Iterable[str], exists: Callable[[str], bool]) -> list[str]:
     """The hooks that a rule on paths needs for ``accesses`` and that are not there."""
-    wanted = set(accesses)
+    wanted = {*accesses, "k"}
     return [hook for hook, (_, on) in PLACES.items() if wanted & set(on) and hook not in OPTIONAL and not exists(hook)]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from isotrace.backends.attached import u32
 from isotrace.enforce import Held, programs
 from isotrace.enforce.hooks import addresses, coverage, guard, objects, sockets, standing
-from isotrace.enforce.hooks.automaton import mask
-from isotrace.enforce.hooks.objects import EXECUTE, LETTERS, MEET, PlaceRule, Places
+from isotrace.enforce.hooks.automaton import BITS, mask
+from isotrace.enforce.hooks.objects import EXECUTE, FIXED, LETTERS, MEET, PlaceRule, Places
 from isotrace.enforce.hooks.sockets import Sockets
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.proof import canary, trials
@@ -79,7 +79,7 @@ _QSTR_NAME = 8  # offsetof(struct qstr, name)
 _LEARN_AT = "sb_statfs"
 _SIEVE = 4096  # bpf/block_paths.h
 
-_BITS = {**LETTERS, "u": MEET}
+_BITS = {**LETTERS, "u": MEET, "k": FIXED}
 
 
 def by_lsm(hook: str, lsm: bool) -> bool | None:
@@ -199,11 +199,12 @@ class Hooks(Refusing):
         rest = self._sockets.rest if self._sockets else 0
         if self._places and rest:
             self._places.denied |= MEET
+        self._slots = slots
         self._closed = _closed(slots, place_rules, self._sockets) | _executing(slots, place_rules)
         self._close_rings(held, slots)
         self._pinned: list[int] = []
         calls = hooks_for([rule for _, rule in self._rules], exists)
-        places = self._places.denied if self._places else 0
+        places = self._places.denied | (FIXED if self._places.fixtures else 0) if self._places else 0
         meetings = self._sockets.judges() if self._sockets else {}
         judges = {**(coverage.NETS if self._nets else {}), **meetings, **_place_judges(places, lsm)}
         self._standing = _standing(held, slots, exists)
@@ -265,8 +266,10 @@ class Hooks(Refusing):
         found += ["nets", "socket_kinds"] if self._nets else []
         found += ["abstract_names"] if self._sockets and self._sockets.names else []
         if self._places:
-            found += ["anchors", "filesystems", "children", "learned", "sieve", "remembered"]
-            found += ["automaton", "words", "glob_entries"] if self._places.names.start else []
+            found += ["anchors", "filesystems", "children", "fixtures", "learned", "sieve", "remembered"]
+            found += (
+                ["automaton", "words", "glob_entries", "move_rules", "departed"] if self._places.names.start else []
+            )
             found += ["letters"] if self._places.names.stars else []
         return found
 
@@ -274,19 +277,34 @@ class Hooks(Refusing):
         found = {**(self._sockets.constants() if self._sockets else {}), **self._place_sizes()}
         return [f"{name}={value}" for name, value in found.items()]
 
-    def _place_sizes(self) -> dict[str, int]:
+    def _place_sizes(self) -> dict[str, int | str]:
         if not self._places or not self._packed:
             return {}
-        found = {"PLACES": self._places.denied, "ROOTS": len(self._packed.roots)}
+        found: dict[str, int | str] = {"PLACES": self._places.denied, "ROOTS": len(self._packed.roots)}
         found |= self._closed | {"UNIX_DEEP": int(self._places.deep)} if self._sockets else self._closed
         found |= {"ANCHORS": 2 * len(self._packed.objects) + 2, "FILESYSTEMS": 1024}
+        found["FIXTURES"] = 2 * len(self._places.fixtures) + 2
         found["CHILDREN"] = 2 * len(self._packed.children) + 2
         if self._places.names.start:
             found |= {"GLOBS": len(self._packed.globs), "WORDS": 2 * len(self._places.names.words) + 2}
             found["ANCHOR_GLOBS"] = self._places.most_globs
+            found |= self._move_masks(self._places)
         if self._places.names.stars:
             found["STARS"] = len(self._places.names.stars)
         return found
+
+    def _move_masks(self, places: Places) -> dict[str, str]:
+        """The bits of the state that forbid moves, those that only report them, and those that every directory has."""
+        denying = {
+            bit: self._slots.reports(self._slots.strictest(slots)) for bit, slots in places.moves.items() if slots
+        }
+        kinds: dict[str, list[int]] = {
+            "REFUSED_MOVES": [bit for bit, reports in denying.items() if not reports],
+            "AUDITED_MOVES": [bit for bit, reports in denying.items() if reports],
+            "EVERYWHERE": [*places.everywhere],
+        }
+        parts = {name: zip(("LOW", "HIGH"), mask(bits), strict=True) for name, bits in kinds.items()}
+        return {f"{name}_{part}": f"{word}ULL" for name, words in parts.items() for part, word in words}
 
     def _fill(self) -> None:
         super()._fill()
@@ -317,13 +335,17 @@ class Hooks(Refusing):
         words = {word.ljust(64, b"\0"): struct.pack("=QQ", *mask(bits)) for word, bits in names.words.items()}
         bpf.map_update_all(maps["words"], words)
         bpf.map_update_all(maps["glob_entries"], {u32(at): entry for at, entry in enumerate(self._packed.globs)})
+        for bit, slots in self._places.moves.items():
+            key = struct.pack("=QQ", 1 << bit % BITS, bit // BITS)
+            bpf.map_update(maps["move_rules"], key, struct.pack("=H", self._slots.strictest(slots)))
         if names.stars:
             bpf.map_update(maps["letters"], u32(0), names.pack_letters())
 
     def _fill_places(self) -> None:
         """Ask the kernel for the inodes' addresses, and keep the inodes."""
         assert self._packed
-        _room_for_descriptors(len(self._packed.objects))
+        assert self._places
+        _room_for_descriptors(len(self._packed.objects) + len(self._places.fixtures))
         link = bpf.raw_tracepoint_open("", self._loaded.programs[self._learner])
         devices, sieve = set(self._packed.roots), [0] * (_SIEVE // 64)
         try:
@@ -332,11 +354,12 @@ class Hooks(Refusing):
                 bpf.map_update(self._loaded.maps["anchors"], struct.pack("=Q", inode), value)
                 devices.add(device)
                 sieve[number % _SIEVE // 64] |= 1 << number % 64
+            for path, slots in self._places.fixtures.items():
+                rule = struct.pack("=H", self._slots.strictest(slots))
+                bpf.map_update(self._loaded.maps["fixtures"], struct.pack("=Q", self._learn(path)[0]), rule)
         finally:
             os.close(link)
-        empty = objects.Anchor()
-        nothing = empty.at.pack() + empty.below.pack() + bytes(8)
-        roots = {u32(device): self._packed.roots.get(device, nothing) for device in devices}
+        roots = {u32(device): self._packed.roots.get(device, objects.NOTHING) for device in devices}
         bpf.map_update_all(self._loaded.maps["filesystems"], roots)
         bpf.map_update_all(
             self._loaded.maps["sieve"], {u32(at): struct.pack("=Q", word) for at, word in enumerate(sieve)}
@@ -344,7 +367,7 @@ class Hooks(Refusing):
 
     def _learn(self, path: str) -> tuple[int, int, int]:
         """The object's inode by address, its device, its inode number."""
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._pinned.append(descriptor)
         os.fstatvfs(descriptor)
         raw = [bpf.map_lookup(self._loaded.maps["learned"], u32(index), 8) for index in range(3)]

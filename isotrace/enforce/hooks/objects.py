@@ -10,16 +10,19 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
-from isotrace.enforce.hooks.automaton import Names, TooMuch, name_of, residuals
+from isotrace.enforce.hooks.automaton import Names, TooMuch, mask, name_of, residuals
 from isotrace.kernel.procfs import Mount, mounts
 from isotrace.policy.patterns import Component, Pattern
 
 READ, WRITE, EXECUTE, MOVE, MEET = 1, 2, 4, 8, 16
+FIXED = 1 << 8  # no access: what a rule's path leads through stays where it is
 CLASSES = (READ, WRITE, EXECUTE, MOVE, MEET)
 LETTERS = {"r": READ, "w": WRITE, "x": EXECUTE}
 PREFIX_NAME = 60
 ANCHOR_GLOBS = 16  # bpf/block_globs.h
+_MOST_STEPS = 1024  # of a path with links in it; the kernel follows 40 links
 _SUBTREE = (Component(anything=True),)
 _BELOW = (Component(("", "")), *_SUBTREE)
 
@@ -70,7 +73,8 @@ class Verdict:
 class Anchor:
     """What is decided at an object, below it, by the names right below it, and by patterns: (slot, bit, verdict).
 
-    ``placed`` are the rules with what their patterns still ask for below; ``Places`` makes the rest of it.
+    ``placed`` are the rules with what their patterns still ask for below; ``Places`` makes the rest of it. ``moves`` are
+    the bits that say that a pattern leads through an object below it, ``cover`` stands for the exceptions for all below it.
     """
 
     placed: list[Placed] = field(default_factory=list)
@@ -78,6 +82,8 @@ class Anchor:
     below: Verdict = field(default_factory=Verdict)
     names: dict[bytes, tuple[Verdict, Verdict]] = field(default_factory=dict)
     globs: list[tuple[int, int, Verdict]] = field(default_factory=list)
+    moves: set[int] = field(default_factory=set)
+    cover: int = 0
 
     def put(self, rule: PlaceRule, left: tuple[Component, ...]) -> None:
         """A rule whose pattern still asks for ``left`` below."""
@@ -86,7 +92,11 @@ class Anchor:
 
 
 class Places:
-    """The anchors of ``rules`` on the file systems as they are now."""
+    """The anchors of ``rules`` on the file systems as they are now.
+
+    ``fixtures``: what rules' paths lead through → the slots of these. ``moves``: bit of a pattern that leads through a
+    directory → the slots of its denials; ``everywhere``: those of them that any directory matches.
+    """
 
     def __init__(self, rules: Sequence[PlaceRule], mounted: Sequence[Mount] | None = None) -> None:
         self.names = Names()
@@ -94,6 +104,9 @@ class Places:
         self.roots: dict[int, Anchor] = {}
         self._mounts = mounts() if mounted is None else list(mounted)
         self.denied = 0
+        self.moves: dict[int, list[int]] = {}
+        self.everywhere: set[int] = set()
+        self.fixtures: dict[str, list[int]] = {}
         for rule in rules:
             self.denied |= 0 if rule.allow else rule.accesses
             self._place(rule)
@@ -102,6 +115,7 @@ class Places:
         for anchor in anchors:
             self._settle(anchor)
             anchor.globs.sort(key=lambda glob: glob[0])
+        self._settle_moves(anchors, rules)
         self.deep = any(_is_deep(rule, left) for anchor in anchors for rule, left in anchor.placed)
         self.most_globs = max((len(anchor.globs) for anchor in anchors), default=0)
         if self.most_globs > ANCHOR_GLOBS:
@@ -109,15 +123,21 @@ class Places:
 
     def _place(self, rule: PlaceRule) -> None:
         components = rule.pattern.components
-        literal = next((i for i, part in enumerate(components) if not part.literal), len(components))
-        texts = [part.pieces[0] for part in components[:literal]]
-        there = next(n for n in range(literal, -1, -1) if os.path.exists("/" + "/".join(texts[:n])))
+        texts, there = _plain(rule)
+        literal = len(texts)
         real = os.path.realpath("/" + "/".join(texts[:there]))
         self._object(real).put(rule, components[there:])
         if there == literal and there and len(components) - literal <= 1 and components[literal:] in ((), _SUBTREE):
             parent = os.path.realpath("/" + "/".join(texts[: there - 1]))
             self._object(parent).put(rule, components[there - 1 :])
         self._inherit(rule, real, components[there:])
+        self._fix(rule, [] if rule.allow else [rule.slot])
+
+    def _fix(self, rule: PlaceRule, slots: Sequence[int]) -> None:
+        """What the rule's path leads through, by plain names, stays where it is, says each of ``slots``."""
+        texts, there = _plain(rule)
+        for path in led_through(texts[:there], last=len(rule.pattern.components) > there) if slots else ():
+            self.fixtures.setdefault(path, []).extend(slots)
 
     def _object(self, path: str) -> Anchor:
         return self.objects.setdefault(path, Anchor())
@@ -155,15 +175,35 @@ class Places:
         verdict = Verdict()
         verdict.add(rule.slot, rule.allow, rule.accesses)
         anchor.globs.append((rule.slot, self.names.add(left, not rule.allow), verdict))
-        if rule.allow:
+
+    def _settle_moves(self, anchors: Sequence[Anchor], rules: Sequence[PlaceRule]) -> None:
+        """Which patterns lead through a directory, where a denial does: those have to stay the same when it moves.
+
+        So have the exceptions for what is in it, whose own paths are fixed then.
+        """
+        if not any(not rule.allow and _leads_through(rule, left) for one in anchors for rule, left in one.placed):
             return
-        # What leads to the pattern may not be moved away: below its new name the pattern would not be met.
-        for length in range(1, len(left)):
-            if not left[length - 1].anything or anchor is not self.objects.get("/"):
-                still = Verdict()
-                still.add(rule.slot, False, MOVE)
-                anchor.globs.append((rule.slot, self.names.add(left[:length], True), still))
-                self.denied |= MOVE
+        self.denied |= MOVE
+        for anchor in anchors:
+            self._lead(anchor)
+        denying = sorted({slot for slots in self.moves.values() for slot in slots})
+        for rule in rules:
+            self._fix(rule, denying if rule.allow else [])
+
+    def _lead(self, anchor: Anchor) -> None:
+        """The bits of the state for what leads through; rules that lead through the same directories share one."""
+        leading: dict[tuple[Component, ...], set[Placed]] = {}
+        for rule, left in anchor.placed:
+            for length in _leads_through(rule, left):
+                leading.setdefault(left[:length], set()).add((rule, left[length:]))
+        for head, rules in leading.items():
+            bit = self.names.add(head, True, frozenset(rules))
+            anchor.moves.add(bit)
+            self.moves.setdefault(bit, []).extend(rule.slot for rule, _ in rules if not rule.allow)
+            if head == _SUBTREE and all(rule.pattern.components[0].anything for rule, _ in rules):
+                self.everywhere.add(bit)
+        covering = [rule.slot for rule, left in anchor.placed if rule.allow and left == _SUBTREE]
+        anchor.cover = _number_for(covering) if covering else 0
 
     def _inherit(self, rule: PlaceRule, real: str, left: tuple[Component, ...]) -> None:
         """The roots of what is mounted below the anchor. An exception counts only where the file system is mounted once."""
@@ -177,6 +217,42 @@ class Places:
                         self._object(os.path.realpath(mount.point)).put(rule, rest)
                 elif not rule.allow or sum(other.device == mount.device for other in self._mounts) == 1:
                     self.roots.setdefault(mount.device, Anchor()).put(rule, rest)
+
+
+def _plain(rule: PlaceRule) -> tuple[list[str], int]:
+    """The plain names that the rule's pattern begins with, and how many of them lead to something that exists."""
+    components = rule.pattern.components
+    literal = next((i for i, part in enumerate(components) if not part.literal), len(components))
+    texts = [part.pieces[0] for part in components[:literal]]
+    return texts, next(n for n in range(literal, -1, -1) if os.path.exists("/" + "/".join(texts[:n])))
+
+
+def led_through(names: Sequence[str], last: bool = True) -> list[str]:
+    """The directories and symbolic links that the path of ``names`` leads through, each by a path without links.
+
+    The object that it leads to is one of them if it is ``last``, and a link that stands for it in any case.
+    """
+    at, ahead = "/", list(names)
+    found: list[str] = []
+    while ahead and len(found) < _MOST_STEPS:
+        name = ahead.pop(0)
+        if name in ("", ".", ".."):
+            at = os.path.dirname(at) if name == ".." else at
+            continue
+        path = os.path.join(at, name)
+        link = _link(path)
+        if link or ahead or last:
+            found.append(path)
+        at = "/" if link.startswith("/") else at if link else path
+        ahead = [*link.split("/"), *ahead] if link else ahead
+    return list(dict.fromkeys(found))
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _is_whole(left: tuple[Component, ...]) -> bool:
@@ -193,6 +269,21 @@ def _is_deep(rule: PlaceRule, left: tuple[Component, ...]) -> bool:
     """Whether an exception for sockets is only for what is deeper in directories below the anchor."""
     names = left[:-1] if left and left[-1].anything else left
     return rule.allow and bool(rule.accesses & MEET) and len(names) > 1
+
+
+def _leads_through(rule: PlaceRule, left: tuple[Component, ...]) -> range:
+    """How many components of the pattern a directory may match whose content the rest of it, or all of it, matches.
+
+    What a denial matches whole is not moved at all, nor is what a name right below the anchor stands for.
+    """
+    if _is_whole(left) or _is_name(left):
+        return range(0)
+    return range(1, len(left) + (rule.allow and left[-1].anything))
+
+
+def _number_for(slots: Iterable[int]) -> int:
+    """64 bits that stand for the rules; numbers of several anchors are added up."""
+    return int.from_bytes(blake2b(repr(sorted(slots)).encode(), digest_size=8).digest(), "little") | 1
 
 
 def _passed_over(rule: PlaceRule, name: Component, patterns: Sequence[Placed]) -> bool:
@@ -237,6 +328,10 @@ def pack(places: Places) -> Packed:
     return Packed(objects, roots, children, globs)  # type: ignore[arg-type]
 
 
+#: ``struct anchor`` where nothing is decided.
+NOTHING = bytes(2 * 12 + 32)
+
+
 def _pack_anchor(anchor: Anchor, children: dict[bytes, bytes], globs: list[bytes], number: Callable[[], int]) -> bytes:
     directory = number() if anchor.names else 0
     for name, (at, below) in anchor.names.items():
@@ -245,4 +340,5 @@ def _pack_anchor(anchor: Anchor, children: dict[bytes, bytes], globs: list[bytes
     first = len(globs)
     globs += [verdict.pack_single(bit) for _slot, bit, verdict in anchor.globs]
     span = (first | len(globs) << 16) if anchor.globs else 0
-    return anchor.at.pack() + anchor.below.pack() + struct.pack("=II", directory, span)
+    verdicts = anchor.at.pack() + anchor.below.pack()
+    return verdicts + struct.pack("=IIQQQ", directory, span, *mask(sorted(anchor.moves)), anchor.cover)

@@ -1,7 +1,9 @@
 """Attributes that change, and names that come to mean something else."""
 
-from tests.vm.attacks import REFUSED, Announced, Open, Row, by
+from tests.vm.attacks import REFUSED, Announced, Row, by
 
+_APP = "mkdir app; echo good >app/config; chmod 777 app; chown -R 65534 app"
+_TREE = "mkdir -p WAY/app WAY/empty; echo good >WAY/app/config; ln -s app WAY/link; chown -hR 65534 WAY"
 _FILE = "mkdir w; echo kept >w/file; chmod 777 w; chown 65534 w/file"
 
 ROWS = (
@@ -9,8 +11,56 @@ ROWS = (
         "the directory of a file is exchanged for another",
         ("--deny-path", "w:HERE/app/config"),
         "mv app old && mkdir app && echo evil >app/config",
-        by(Open("an ancestor of what a rule names may be moved")),
-        setup="mkdir app; echo good >app/config; chmod 777 app; chown -R 65534 app", quick=True,
+        by(REFUSED),
+        setup=_APP, quick=True,
+    ),
+    Row(
+        "the directory of a file is covered by a mount",
+        ("--deny-path", "w:HERE/app/config"),
+        "mount -t tmpfs none app && echo evil >app/config",
+        by(REFUSED),
+        setup=_APP, user="root",
+    ),
+    Row(
+        "an overlay moves the directory of a file in its layer",
+        ("--deny-path", "r:HERE/up/app/config"),
+        "mount -t overlay o -o lowerdir=empty,upperdir=up,workdir=work top || exit 77; mv top/app top/old && [ -d up/old ]",
+        by(REFUSED),
+        setup="mkdir -m 777 empty up work top up/app; echo good >up/app/config", user="root",
+    ),
+    Row(
+        "the directory of a file is made anew by somebody else",
+        ("--deny-path", "w:HERE/app/config"),
+        "echo evil >app/config",
+        by(Announced("a directory that somebody else removes and makes anew")),
+        setup=_APP, meanwhile="mv app old; mkdir -m 777 app",
+    ),
+    *(
+        Row(
+            f"the path of a rule comes to name another file: {attack}",
+            ("--deny-path", f"w:HERE/{attack}/{place}/config"),
+            ("ancestors", attack, f"HERE/{attack}/{place}", "config"),
+            by(REFUSED),
+            setup=_TREE.replace("WAY", attack), quick=True,
+        )
+        for attack, place in (
+            *(("exchanged", "app"), ("removed", "empty")),
+            *(("unlinked", "link"), ("pointed_elsewhere", "link")),
+        )
+    ),
+    Row(
+        "a directory that a pattern leads through moves to where the pattern does not",
+        ("--deny-path", "r:HERE/srv/**/key"),
+        "mv srv/a out/a && cat out/a/key",
+        by(REFUSED),
+        setup="mkdir -p srv/a out; echo secret >srv/a/key; chmod -R 777 srv out; chown -R 65534 srv out", quick=True,
+    ),
+    Row(
+        "a directory moves to where an exception is",
+        ("--deny-path", "r:HERE/srv/**/key", "--allow-path", "r:HERE/srv/pub/**"),
+        "mv srv/a srv/pub/a && cat srv/pub/a/key",
+        by(REFUSED),
+        setup="mkdir -p srv/a srv/pub; echo secret >srv/a/key; chmod -R 777 srv; chown -R 65534 srv", quick=True,
     ),
     *(
         Row(
