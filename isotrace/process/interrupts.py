@@ -19,6 +19,8 @@ _CAUGHT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.
 #: What asks for an end; and where a terminal that is closed (SIGHUP) is an output that is gone, and ends nothing.
 ALL_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
 LASTING = ALL_ENDING - {signal.SIGHUP}
+#: Where the command has the terminal as well it may have that stop whoever writes in the background (stty tostop).
+_KEPT_OUT = {signal.SIGTTOU}
 _FROM_KERNEL = 128  # SI_KERNEL: the terminal sent it, to the whole foreground process group
 
 
@@ -42,10 +44,10 @@ def import_in_one_thread() -> None:
 
 
 def hold() -> None:
-    """Block what ``Interrupts`` waits for. Call it before anything starts threads: they have the mask of who starts them,
-    and a signal goes to any thread that does not block it.
+    """Block what ``Interrupts`` waits for, and what a terminal stops its writers by. Call it before anything starts threads:
+    they have the mask of who starts them, and a signal goes to any thread that does not block it.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT | _KEPT_OUT)
 
 
 class Interrupted(IsotraceError):
