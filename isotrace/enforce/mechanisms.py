@@ -162,7 +162,7 @@ class _ByObject:
 
     def _grade(self, rule: Rule, report: Report) -> Grade:
         whole, ring = self._unskipped(report), self._ring(rule, report)
-        notes = (_FOLLOWS_OBJECTS, *_hook_notes(rule), *((_OLD_RINGS,) if ring == "closed" else ()))
+        notes = (_FOLLOWS_OBJECTS, *_hook_notes(rule, self.name), *((_OLD_RINGS,) if ring == "closed" else ()))
         return Grade(whole, ring, True, notes=notes, short=() if whole else (_SKIPPED,))
 
     def _unskipped(self, report: Report) -> bool:
@@ -191,7 +191,7 @@ def _there(report: Report, name: str) -> bool:
     return finding is None or finding.verdict == "yes"
 
 
-def _hook_notes(rule: Rule) -> tuple[str, ...]:
+def _hook_notes(rule: Rule, mechanism: str) -> tuple[str, ...]:
     if isinstance(rule, PathRule):
         names_too = [_NAMES] if rule.pattern.compares_names else []
         return (_MOVES, _LINKS, _LAYERS, _HELD_OPEN, _ANEW, *names_too, *_access_notes(rule))
@@ -201,7 +201,7 @@ def _hook_notes(rule: Rule) -> tuple[str, ...]:
         return ()
     needless = sorted(rule.calls & coverage.NEEDLESS.keys())
     found = [f"{call} is not refused: {coverage.NEEDLESS[call]}" for call in needless]
-    found += [words for calls, words in coverage.UNMET if calls & rule.calls]
+    found += coverage.unmet(rule.calls, mechanism)
     found += _ways_beside(rule)
     if "openat" in rule.calls:
         found += [_OPEN_ALREADY, "through io_uring, sockets and accepted connections are refused together with opens"]

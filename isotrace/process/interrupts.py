@@ -44,7 +44,7 @@ def import_in_one_thread() -> None:
 
 
 def hold() -> None:
-    """Block what ``Interrupts`` waits for, and what a terminal stops its writers by. Call it before anything starts threads:
+    """Block what ``Interrupts`` waits for, and what a terminal stops writers by. Call it before anything starts threads:
     they have the mask of who starts them, and a signal goes to any thread that does not block it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT | _KEPT_OUT)

@@ -170,8 +170,8 @@ _ALSO = {
     "inode_mknod": "mkdir",
 }
 
-#: Forms of calls that come to no hook of theirs, and what a user is told of them: (the calls, the words).
-UNMET = (
+# Forms of calls that come to no hook of theirs, and what a user is told of them: (the calls, the words).
+_UNMET = (
     (
         frozenset(("rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")),
         "a signal to oneself that says it is the kernel's (a positive si_code) comes to no hook, and is sent",
@@ -181,6 +181,9 @@ UNMET = (
         "kcmp, pidfd_getfd, process_madvise and process_vm_* of oneself come to no hook, and are done",
     ),
     (frozenset(("ptrace",)), "who traces a process already when the rule begins goes on tracing it"),
+)
+# security_inode_getattr() asks no LSM about a private inode; fmod_ret programs run before it looks.
+_UNMET_BY_LSM = (
     (
         frozenset(("fstat", "fstat64", "oldfstat", "newfstatat", "fstatat64", "statx")),
         "stat of a descriptor that has no file, as an eventfd's, comes to no hook, and is answered",
@@ -226,6 +229,11 @@ def holding(call: str, exists: Callable[[str], bool] = lambda _hook: True) -> fr
     present = frozenset(hook for hook in wanted if exists(hook))
     lacking = not wanted or any(not optional and hook not in present for hook, optional in wanted.items())
     return None if lacking else present
+
+
+def unmet(calls: frozenset[str], mechanism: str) -> list[str]:
+    """What a user is told of forms of ``calls`` that come to no hook of theirs by ``mechanism``, "lsm" or "fmod_ret"."""
+    return [words for some, words in (*_UNMET, *(_UNMET_BY_LSM if mechanism == "lsm" else ())) if some & calls]
 
 
 def unheld(calls: Iterable[str], exists: Callable[[str], bool] = lambda _hook: True) -> frozenset[str]:

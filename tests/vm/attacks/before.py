@@ -29,7 +29,7 @@ ROWS = (
     _row("a working directory from before", by(REFUSED), "before", "working_directory", "HERE/secret", "file"),
     _row(
         "a connection from before",
-        by(Announced("connections that exist already are not met")),
+        by(Announced("connections that exist already")),
         *("before", "connection", "PORT"),
         rules=("--deny-net", "tcp:127.0.0.1:PORT"),
         setup="",

@@ -26,9 +26,12 @@ ROWS = (
     _row("pidfd_getfd of oneself", _PTRACE, "calls getfd_self", _SELF, live=True),
     _row("kcmp of oneself", _PTRACE, "calls kcmp_self", _SELF, live=True),
     _row("process_madvise of oneself", _PTRACE, "calls madvise_self", _SELF, live=True, user="root"),
-    _row(
-        "fstat of what has no file", ("--deny", "stat"), "calls fstat_anonymous",
-        "stat of a descriptor that has no file", live=True,
+    Row(
+        "fstat of what has no file",
+        ("--deny", "stat"),
+        ("calls", "fstat_anonymous"),
+        by(REFUSED, REFUSED, lsm=Announced("stat of a descriptor that has no file"), seccomp=REFUSED),
+        live=True,
     ),
     _row(
         "/proc/PID/mem instead of ptrace", _PTRACE, "processes memory_of_a_child",
