@@ -42,7 +42,7 @@ ROWS = (
         ("--deny-path", "x:/srv/isotrace-code/**"),
         ("execution", "protected_later", "/srv/isotrace-code/x/code"),
         by(REFUSED),
-        setup=f"rm -rf /srv/isotrace-code; mkdir -p /srv/isotrace-code; cd /srv/isotrace-code; {_CODE.strip()}; chmod 755 .",
+        setup=f"cd /srv; rm -rf isotrace-code; mkdir isotrace-code; cd isotrace-code; {_CODE.strip()}; chmod 755 .",
     ),
     *(
         Row(
