@@ -57,7 +57,7 @@ ROWS = (
     Row(
         "an overlay over the denied tree, in a user namespace",
         ("--deny-path", "HERE/up/secret/**"),
-        f"unshare -Urm sh -c 'mount -t overlay o -o userxattr,{_MOUNTED} top && mv top/secret/a top/place/a' && "
+        f"unshare -Urm sh -c 'mount -t overlay o -o userxattr,{_MOUNTED} top || exit 77; mv top/secret/a top/place/a' && "
         "cat up/place/a",
         by(REFUSED),
         setup=_OVERLAY, untried=("5.10",),
