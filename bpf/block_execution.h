@@ -29,9 +29,7 @@ static __always_inline u64 mapped_path(u64 file)
 	u64 at = OFF_F_PATH;
 
 #if defined(OFF_BACKING_PATH)
-	u64 backing = (read_u32(file + OFF_F_MODE) / FMODE_BACKING) & 1;
-
-	at += backing * (OFF_BACKING_PATH - OFF_F_PATH);
+	at += is_backing(file) * (OFF_BACKING_PATH - OFF_F_PATH);
 #endif
 	return file + at;
 }

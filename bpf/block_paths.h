@@ -37,7 +37,6 @@
 #define FMODE_READ 1		/* as ACCESS_READ and ACCESS_WRITE */
 #define FMODE_WRITE 2
 #define FMODE_EXEC 0x20
-#define FMODE_BACKING 0x2000000	/* what a layered file system opens for itself (6.5, commit 62d53c4a1dfe) */
 #define OWN_MOUNT ((u64)-22)	/* mnt_ns of a mount that the kernel keeps to itself (MNT_NS_INTERNAL, 5.8) */
 
 #if defined(GLOBS)
@@ -469,6 +468,17 @@ static __always_inline u32 accesses_beneath(u32 accesses)
 }
 
 /*
+ * 1 for what a layered file system opens for itself (FMODE_BACKING: 6.5, commit 62d53c4a1dfe), else 0. Its bit was 25 at first, which later says that
+ * there are no notices of the file, and is 24 since that is so (6.14, and releases of 6.12); FMODE_NOACCOUNT, 29, goes with it, and no user's file has that.
+ */
+static __always_inline u32 is_backing(u64 file)
+{
+	u32 mode = read_u32(file + OFF_F_MODE);
+
+	return mode >> 29 & (mode >> 24 | mode >> 25) & 1;
+}
+
+/*
  * The rule on a program that no path has, such as one in a memfd: where executing everything is denied (`x:/`), a walk that leaves it undecided did
  * not come by the root. What an overlay opens for itself was judged as the overlay's file.
  */
@@ -476,7 +486,7 @@ static __always_inline u32 nowhere(u64 file, u32 asked, u32 open)
 {
 	if (!NOWHERE || !(asked & open & ACCESS_EXECUTE))
 		return 0;
-	return read_u32(file + OFF_F_MODE) & FMODE_BACKING ? 0 : NOWHERE;
+	return is_backing(file) ? 0 : NOWHERE;
 }
 
 /*
