@@ -17,7 +17,7 @@ ROWS = (
     Row(
         "the directory of a file is covered by a mount",
         ("--deny-path", "w:HERE/app/config"),
-        "mount -t tmpfs none app && echo evil >app/config",
+        "mount -t tmpfs none app || exit 1; echo evil >app/config",
         by(REFUSED),
         setup=_APP, user="root",
     ),
