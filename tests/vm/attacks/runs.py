@@ -66,9 +66,15 @@ class Place:
 
     def script(self, text: str) -> None:
         """Run one of the row's scripts as root; where it fails, the row is broken."""
-        if text and not self.broken:
-            done = subprocess.run(["sh", "-ec", self.ready(text)], cwd=self.here, capture_output=True, text=True)
-            self.broken = f"a script of the row failed: {done.stderr}" if done.returncode else ""
+        if not text or self.broken:
+            return
+        words = ["sh", "-ec", self.ready(text)]
+        try:
+            done = subprocess.run(words, cwd=self.here, capture_output=True, text=True, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.broken = f"a script of the row did not end: {text}"
+            return
+        self.broken = f"a script of the row failed: {done.stderr}" if done.returncode else ""
 
     @property
     def rules(self) -> list[str]:
