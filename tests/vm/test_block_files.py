@@ -97,7 +97,7 @@ def test_no_file_becomes_executable_or_changes_by_a_descriptor_that_is_open(mech
 def test_no_snapshots_are_made_under_a_rule_on_paths(mechanism, tmp_path):
     """By the numbers of the commands, which no file system here has: ENOTTY is what they would come to."""
     need_for(mechanism)
-    tries = [f"fcntl.ioctl(os.open('{tmp_path}', 0), {number}, bytes(4096))" for number in SNAPSHOTS]
+    tries = [f"fcntl.ioctl(os.open('{tmp_path}', 0), {number}, bytearray(4096))" for number in SNAPSHOTS]
     worker = Worker()
     try:
         assert [worker.ask(one) for one in tries] == ["ENOTTY"] * len(tries)
