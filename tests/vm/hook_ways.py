@@ -57,7 +57,7 @@ class Things:
     def prepare(self) -> None:
         """Make them."""
         os.chdir(self._directory)
-        for name in ("file", *(f"gone{n}" for n in range(8)), *(f"moved{n}" for n in range(8)), "acl"):
+        for name in ("file", *(f"gone{n}" for n in range(8)), *(f"moved{n}" for n in range(8)), "acl", "module"):
             Path(name).write_bytes(b"content")
         for name in ("dir", "empty0", "empty1", "mnt"):
             os.mkdir(name)
@@ -76,6 +76,7 @@ class Things:
         self.listener.setblocking(False)
         self.to = struct.pack("=H", socket.AF_INET) + struct.pack(">H", 9) + socket.inet_aton("127.0.0.1") + bytes(8)
         self.inotify = _libc.inotify_init1(os.O_NONBLOCK)
+        self.page = _page()
         self.child = os.fork()
         if self.child == 0:
             signal.pause()
@@ -203,7 +204,9 @@ _PROCESSES: dict[str, list[Way]] = {
         lambda t: call("process_vm_readv", os.getpid(), _vector()[0], 1, _vector()[0], 1, 0),
     ],
     "process_vm_writev": [lambda t: call("process_vm_writev", t.child, _vector()[0], 1, _vector()[0], 1, 0)],
-    "process_madvise": [lambda t: call("process_madvise", t.pidfd, _vector()[0], 1, 20, 0)],
+    "process_madvise": [
+        lambda t: call("process_madvise", t.pidfd, room_of(struct.pack("=QQ", t.page, 4096)), 1, 20, 0)
+    ],
     "kcmp": [
         lambda t: call("kcmp", os.getpid(), t.child, 0, 0, 0),
         lambda t: call("kcmp", os.getpid(), os.getpid(), 0, 0, 0),
@@ -362,7 +365,7 @@ _SYSTEM: dict[str, list[Way]] = {
         lambda t: call("perf_event_open", room_of(struct.pack("=II", 1, 112) + bytes(104)), 0, -1, -1, 0)
     ],
     "init_module": [lambda t: call("init_module", room(64), 64, b"")],
-    "finit_module": [lambda t: call("finit_module", os.open("file", os.O_RDONLY), b"", 0)],
+    "finit_module": [lambda t: call("finit_module", os.open("module", os.O_RDONLY), b"", 0)],
     "settimeofday": [lambda t: call("settimeofday", NULL, NULL)],
     "clock_settime": [lambda t: call("clock_settime", 0, room_of(struct.pack("=QQ", 1, 0)))],
     "syslog": [lambda t: call("syslog", 3, room(), 16), lambda t: call("syslog", 9, NULL, 0)],
