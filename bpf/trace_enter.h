@@ -59,7 +59,7 @@ int enter_before(struct call_context *ctx)
 	if (!scratch)
 		return 0;
 	event = &scratch->event;
-	current_args(event->args, event->abi, REGISTERS(ctx));
+	take_args(event, REGISTERS(ctx));
 	slot = event->slot;
 	plan = befores.lookup(&slot);
 	if (!plan)

@@ -207,11 +207,26 @@ static __always_inline void finish(struct scratch *scratch)
 	wait_for_room(scratch);
 }
 
+/* The arguments of the call; those of a call behind socketcall or ipc are there already: see trace_doors.h. */
+static __always_inline void take_args(struct event *event, u64 regs_address)
+{
+	if (event->slot < SLOT_SOCKETCALL || event->slot >= SLOT_DOORS_END)
+		current_args(event->args, event->abi, regs_address);
+}
+
 static __always_inline void complete(struct event *event, u64 regs_address, s64 result)
 {
-	current_args(event->args, event->abi, regs_address);
+	take_args(event, regs_address);
 	event->result = event->abi == ABI_I386 ? (s32)result : result;
 	event->time = bpf_ktime_get_ns();
+}
+
+/* The slot that a call's number has: what is behind socketcall and ipc has another. */
+static __always_inline u32 number_slot(u32 slot)
+{
+	if (slot < SLOT_SOCKETCALL || slot >= SLOT_DOORS_END)
+		return slot;
+	return SLOT_I386 + (slot < SLOT_IPC ? 102 : 117);
 }
 
 /* With MEASURE_TIME, in on_enter. */
@@ -234,7 +249,7 @@ static __always_inline void set_duration(struct event *event)
 	struct beginning *start = started.lookup(&task);
 
 	if (start) {
-		if (start->slot == event->slot)
+		if (start->slot == number_slot(event->slot))
 			event->duration = event->time - start->time;
 		started.delete(&task);
 	}

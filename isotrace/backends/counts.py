@@ -14,7 +14,7 @@ from isotrace.catalog.model import Syscall
 from isotrace.kernel import batch, bpf
 from isotrace.kernel.facts import Facts, facts
 from isotrace.trace import events
-from isotrace.trace.plan import FORKS, TYPES, Attachment, all_calls, descent, on_calls, on_exits
+from isotrace.trace.plan import FORKS, TYPES, Attachment, descent, on_calls, on_exits, own_calls
 from isotrace.trace.target import Target
 
 BUCKETS = 32
@@ -188,7 +188,7 @@ class Counting(Attached):
         self._loader.close()
 
     def _describe_calls(self) -> None:
-        fd, known = self._loaded.maps["calls"], all_calls()
+        fd, known = self._loaded.maps["calls"], own_calls()
         for slot, call in known.items():
             bpf.map_update(fd, u32(slot), described(call, call.among(self._calls)))
         if self._calls is None:

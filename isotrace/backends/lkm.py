@@ -11,7 +11,7 @@ import os
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,18 @@ from isotrace.process import patience
 from isotrace.trace import target as targets
 from isotrace.trace.captures import pack_rows
 from isotrace.trace.events import Batch
-from isotrace.trace.plan import ENTER_PROGRAMS, EXIT_PROGRAMS, KEEPING, Options, Plan, Slot
+from isotrace.trace.plan import (
+    DOOR_EXIT,
+    DOOR_SLOTS,
+    ENTER_PROGRAMS,
+    EXIT_PROGRAMS,
+    KEEPING,
+    Options,
+    Plan,
+    Slot,
+    behind_doors,
+    own_calls,
+)
 from isotrace.trace.ring import Chunk, Ring
 from isotrace.trace.target import Target
 
@@ -51,6 +62,7 @@ COUNT = struct.Struct("=IxxxxQQ")
 F_DURATIONS, F_NOTICES = 1, 2
 KIND_REFUSED = 16
 
+_BEHIND = frozenset(slot for _, slot, _ in behind_doors()) | frozenset(DOOR_SLOTS.values())
 _AT_ONCE = 32768  # bytes of an array in one message; an attribute's length is 16 bits
 _LOOK = 0.25  # seconds between two looks at what was lost
 _HINT = "isotrace module status tells more; the kernel's log may, too"
@@ -181,6 +193,18 @@ def conditions(target: Target, command_pid: int | None) -> list[tuple[str, objec
     return found
 
 
+def module_slots(slots: Mapping[int, Slot], calls: frozenset[str] | None) -> dict[int, Slot]:
+    """What the module records: socketcall and ipc are themselves to it, where they are asked for by these names."""
+    known = own_calls()
+    return {
+        number: replace(slot, exit="exit_memory" if slot.captures else "exit_plain", enter=None)
+        if slot.exit == DOOR_EXIT
+        else slot
+        for number, slot in slots.items()
+        if number not in _BEHIND and (number not in known or known[number].among(calls))
+    }
+
+
 def pack_slot(number: int, slot: Slot) -> bytes:
     """``struct isotrace_slot``. The module keeps nothing of how a call began until it returns."""
     leave = EXIT_PROGRAMS.index(slot.exit) + 1
@@ -278,7 +302,8 @@ class Module(Controller):
         """
         try:
             channel = self.claim(conditions(self._target, command_pid))
-            channel.send_array("add_slots", "slots", [pack_slot(number, slot) for number, slot in self._slots.items()])
+            slots = module_slots(self._slots, self._options.calls)
+            channel.send_array("add_slots", "slots", [pack_slot(number, slot) for number, slot in slots.items()])
             flags = F_DURATIONS * self._options.durations | F_NOTICES * self._options.notices
             self.start(flags, self._options.string_limit)
         except BaseException:

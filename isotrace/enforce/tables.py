@@ -64,7 +64,7 @@ def calls_by_strictness(held: Sequence[Held]) -> list[tuple[Held, CallRule]]:
 
 def shown() -> dict[int, int]:
     """Call slot → which argument is a path, from 1 on."""
-    return {slot: _PATH_ARGUMENT[call.name] for slot, call in plan.all_calls().items() if call.name in _PATH_ARGUMENT}
+    return {slot: _PATH_ARGUMENT[call.name] for slot, call in plan.own_calls().items() if call.name in _PATH_ARGUMENT}
 
 
 def call_table(held: Sequence[tuple[int, CallRule]], calls: Mapping[int, Syscall]) -> dict[int, tuple[int, int]]:

@@ -67,7 +67,7 @@ class Chosen:
         until: int | None = None,
     ) -> None:
         self._target, self._quiet, self._until = target, quiet, until
-        self._calls = None if calls is None else plan.slots(lambda call: call.among(calls))
+        self._calls = None if calls is None else plan.selected(calls)
         self._tree = Descent(set(target.tree)) if target.tree else None
         self._followed = Descent(set()) if target.follow else None
         self._tasks: dict[int, tuple[int, int]] = {}  # process → parent and user, which refusals do not have

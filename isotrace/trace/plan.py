@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from isotrace.catalog import by_number
+from isotrace.catalog import by_number, doors
 from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.errors import UsageError
 from isotrace.kernel.facts import Facts
@@ -22,6 +22,10 @@ EXIT_PROGRAMS = (
     *("exit_plain", "exit_memory", "exit_fork", "exit_exec"),
     *("exit_vector", "exit_vector32", "exit_messages", "exit_messages32"),
 )
+#: Those of the doors, which look for the call behind; the kernel module has none.
+DOOR_EXIT, DOOR_ENTER = "exit_door", "enter_door"
+#: Slots of the calls behind i386's socketcall and ipc, by the door's first argument; the first of each is its own record.
+DOOR_SLOTS = {"socketcall": events.SLOT_I386 + 900, "ipc": events.SLOT_I386 + 930}
 ENTER_PROGRAMS = ("enter_exec", "enter_plain", "enter_sigreturn", "enter_sigreturn32", "enter_rt_sigreturn32")
 #: The one at sys_enter that sends nothing, but keeps what a call was given until it returns; the kernel module has none.
 KEEPING = "enter_before"
@@ -114,7 +118,19 @@ def slot_of(abi: str, number: int) -> int:
 
 
 def all_calls() -> dict[int, Syscall]:
-    """Every call of this architecture by slot. x86-64's own row wins where x32 shares its number."""
+    """Every call by slot: ``own_calls``, and those behind i386's socketcall and ipc."""
+    return own_calls() | {slot: call for _, slot, call in behind_doors()}
+
+
+def behind_doors() -> list[tuple[str, int, Syscall]]:
+    """(door, slot, call) of each call that is one of several behind a number."""
+    return [
+        (door, first + number, call) for door, first in DOOR_SLOTS.items() for number, call in doors.inner(door).items()
+    ]
+
+
+def own_calls() -> dict[int, Syscall]:
+    """Every call of this architecture that has a number, by slot. x86-64's own row wins where x32 shares its number."""
     found: dict[int, Syscall] = {}
     for abi in ("x32", "x86_64", "i386"):
         found |= {slot_of(abi, number): call for number, call in by_number(abi).items()}
@@ -125,6 +141,13 @@ def slots(which: Callable[[Syscall], bool]) -> npt.NDArray[np.bool_]:
     """``(SLOTS,)``: which slots hold such calls."""
     found = np.zeros(events.SLOTS, dtype=bool)
     found[[slot for slot, call in all_calls().items() if which(call)]] = True
+    return found
+
+
+def selected(calls: frozenset[str]) -> npt.NDArray[np.bool_]:
+    """``(SLOTS,)``: which slots hold calls that an expression selects, as when they are recorded."""
+    found = np.zeros(events.SLOTS, dtype=bool)
+    found[list(slots_for(calls, 1))] = True
     return found
 
 
@@ -162,13 +185,29 @@ def _slot(call: Syscall, string_limit: int) -> Slot:
 
 def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot]:
     """The slots to fill. For every call (None) also those that have no name, so that no number goes unseen."""
-    known = all_calls()
+    known = own_calls()
     chosen = {slot: _slot(call, string_limit) for slot, call in known.items() if call.among(calls)}
+    for door, slot, call in behind_doors():
+        if doors.among(call, door, calls):
+            chosen[slot] = _slot(call, string_limit)
+    chosen |= _doors(known, chosen, string_limit)
     if calls is None:
-        chosen |= {slot: Slot("exit_plain") for slot in range(events.SLOTS) if slot not in known}
+        chosen |= {slot: Slot("exit_plain") for slot in range(events.SLOTS) if slot not in {*known, *chosen}}
         unknown = Slot("exit_plain", "enter_plain")
         chosen |= {events.SLOT_UNKNOWN: unknown, events.SLOT_I386 + events.SLOT_UNKNOWN: unknown}
     return chosen
+
+
+def _doors(known: Mapping[int, Syscall], chosen: Mapping[int, Slot], string_limit: int) -> dict[int, Slot]:
+    """The slots of the doors behind which something is asked for, and of their own records: where nothing is behind."""
+    found = {}
+    for number, door in doors.DOORS.items():
+        slot, first = slot_of("i386", number), DOOR_SLOTS[door]
+        if any(first + inside in chosen for inside in doors.inner(door)):
+            own = _slot(known[slot], string_limit)
+            found[slot] = Slot(DOOR_EXIT, DOOR_ENTER, own.captures)
+            found[first] = own
+    return found
 
 
 def descent(facts: Facts) -> tuple[Attachment, ...]:

@@ -68,7 +68,7 @@ def _pack_rule(slot: int, entry: Entry, action: Action) -> bytes:
 
 def _calls_of(table: Table) -> dict[int, Syscall]:
     """Slot → the call, for every number that has a rule, in each ABI that enters by it."""
-    known = plan.all_calls()
+    known = plan.own_calls()
     slots = (plan.slot_of("i386" if arch == cbpf.I386 else "x86_64", number) for arch, number in table)
     return {slot: known[slot] for slot in slots if slot in known}
 

@@ -309,7 +309,7 @@ class Hooks(Refusing):
     def _fill(self) -> None:
         super()._fill()
         guard.fill(self._loaded, self._target)
-        calls = plan.all_calls()
+        calls = plan.own_calls()
         for index, hook in enumerate(self._hooks):
             if not self._rules or hook not in coverage.held():  # one that only looks at paths or addresses
                 continue
