@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
@@ -17,7 +17,14 @@ from isotrace.trace import events
 from isotrace.trace.events import BLOB, EVENT, Batch
 
 _PLAIN = ("duration", "pid", "tid", "ppid", "uid", "number", "slot", "result")
-_RAW = f"V{EVENT.itemsize}"  # numpy compares the fields of each array otherwise
+#: Fields of an event that are columns as they are, and those of which a column is made.
+_AS_THEY_ARE = (*_PLAIN, "time", "size", "kind", "blobs", "abi", "comm")
+_COLUMNS: dict[str, npt.DTypeLike] = {
+    **{name: EVENT[name] for name in _AS_THEY_ARE},
+    **{f"arg{i}": np.uint64 for i in range(schema.ARGS)},
+    **{"time": np.int64, "wall_offset": np.int64, "size": np.int32},
+}
+_NO_BYTES = np.zeros(0, dtype=np.uint8)
 _UNKNOWN = 255
 _OF_CALL = np.zeros(256, dtype=bool)  # kinds of rows
 _OF_CALL[[events.CALL, events.EXEC_ENTER, events.UNFINISHED, events.REFUSED, events.LOST]] = True
@@ -26,10 +33,12 @@ _SIZE_AT = np.array([4, 5])  # of BLOB["size"] in its head
 
 @dataclass(frozen=True)
 class Piece:
-    """Some rows on their way into a file: events, their captures as they lay in the ring, and notes by index."""
+    """Some rows on their way into a file: events (``(n,)`` EVENT), the bytes of their captures one behind another, which
+    their sizes tell apart, and notes by index.
+    """
 
     events: npt.NDArray[np.void]
-    memory: pa.BinaryArray
+    memory: npt.NDArray[np.uint8]
     wall: int
     notes: Mapping[int, str] = field(default_factory=dict)
 
@@ -38,56 +47,116 @@ class Piece:
 
 
 def piece_of(batch: Batch) -> Piece:
-    """The rows of a batch. Captures of several records are taken out of the ring's bytes by Arrow, in one call."""
-    count = len(batch)
-    begins = batch.starts + EVENT.itemsize
+    """The rows of a batch."""
     sizes = batch.events["size"].astype(np.int64) - EVENT.itemsize
-    if not count or not sizes.any():
-        return Piece(batch.events, _nothing(count), batch.wall)
-    return Piece(batch.events, captures.slices(pa.py_buffer(batch.data), begins, begins + sizes), batch.wall)
+    has = np.flatnonzero(sizes)
+    if not len(has):
+        return Piece(batch.events, _NO_BYTES, batch.wall)
+    begins, sizes = batch.starts[has] + EVENT.itemsize, sizes[has]
+    words = not ((begins | sizes) & 7).any() and not len(batch.data) & 7  # as in the ring
+    begins, sizes, data = (
+        (begins >> 3, sizes >> 3, batch.data.view(np.uint64)) if words else (begins, sizes, batch.data)
+    )
+    ends = np.cumsum(sizes)
+    index = np.arange(ends[-1]) + np.repeat(begins - (ends - sizes), sizes)
+    return Piece(batch.events, data.take(index, mode="clip").view(np.uint8), batch.wall)
 
 
 def row_of(kind: int, wall: int, note: str = "", memory: bytes = b"", **values: Any) -> Piece:
     """One row that is isotrace's own."""
     event = np.zeros(1, dtype=EVENT)
-    event["kind"] = kind
+    event["kind"], event["size"] = kind, EVENT.itemsize + len(memory)
     for name, value in values.items():
         event[name] = value
-    return Piece(event, pa.array([memory], pa.binary()), wall, {0: note} if note else {})
+    return Piece(event, np.frombuffer(memory, np.uint8), wall, {0: note} if note else {})
 
 
-def table(pieces: Sequence[Piece], into: pa.Schema) -> pa.RecordBatch:
-    """The rows of ``pieces``, one after another."""
-    rows = np.concatenate([np.ascontiguousarray(piece.events).view(_RAW) for piece in pieces]).view(EVENT)
-    walls = np.repeat(np.array([piece.wall for piece in pieces], dtype=np.int64), [len(piece) for piece in pieces])
-    times = rows["time"].astype(np.int64) + walls
-    columns: dict[str, pa.Array] = {name: pa.array(rows[name]) for name in _PLAIN}
-    columns |= {
-        "kind": _words(rows["kind"], schema.KINDS),
-        "name": _words(_named(rows), schema.names()),
-        "time": pa.array(times).view(pa.timestamp("ns", "UTC")),
-        "wall_offset": pa.array(walls),
-        "comm": _fixed(rows["comm"]),
-        "abi": _words(rows["abi"], events.ABI_NAMES),
-        "errno": pa.array(np.where(events.failed(rows), -rows["result"], 0).astype(np.uint16)),
-        "captures": pa.array(rows["blobs"]),
-        "memory": pa.concat_arrays([piece.memory for piece in pieces]),
-        "note": _notes(pieces, len(rows)),
-    }
-    registers = rows["args"]
-    columns |= {f"arg{i}": pa.array(np.ascontiguousarray(registers[:, i])) for i in range(schema.ARGS)}
-    return pa.RecordBatch.from_arrays([columns[name] for name in into.names], schema=into)
+class Columns:
+    """Rows that wait to be written, by column, so that Arrow takes them as they lie here. ``rows`` and ``bytes`` (of
+    captures) say how many. The arrays are used again: what ``table`` gave is good until the next ``add``.
+    """
+
+    def __init__(self) -> None:
+        self.rows = self.bytes = 0
+        self._arrays = {name: np.zeros(0, kind) for name, kind in _COLUMNS.items()}
+        self._memory: list[npt.NDArray[np.uint8]] = []
+        self._notes: dict[int, str] = {}
+
+    def add(self, piece: Piece) -> None:
+        """Take the rows of ``piece``: they come after those that are here."""
+        begin, end = self.rows, self.rows + len(piece)
+        if end > len(self._arrays["kind"]):
+            self._arrays = {name: np.resize(array, 2 * end) for name, array in self._arrays.items()}
+        into = {name: array[begin:end] for name, array in self._arrays.items()}
+        for name in _AS_THEY_ARE:
+            into[name][:] = piece.events[name]
+        for i in range(schema.ARGS):
+            into[f"arg{i}"][:] = piece.events["args"][:, i]
+        into["wall_offset"][:] = piece.wall
+        into["time"] += piece.wall
+        into["size"] -= EVENT.itemsize
+        self._memory.append(piece.memory)
+        self._notes.update({begin + index: note for index, note in piece.notes.items()})
+        self.rows, self.bytes = end, self.bytes + piece.memory.nbytes
+
+    def clear(self) -> None:
+        """They have been written."""
+        self.rows = self.bytes = 0
+        self._memory.clear()
+        self._notes.clear()
+
+    def call_slots(self, rows: int) -> npt.NDArray[np.uint16]:
+        """The slots of the calls among the first ``rows`` rows."""
+        found: npt.NDArray[np.uint16] = self._arrays["slot"][:rows][self._arrays["kind"][:rows] == events.CALL]
+        return found
+
+    def table(self, into: pa.Schema) -> pa.RecordBatch:
+        """The rows."""
+        arrays = {name: array[: self.rows] for name, array in self._arrays.items()}
+        columns: dict[str, pa.Array] = {name: pa.array(arrays[name]) for name in (*_PLAIN, "wall_offset")}
+        columns |= {f"arg{i}": pa.array(arrays[f"arg{i}"]) for i in range(schema.ARGS)}
+        columns |= {
+            "kind": _words(arrays["kind"], schema.KINDS),
+            "name": _words(_named(arrays["kind"], arrays["slot"]), schema.names()),
+            "time": pa.array(arrays["time"]).view(pa.timestamp("ns", "UTC")),
+            "comm": _fixed(arrays["comm"]),
+            "abi": _words(arrays["abi"], events.ABI_NAMES),
+            "errno": pa.array(_errnos(arrays["kind"], arrays["result"])),
+            "captures": pa.array(arrays["blobs"]),
+            "memory": self._captures(arrays["size"]),
+            "note": self._noted(),
+        }
+        return pa.RecordBatch.from_arrays([columns[name] for name in into.names], schema=into)
+
+    def _captures(self, sizes: npt.NDArray[np.int32]) -> pa.BinaryArray:
+        bounds = np.zeros(len(sizes) + 1, dtype=np.int32)
+        np.cumsum(sizes, out=bounds[1:])
+        data = np.concatenate(self._memory) if self._memory else _NO_BYTES
+        return pa.Array.from_buffers(pa.binary(), len(sizes), [None, pa.py_buffer(bounds), pa.py_buffer(data)])
+
+    def _noted(self) -> pa.StringArray:
+        """Null where a row has none, which is nearly everywhere."""
+        if not self._notes:
+            return pa.nulls(self.rows, pa.utf8())
+        found: list[str | None] = [None] * self.rows
+        for index, note in self._notes.items():
+            found[index] = note
+        return pa.array(found, pa.utf8())
 
 
-def _named(rows: npt.NDArray[np.void]) -> npt.NDArray[np.uint16]:
+def _named(kinds: npt.NDArray[np.uint8], slots: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     """Index in ``schema.names()``; the last where a row is of no call, which has slot 0 then."""
-    of_call = _OF_CALL[rows["kind"]]
-    return np.where(of_call, schema.name_of_slot()[rows["slot"]], np.uint16(len(schema.names()) - 1))
+    found = schema.name_of_slot()[slots]
+    found[~_OF_CALL[kinds]] = len(schema.names()) - 1
+    return found
 
 
-def none(into: pa.Schema) -> pa.RecordBatch:
-    """No rows."""
-    return table([Piece(np.zeros(0, dtype=EVENT), _nothing(0), 0)], into)
+def _errnos(kinds: npt.NDArray[np.uint8], results: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+    """The errors of calls that failed, else 0."""
+    found = np.zeros(len(results), dtype=np.uint16)
+    failed = events.failed_among(kinds, results)
+    found[failed] = -results[failed]
+    return found
 
 
 def batches_of(rows: pa.RecordBatch) -> Iterator[Batch]:
@@ -177,12 +246,6 @@ def _stretches(walls: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 # ---- columns that are no plain numbers ----------------------------------------------------------------------------------
 
 
-def _nothing(count: int) -> pa.BinaryArray:
-    return pa.Array.from_buffers(
-        pa.binary(), count, [None, pa.py_buffer(np.zeros(count + 1, np.int32)), pa.py_buffer(b"")]
-    )
-
-
 @cache
 def _dictionary(words: tuple[str, ...]) -> pa.StringArray:
     return pa.array(words, pa.utf8())  # one object: the writer knows by that that it has been written
@@ -219,16 +282,3 @@ def offsets(column: pa.BinaryArray) -> npt.NDArray[np.int64]:
     """``(n + 1,)``: where each row's bytes begin and end."""
     raw = np.frombuffer(column.buffers()[1], dtype=np.int32, count=len(column) + 1, offset=4 * column.offset)
     return raw.astype(np.int64)
-
-
-def _notes(pieces: Sequence[Piece], count: int) -> pa.StringArray:
-    """Null where a row has none, which is nearly everywhere."""
-    if not any(piece.notes for piece in pieces):
-        return pa.nulls(count, pa.utf8())
-    found: list[str | None] = [None] * count
-    at = 0
-    for piece in pieces:
-        for index, note in piece.notes.items():
-            found[at + index] = note
-        at += len(piece)
-    return pa.array(found, pa.utf8())

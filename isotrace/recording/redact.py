@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 
 from isotrace.catalog.model import Syscall
 from isotrace.recording.asked import redactable
@@ -48,12 +47,18 @@ class Redactor:
         index = np.flatnonzero(self._slots[piece.events["slot"]] & (piece.events["blobs"] > 0))
         if not len(index):
             return piece
-        memory = piece.memory.to_pylist()
-        rows = piece.events.copy()
+        rows, memory = piece.events.copy(), piece.memory.tobytes()
+        ends = np.cumsum(rows["size"].astype(np.int64) - events.EVENT.itemsize)
+        begins = np.append(0, ends[:-1])
+        found, at = [], 0
         for i in index.tolist():
-            memory[i] = self._emptied(memory[i], int(rows["slot"][i]))
-            rows["size"][i] = events.EVENT.itemsize + len(memory[i])
-        return Piece(rows, pa.array(memory, pa.binary()), piece.wall, piece.notes)
+            begin, end = int(begins[i]), int(ends[i])
+            kept = self._emptied(memory[begin:end], int(rows["slot"][i]))
+            rows["size"][i] = events.EVENT.itemsize + len(kept)
+            found += [memory[at:begin], kept]
+            at = end
+        whole = b"".join([*found, memory[at:]])
+        return Piece(rows, np.frombuffer(whole, np.uint8), piece.wall, piece.notes)
 
     def _emptied(self, memory: bytes, slot: int) -> bytes:
         found, at, words = bytearray(), 0, 0

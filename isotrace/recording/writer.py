@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from isotrace.errors import IsotraceError
 from isotrace.recording import checksum, encode, refusals, schema
 from isotrace.recording.asked import Asked
-from isotrace.recording.encode import Piece
+from isotrace.recording.encode import Columns, Piece
 from isotrace.recording.output import File
 from isotrace.recording.redact import Redactor
 from isotrace.recording.schema import End, Head
@@ -62,12 +62,11 @@ class _Part:
         self._schema = schema.arrow(head.pack())
         options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=_LEVEL), use_threads=False)
         self._arrow = pa.ipc.new_stream(pa.PythonFile(self._stream, mode="w"), self._schema, options=options)
-        self.append([])  # with it go the schema and the dictionaries, which Arrow keeps back until then
+        self.append(Columns())  # with it go the schema and the dictionaries, which Arrow keeps back until then
 
-    def append(self, pieces: Sequence[Piece]) -> None:
+    def append(self, rows: Columns) -> None:
         """Write them as one batch."""
-        rows = encode.table(pieces, self._schema) if pieces else encode.none(self._schema)
-        self._arrow.write_batch(rows, checksum.METADATA)
+        self._arrow.write_batch(rows.table(self._schema), checksum.METADATA)
         self._file.append(checksum.sealed(self._stream.take()))
 
     def exceeds(self, size: int) -> bool:
@@ -103,12 +102,11 @@ class Writer:
         self._redactor = Redactor(frozenset(asked.redact))
         self._head = schema.begin(replace(head, redacted=self._redactor.names, checksums=checksum.KIND))
         self._path, self._rotation, self._now = asked.path, asked.rotation, now
-        self._pieces: list[Piece] = []
-        self._rows = self._bytes = 0
+        self._waiting = Columns()
         self._since = 0.0
         self._wall = clock.offset()
         self._part: _Part | None = _Part(self._path, self._head, fd)
-        self._missing: list[Piece] = []  # what could not be written
+        self._missing = 0  # rows that wait and could not be written
 
     # ---- what comes in --------------------------------------------------------------------------------------------
 
@@ -118,15 +116,16 @@ class Writer:
             return
         self._see_clock(batch.wall, int(batch.events["time"][0]))
         piece = encode.piece_of(batch)
+        before = self._waiting.rows
         try:
             self._add(self._redactor.without(piece) if self._redactor.names else piece)
         except IsotraceError:
-            self._missing = self._missing[:-1]  # this batch was not taken
+            self._missing = min(before, self._missing)  # this batch was not taken
             raise
 
     def flush(self) -> None:
         """Nothing more is waiting: write what has been kept for long enough."""
-        if self._pieces and self._now() - self._since >= _AGE:
+        if self._waiting.rows and self._now() - self._since >= _AGE:
             self._emit()
 
     def processes(self, found: Iterable[tuple[Process, int]]) -> None:
@@ -149,8 +148,8 @@ class Writer:
             return
         try:
             if end is not None:
-                self._pieces.append(encode.row_of(schema.END, self._wall, end.pack(), time=time.monotonic_ns()))
-            if self._pieces:
+                self._waiting.add(encode.row_of(schema.END, self._wall, end.pack(), time=time.monotonic_ns()))
+            if self._waiting.rows:
                 self._append(part)
             if end is not None:
                 part.finish()
@@ -159,13 +158,12 @@ class Writer:
 
     def settle(self) -> None:
         """Write what waits. Raises ``IsotraceError``."""
-        if self._pieces:
+        if self._waiting.rows:
             self._emit()
 
     def unwritten(self) -> npt.NDArray[np.uint16]:
         """The slots of the calls that were taken and are not in the file."""
-        rows = [piece.events for piece in (*self._missing, *([] if self._part else self._pieces))]
-        return np.concatenate([one["slot"][one["kind"] == events.CALL] for one in rows] or [np.zeros(0, np.uint16)])
+        return self._waiting.call_slots(self._missing)
 
     # ---- what goes out --------------------------------------------------------------------------------------------
 
@@ -178,21 +176,19 @@ class Writer:
         self._add(encode.row_of(kind, self._wall, time=time.monotonic_ns(), **values))
 
     def _add(self, piece: Piece) -> None:
-        if not self._pieces:
+        if not self._waiting.rows:
             self._since = self._now()
-        self._pieces.append(piece)
-        self._rows += len(piece)
-        self._bytes += piece.memory.nbytes
-        if self._rows >= _ROWS or self._bytes >= _BYTES:
+        self._waiting.add(piece)
+        if self._waiting.rows >= _ROWS or self._waiting.bytes >= _BYTES:
             self._emit()
 
     def _append(self, part: _Part) -> None:
-        pieces, self._pieces, self._rows, self._bytes = self._pieces, [], 0, 0
         try:
-            part.append(pieces)
+            part.append(self._waiting)
         except IsotraceError:
-            self._missing = pieces
+            self._missing = self._waiting.rows
             raise
+        self._waiting.clear()
 
     def _emit(self) -> None:
         """Append what waits as one batch, and begin another part where this one is full."""

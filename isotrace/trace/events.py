@@ -76,7 +76,12 @@ class Blob(NamedTuple):
 
 def failed(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     """Which records (``(n,)`` of EVENT) are calls that returned an error."""
-    found: npt.NDArray[np.bool_] = (rows["kind"] == CALL) & (rows["result"] < 0) & (rows["result"] > -_ERRNOS)
+    return failed_among(rows["kind"], rows["result"])
+
+
+def failed_among(kinds: npt.NDArray[np.uint8], results: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """The same of two columns, both ``(n,)``."""
+    found: npt.NDArray[np.bool_] = (kinds == CALL) & (results < 0) & (results > -_ERRNOS)
     return found
 
 

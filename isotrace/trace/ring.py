@@ -30,7 +30,9 @@ HEADER = 8
 BUSY, DISCARD = np.uint32(1 << 31), np.uint32(1 << 30)
 _LENGTH = np.uint32((1 << 30) - 1)
 _EVENT_ROWS = (HEADER + EVENT.itemsize) // ROW
+_HEADED = np.dtype({"names": ["event"], "formats": [EVENT], "offsets": [HEADER], "itemsize": _EVENT_ROWS * ROW})
 _KIND, _SLOT = (HEADER + EVENT.fields[name][1] for name in ("kind", "slot"))  # type: ignore[index]
+_RAW = np.dtype(f"V{_HEADED.itemsize}")  # numpy copies the fields of each item otherwise
 
 #: What is copied out at once, in bytes: several times the largest record, small enough for the cache.
 CHUNK = 1 << 18
@@ -66,11 +68,11 @@ def batch_of(data: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], wall: int
 
     ``wall`` is what the clock says beside theirs: see ``Batch``; by default it is asked.
     """
-    table = data.reshape(-1, ROW)
-    picked = table[rows[:, None] + np.arange(_EVENT_ROWS)]
-    events = picked.reshape(len(rows), _EVENT_ROWS * ROW)[:, HEADER:]
     wall = clock.offset() if wall is None else wall
-    return Batch(np.ascontiguousarray(events).view(EVENT)[:, 0], rows * ROW + HEADER, data, wall)
+    count = max(0, len(data) // ROW - _EVENT_ROWS + 1) if len(rows) else 0
+    # An item for each row that a record can begin at, overlapping; what is taken of them is copied whole.
+    picked = np.ndarray(count, _RAW, data.data, strides=ROW)[rows] if count else np.zeros(0, _RAW)
+    return Batch(picked.view(_HEADED)["event"], rows * ROW + HEADER, data, wall)
 
 
 @dataclass(frozen=True, eq=False)
