@@ -39,7 +39,7 @@ static __always_inline void capture_string(struct scratch *scratch, u8 arg, u64 
 
 	if (!address || !blob)
 		return;
-	/* one more than the limit tells a string that ends there from one that was cut */
+	/* one more than the limit: the NUL of a string that ends there */
 	limit++;
 	asm volatile("" : "+r"(limit));
 	limit &= 0x1fff;
@@ -51,8 +51,13 @@ static __always_inline void capture_string(struct scratch *scratch, u8 arg, u64 
 		*(char *)(blob + 1) = 0;
 		got = 1;
 	}
-	if (got == limit)
-		blob->state = BLOB_CUT;
+	if (got == limit) {	/* the NUL at the end may be the string's own */
+		char last = 0;
+
+		read_user(&last, 1, (void *)(address + limit - 1));
+		if (last)
+			blob->state = BLOB_CUT;
+	}
 	if (got < 0)
 		blob->full = address;
 	close_blob(&scratch->event, blob, got);

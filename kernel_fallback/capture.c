@@ -74,8 +74,6 @@ static void capture_string(struct scratch *scratch, u8 arg, u64 address, u32 lim
 		blob->state = BLOB_CUT;
 	} else {
 		got++;	/* the NUL counts */
-		if (got == limit)
-			blob->state = BLOB_CUT;
 	}
 	close_blob(&scratch->event, blob, got);
 }

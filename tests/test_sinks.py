@@ -212,3 +212,55 @@ def test_a_call_that_seccomp_refused_is_shown_with_what_lies_there():
     blob = Blob(1, events.PART_SELF, events.WHOLE, 8, b"\x08" + bytes(7))
     (line,) = text_of(make(slot("select"), (4, 0x1000, 0, 0, 0), -1, blobs=[blob]))
     assert "select(4, [3], NULL, NULL, NULL)" in line
+
+
+U32, MINUS_ONE = 0xFFFFFFFF, 2**64 - 1
+PR = {"GET_DUMPABLE": 3, "GET_SECUREBITS": 27, "MCE_KILL": 33, "MCE_KILL_GET": 34, "CAP_AMBIENT": 47, "FP_MODE": 45}
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "result", "shown"),
+    [
+        ("set_mempolicy", (0, 0, 0), 0, "set_mempolicy(MPOL_DEFAULT, NULL, 0) = 0"),
+        ("set_mempolicy", (0x8001, 0, 0), 0, "set_mempolicy(MPOL_PREFERRED|MPOL_F_STATIC_NODES, NULL, 0) = 0"),
+        ("personality", (0x40000,), 0, "personality(PER_LINUX|ADDR_NO_RANDOMIZE) = 0 (PER_LINUX)"),
+        ("personality", (U32,), 0x40000, "personality(0xffffffff) = 0x40000 (PER_LINUX|ADDR_NO_RANDOMIZE)"),
+        ("personality", (8,), 8, "personality(PER_LINUX32) = 0x8 (PER_LINUX32)"),
+        ("setsockopt", (3, 1, 26, 0, 0), 0, "setsockopt(3, SOL_SOCKET, SO_ATTACH_FILTER, NULL, 0) = 0"),
+        ("getsockopt", (3, 1, 26, 0, 0), 0, "getsockopt(3, SOL_SOCKET, SO_GET_FILTER, NULL, NULL) = 0"),
+        ("sched_getscheduler", (0,), 0, "sched_getscheduler(0) = 0 (SCHED_OTHER)"),
+        ("sched_getscheduler", (0,), 1, "sched_getscheduler(0) = 1 (SCHED_FIFO)"),
+        (
+            "ioprio_get",
+            (1, 0),
+            0x4004,
+            "ioprio_get(IOPRIO_WHO_PROCESS, 0) = 0x4004 (IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 4))",
+        ),
+        ("umask", (0o27,), 0o22, "umask(027) = 022"),
+        ("prctl", (PR["GET_DUMPABLE"], 9, 9, 9, 9), 1, "prctl(PR_GET_DUMPABLE) = 1 (SUID_DUMP_USER)"),
+        ("prctl", (PR["GET_SECUREBITS"],), 0x10, "prctl(PR_GET_SECUREBITS) = 0x10 (SECBIT_KEEP_CAPS)"),
+        ("prctl", (PR["MCE_KILL"], 0), 0, "prctl(PR_MCE_KILL, PR_MCE_KILL_CLEAR, 0, 0, 0) = 0"),
+        ("prctl", (PR["MCE_KILL_GET"],), 2, "prctl(PR_MCE_KILL_GET, 0, 0, 0, 0) = 2 (PR_MCE_KILL_DEFAULT)"),
+        ("prctl", (PR["CAP_AMBIENT"], 4), 0, "prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) = 0"),
+        ("prctl", (PR["FP_MODE"], 1, 7, 7, 7), 0, "prctl(PR_SET_FP_MODE, PR_FP_MODE_FR) = 0"),
+        ("fcntl", (3, 3), 0x8002, "fcntl(3, F_GETFL) = 0x8002 (flags O_RDWR|O_LARGEFILE)"),
+        ("fcntl", (3, 1025), 0, "fcntl(3, F_GETLEASE) = 0 (F_RDLCK)"),
+        ("removexattrat", (AT_FDCWD, 0, 0x200, 0), 0, "removexattrat(AT_FDCWD, NULL, 0x200 /* AT_??? */, NULL) = 0"),
+        (
+            "fchmodat2",
+            (AT_FDCWD, 0, 0, 0x1100),
+            0,
+            "fchmodat2(AT_FDCWD, NULL, 000, AT_SYMLINK_NOFOLLOW|AT_EMPTY_PATH) = 0",
+        ),
+    ],
+)
+def test_names_are_of_the_table_that_the_call_looks_in(name, args, result, shown):
+    (line,) = text_of(make(slot(name), args, result))
+    assert " = ".join(part.strip() for part in line.split("  ", 1)[1].rsplit(" = ", 1)) == shown
+
+
+def test_clone3_has_no_flag_that_it_refuses():
+    args = (0x400000).to_bytes(8, "little") + bytes(80)
+    blob = Blob(0, events.PART_SELF, events.WHOLE, 88, args)
+    (line,) = text_of(make(slot("clone3"), (0x1000, 88), -22, blobs=[blob]))
+    assert "{flags=0x400000 /* CLONE_??? */, exit_signal=0, stack=NULL, stack_size=0}, 88)" in line

@@ -33,9 +33,7 @@ def ipcmode(set_name: str, value: int) -> str:
 
 def mpolmode(value: int) -> str:
     """A memory policy with its mode flags (linux/mempolicy.h: the flags are bits 13 to 15)."""
-    policy, rest = u32(value) & 0x1FFF, u32(value) & ~0x1FFF
-    name = xlat.enum("policies", policy)
-    return f"{name}|{xlat.flags('mpol_modeflags', rest)}" if rest else name
+    return xlat.flags("policies", u32(value))
 
 
 def quotacmd(value: int) -> str:

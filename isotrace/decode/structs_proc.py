@@ -145,6 +145,7 @@ STRUCTS |= {
     "mpolmode": value("I", "open", "policies"),
     "socktype": value("I", "enum", "socktypes"),
     "addrfam": value("I", "enum", "addrfams"),
+    "pr_tsc": value("I", "enum", "pr_tsc"),
     "rw_hint": value("Q", "enum", "rw_hints"),
     "inode_flags": value("I", "flags", "inode_flags"),
     "seccomp_action": value("I", "enum", "seccomp_ret_action"),

@@ -189,6 +189,12 @@ def _sched_policy(value: int) -> str:
     return f"{name}|SCHED_RESET_ON_FORK" if flag else name
 
 
+def _personality(value: int) -> str:
+    """A personality with the bits that change it; all ones asks for the one that there is."""
+    whole = SETS["personality_types"].names.get(value)
+    return whole or (hexa(value) if value == 0xFFFFFFFF else _flags(SETS["personality_persona"], value))
+
+
 _SPECIAL: dict[str, Callable[[int], str]] = {
     "socktypes": _socket_type,
     "sock_type_flags": _socket_type,
@@ -199,6 +205,7 @@ _SPECIAL: dict[str, Callable[[int], str]] = {
     "mmap_flags": _mmap,
     "ioctl_cmds": _ioctl,
     "sched_policies": _sched_policy,
+    "personality_persona": _personality,
 }
 
 

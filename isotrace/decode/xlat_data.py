@@ -63,6 +63,10 @@ DATA: dict[str, str] = {
 0x1000 AT_EMPTY_PATH
 0x8000 AT_RECURSIVE
 """,
+    "fchmodat_flags": """flags AT_??? 32 - 0x0 hex
+0x100 AT_SYMLINK_NOFOLLOW
+0x1000 AT_EMPTY_PATH
+""",
     "faccessat_flags": """flags AT_??? 32 - 0x0 hex
 0x100 AT_SYMLINK_NOFOLLOW
 0x200 AT_EACCESS
@@ -953,7 +957,6 @@ DATA: dict[str, str] = {
 0x80000 CLONE_SETTLS
 0x100000 CLONE_PARENT_SETTID
 0x200000 CLONE_CHILD_CLEARTID
-0x400000 CLONE_DETACHED
 0x800000 CLONE_UNTRACED
 0x1000000 CLONE_CHILD_SETTID
 0x2000000 CLONE_NEWCGROUP
@@ -3389,6 +3392,15 @@ DATA: dict[str, str] = {
 """,
     "lsm_flags": """flags LSM_FLAG_??? 32 - 0x0 hex
 0x1 LSM_FLAG_SINGLE
+""",
+    "pr_set_ptracer": """enum - 32 - 0x0 hex
+0xffffffff PR_SET_PTRACER_ANY
+""",
+    "sock_filter_set": """enum SO_??? 32 - 0x0 hex
+0x1a SO_ATTACH_FILTER
+""",
+    "sock_filter_get": """enum SO_??? 32 - 0x0 hex
+0x1a SO_GET_FILTER
 """,
     "pr_mdwe_flags": """flags PR_MDWE_??? 32 - 0x0 hex
 0x1 PR_MDWE_REFUSE_EXEC_GAIN

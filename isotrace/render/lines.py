@@ -131,19 +131,22 @@ class CallDecoder:
         found = []
         for registers, value, text, failed in zip(rows.registers, rows.results, texts, rows.failed, strict=True):
             arg = which.choose(registers)
-            found.append(text if failed else _named_result(arg, value, text))
+            found.append(text if failed else _named_result(arg, value, text, self.call.name.startswith("fcntl")))
         return found
 
 
-def _named_result(arg: Arg, value: int, text: str) -> str:
-    if arg.kind not in ("flags", "enum", "signal"):
-        return text
-    render = scalar(arg)
+def _named_result(arg: Arg, value: int, text: str, of_fcntl: bool) -> str:
+    """``1 (SCHED_FIFO)``, ``0x8 (PER_LINUX32)``; fcntl says what its bits are: ``0x8002 (flags O_RDWR|O_LARGEFILE)``."""
+    render = scalar(arg) if arg.kind in ("flags", "enum", "signal", "ioprio") else None
     if render is None or (arg.kind == "signal" and not value):
         return text
+    name = render(value)
     if arg.kind == "flags":
-        return f"{value:#x} (flags {render(value)})" if value else "0"
-    return f"{value} ({render(value)})" if arg.kind == "signal" else f"{value:#x} ({render(value)})"
+        return (
+            f"{value:#x} ({'flags ' * of_fcntl}{name})" if value else "0" if of_fcntl or name == "0" else f"0 ({name})"
+        )
+    number = scalars.hexa(value) if of_fcntl or arg.kind == "ioprio" else str(value)
+    return f"{value} ({name})" if arg.kind == "signal" else f"{number} ({name})"
 
 
 def _unknown(rows: Rows) -> Decoded:

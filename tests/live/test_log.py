@@ -538,3 +538,18 @@ def _type(shell: subprocess.Popen[str], line: str) -> None:
     shell.stdin.write(f"{line}; echo done\n")
     shell.stdin.flush()
     assert shell.stdout.readline() == "done\n"
+
+
+def test_a_string_of_the_limit_s_length_is_whole() -> None:
+    """No dots behind what was not cut: of 8 bytes, and of paths as long as one can be."""
+    longest = "/" + "x/" * 2047
+    program = f"""
+import ctypes
+libc = ctypes.CDLL(None)
+for name in (b"1234567", b"12345678", b"123456789"):
+    libc.syscall(319, name, 0)
+libc.syscall(80, {longest!r}.encode())
+"""
+    run = log("--string-limit", 8, "--calls", "memfd_create,chdir", "--", sys.executable, "-c", program)
+    assert [line.args for line in run.named("memfd_create")] == ['"1234567", 0', '"12345678", 0', '"12345678"..., 0']
+    assert run.named("chdir")[-1].args == f'"{longest}"'
