@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import signal
 import sys
+from types import FrameType
 from typing import NoReturn
 
-import click
 
-from isotrace.cli import cli
-from isotrace.errors import IsotraceError
-from isotrace.process.telling import open_standard, say_raw, tell
+def _interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Ctrl-C while what follows is imported: nothing has begun, and nobody needs to know at which line that was."""
+    os.write(2, b"isotrace: interrupted\n")
+    os._exit(130)
+
+
+_BEFORE = (
+    signal.signal(signal.SIGINT, _interrupted) if __name__ == "__main__" or sys.argv[0].endswith("isotrace") else None
+)
+
+import click  # noqa: E402
+
+from isotrace.cli import cli  # noqa: E402
+from isotrace.errors import IsotraceError  # noqa: E402
+from isotrace.process.telling import open_standard, say_raw, tell  # noqa: E402
 
 
 def _fail(message: str, hint: str, status: int) -> NoReturn:
@@ -21,10 +35,19 @@ def _fail(message: str, hint: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _unread() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
 def main() -> NoReturn:
     """Run ``isotrace`` and exit with its status."""
     open_standard()
     try:
+        if _BEFORE is not None:
+            signal.signal(signal.SIGINT, _BEFORE)
         sys.exit(cli.main(standalone_mode=False) or 0)
     except IsotraceError as error:
         _fail(error.message, error.hint, error.status)
@@ -38,7 +61,9 @@ def main() -> NoReturn:
         _fail(error.format_message(), "", 1)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", "", 130)
-    except BrokenPipeError:
+    except BrokenPipeError as error:
+        if not _unread():
+            _fail(f"a part of isotrace has ended: {error.strerror}", "see whether somebody, or a limit, killed it", 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         _fail("the reader of standard output is gone", "normal when the output goes to head", 1)
     except OSError as error:

@@ -144,3 +144,32 @@ def test_a_recording_into_the_file_that_standard_output_is(tmp_path):
         )  # fmt: skip
     assert done.returncode == 2
     assert "standard output is the log's" in done.stderr
+
+
+def test_an_interrupt_while_isotrace_is_imported_is_a_word(tmp_path):
+    """Ctrl-C in the first moment had shown a traceback."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'click':\n"
+        "            os.kill(os.getpid(), 2)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])}
+    command = [sys.executable, "-m", "isotrace", "calls", "read"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "isotrace: interrupted\n")
+
+
+def test_a_broken_pipe_is_only_of_the_output_where_that_is_broken(monkeypatch, capfd):
+    """A part of isotrace that a signal ended is no reader of standard output that is gone."""
+    from isotrace import __main__ as entry
+
+    def broken(**_options):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(entry.cli, "main", broken)
+    with pytest.raises(SystemExit):
+        entry.main()
+    assert "the reader of standard output" not in capfd.readouterr().err

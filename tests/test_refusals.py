@@ -110,3 +110,21 @@ def test_lost_lines_are_said():
     said = describe.count_lines(plan, {"seccomp": Counts({}, {0: 4}, 2)})
     assert said[:2] == ["deny open → EPERM: 4 refused", "web: deny kill → kill: 0 killed"]
     assert said[2].startswith("2 lines lost, the refusals themselves were not")
+
+
+def test_a_refusal_has_the_time_of_the_clock_as_it_is(monkeypatch):
+    """Somebody may set it, or the machine sleep, while rules are at work."""
+    import numpy as np
+
+    from isotrace.enforce.records import Records
+    from isotrace.trace import clock
+    from isotrace.trace.events import EVENT
+
+    event = np.zeros(1, dtype=EVENT)[0]
+    event["time"] = 7
+    reader = Records()
+    times = []
+    for offset in (1000, 2000):
+        monkeypatch.setattr(clock, "offset", lambda value=offset: value)
+        times.append(reader.refused(event, 0, "").time_ns)
+    assert times == [1007, 2007]

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from isotrace.enforce import Refused
-from isotrace.trace import plan
+from isotrace.trace import clock, plan
 from isotrace.trace.events import ABI_NAMES
 
 
 class Records:
-    """What it takes to read a record: the calls by slot, and the wall clock at the kernel's monotonic zero."""
+    """What it takes to read a record: the calls by slot."""
 
     def __init__(self) -> None:
         self._calls = plan.all_calls()
-        self._clock = time.time_ns() - time.monotonic_ns()
 
     def refused(self, event: Any, rule: int, what: str) -> Refused:
         """One row of ``Batch.events``; ``rule`` is the rule's number, ``what`` the path or address, or ""."""
         call = self._calls.get(int(event["slot"]))
         return Refused(
-            time_ns=int(event["time"]) + self._clock,
+            time_ns=int(event["time"]) + clock.offset(),
             pid=int(event["pid"]),
             tid=int(event["tid"]),
             comm=bytes(event["comm"]),
