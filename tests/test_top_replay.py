@@ -231,3 +231,12 @@ def test_the_catalogue_of_what_was_recorded(recording):
     assert [line.split()[:2] for line in lines] == [["NAME", "MADE"], ["openat", "4"], ["execve", "2"], ["rename", "1"]]
     row = json.loads(command("calls", "--from", recording, "openat", "--format", "json").stdout)
     assert row["recorded"] == 4
+
+
+def test_what_a_recording_lacks_is_said_once_it_was_played_to_its_end(tmp_path):
+    path = recorded.record(tmp_path / "t")
+    path.write_bytes(path.read_bytes()[:-400])
+    assert Tape([str(path)], lambda: Chosen(Target())).verdict().lines == ()
+    tape = Tape([str(path)], lambda: Chosen(Target()))
+    list(tape.until(tape.end))
+    assert ["is cut within a batch" in line for line in tape.verdict().lines] == [True]

@@ -151,4 +151,4 @@ def _recorded(choices: dict[str, Any]) -> int:
 
     tape = player.Tape([recording.path for recording in recordings], lambda: Chosen(target, calls, until=until))
     replay_app.run(player.Player(tape), str(target) or recordings[0].head.target, view)
-    return 0
+    return tape.verdict().say()

@@ -38,10 +38,17 @@ class Tape:
 
     def rewind(self) -> None:
         """To the beginning."""
-        recordings = [Recording(path) for path in self._paths]
-        found = replay.chosen(recordings, self._wanted())
+        self._recordings = [Recording(path) for path in self._paths]
+        found = replay.chosen(self._recordings, self._wanted())
         self._batches = (batch for batch in found if batch is not None)
         self._waiting: Batch | None = None
+        self._over = False
+
+    def verdict(self) -> parts.Verdict:
+        """What to say of the recordings, as far as they were played."""
+        for recording in self._recordings:
+            recording.left = recording.left or not self._over
+        return parts.verdict(self._recordings)
 
     def until(self, moment: int) -> Iterator[Batch]:
         """What was recorded up to ``moment`` and has not been taken yet."""
@@ -49,6 +56,7 @@ class Tape:
             batch = self._waiting or next(self._batches, None)
             self._waiting = None
             if batch is None:
+                self._over = True
                 return
             due = batch.events["time"].astype(np.int64) + batch.wall <= moment
             if not due.all():
