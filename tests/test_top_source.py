@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -242,3 +244,68 @@ def test_the_worker_reports_what_breaks(tables, living):
     worker._thread.join(5)
     assert isinstance(worker.failure, OSError)
     worker.finish()
+
+
+def test_who_ends_after_a_zero_brings_nothing_back_from_before(source, tables, clock, living):
+    living.add(1)
+    tables.comms = {1: (b"a", 0)}
+    tables.table, tables.failures = rows((1, "read", 100)), errors((1, "read", 11, 9, b""))
+    source.look()
+    source.wishes.zero = True
+    source.look()
+    tables.table, tables.failures = rows((1, "read", 103)), errors((1, "read", 11, 10, b""))
+    tables.ended = {1}
+    for _ in range(2):
+        snapshot = source.look()
+        assert totals(snapshot) == {("a", "read"): 3}
+        assert snapshot.errors.counts.tolist() == [1]
+
+
+PIDS = (1, 2, 3)
+STEP = st.one_of(
+    st.tuples(st.just("call"), st.sampled_from(PIDS)),
+    st.tuples(st.just("end"), st.sampled_from(PIDS)),
+    st.tuples(st.just("zero"), st.none()),
+    st.tuples(st.just("look"), st.none()),
+)
+
+
+@given(st.lists(STEP, max_size=40))
+def test_what_is_shown_is_what_was_called_since_the_last_zero(steps):
+    """Processes call, end, come again under the same number; somebody sets all to zero in between."""
+    tables, clock = Recorded(), Clock()
+    source = Source(tables, clock)
+    counts: dict[int, int] = {}  # the kernel's, which are gone with the process
+    since: dict[str, int] = {}
+
+    def look():
+        clock.now += 1
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sources, "living_now", lambda: set(PIDS))
+            check()
+
+    def check():
+        tables.table = rows(*((pid, "read", count) for pid, count in counts.items()))
+        snapshot = source.look()
+        for pid in tables.ended:
+            counts.pop(pid, None)
+        tables.ended = set()
+        found: Counter[str] = Counter()
+        for owner, calls in zip(snapshot.table.owner.tolist(), snapshot.table.rows.sums[:, 0].tolist(), strict=True):
+            found[snapshot.processes[owner].name] += calls  # who lives, and who had the name before
+        assert found == Counter(since)
+
+    for what, pid in (*steps, ("look", None)):
+        if what == "call" and pid not in tables.ended:
+            counts[pid] = counts.get(pid, 0) + 1
+            since[f"p{pid}"] = since.get(f"p{pid}", 0) + 1
+            tables.comms[pid] = (f"p{pid}".encode(), 0)
+        elif what == "end" and pid in counts:
+            tables.ended |= {pid}
+            look()
+        elif what == "zero":
+            source.wishes.zero = True
+            since.clear()
+            look()
+        elif what == "look":
+            look()

@@ -184,10 +184,11 @@ class Source:
         if self.wishes.zero:
             self._zero(rows, errors, now)
             came, failed = came * 0, failed * 0
+        before, errors_before = self._base, self._base_errors  # burying takes the dead out of them
         moved = self._bury(rows, errors, gone)
         self.room_for = 0.5 * self._tables.capacity * span / max(1, self.buried)
-        whole, calls = self._whole(rows, came, moved)
-        errors, failures = self._whole_errors(errors, failed, moved)
+        whole, calls = self._whole(ledger.less(rows, before), rows, came, moved)
+        errors, failures = self._whole_errors(ledger.less_errors(errors, errors_before), errors, failed, moved)
         table = Table.of(whole, calls / span)
         return Snapshot(
             seconds=now - self._began,
@@ -258,10 +259,9 @@ class Source:
         return moved
 
     def _whole(
-        self, rows: Rows, came: npt.NDArray[np.float64], moved: Mapping[int, int]
+        self, shown: Rows, rows: Rows, came: npt.NDArray[np.float64], moved: Mapping[int, int]
     ) -> tuple[Rows, npt.NDArray[np.float64]]:
-        """Living and ended in one table. What the living had before the last zero is taken off."""
-        shown = ledger.less(rows, self._base)
+        """Living and ended in one table; ``shown`` are the ``rows`` less what they had before the last zero."""
         came = came if shown is rows else ledger.aligned(shown.keys, rows.keys, came)
         old = Rows(ledger.renamed(self._gone.keys, moved), self._gone.sums, self._gone.longest, self._gone.buckets)
         nothing = np.zeros(len(old))
@@ -272,9 +272,8 @@ class Source:
         return whole, calls
 
     def _whole_errors(
-        self, errors: Errors, came: npt.NDArray[np.float64], moved: Mapping[int, int]
+        self, shown: Errors, errors: Errors, came: npt.NDArray[np.float64], moved: Mapping[int, int]
     ) -> tuple[Errors, npt.NDArray[np.float64]]:
-        shown = ledger.less_errors(errors, self._base_errors)
         came = came if shown is errors else ledger.aligned(shown.keys, errors.keys, came)
         old = Errors(ledger.renamed(self._gone_errors.keys, moved), self._gone_errors.counts, self._gone_errors.latest)
         new = Errors(ledger.renamed(shown.keys, moved), shown.counts, shown.latest)
