@@ -17,7 +17,7 @@ enum event_kind {
 	KIND_CALL = 0,		/* a call that returned, or never will (exit, exit_group) */
 	KIND_EXEC_ENTER = 1,	/* path and argv of an execve(at) before it ran: see trace_exec.h */
 	KIND_EXEC_NAME = 2,	/* the file that was executed, from linux_binprm; `result` is 1 if another runs it (a script) */
-	KIND_TASK_EXIT = 3,	/* a thread ended; `result` is its wait status */
+	KIND_TASK_EXIT = 3,	/* a thread ended; `result` is its wait status; args[0] the thread that takes its number, and the process, by execve */
 	KIND_SIGNAL = 4,	/* a signal is delivered; `result` is its number, the first blob its siginfo */
 	KIND_UNFINISHED = 5,	/* made in user space from /proc: a call that a thread is inside of */
 	KIND_REFUSED = 6,	/* a call that was refused; `result` is the negative errno, `duration` rule, hook and reason: see block.h */

@@ -129,6 +129,23 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+/*
+ * A thread that is not the leader and calls execve ends all others and takes the leader's number: so the process goes on. Its number, or 0. On a dump
+ * of core older kernels use the same member; then the leader's status is not 0.
+ */
+static __always_inline u64 superseding(struct who *who, s64 status)
+{
+#if defined(OFF_EXECUTOR)
+	u64 executor = read_u64(read_u64(who->task + OFF_SIGNAL) + OFF_EXECUTOR);
+
+	if (status || !executor || executor == who->task || (u32)bpf_get_current_pid_tgid() != who->pid)
+		return 0;
+	return read_u32(executor + OFF_PID);
+#else
+	return 0;
+#endif
+}
+
 int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct scratch *scratch;
@@ -144,8 +161,10 @@ int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!is_watched(&who))
 		return 0;
 	scratch = note(AT_TASK_EXIT, &who, KIND_TASK_EXIT, read_u32(who.task + OFF_EXIT_CODE));
-	if (scratch)
-		send_extra(scratch, TALLY_EXTRAS_LOST);
+	if (!scratch)
+		return 0;
+	scratch->event.args[0] = superseding(&who, scratch->event.result);
+	send_extra(scratch, TALLY_EXTRAS_LOST);
 	return 0;
 }
 

@@ -209,6 +209,10 @@ _ANCESTORS = {
 }
 
 
+#: The thread that executes while its group ends: named so since 5.17.
+_EXECUTOR = (("signal_struct", "group_exec_task"), ("signal_struct", "group_exit_task"))
+
+
 def constants() -> dict[str, int]:
     """The ``-D`` constants that the BPF programs need from this kernel. Raises ``KernelError``."""
     btf = vmlinux()
@@ -218,4 +222,7 @@ def constants() -> dict[str, int]:
         raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", _HINT) from None
     with suppress(KeyError):
         found |= {name: btf.offset(*path) for name, path in _ANCESTORS.items()}
+    for path in _EXECUTOR:
+        with suppress(KeyError):
+            found.setdefault("OFF_EXECUTOR", btf.offset(*path))
     return found

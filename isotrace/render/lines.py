@@ -301,7 +301,8 @@ def notices(batch: Batch, calls: Mapping[int, Syscall]) -> Iterator[tuple[int, s
     for index in np.flatnonzero(wanted).tolist():
         result = int(batch.events["result"][index])
         if kinds[index] == events.TASK_EXIT:
-            yield index, killed_or_exited(result)
+            taker = int(batch.events["args"][index][0])
+            yield index, f"+++ superseded by execve in pid {taker} +++" if taker else killed_or_exited(result)
         elif kinds[index] == events.SIGNAL:
             yield index, delivered(result, next(iter(batch.blobs(index)), None))
         else:

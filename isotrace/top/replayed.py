@@ -81,7 +81,7 @@ class Replayed:
         self._count(found, is_call, failed)
         self._fail(found, failed, texts)
         self._touch(found, failed, texts)
-        self._gone.update(found["pid"][(found["kind"] == events.TASK_EXIT) & (found["pid"] == found["tid"])].tolist())
+        self._gone.update(found["pid"][events.ends(found) & (found["pid"] == found["tid"])].tolist())
         self.lost += int(found["result"][found["kind"] == events.LOST].sum())
 
     # ---- counting -------------------------------------------------------------------------------------------------

@@ -85,6 +85,12 @@ def failed_among(kinds: npt.NDArray[np.uint8], results: npt.NDArray[np.int64]) -
     return found
 
 
+def ends(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """Which records are of a thread that ended, and not of a leader whose number another has taken by an execve."""
+    found: npt.NDArray[np.bool_] = (rows["kind"] == TASK_EXIT) & (rows["args"][:, 0] == 0)
+    return found
+
+
 _new: Callable[[type[Blob], tuple[object, ...]], Blob] = tuple.__new__  # Blob(...) takes twice as long
 
 

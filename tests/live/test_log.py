@@ -553,3 +553,22 @@ libc.syscall(80, {longest!r}.encode())
     run = log("--string-limit", 8, "--calls", "memfd_create,chdir", "--", sys.executable, "-c", program)
     assert [line.args for line in run.named("memfd_create")] == ['"1234567", 0', '"12345678", 0', '"12345678"..., 0']
     assert run.named("chdir")[-1].args == f'"{longest}"'
+
+
+def test_a_leader_that_an_execve_of_a_thread_ends_is_superseded(backend: str) -> None:
+    """The process goes on under its number: it has not exited."""
+    if backend == "lkm":
+        pytest.skip("needs btf: the kernel module does not tell")
+    program = (
+        "import os, threading, time\n"
+        "threading.Thread(target=os.execv, args=('/bin/echo', ['echo', 'on'])).start()\n"
+        "time.sleep(600)"
+    )
+    run = log("--calls", "execve,write", "--", sys.executable, "-c", program)
+    leader = run.named("execve")[0].tid
+    told = [
+        line.text for line in run.lines if line.tid == leader and (line.text.startswith("+++") or "on\\n" in line.text)
+    ]
+    assert re.fullmatch(r"\+\+\+ superseded by execve in pid \d+ \+\+\+", told[0])
+    assert told[1].startswith('write(1, "on\\n", 3)')
+    assert told[2:] == ["+++ exited with 0 +++"]
