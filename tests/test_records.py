@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 import time
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -285,3 +286,19 @@ def test_what_a_full_disk_kept_out_of_the_recording_was_not_delivered(backend, c
     with pytest.raises(IsotraceError, match="no space left"):
         one.finish()
     assert recorder.ended is None and "5 calls, 2 delivered, 3 lost" in capfd.readouterr().err
+
+
+def test_what_still_comes_at_the_end_is_waited_for_as_long_as_something_comes(backend, monkeypatch, capfd):
+    """A record that a program has not finished stands before others; the reader may be late."""
+    monkeypatch.setattr(records, "_SETTLE", 0)
+    monkeypatch.setattr(records, "_TICK", 0)
+    real = backend.chunks
+    monkeypatch.setattr(backend, "chunks", lambda: islice(real(), 1))
+    sink = Sink()
+    one = part(sink)
+    one.start()
+    backend.waiting = [chunk(10 * i, 10) for i in range(5)]
+    one.stop("")
+    finished(one)
+    assert [tid for _, tid, _ in sink.seen] == list(range(50))
+    assert "50 calls, 50 delivered, 0 lost" in capfd.readouterr().err

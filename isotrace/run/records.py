@@ -29,7 +29,7 @@ from isotrace.trace.target import Target, members
 
 _TICK = 0.025  # seconds between two looks at a quiet ring
 _LAST = 2.0  # seconds for the sinks to take what there is when a run has failed
-_SETTLE = 1.0  # seconds to wait for programs that still run on another CPU after they were detached
+_SETTLE = 5.0  # seconds without a record to wait for programs that still run on another CPU after they were detached
 
 
 def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints | Module]:
@@ -203,10 +203,15 @@ class Records(Part):
         """Read what is left. A program that was running when it was detached may still send its record."""
         deadline = time.monotonic() + _SETTLE
         while True:
+            before = self._read
             self.tally.counters = self._backend.counters()
             self._drain(everything=True)
             self._check()
-            if self._read >= self.tally.sent or time.monotonic() > deadline:
+            if self._read >= self.tally.sent:
+                return
+            if self._read > before:
+                deadline = time.monotonic() + _SETTLE
+            elif time.monotonic() > deadline:
                 return
             time.sleep(_TICK)
 
