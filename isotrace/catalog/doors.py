@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
 from isotrace.catalog.load import by_name
 from isotrace.catalog.model import Syscall
+
+_LOW, _IPC_CALL = 0xFFFFFFFF, 0xFFFF  # the rest of ipc's first argument is a version
+#: Reads so many 32-bit numbers at an address of the caller's; None where that cannot be done.
+Words = Callable[[int, int], tuple[int, ...] | None]
 
 #: Number of a door on i386 → its name.
 DOORS = {102: "socketcall", 117: "ipc"}
@@ -55,6 +60,42 @@ def _meant(name: str) -> Syscall:
         call = replace(by_name("x86_64")[whole], abi="i386")
         call = replace(call, widths=tuple(min(width, 32) for width in call.widths))
     return replace(call, args=call.args[:4], widths=call.widths[:4]) if name in _SHORT else call
+
+
+def behind(door: str, registers: Sequence[int], words: Words) -> tuple[Syscall, tuple[int, ...]] | None:
+    """The call behind, and its arguments: none where ``words`` cannot read them. None where it is no call.
+
+    The C of it is in bpf/trace_doors.h.
+    """
+    call = inner(door).get(registers[0] & (_IPC_CALL if door == "ipc" else _LOW))
+    if call is None:
+        return None
+    if door == "socketcall":
+        return call, words(registers[1], len(call.args)) or ()
+    first, second, third, pointer, fifth = registers[1:6]
+    in_memory = {"semctl": 1} | ({"msgrcv": 2} if not registers[0] >> 16 else {})
+    kept = words(pointer, in_memory[call.name]) if call.name in in_memory else (0,)
+    if kept is None:
+        return call, ()
+    found: dict[str, tuple[int, ...]] = {
+        **{"semop": (first, pointer, second), "semtimedop": (first, pointer, second, fifth)},
+        **dict.fromkeys(("semget", "shmget"), (first, second, third)),
+        **{"semctl": (first, second, third, kept[0]), "msgsnd": (first, pointer, second, third)},
+        **{"msgget": (first, second), "shmat": (first, pointer, second), "shmdt": (pointer,)},
+        **dict.fromkeys(("msgctl", "shmctl"), (first, second, pointer)),
+        "msgrcv": (first, kept[0], second, kept[-1], third)
+        if len(kept) > 1
+        else (first, pointer, second, fifth, third),
+    }
+    return call, found[call.name]
+
+
+def known(name: str, abi: str) -> Syscall | None:
+    """The call of that name, also one that i386 has behind a door only."""
+    found = by_name(abi).get(name)
+    if found is None and abi == "i386":
+        found = next((call for door in BEHIND for call in inner(door).values() if call.name == name), None)
+    return found
 
 
 def among(call: Syscall, door: str, calls: frozenset[str] | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from isotrace.catalog import doors
 from isotrace.enforce import Refused
 from isotrace.trace import clock, plan
 from isotrace.trace.events import ABI_NAMES
@@ -17,7 +18,9 @@ class Records:
 
     def refused(self, event: Any, rule: int, what: str) -> Refused:
         """One row of ``Batch.events``; ``rule`` is the rule's number, ``what`` the path or address, or ""."""
-        call = self._calls.get(int(event["slot"]))
+        call, args = self._calls.get(int(event["slot"])), tuple(map(int, event["args"]))
+        if call and call.name in doors.BEHIND and call.abi == "i386":
+            call, args = doors.behind(call.name, args, lambda _at, _count: None) or (call, args)
         return Refused(
             time_ns=int(event["time"]) + clock.offset(),
             pid=int(event["pid"]),
@@ -25,7 +28,7 @@ class Records:
             comm=bytes(event["comm"]),
             call=call.name if call else f"syscall_{int(event['number'])}",
             abi=ABI_NAMES[int(event["abi"])],
-            args=tuple(map(int, event["args"])),
+            args=args,
             rule=rule,
             what=what,
         )

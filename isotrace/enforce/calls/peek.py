@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from isotrace import catalog
+from isotrace.catalog import doors
 
 _MAX_PATH, _MAX_ADDRESS = 4096, 128
 _PAGE = 4096
@@ -19,7 +19,9 @@ def what(tid: int, call: str, abi: str, args: Sequence[int]) -> str:
 
     Bytes that are no UTF-8 are surrogates (``os.fsdecode``).
     """
-    known = catalog.by_name(abi).get(call)
+    known = doors.known(call, abi)
+    if known is not None and len(args) < len(known.args):
+        return ""
     for position, arg in enumerate(known.args if known else ()):
         if arg.kind == "path":
             return os.fsdecode(_read(tid, args[position], _MAX_PATH).partition(b"\0")[0])
@@ -27,6 +29,12 @@ def what(tid: int, call: str, abi: str, args: Sequence[int]) -> str:
             size = next((args[i] for i, other in enumerate(known.args) if other.name == arg.params[0]), 0)
             return _address(_read(tid, args[position], min(size, _MAX_ADDRESS)))
     return ""
+
+
+def words(tid: int, address: int, count: int) -> tuple[int, ...] | None:
+    """``count`` 32-bit numbers; None where they cannot be read."""
+    data = _read(tid, address, 4 * count)
+    return struct.unpack(f"={count}I", data) if len(data) == 4 * count else None
 
 
 def _read(tid: int, address: int, size: int) -> bytes:

@@ -10,6 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
+from isotrace.catalog import doors
 from isotrace.enforce import Refused
 from isotrace.enforce.calls import cbpf, notify, peek
 from isotrace.enforce.calls.cbpf import Entry, behind
@@ -129,8 +130,16 @@ def _error(action: Action) -> int | None:
 def _record(call: Notification, entry: Entry) -> Refused:
     comm = (procfs.read(call.pid, "comm") or b"?").removesuffix(b"\n")
     tgid = procfs.number(procfs.read(call.pid, "status") or b"", b"Tgid") or call.pid
-    shown = "" if behind(entry) else peek.what(call.pid, entry.call, entry.abi, call.args)
-    return Refused(time.time_ns(), tgid, call.pid, comm, entry.call, entry.abi, call.args, entry.rule, shown)
+    args = _arguments(call, entry)
+    shown = peek.what(call.pid, entry.call, entry.abi, args)
+    return Refused(time.time_ns(), tgid, call.pid, comm, entry.call, entry.abi, args, entry.rule, shown)
+
+
+def _arguments(call: Notification, entry: Entry) -> tuple[int, ...]:
+    """The arguments of the call that is refused: of one that came through socketcall or ipc, those of the call behind."""
+    door = doors.DOORS.get(call.number) if behind(entry) else None
+    found = doors.behind(door, call.args, lambda at, count: peek.words(call.pid, at, count)) if door else None
+    return found[1] if found else () if door else tuple(call.args)
 
 
 def _kill(pid: int, valid: Callable[[], bool]) -> bool:
