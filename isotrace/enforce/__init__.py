@@ -136,7 +136,8 @@ class Counts:
 
     ``lost``: refusals that happened but have no record, for want of room. ``tries`` equals ``hits`` where a mechanism
     meets only calls that it refuses. ``missed``: how often the kernel passed a program over, and ``not_followed``:
-    children that no program followed; what these did was not judged.
+    children that no program followed; what these did was not judged. Without ``counted`` the mechanism refuses, but tells
+    nobody: there are no numbers.
     """
 
     tries: Mapping[int, int] = field(default_factory=dict)
@@ -144,6 +145,7 @@ class Counts:
     lost: int = 0
     missed: int = 0
     not_followed: int = 0
+    counted: bool = True
 
 
 class Enforcer(Protocol):

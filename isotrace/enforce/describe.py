@@ -80,7 +80,9 @@ def count_lines(plan: Plan, counts: Mapping[str, Counts]) -> list[str]:
     lines = []
     for held in plan.enforced:
         hits = counts[held.mechanism].hits.get(held.number, 0)
-        if not held.rule.allow and (hits or held not in plan.standing):
+        if not counts[held.mechanism].counted and not held.rule.allow:
+            lines.append(f"{_title(held.rule)}: not counted: no second supervisor of seccomp can be had here")
+        elif not held.rule.allow and (hits or held not in plan.standing):
             verb = {"errno": "refused", "kill": "killed", "audit": "would be refused"}[held.action.kind]
             lines.append(f"{_title(held.rule)}: {hits} {verb}")
     if lost := sum(each.lost for each in counts.values()):

@@ -161,7 +161,8 @@ class Json:
 def _sums(held: Held, counts: Mapping[str, Counts]) -> dict[str, object]:
     """A rule and what came of it."""
     found = counts[held.mechanism]
-    tries, hits = found.tries.get(held.number, 0), found.hits.get(held.number, 0)
+    unknown = 0 if found.counted else None
+    tries, hits = found.tries.get(held.number, unknown), found.hits.get(held.number, unknown)
     return {**_rule(held), "mechanism": held.mechanism, "tries": tries, "hits": hits}
 
 

@@ -300,3 +300,15 @@ def test_a_call_through_socketcall_is_shown_with_its_own_address(tmp_path):
     if "refused" not in run.stdout:
         pytest.skip("needs ia32: this kernel runs no 32-bit programs")
     assert 'connect@i386("/x/refused") = -1 EPERM' in run.stdout
+
+
+def test_under_another_supervisor_refusals_are_said_not_to_be_counted():
+    """One process can have one supervisor: the inner filter refuses, and the kernel tells nobody."""
+    inner = (*BLOCK, "--format", "json", "--deny", "rmdir", "--", "rmdir", "/x/refused")
+    run = block("--format", "json", "--deny", "mkdir", "--", *inner)
+    assert "deny rmdir → EPERM: not counted" in run.stderr
+    assert "deny mkdir → EPERM: 0 refused" in run.stderr
+    (told,) = [
+        one["rules"][0] for one in objects(run) if one["type"] == "summary" and one["rules"][0]["asked"] == "deny rmdir"
+    ]
+    assert told["hits"] is None

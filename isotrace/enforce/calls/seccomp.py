@@ -128,7 +128,7 @@ class Seccomp:
     def counts(self) -> Counts:
         """Refusals by rule; every call that the filter meets is one."""
         if self._supervisor is None:
-            return Counts()
+            return Counts(counted=self._reporting)
         hits = dict(self._supervisor.hits)
         return Counts(hits, hits, self._supervisor.lost)
 
