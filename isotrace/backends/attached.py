@@ -120,8 +120,12 @@ class Attached:
                 members.add(pid, pids.ACTIVE)
 
     def pids(self) -> set[int]:
-        """The processes in the kernel's map of descent that have not ended; empty where the target has none."""
-        return {pid for found in self._pids.values() for pid in found.members()}
+        """The processes in the kernel's map of descent that have not ended; empty where the target has none.
+
+        Of a tree of which only some match, and what descends from these (``follow``), it is these and theirs.
+        """
+        chosen = ["family"] if self._target.follow and "family" in self._pids else [*self._pids]
+        return {pid for name in chosen for pid in self._pids[name].members()}
 
     def alive(self) -> bool:
         """Whether one of these is more than a zombie, or may be: False is certain, however fast they fork and end.

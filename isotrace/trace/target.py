@@ -292,6 +292,8 @@ def _confined(target: Target, pid: int) -> bool:
 
 def members(target: Target, descendants_known: set[int]) -> set[int]:
     """The processes that are watched now: those that meet the conditions, and those that descend from such."""
+    if target.follow and (target.tree or target.command):
+        return descendants_known
     if target.tree or target.command:
         return {pid for pid in descendants_known if (process := read_process(pid)) and _meets(target, process)}
     return matching(target) | descendants_known

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -328,3 +329,30 @@ def test_a_call_of_one_abi_is_asked_for_by_name_and_abi(tmp_path: Path) -> None:
     assert asked["getppid"] == ["i386", "x86_64"]
     assert asked["getppid@x86_64"] == ["x86_64"]
     assert asked["getppid@i386"] == asked["getppid,!getppid@64"] == ["i386"]
+
+
+def test_what_a_part_of_a_tree_has_started_is_shown_in_the_calls_that_it_is_inside_of(
+    tmp_path: Path, backend: str
+) -> None:
+    """--tree N --comm X -f: who has the name, and what descends from it, from before isotrace came."""
+    if backend == "lkm":
+        pytest.skip("needs btf: the kernel module has one map of both")
+    shutil.copy("/bin/bash", tmp_path / "isot-mid")
+    with shell() as one:
+        one.run(f"{tmp_path}/isot-mid --norc -c 'sleep 601; :' >/dev/null 2>&1 & sleep 602 >/dev/null 2>&1 &")
+        try:
+            until(lambda: {"sleep 601 ", "sleep 602 "} <= set(_below(one.pid).values()), "both sleep")
+            run = tracer.log("--tree", one.pid, "--comm", "isot-mid", "-f", "--for", "1s")
+        finally:
+            for pid in _below(one.pid):
+                os.kill(pid, signal.SIGKILL)
+    assert {line.comm for line in run.lines if line.text.endswith("<unfinished ...>")} == {"isot-mid", "sleep"}
+    assert not [line for line in run.lines if "tv_sec=602" in line.text]
+
+
+def _below(pid: int) -> dict[int, str]:
+    """The descendants of a process, with their command lines."""
+    found: dict[int, str] = {}
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        found |= {child: Path(f"/proc/{child}/cmdline").read_text().replace("\0", " "), **_below(child)}
+    return found
