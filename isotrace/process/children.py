@@ -14,6 +14,30 @@ from isotrace.process import libc
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 
 
+def _inherited() -> frozenset[int]:
+    try:
+        with open("/proc/thread-self/children", "rb") as file:
+            return frozenset(map(int, file.read().split()))
+    except OSError:  # no /proc, or CONFIG_PROC_CHILDREN is not set
+        return frozenset(pid for pid in map(_pid, os.listdir("/proc")) if pid and _parent(pid) == os.getpid())
+
+
+def _pid(name: str) -> int:
+    return int(name) if name.isdecimal() else 0
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+#: Children that isotrace had when it began: of the shell that became it (``worker & exec isotrace …``).
+INHERITED = _inherited()
+
+
 def fork() -> int:
     """``os.fork()``; the kernel kills the child when the thread that forked it ends. Raises ``OSError``.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.tracer import PATIENCE, until
+from tests.live.tracer import PATIENCE, environment, started, until
 from tests.vm.enforced import need_for
 from tests.vm.family import FEATURES, block, family
 
@@ -77,6 +77,18 @@ def test_isotrace_inside_is_held_by_seccomp_and_takes_nothing_from_the_one_outsi
     with block("--deny", "chmod", "--", *inner) as run:
         assert run.process.wait(3 * PATIENCE) == 1, run.said
         assert "deny mkdir → EPERM: seccomp" in run.said and not made.exists()
+
+
+def test_a_process_that_isotrace_has_from_the_shell_before_it_is_none_of_its_own(tmp_path):
+    need_for("lsm" if "lsm_bpf" in FEATURES else "fmod_ret")
+    go, answer, said = (tmp_path / name for name in ("go", "answer", "said"))
+    attack = f"until test -e {go}; do sleep 0.1; done; kill -STOP $$; echo $? >{answer}; sleep 60"
+    become = f"({attack}) >/dev/null 2>&1 & exec {sys.executable} -m isotrace block --pid $! --deny chmod"
+    with said.open("wb") as stream, started(["sh", "-c", become], stderr=stream, env=environment()) as run:
+        until(lambda: "refusing from now on" in said.read_text(), "it refuses")
+        go.touch()
+        until(lambda: answer.exists() and answer.read_text().strip(), "an answer")
+        assert answer.read_text().strip() != "0" and _state(run.pid) != "T", said.read_text()
 
 
 def test_a_command_that_is_traced_by_isotrace_does_not_end_it():

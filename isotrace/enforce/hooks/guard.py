@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from isotrace.backends.attached import u32
 from isotrace.backends.loader import Loaded
 from isotrace.kernel import bpf
-from isotrace.process import forkserver
+from isotrace.process import children, forkserver
 from isotrace.trace import target as targets
 from isotrace.trace.target import Target
 
@@ -21,22 +21,27 @@ OFFSETS = {
     "OFF_PID_TASKS": ("pid", "tasks"),
     "OFF_PROC_PID": ("proc_inode", "pid"),
     "OFF_PROC_VFS_INODE": ("proc_inode", "vfs_inode"),
+    "OFF_EVENT_PMU": ("perf_event", "pmu"),
+    "OFF_PMU_NAME": ("pmu", "name"),
 }
 MAPS = ("guarded", "guarded_objects", "heartbeat")
 #: The hook where the programs are asked whether they still run.
 BEATS = "task_kill"
 
-OUTER, OWN = 1, 2  # GUARD_… of bpf/block_guard.h
+STRANGER, OUTER, OWN = 0, 1, 2  # GUARD_… of bpf/block_guard.h
 _PROG_BY_ID, _MAP_BY_ID, _LINK_BY_ID = 13, 14, 30  # enum bpf_cmd
 _BECOME = {b"sudo", b"su", b"doas", b"pkexec", b"runuser"}
 
 
 def processes(target: Target) -> dict[int, int]:
-    """Process or thread of isotrace's → ``OWN``; process that it runs in → ``OUTER``, but none of the target."""
+    """Process or thread of isotrace's → ``OWN``; process that it runs in → ``OUTER``, but none of the target; child that is
+    not of isotrace's making → ``STRANGER``.
+    """
     own = {os.getpid(), *map(int, os.listdir("/proc/self/task"))}
     if (helper := forkserver.current()) is not None:
         own.add(helper.pid)
-    return {**dict.fromkeys(_around(target), OUTER), **dict.fromkeys(own, OWN)}
+    strangers = dict.fromkeys(children.INHERITED, STRANGER)
+    return {**strangers, **dict.fromkeys(_around(target), OUTER), **dict.fromkeys(own, OWN)}
 
 
 def _around(target: Target) -> Iterable[int]:

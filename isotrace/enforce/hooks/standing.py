@@ -59,14 +59,16 @@ TABLE: tuple[Standing, ...] = (
             "task_setrlimit": "guard_limits",
             "bpf": "guard_bpf",
             "perf_event_open": "guard_perf",
+            "perf_event_alloc": "guard_probe",
             "file_open": "guard_open",
         },
         notes=(
             "the target cannot signal or trace isotrace, nor the shell and sudo that it runs in, use its BPF objects, load "
-            "BPF programs but for networking, or write to debugfs, tracefs, kernel.ftrace_enabled, sysrq-trigger, "
-            "cgroup.kill, core_pattern and the like, which name programs that the kernel starts",
+            "BPF programs but for packets, set probes by perf, or write to debugfs, tracefs, kernel.ftrace_enabled, "
+            "sysrq-trigger, cgroup.kill, core_pattern and the like, which name programs that the kernel starts",
             "what another root user does, or systemd and cron do when they are asked to, is not held; nor are modules, "
-            "/dev/mem, kexec, reboot, and that isotrace is killed for want of memory",
+            "/dev/mem, kexec, reboot, that isotrace is killed for want of memory, and who may write to its own files or to "
+            "programs that the kernel starts (Python, libraries, /sbin/modprobe, /sbin/request-key)",
         ),
     ),
     Standing(
@@ -76,14 +78,16 @@ TABLE: tuple[Standing, ...] = (
             "ptrace_access_check": "outside_ptrace",
             "path_mknod": "outside_mknod",
             "sb_set_mnt_opts": "outside_superblock",
+            "sb_pivotroot": "outside_pivot",
             "file_ioctl": "outside_ioctl",
             "file_ioctl_compat": "outside_ioctl",
         },
         notes=(
             "the target cannot trace processes outside of it, make device nodes, mount what lies on a device, or ecryptfs, "
-            "or make and remove snapshots (btrfs, bcachefs)",
-            "not held: device nodes that exist, core_pattern, a second procfs, file servers, helpers outside the target, "
-            "a mount that is taken off or moved away",
+            "change the root by pivot_root, or make and remove snapshots (btrfs, bcachefs)",
+            "not held: device nodes that exist, core_pattern, a second procfs, sysfs or network file system, file servers, "
+            "helpers outside the target, also those that the kernel starts (request-key), a mount that is taken off or "
+            "moved away, files that a ring of another process puts into one of the target (IORING_MSG_SEND_FD)",
         ),
         needed=_on_paths,
         without="the target may trace processes that are not of it, make device nodes and mount what it likes",

@@ -194,16 +194,41 @@ static int attack_link(char **arguments)
 	return by_number("a link by its number", BPF_LINK_GET_NEXT_ID, BPF_LINK_GET_FD_BY_ID);
 }
 
-/* A program that runs in other tasks' context, as one that sends isotrace a signal would. */
-static int attack_load(char **arguments)
+static int loads(unsigned int type, unsigned int where)
 {
-	struct bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
-	union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_RAW_TRACEPOINT, .insn_cnt = 2};
+	struct bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = 1}, {.code = BPF_JMP | BPF_EXIT}};
+	union bpf_attr attr = {.prog_type = type, .expected_attach_type = where, .insn_cnt = 2};
 
-	(void)arguments;
 	attr.insns = (unsigned long)code;
 	attr.license = (unsigned long)"GPL";
 	return verdict("BPF_PROG_LOAD", call_bpf(BPF_PROG_LOAD, &attr));
+}
+
+/* A program that runs in other tasks' context, as one that sends isotrace a signal would. */
+static int attack_load(char **arguments)
+{
+	(void)arguments;
+	return loads(BPF_PROG_TYPE_RAW_TRACEPOINT, 0);
+}
+
+/* One that gives a connection another address, after the hooks. */
+static int attack_rewrite(char **arguments)
+{
+	(void)arguments;
+	return loads(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT);
+}
+
+/* A probe on a program that isotrace runs; in the middle of an instruction it would end who comes by. It is not enabled here. */
+static int attack_probe(char **arguments)
+{
+	struct perf_event_attr attr = {.size = sizeof(attr), .disabled = 1, .config2 = 64};
+	FILE *type = fopen("/sys/bus/event_source/devices/uprobe/type", "r");
+
+	if (!type || fscanf(type, "%u", &attr.type) != 1)
+		return UNTRIED;
+	fclose(type);
+	attr.config1 = (unsigned long)arguments[0];
+	return verdict("a uprobe by perf_event_open", syscall(SYS_perf_event_open, &attr, -1, 0, -1, 0));
 }
 
 /* ---- switches: each is set to what it is, or opened for writing alone ---- */
@@ -276,6 +301,7 @@ ATTACKS(
 	{"group", attack_group, 1}, {"sigio", attack_sigio, 1}, {"sigtrap", attack_sigtrap, 1}, {"limit", attack_limit, 1},
 	{"attach", attack_attach, 1}, {"traceme", attack_traceme, 0}, {"mem", attack_mem, 1}, {"output", attack_output, 1},
 	{"oom", attack_oom, 1}, {"vm", attack_vm, 1}, {"getfd", attack_getfd, 1}, {"map", attack_map, 0},
-	{"program", attack_program, 0}, {"link", attack_link, 0}, {"load", attack_load, 0}, {"ftrace", attack_ftrace, 0},
+	{"program", attack_program, 0}, {"link", attack_link, 0}, {"load", attack_load, 0}, {"rewrite", attack_rewrite, 0},
+	{"probe", attack_probe, 1}, {"ftrace", attack_ftrace, 0},
 	{"otherproc", attack_otherproc, 1}, {"kprobes", attack_kprobes, 0}, {"tracefs", attack_tracefs, 0},
 	{"sysrq", attack_sysrq, 0}, {"helper", attack_helper, 0}, {"uevent", attack_uevent, 0}, {"cgroup", attack_cgroup, 1})

@@ -31,6 +31,8 @@ ROWS = (
     _row("isotrace's programs by number", "program", control=False),
     _row("isotrace's links by number", "link", control=False),
     _row("a program that runs in isotrace's context", "load"),
+    _row("a program that rewrites addresses", "rewrite"),
+    _row("a probe on a program that isotrace runs", "probe /bin/sh"),
     _row("ftrace is switched off", "ftrace", quick=True),
     _row("ftrace is switched off by another proc", "otherproc cg", setup="mkdir cg"),
     _row("kprobes are switched off", "kprobes"),
