@@ -190,7 +190,7 @@ _OFFSETS = {
     "OFF_COMM": ("task_struct", "comm"),
     "OFF_SIGNAL": ("task_struct", "signal"),
     "OFF_LIVE": ("signal_struct", "live"),
-    "OFF_CRED": ("task_struct", "cred"),
+    "OFF_CRED": ("task_struct", "real_cred"),
     "OFF_UID": ("cred", "uid"),
     "OFF_EXIT_CODE": ("task_struct", "exit_code"),
     "OFF_BPRM_FILENAME": ("linux_binprm", "filename"),

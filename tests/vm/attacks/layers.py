@@ -63,6 +63,20 @@ ROWS = (
         setup=_OVERLAY, untried=("5.10",),
     ),
     Row(
+        "a file of a layer, under an overlay that another user has mounted, by --uid",
+        ("--uid", "65534", "--deny-path", "HERE/up/secret/**"),
+        "cat top/secret/a",
+        by(REFUSED),
+        setup=f"{_OVERLAY}mount -t overlay o -o {_MOUNTED} top", how="own", alone=True,
+    ),
+    Row(
+        "a sysfs of a network namespace of its own",
+        ("--deny-path", "r:/sys/kernel/mm/**"),
+        "unshare -Urmn sh -c 'mount -t sysfs none elsewhere || exit 77; ls elsewhere/kernel/mm/transparent_hugepage'",
+        by(Announced("a second procfs, sysfs or network file system")),
+        setup="mkdir elsewhere; chmod 777 elsewhere",
+    ),
+    Row(
         "the denied tree as a lower layer is read",
         ("--deny-path", "HERE/up/secret/**"),
         "mount -t overlay o -o lowerdir=up:empty top && cat top/secret/a",
