@@ -58,12 +58,13 @@ static __always_inline int sets_attributes(u32 command)
 
 /*
  * file_ioctl(file, command, …): attributes change by a descriptor that is open for reading. On a file or directory whatever is not known to change
- * nothing is a change; on others (devices, pipes) commands are about what they stand for.
+ * nothing is a change; on others (devices, pipes) commands are about what they stand for. What a rule's path leads through keeps its flags: with
+ * FS_CASEFOLD_FL it would lead through by other spellings.
  */
 static __always_inline u32 judge_ioctl(u64 *ctx, struct judged *judged)
 {
 	u64 file = number_of(ctx[0]);
-	u32 command = ctx[1];
+	u32 command = ctx[1], rule;
 	u64 mode = 0;
 
 	if (changes_no_file(command))
@@ -72,7 +73,10 @@ static __always_inline u32 judge_ioctl(u64 *ctx, struct judged *judged)
 	mode &= S_IFMT;
 	if (mode != S_IFREG && mode != S_IFDIR && !sets_attributes(command))
 		return 0;
-	return judge_file(judged, file, ACCESS_WRITE);
+	rule = judge_file(judged, file, ACCESS_WRITE);
+	if (!rule && sets_attributes(command))
+		rule = fixture_rule(read_u64(file + OFF_F_PATH + OFF_PATH_DENTRY));
+	return rule;
 }
 
 #endif

@@ -78,6 +78,12 @@ static __always_inline int outside_superblock(u64 *ctx)
 	return *(u64 *)name == 0x7366747079726365ULL;	/* "ecryptfs" */
 }
 
+/* sb_pivotroot(old_path, new_path): another root has other files at the paths of rules, and who had the old one has it, too. */
+static __always_inline int outside_pivot(u64 *ctx)
+{
+	return 1;
+}
+
 #define BTRFS 0x94	/* of _IOC_TYPE */
 #define BCACHEFS 0xbc
 #define XFS 'X'
@@ -99,6 +105,7 @@ static __always_inline int outside_ioctl(u64 *ctx)
 
 #if defined(PLACES)
 #define MS_REMOUNT 0x20
+#define MS_BIND 0x1000
 #define MS_PROPAGATION 0x1e0000	/* MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED */
 
 /* What others find at a path is another thing once something is mounted over it, as if it were exchanged. */
@@ -120,10 +127,14 @@ static __always_inline u32 judge_covered(struct judged *judged, u64 path)
 	return rule;
 }
 
-/* sb_mount(dev_name, path, type, flags, data) */
+/* sb_mount(dev_name, path, type, flags, data). In the order of path_mount(), where MS_BIND comes before what changes how mounts spread. */
 static __always_inline u32 judge_mount(u64 *ctx, struct judged *judged)
 {
-	return number_of(ctx[3]) & (MS_REMOUNT | MS_PROPAGATION) ? 0 : judge_covered(judged, number_of(ctx[1]));
+	u64 flags = number_of(ctx[3]);
+
+	if ((flags & MS_REMOUNT) || (!(flags & MS_BIND) && (flags & MS_PROPAGATION)))
+		return 0;
+	return judge_covered(judged, number_of(ctx[1]));
 }
 
 /* move_mount(from_path, to_path): also of a mount that was attached nowhere */

@@ -33,6 +33,7 @@
 #define DCACHE_DISCONNECTED 0x20	/* of dentry.d_flags, since 2.6 */
 #define S_IFDIR 0040000
 #define S_IFREG 0100000
+#define S_IFLNK 0120000
 #define O_TRUNC 01000
 #define FMODE_READ 1		/* as ACCESS_READ and ACCESS_WRITE */
 #define FMODE_WRITE 2
@@ -548,7 +549,7 @@ static __always_inline u32 judge_received(u64 *ctx, struct judged *judged)
 	return judge_file(judged, file, read_u32(file + OFF_F_MODE) & (FMODE_READ | FMODE_WRITE));
 }
 
-/* path_mkdir, path_symlink(dir, dentry, …) */
+/* path_mkdir(dir, dentry, …) */
 static __always_inline u32 judge_entry(u64 *ctx, struct judged *judged)
 {
 	u64 dentry = number_of(ctx[1]);
@@ -614,6 +615,8 @@ static __always_inline u32 accesses_to_move(u64 dentry)
 	mode &= S_IFMT;
 	if (mode == S_IFDIR)
 		return ACCESS_ANY | ACCESS_MOVE | ACCESS_MEET;
+	if (mode == S_IFLNK)	/* to a directory, perhaps */
+		return ACCESS_ANY | ACCESS_MOVE;
 	return mode == S_IFSOCK ? ACCESS_ANY | ACCESS_MEET : ACCESS_ANY;
 }
 
@@ -672,13 +675,14 @@ static __always_inline u32 rule_of_bits(u64 low, u64 high)
 }
 
 /*
- * The rule that forbids a directory its move, or 0. Of a pattern that leads through it the same is left to match below each of its two places if the
- * same parts of it match them; then, and if the exceptions are the same, all that is in the directory is judged as before. `comes` and `goes` say
- * which of the two that change places are directories.
+ * The rule that forbids a directory or link its move, or 0. Of a pattern that leads through it the same is left to match below each of its two places if
+ * the same parts of it match them; then, and if the exceptions are the same, all that is in the directory is judged as before. Nothing leaves a pattern,
+ * and nothing comes to where one on `w` leads through, as what it has could not be made there. `comes` and `goes` say which of the two that change
+ * places are directories or links.
  */
 static __always_inline u32 rule_on_move(struct leads *to, u32 comes, u32 goes)
 {
-	u64 differ, old = mask_of(comes & ACCESS_MOVE), new = mask_of(goes & ACCESS_MOVE), tid = bpf_get_current_pid_tgid();
+	u64 differ, arrives, old = mask_of(comes & ACCESS_MOVE), new = mask_of(goes & ACCESS_MOVE), tid = bpf_get_current_pid_tgid();
 	struct leads *from = departed.lookup((u32 *)&tid);
 
 	if (!from)
@@ -687,9 +691,33 @@ static __always_inline u32 rule_on_move(struct leads *to, u32 comes, u32 goes)
 	differ = mask_of(differ | (from->cover ^ to->cover) | from->unsure | to->unsure);
 	old &= differ;
 	new &= differ;
-	return rule_of_bits((from->moves[0] & old) | (to->moves[0] & new), (from->moves[1] & old) | (to->moves[1] & new));
+	arrives = (from->moves[0] & new) | (to->moves[0] & old);
+	differ = (from->moves[0] & old) | (to->moves[0] & new) | (arrives & WRITTEN_LOW);
+	arrives = (from->moves[1] & new) | (to->moves[1] & old);
+	return rule_of_bits(differ, (from->moves[1] & old) | (to->moves[1] & new) | (arrives & WRITTEN_HIGH));
 }
 #endif
+
+/* A link that is made where a pattern on `w` leads through by a name: what the pattern is about is found where the link leads to. */
+static __always_inline u32 judge_made_link(struct judged *judged, u64 dentry, u64 mount)
+{
+	struct walk walk;
+	u32 rule = judge_by(&walk, judged, dentry, mount, ACCESS_WRITE | ACCESS_MOVE);
+
+#if defined(GLOBS)
+	if (!rule)
+		rule = rule_of_bits(walk.leads.moves[0] & NAMED_LOW, walk.leads.moves[1] & NAMED_HIGH);
+#endif
+	return rule;
+}
+
+/* path_symlink(dir, dentry, …) */
+static __always_inline u32 judge_symlink(u64 *ctx, struct judged *judged)
+{
+	u64 dentry = number_of(ctx[1]);
+
+	return remember(judge_made_link(judged, dentry, mount_of(ctx[0])), dentry, 0);
+}
 
 /*
  * What is there already may change places with what comes. Nothing that only the rule on every socket denies may come to where an exception allows it;
@@ -768,12 +796,20 @@ static __always_inline u32 judge_removal_beneath(u64 *ctx, struct judged *judged
 	return is_remembered(dentry, 0) ? 0 : judge_removed(judged, dentry, 0);
 }
 
-/* inode_mkdir, inode_symlink(dir, dentry, …) */
+/* inode_mkdir(dir, dentry, …) */
 static __always_inline u32 judge_entry_beneath(u64 *ctx, struct judged *judged)
 {
 	u64 dentry = number_of(ctx[1]);
 
 	return is_remembered(dentry, 0) ? 0 : judge_place(judged, dentry, 0, ACCESS_WRITE);
+}
+
+/* inode_symlink(dir, dentry, …) */
+static __always_inline u32 judge_symlink_beneath(u64 *ctx, struct judged *judged)
+{
+	u64 dentry = number_of(ctx[1]);
+
+	return is_remembered(dentry, 0) ? 0 : judge_made_link(judged, dentry, 0);
 }
 
 /* inode_create(dir, dentry, mode), inode_mknod(dir, dentry, mode, dev) */

@@ -7,11 +7,11 @@ objects that they were made from.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from isotrace.enforce.hooks.automaton import NAME, Names, mask
-from isotrace.enforce.hooks.objects import CLASSES, EXECUTE, MEET, MOVE, PREFIX_NAME, READ, WRITE, Packed
+from isotrace.enforce.hooks.objects import CLASSES, EXECUTE, MEET, MOVE, PREFIX_NAME, READ, WRITE, Packed, Places
 
 WALK = 64
 CLOSED = -1  # refused because the walk did not come to its end
@@ -38,6 +38,10 @@ class Walk:
     moves: list[int] = field(default_factory=lambda: [0, 0])
     cover: int = 0
     unsure: bool = False
+
+
+def _has(words: Sequence[int], bit: int) -> bool:
+    return bool(words[bit // 64] >> bit % 64 & 1)
 
 
 def _verdict(raw: bytes) -> tuple[int, int, tuple[int, ...]]:
@@ -82,13 +86,15 @@ class Kernel:
         denied, left = self._walk(path, MEET, True)
         return denied or (rest if left else 0)
 
-    def may_move(self, old: str, new: str, moves: Mapping[int, Sequence[int]]) -> bool:
+    def may_move(self, old: str, new: str, places: Places) -> bool:
         """Whether a directory may get another name, of which nothing is there yet, as far as its content is concerned."""
         (left, before), (_, after) = self._places(old), self._places(new)
         if left or self.judge(new, WRITE):
             return False
-        same = (before.moves, before.cover) == (after.moves, after.cover) and not before.unsure | after.unsure
-        return same or not any(before.moves[bit // 64] >> bit % 64 & 1 for bit, slots in moves.items() if slots)
+        if (before.moves, before.cover) == (after.moves, after.cover) and not before.unsure | after.unsure:
+            return True
+        leaves = any(_has(before.moves, bit) for bit, slots in places.moves.items() if slots)
+        return not leaves and not any(_has(after.moves, bit) for bit in places.written)
 
     def _places(self, path: str) -> tuple[int, Walk]:
         walk = Walk(READ | WRITE | EXECUTE | MOVE)

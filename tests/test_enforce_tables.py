@@ -101,12 +101,13 @@ def test_nothing_that_is_denied_is_free_once_a_directory_above_it_has_moved(worl
     _, kernel, places = compiled(rules, WORLDS[world])
     old, new = "/".join([one, *to]), "/".join([other, *there])
     assume(not f"{new}/".startswith(f"{old}/") and kernel.mount_of(names_of(old)) == kernel.mount_of(names_of(new)))
-    if not kernel.may_move(old, new, places.moves):
+    if not kernel.may_move(old, new, places):
         return
     policy = Policy((Group("", tuple(rules)),))
     for letter in LETTERS:
         before, after = (PathRequest("/".join([place, *below]), frozenset(letter)) for place in (old, new))
         assert decide(policy, after).denied or not decide(policy, before).denied, (old, new, letter)
+        assert letter != "w" or decide(policy, before).denied or not decide(policy, after).denied, (old, new)
 
 
 @pytest.mark.parametrize(
@@ -125,12 +126,15 @@ def test_nothing_that_is_denied_is_free_once_a_directory_above_it_has_moved(worl
         (["r:{}/*/.ssh/**"], "a/c", "b/d", True),
         (["r:/**/key"], "a/c", "/elsewhere", True),
         (["r:{}/a/**"], "b/c", "b/d", True),
+        (["r:{}/*/conf/key"], "a/c/x", "a/conf", True),
+        (["w:{}/*/conf/key"], "a/c/x", "a/conf", False),
+        (["w:{}/*/conf/key"], "a/c/x", "a/c/y", True),
     ],
 )
 def test_a_directory_moves_where_all_patterns_match_the_same_below_it(words, old, new, may):
     rules = [paths.parse(word.lstrip("+").format(BASE), allow=word.startswith("+")) for word in words]
     _, kernel, places = compiled(rules, (ROOT,))
-    assert kernel.may_move(f"{BASE}/{old}", new if new.startswith("/") else f"{BASE}/{new}", places.moves) == may
+    assert kernel.may_move(f"{BASE}/{old}", new if new.startswith("/") else f"{BASE}/{new}", places) == may
 
 
 def test_what_the_path_of_a_rule_leads_through_is_fixed():

@@ -93,14 +93,14 @@ PLACES = {
     "path_unlink": ("judge_removal", "wk"),
     "path_rmdir": ("judge_removal", "wk"),
     "path_mkdir": ("judge_entry", "w"),
-    "path_symlink": ("judge_entry", "w"),
+    "path_symlink": ("judge_symlink", "w"),
     "path_mknod": ("judge_mknod", "wu"),
     "path_link": ("judge_link", "rwxu"),
     "path_rename": ("judge_rename", "rwxuk"),
     "inode_unlink": ("judge_removal_beneath", "wk"),
     "inode_rmdir": ("judge_removal_beneath", "wk"),
     "inode_mkdir": ("judge_entry_beneath", "w"),
-    "inode_symlink": ("judge_entry_beneath", "w"),
+    "inode_symlink": ("judge_symlink_beneath", "w"),
     "inode_create": ("judge_node_beneath", "wu"),
     "inode_mknod": ("judge_node_beneath", "wu"),
     "inode_link": ("judge_link_beneath", "rwxu"),
@@ -181,9 +181,19 @@ _UNMET = (
         "kcmp, pidfd_getfd, process_madvise and process_vm_* of oneself come to no hook, and are done",
     ),
     (frozenset(("ptrace",)), "who traces a process already when the rule begins goes on tracing it"),
+    (
+        frozenset(("process_madvise",)),
+        "process_madvise of another process is done, whatever its hook says, with CAP_PERFMON (6.15 and later)",
+    ),
+    (frozenset(("clock_settime",)), "a clock that is a device (/dev/ptp0) is set without a hook by who has it open"),
 )
 # security_inode_getattr() asks no LSM about a private inode; fmod_ret programs run before it looks.
 _UNMET_BY_LSM = (
+    (
+        frozenset(("fchmod", "fchown", "futimesat", "utimensat", "faccessat2", "fchmodat2", "fchownat", "fsetxattr")),
+        "a descriptor that has no file, as an eventfd's, has its mode, owner and times changed and is asked for access "
+        "without a hook",
+    ),
     (
         frozenset(("fstat", "fstat64", "oldfstat", "newfstatat", "fstatat64", "statx")),
         "stat of a descriptor that has no file, as an eventfd's, comes to no hook, and is answered",

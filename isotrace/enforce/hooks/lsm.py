@@ -294,7 +294,7 @@ class Hooks(Refusing):
         return found
 
     def _move_masks(self, places: Places) -> dict[str, str]:
-        """The bits of the state that forbid moves, those that only report them, and those that every directory has."""
+        """The bits of the state that forbid moves, those that only report them, and those that ``places`` tells apart."""
         denying = {
             bit: self._slots.reports(self._slots.strictest(slots)) for bit, slots in places.moves.items() if slots
         }
@@ -302,6 +302,8 @@ class Hooks(Refusing):
             "REFUSED_MOVES": [bit for bit, reports in denying.items() if not reports],
             "AUDITED_MOVES": [bit for bit, reports in denying.items() if reports],
             "EVERYWHERE": [*places.everywhere],
+            "WRITTEN": [*places.written],
+            "NAMED": [*places.named],
         }
         parts = {name: zip(("LOW", "HIGH"), mask(bits), strict=True) for name, bits in kinds.items()}
         return {f"{name}_{part}": f"{word}ULL" for name, words in parts.items() for part, word in words}

@@ -6,6 +6,7 @@ enforcer asks (lsm.py).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,13 @@ LETTERS = {"r": READ, "w": WRITE, "x": EXECUTE}
 PREFIX_NAME = 60
 ANCHOR_GLOBS = 16  # bpf/block_globs.h
 _MOST_STEPS = 1024  # of a path with links in it; the kernel follows 40 links
+_FS_IOC_GETFLAGS, _FS_CASEFOLD_FL = 0x80086601, 0x40000000
+_FOLDING = frozenset(
+    (
+        *("vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3"),
+        *("hfs", "hfsplus", "hpfs", "iso9660", "jfs", "adfs", "affs"),
+    )
+)
 _SUBTREE = (Component(anything=True),)
 _BELOW = (Component(("", "")), *_SUBTREE)
 
@@ -75,6 +83,7 @@ class Anchor:
 
     ``placed`` are the rules with what their patterns still ask for below; ``Places`` makes the rest of it. ``moves`` are
     the bits that say that a pattern leads through an object below it, ``cover`` stands for the exceptions for all below it.
+    ``folds``: names right below it may be spelled otherwise.
     """
 
     placed: list[Placed] = field(default_factory=list)
@@ -84,6 +93,7 @@ class Anchor:
     globs: list[tuple[int, int, Verdict]] = field(default_factory=list)
     moves: set[int] = field(default_factory=set)
     cover: int = 0
+    folds: bool = False
 
     def put(self, rule: PlaceRule, left: tuple[Component, ...]) -> None:
         """A rule whose pattern still asks for ``left`` below."""
@@ -95,7 +105,8 @@ class Places:
     """The anchors of ``rules`` on the file systems as they are now.
 
     ``fixtures``: what rules' paths lead through → the slots of these. ``moves``: bit of a pattern that leads through a
-    directory → the slots of its denials; ``everywhere``: those of them that any directory matches.
+    directory → the slots of its denials; ``everywhere``: those of them that any directory matches; ``written``: those of
+    denials of writing, and ``named``: those of these that ask for a name, so that few directories match.
     """
 
     def __init__(self, rules: Sequence[PlaceRule], mounted: Sequence[Mount] | None = None) -> None:
@@ -106,6 +117,8 @@ class Places:
         self.denied = 0
         self.moves: dict[int, list[int]] = {}
         self.everywhere: set[int] = set()
+        self.written: set[int] = set()
+        self.named: set[int] = set()
         self.fixtures: dict[str, list[int]] = {}
         for rule in rules:
             self.denied |= 0 if rule.allow else rule.accesses
@@ -140,7 +153,14 @@ class Places:
             self.fixtures.setdefault(path, []).extend(slots)
 
     def _object(self, path: str) -> Anchor:
-        return self.objects.setdefault(path, Anchor())
+        if path not in self.objects:
+            self.objects[path] = Anchor(folds=folds(path, self._kind_at(path)))
+        return self.objects[path]
+
+    def _kind_at(self, path: str) -> str:
+        """The type of the file system that the path is on."""
+        above = [mount for mount in self._mounts if f"{path}/".startswith(f"{mount.point.rstrip('/')}/")]
+        return max(above, key=lambda mount: len(mount.point)).kind if above else ""
 
     def _join_roots(self) -> None:
         """Where a file system is mounted, its root as an object is met before its root as a device, and hides it."""
@@ -164,7 +184,7 @@ class Places:
             elif left:
                 anchor.below.add(rule.slot, rule.allow, rule.accesses)
         for rule, left in named:
-            if _passed_over(rule, left[0], patterns):
+            if anchor.folds or _passed_over(rule, left[0], patterns):
                 patterns.append((rule, left))
             else:
                 _put_name(anchor, rule, left)
@@ -200,6 +220,9 @@ class Places:
             bit = self.names.add(head, True, frozenset(rules))
             anchor.moves.add(bit)
             self.moves.setdefault(bit, []).extend(rule.slot for rule, _ in rules if not rule.allow)
+            if any(not rule.allow and rule.accesses & WRITE for rule, _ in rules):
+                self.written.add(bit)
+                self.named |= set() if head[-1].anything else {bit}
             if head == _SUBTREE and all(rule.pattern.components[0].anything for rule, _ in rules):
                 self.everywhere.add(bit)
         covering = [rule.slot for rule, left in anchor.placed if rule.allow and left == _SUBTREE]
@@ -246,6 +269,25 @@ def led_through(names: Sequence[str], last: bool = True) -> list[str]:
         at = "/" if link.startswith("/") else at if link else path
         ahead = [*link.split("/"), *ahead] if link else ahead
     return list(dict.fromkeys(found))
+
+
+def folds(path: str, kind: str) -> bool:
+    """Whether other spellings than its own may lead to a name of the directory: on such a type of file system, or where it
+    says so itself (FS_CASEFOLD_FL: ext4, f2fs since 5.4, tmpfs since 6.13).
+    """
+    if kind in _FOLDING:
+        return True
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        flags = fcntl.ioctl(descriptor, _FS_IOC_GETFLAGS, bytes(8))
+    except OSError:  # a file system without such flags
+        return False
+    finally:
+        os.close(descriptor)
+    return bool(int.from_bytes(flags[:4], "little") & _FS_CASEFOLD_FL)
 
 
 def _link(path: str) -> str:

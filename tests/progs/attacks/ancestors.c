@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The path of a rule comes to name another file: a directory or link that it leads through is moved, removed or replaced. */
 #include "attack.h"
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #ifndef RENAME_EXCHANGE
@@ -71,5 +73,23 @@ static int pointed_elsewhere(char **a)
 	return writes("after the link was replaced", a[0], a[1]);
 }
 
-ATTACKS({"swapped", swapped, 2}, {"exchanged", exchanged, 2}, {"removed", removed, 2}, {"unlinked", unlinked, 2},
+/* DIRECTORY OTHER: a mount that says how it spreads is a mount all the same. */
+static int covered(char **a)
+{
+	return verdict("mount(MS_BIND | MS_PRIVATE)", mount(a[1], a[0], NULL, MS_BIND | MS_PRIVATE, NULL));
+}
+
+/* ROOT: what is mounted there becomes the root, in a mount namespace of its own. */
+static int pivoted(char **a)
+{
+	char old[4096];
+
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || mount("none", a[0], "tmpfs", 0, NULL))
+		return UNTRIED;
+	snprintf(old, sizeof(old), "%s/old", a[0]);
+	mkdir(old, 0755);
+	return verdict("pivot_root", syscall(SYS_pivot_root, a[0], old));
+}
+
+ATTACKS({"covered", covered, 2}, {"pivoted", pivoted, 1}, {"swapped", swapped, 2}, {"exchanged", exchanged, 2}, {"removed", removed, 2}, {"unlinked", unlinked, 2},
 	{"pointed_elsewhere", pointed_elsewhere, 2})

@@ -55,6 +55,33 @@ ROWS = (
         by(REFUSED),
         setup="mkdir -p srv/a out; echo secret >srv/a/key; chmod -R 777 srv out; chown -R 65534 srv out", quick=True,
     ),
+    *(
+        Row(
+            f"where a pattern leads through, {what}",
+            ("--deny-path", f"w:HERE/{rule}"),
+            f"{attack} && cat {seen}",
+            by(REFUSED),
+            setup="mkdir -p home/u srv/a x; echo good >srv/a/config; echo evil >x/config; chown -R 65534 home srv x",
+        )
+        for what, rule, attack, seen in (
+            ("a directory arrives with what is denied", "srv/*/config", "mv x srv/n", "srv/n/config"),
+            ("a directory arrives under a name", "home/*/.ssh/config", "mv x home/u/.ssh", "home/u/.ssh/config"),
+            ("a directory arrives under a plain name", "home/u/app/config", "mv x home/u/app", "home/u/app/config"),
+            ("a link is made", "srv/*/config", 'ln -s "$PWD/x" srv/n', "srv/n/config"),
+            ("a link takes another name", "srv/*/config", "ln -s ../x l && mv l srv/n", "srv/n/config"),
+            ("a link is made under a plain name", "home/u/app/config", "ln -s ../../x home/u/app", "home/u/app/config"),
+        )
+    ),
+    *(
+        Row(
+            f"the path of a rule comes to name another file: {attack}",
+            ("--deny-path", f"w:HERE/{attack}/app/config"),
+            ("ancestors", attack, f"HERE/{attack}/{place}", f"HERE/{attack}/empty"),
+            by(REFUSED),
+            setup=_TREE.replace("WAY", attack), user="root",
+        )
+        for attack, place in (("covered", "app"), ("pivoted", "empty"))
+    ),
     Row(
         "a directory moves to where an exception is",
         ("--deny-path", "r:HERE/srv/**/key", "--allow-path", "r:HERE/srv/pub/**"),

@@ -22,6 +22,22 @@ ROWS = (
     _folded("another case of letters beside a star", "**/*.key", ".ssh/A.KEY"),
     _folded("another case of a name below a pattern", "*/.ssh/**", ".SSH/a.key"),
     Row(
+        "another case of a plain name that is not there yet",
+        ("--deny-path", "w:HERE/f/d/config"),
+        "[ -d f/d/.ssh ] || exit 77; echo evil >f/d/CONFIG && cat f/d/config || exit 1",
+        by(REFUSED),
+        setup=_FOLDED,
+        untried=_OLD,
+    ),
+    Row(
+        "what a rule's path leads through is told to ignore case",
+        ("--deny-path", "w:HERE/f/e/config"),
+        "[ -d f/d/.ssh ] || exit 77; chattr +F f/e && echo evil >f/e/CONFIG && cat f/e/config || exit 1",
+        by(REFUSED),
+        setup=f"{_FOLDED}mkdir -p f/e && chown 65534 f/e",
+        untried=_OLD,
+    ),
+    Row(
         "a name that is too long to look at",
         ("--deny-path", "r:HERE/long/**/0*.d/**"),
         f"cat long/{_LONG}.d/secret || exit 1",
