@@ -46,17 +46,22 @@ _NETS = (
     "judges the address, not who has it: this host has others than 127.0.0.1, a socket that is bound to 0.0.0.0 or :: has "
     "all of them, a broadcast or multicast address reaches many, and a gateway may translate one",
     "not judged: ports that the kernel chooses (they are port 0 here), source routes (IP_OPTIONS, IPV6_RTHDR), MPTCP's "
-    "further subflows, and what root has the kernel do (DNAT, tunnels, mounts over the network)",
+    "further subflows, and what root has the kernel do (DNAT, tunnels, BPF on packets, mounts over the network)",
 )
 _SCTP = "SCTP is refused whole: both sides of a connection add addresses to it that no hook sees"
 _BEYOND = (
     "every family of sockets beside IP, unix, netlink and AF_ALG is refused whole; netlink, which can also reach "
     "processes, is not judged"
 )
-_STAYS = "the directories and links that a rule's path leads through are not moved, removed or covered by the target"
+_STAYS = (
+    "the directories and links that a rule's path leads through are not moved, removed or covered by the target; a "
+    "directory moves where patterns have the same left to match below both its places"
+)
 _TOLD = (
     "r is about what is in a file or directory: what stat, access, getxattr, readlink, statfs and inotify tell is told"
 )
+_RUN = "a program that may be executed is read by who executes and traces it: deny x, too"
+_CONNECT = "a rule on a path is not on connecting to a socket there: unix: rules are"
 _CODE = (
     "a file is judged when it is executed and when memory of it becomes executable, whatever asks for that; "
     "memory that no file is behind is not met"
@@ -106,6 +111,8 @@ _BESIDE = {
         "signals that the kernel sends are sent: of a descriptor's owner (F_SETOWN), a timer, a terminal (TIOCSIG), "
         "the end of a parent, a cgroup (cgroup.kill)"
     ),
+    "openat": "an fanotify group hands root descriptors of files that others open: deny fanotify_init, too",
+    "chmod": "a file's mode changes with its access control list, which setxattr and setfacl set: deny setxattr, too",
     "ptrace": "the memory of a process that one may trace is read and written through /proc/PID/mem: deny-path that",
 }
 
@@ -218,7 +225,15 @@ def _access_notes(rule: PathRule) -> tuple[str, ...]:
     if rule.allow:
         return ()
     everywhere = "x" in rule.access and rule.pattern == EVERYTHING
-    found = {_STAYS: True, _TOLD: "r" in rule.access, _CODE: "x" in rule.access, _NO_PATH: everywhere}
+    reads, executes = "r" in rule.access, "x" in rule.access
+    found = {
+        _STAYS: True,
+        _CONNECT: reads,
+        _TOLD: reads,
+        _RUN: reads and not executes,
+        _CODE: executes,
+        _NO_PATH: everywhere,
+    }
     return tuple(words for words, applies in found.items() if applies)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from isotrace.catalog import by_name
+from isotrace.process import children
 
 _libc = ctypes.CDLL(None, use_errno=True)
 AT, FD_ONLY, NULL = -100, 0x1000, 0
@@ -77,7 +78,7 @@ class Things:
         self.to = struct.pack("=H", socket.AF_INET) + struct.pack(">H", 9) + socket.inet_aton("127.0.0.1") + bytes(8)
         self.inotify = _libc.inotify_init1(os.O_NONBLOCK)
         self.page = _page()
-        self.child = os.fork()
+        self.child = children.fork()
         if self.child == 0:
             signal.pause()
             os._exit(0)
@@ -393,6 +394,8 @@ UNMET = {
     ("kcmp", 1): "of oneself come to no hook",
     ("pidfd_getfd", 1): "of oneself come to no hook",
 }
+#: On some kernels.
+UNMET_AT_TIMES = {("process_madvise", 0): "CAP_PERFMON"}
 UNMET_BY_LSM = {("fstat", 4): "a descriptor that has no file"}
 #: Calls of the catalogue that no way is written for, and why.
 UNTRIED = {

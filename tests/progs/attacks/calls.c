@@ -2,6 +2,7 @@
 /* Calls that take effect without coming to the hook that holds them. */
 #include "attack.h"
 #include <signal.h>
+#include <sys/fanotify.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -92,6 +93,26 @@ static int fstat_anonymous(char **a)
 	return verdict("fstat of an eventfd", fstat(eventfd(0, 0), &s));
 }
 
+static int fchmod_anonymous(char **a)
+{
+	(void)a;
+	return verdict("fchmod of an eventfd", fchmod(eventfd(0, 0), 0600));
+}
+
+/* DIRECTORY: somebody else opens a file of it, and the group's queue hands out a descriptor of that. */
+static int fanotified(char **a)
+{
+	struct fanotify_event_metadata event = {.fd = -1};
+	int group = syscall(SYS_fanotify_init, FAN_CLASS_NOTIF, O_RDONLY);
+
+	if (group < 0 || syscall(SYS_fanotify_mark, group, FAN_MARK_ADD, FAN_OPEN | FAN_EVENT_ON_CHILD, AT_FDCWD, a[0]))
+		return verdict("fanotify", -1);
+	SAY("ready");
+	if (read(group, &event, sizeof(event)) < 0)
+		return verdict("read of a fanotify group", -1);
+	return shows("what fanotify hands out", event.fd);
+}
+
 ATTACKS({"sigqueue_self", sigqueue_self, 0}, {"owned_pipe", owned_pipe, 0}, {"readv_self", readv_self, 0},
 	{"getfd_self", getfd_self, 0}, {"kcmp_self", kcmp_self, 0}, {"madvise_self", madvise_self, 0},
-	{"fstat_anonymous", fstat_anonymous, 0})
+	{"fstat_anonymous", fstat_anonymous, 0}, {"fchmod_anonymous", fchmod_anonymous, 0}, {"fanotified", fanotified, 1})

@@ -2,9 +2,13 @@
 /* Code that runs although a rule on `x` forbids it. */
 #include "attack.h"
 #include <sys/mman.h>
+#include <signal.h>
 #include <sys/personality.h>
+#include <sys/ptrace.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/user.h>
+#include <sys/wait.h>
 
 /* FILE: with READ_IMPLIES_EXEC what is mapped for reading is executable. */
 static int implied(char **a)
@@ -49,6 +53,29 @@ static int memfd(char **a)
 	return verdict("fexecve of a memfd", -1);
 }
 
+/* PROGRAM: who traces what it executes reads its memory, which is the file's. */
+static int traced(char **a)
+{
+	pid_t child = fork();
+	struct user_regs_struct registers;
+	int status;
+
+	if (!child) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		execl(a[0], a[0], NULL);
+		_exit(errno);
+	}
+	if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status)) {
+		errno = WIFEXITED(status) ? WEXITSTATUS(status) : EINVAL;
+		return verdict("execve", -1);
+	}
+	ptrace(PTRACE_GETREGS, child, 0, &registers);
+	errno = 0;
+	ptrace(PTRACE_PEEKTEXT, child, (void *)registers.rip, 0);
+	kill(child, SIGKILL);
+	return verdict("PTRACE_PEEKTEXT", errno ? -1 : 0);
+}
+
 static int ran(char **a)
 {
 	(void)a;
@@ -56,4 +83,5 @@ static int ran(char **a)
 	return THROUGH;
 }
 
-ATTACKS({"implied", implied, 1}, {"protected_later", protected_later, 1}, {"memfd", memfd, 2}, {"ran", ran, 0})
+ATTACKS({"implied", implied, 1}, {"protected_later", protected_later, 1}, {"memfd", memfd, 2}, {"ran", ran, 0},
+	{"traced", traced, 1})

@@ -2,6 +2,10 @@
 
 from tests.vm.attacks import REFUSED, Announced, Expected, Row, by
 
+#: u::rw-,g::rw-,o::rw-, as the kernel has it.
+_ACL = """python3 -c 'import os, struct
+entries = b"".join(struct.pack("<HHI", tag, 6, 2**32 - 1) for tag in (1, 4, 32))
+os.setxattr("file", "system.posix_acl_access", struct.pack("<I", 2) + entries)'"""
 _SIGNALS, _PTRACE = ("--deny", "kill"), ("--deny", "ptrace")
 
 
@@ -32,6 +36,26 @@ ROWS = (
         ("calls", "fstat_anonymous"),
         by(REFUSED, REFUSED, lsm=Announced("stat of a descriptor that has no file"), seccomp=REFUSED),
         live=True,
+    ),
+    Row(
+        "fchmod of what has no file",
+        ("--deny", "chmod"),
+        ("calls", "fchmod_anonymous"),
+        by(REFUSED, REFUSED, lsm=Announced("a descriptor that has no file"), seccomp=REFUSED),
+    ),
+    Row(
+        "an access control list instead of chmod",
+        ("--deny", "chmod"),
+        f"{_ACL}; [ $(stat -c %a file) != 600 ]",
+        by(Announced("its access control list"), Announced("its access control list")),
+        setup="touch file; chmod 600 file; chown 65534 file",
+    ),
+    Row(
+        "what fanotify hands out",
+        ("--deny", "open"),
+        ("calls", "fanotified", "HERE"),
+        by(Announced("an fanotify group"), Announced("an fanotify group")),
+        ready=True, setup="echo secret >secret", meanwhile="(sleep 1; cat secret) >/dev/null 2>&1 &", user="root",
     ),
     _row(
         "/proc/PID/mem instead of ptrace", _PTRACE, "processes memory_of_a_child",

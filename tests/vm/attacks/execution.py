@@ -32,6 +32,13 @@ ROWS = (
         setup=f"{_CODE}chown 65534 x/code",
     ),
     _code("mprotect to reading, which implies executing", "mappings read_again HERE/x/code"),
+    Row(
+        "a program that may be executed and not be read",
+        ("--deny-path", "r:HERE/programs/**"),
+        ("execution", "traced", "HERE/programs/true"),
+        by(Announced("a program that may be executed is read by who executes and traces it")),
+        setup="mkdir programs; cp /bin/true programs/true; chmod 755 programs",
+    ),
     _code(
         "code in memory that no file is behind",
         "mappings no_file",
