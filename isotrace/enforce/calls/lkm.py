@@ -22,7 +22,7 @@ from isotrace.errors import KernelError
 from isotrace.kernel import mounts, probe_system
 from isotrace.policy.model import Action
 from isotrace.trace import plan
-from isotrace.trace.captures import Capture, captures_of, pack
+from isotrace.trace.captures import Capture, captures_of, pack_rows
 from isotrace.trace.events import FAULT, Batch, Blob
 from isotrace.trace.target import Target
 
@@ -168,7 +168,7 @@ class Module(lkm.Controller):
     @cached_property
     def _slots(self) -> list[bytes]:
         shown = {slot: _shown(call) for slot, call in _calls_of(self._table).items()}
-        return [lkm.SLOT.pack(slot, 0, 0) + pack(row) for slot, row in shown.items() if row]
+        return [lkm.SLOT.pack(slot, 0, 0) + pack_rows(row) for slot, row in shown.items() if row]
 
     @cached_property
     def _functions(self) -> dict[str, int]:
