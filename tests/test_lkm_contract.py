@@ -57,7 +57,9 @@ def test_structures_have_the_sizes_of_the_header(tmp_path: Path) -> None:
     include = Path(__file__).parents[1] / "kernel_fallback"
     subprocess.run(["gcc", f"-I{include}", "-o", tmp_path / "sizes", source], check=True)
     sizes = subprocess.check_output([tmp_path / "sizes"], text=True).split()
-    recorded = {len(lkm.pack_slot(number, slot)) for number, slot in plan.slots_for(None, 64).items()}
+    recorded = {
+        len(lkm.pack_slot(number, slot)) for number, slot in lkm.module_slots(plan.slots_for(None, 64), None).items()
+    }
     shown = {len(slot) for slot in mechanism.make([held("open", Action())], Target(pid=1))._slots}
     assert recorded == shown == {int(sizes[0])}
     assert list(map(int, sizes[1:])) == [lkm.RULE.size, lkm.COUNT.size]
