@@ -5,7 +5,8 @@
  */
 #include <linux/string.h>
 #include <linux/uaccess.h>
-#include "isotrace.h"
+#include "call.h"
+#include "capture.h"
 
 #define IOVECS 8
 #define MESSAGES 4

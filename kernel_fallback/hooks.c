@@ -4,12 +4,15 @@
  * symbols only; what sleeps in a call never has a frame of the module below it.
  */
 #include <linux/binfmts.h>
-#include <linux/kallsyms.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
 #include <linux/tracepoint.h>
-#include "isotrace.h"
 #include "compat.h"
+#include "hooks.h"
+#include "judge.h"
+#include "records.h"
+#include "table.h"
+#include "watch.h"
 
 /* ---- tracepoints ---- */
 
@@ -154,26 +157,6 @@ void probes_detach(void)
 }
 
 /* ---- functions of calls ---- */
-
-static const char * const prefixes[] = {
-	"__x64_sys_", "__ia32_sys_", "__ia32_compat_sys_", "__x32_compat_sys_", "__x64_compat_sys_", "__do_sys_",
-	"__do_compat_sys_",	/* the same address under another name: calls without arguments */
-};
-
-/* Whether a function of a system call begins at the address: nothing else is ever hooked. */
-bool is_call_function(unsigned long address)
-{
-	char name[KSYM_SYMBOL_LEN];
-	unsigned int i;
-
-	snprintf(name, sizeof(name), "%pS", (void *)address);
-	if (!strstr(name, "+0x0/") || strchr(name, '[') || strstr(name, "ni_syscall"))
-		return false;
-	for (i = 0; i < ARRAY_SIZE(prefixes); i++)
-		if (strstarts(name, prefixes[i]))
-			return true;
-	return false;
-}
 
 #ifdef CONFIG_DYNAMIC_FTRACE_WITH_REGS
 

@@ -5,7 +5,11 @@
  */
 #include <linux/init.h>
 #include <linux/module.h>
-#include "isotrace.h"
+#include "device.h"
+#include "hooks.h"
+#include "netlink.h"
+#include "session.h"
+#include "table.h"
 
 static const char * const mode_names[] = { "no way to refuse calls", "calls are refused by ftrace", "calls are refused by sys_call_table" };
 

@@ -4,8 +4,11 @@
 #include <linux/notifier.h>
 #include <net/genetlink.h>
 #include <net/sock.h>
-#include "isotrace.h"
+#include "call.h"
 #include "compat.h"
+#include "netlink.h"
+#include "session.h"
+#include "table.h"
 
 #define MEMBERS_AT_ONCE 256
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Which call it is, and the records of it. What is recorded when, and why, is told in bpf/trace.c and its headers. */
+/* The records of a call, and of what is no call. What is recorded when, and why, is told in bpf/trace.c and its headers. */
 #include <linux/ktime.h>
 #include <linux/sched.h>
 #include <linux/string.h>
@@ -8,7 +8,10 @@
 #include <linux/cred.h>
 #include <linux/signal.h>
 #include <asm/syscall.h>
-#include "isotrace.h"
+#include "call.h"
+#include "capture.h"
+#include "records.h"
+#include "ring.h"
 
 #define UCONTEXT_AX 144
 #define UCONTEXT_MASK 296
@@ -17,48 +20,6 @@
 #define FRAME32_AX 44		/* from sp at i386's sigreturn, where its struct sigcontext_32 lies */
 #define FRAME32_MASK 80
 #define SIGINFO 48		/* bytes of struct kernel_siginfo: all of its fields, none of its padding */
-
-/*
- * The number and ABI of the call that the current task is in. A number has 32 bits, here and in the kernel (do_syscall_64(regs, int nr)): what
- * the caller, or a tracer, has put into the upper half of the register is nothing. Nothing else reads orig_ax.
- */
-u32 call_number(struct pt_regs *regs, u8 *abi)
-{
-	int number = syscall_get_nr(current, regs);
-
-	*abi = in_ia32_syscall() ? ABI_I386 : number >= 0 && (number & X32_BIT) ? ABI_X32 : ABI_X86_64;
-	return number;
-}
-
-u32 slot_of(u8 abi, u32 number)
-{
-	u32 index = abi == ABI_X32 ? number & ~X32_BIT : number;
-
-	return (abi == ABI_I386 ? SLOT_I386 : 0) + (index < SLOT_UNKNOWN ? index : SLOT_UNKNOWN);
-}
-
-bool is_exec(u8 abi, u32 number)
-{
-	if (abi == ABI_I386)
-		return number == 11 || number == 358;
-	return number == 59 || number == 322 || number == (520 | X32_BIT) || number == (545 | X32_BIT);
-}
-
-/* The position of an exec's path among the arguments: execveat has a directory before it. */
-u32 path_argument(const struct event *event)
-{
-	if (event->abi == ABI_I386)
-		return event->number == 358;
-	return event->number == 322 || event->number == (545 | X32_BIT);
-}
-
-void fill_arguments(u64 *args, u8 abi, const struct pt_regs *regs)
-{
-	const u64 wide[6] = { regs->di, regs->si, regs->dx, regs->r10, regs->r8, regs->r9 };
-	const u64 narrow[6] = { (u32)regs->bx, (u32)regs->cx, (u32)regs->dx, (u32)regs->si, (u32)regs->di, (u32)regs->bp };
-
-	memcpy(args, abi == ABI_I386 ? narrow : wide, sizeof(wide));
-}
 
 void begin_record(struct event *event, const struct who *who, u8 abi, u32 number, u32 slot)
 {

@@ -5,10 +5,12 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include <net/sock.h>
-#include "isotrace.h"
+#include "hooks.h"
+#include "ring.h"
+#include "session.h"
+#include "watch.h"
 
 DEFINE_MUTEX(control);	/* of `active` and all that hangs on it; probes read it under RCU */
-struct session __rcu *active;
 
 static void session_free(struct session *session)
 {
@@ -172,23 +174,4 @@ void session_stop(struct session *session)
 	hooks_detach(session);
 	probes_detach();
 	session->state = STOPPED;
-}
-
-/* What is remembered of the thread; NULL when that is nothing, or when there is no memory for it. */
-struct thread_note *note_of(struct session *session, u32 pid, bool create)
-{
-	struct thread_note **place, *page;
-
-	if (pid >= PIDS)
-		return NULL;
-	place = &session->notes[pid / NOTES_PER_PAGE];
-	page = READ_ONCE(*place);
-	if (!page && create) {
-		page = (void *)get_zeroed_page(GFP_ATOMIC | __GFP_NOWARN);
-		if (page && cmpxchg(place, NULL, page)) {
-			free_page((unsigned long)page);
-			page = READ_ONCE(*place);
-		}
-	}
-	return page ? page + pid % NOTES_PER_PAGE : NULL;
 }

@@ -12,8 +12,10 @@
 #include <linux/rcupdate.h>
 #include <linux/vmalloc.h>
 #include <asm/syscall.h>
-#include "isotrace.h"
+#include "call.h"
 #include "compat.h"
+#include "judge.h"
+#include "table.h"
 
 #define ENTRIES SLOT_I386	/* what slot_of() gives below the ABI's base, SLOT_UNKNOWN too */
 

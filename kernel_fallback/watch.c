@@ -6,7 +6,7 @@
 #include <linux/sched/task.h>
 #include <linux/string.h>
 #include <linux/user_namespace.h>
-#include "isotrace.h"
+#include "watch.h"
 
 static bool member(const unsigned long *map, u32 pid)
 {
@@ -181,7 +181,6 @@ static bool has_named_thread(const struct session *session, struct task_struct *
 			return true;
 	return false;
 }
-
 
 static bool matches_now(const struct session *session, struct task_struct *task, u32 parent)
 {

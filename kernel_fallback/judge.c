@@ -3,7 +3,12 @@
 #include <linux/preempt.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
-#include "isotrace.h"
+#include "call.h"
+#include "capture.h"
+#include "judge.h"
+#include "records.h"
+#include "state.h"
+#include "watch.h"
 
 static bool rule_matches(const struct isotrace_rule *rule, const u64 *args)
 {
