@@ -291,8 +291,8 @@ def check_claim(held, found, target, backend, missing):
     by_object = name in ("lsm", "fmod_ret")
     assert by_object or isinstance(held.rule, CallRule)
     assert name != "seccomp" or (target.command and not grade.ends)
-    assert name != "signal" or (held.rule.action.kind == "kill" and grade.after_the_fact and not grade.race_free)
-    assert grade.race_free or grade.short
+    assert name != "signal" or (held.rule.action.kind == "kill" and grade.after_the_fact and not grade.toctou_safe)
+    assert grade.toctou_safe or grade.short
     assert grade.io_uring != "passes" or grade.short
     certain = {feature for feature in found if found[feature].verdict == "yes"}
     threads = "io_threads" not in found or "io_threads" in certain
@@ -308,6 +308,6 @@ def check_claim(held, found, target, backend, missing):
 
 
 def test_grades_are_shown_as_doctor_does():
-    assert Grade(True, "closed", True).text == "race-free yes · io_uring closed · compat yes"
+    assert Grade(True, "closed", True).text == "TOCTOU-safe yes · io_uring closed · 32-bit yes"
     late = Grade(False, "not concerned", False, after_the_fact=True)
-    assert late.text == "race-free no · io_uring not concerned · compat no · after the fact"
+    assert late.text == "TOCTOU-safe no · io_uring not concerned · 32-bit no · after the fact"

@@ -231,7 +231,9 @@ def test_details_fit_80_by_24(tables):
 
 
 def possible(wanted):
-    return Proposal(wanted, (f"to {wanted.whom}: 3 processes now", f"deny {wanted.call} → EPERM: lsm · race-free yes"))
+    return Proposal(
+        wanted, (f"to {wanted.whom}: 3 processes now", f"deny {wanted.call} → EPERM: lsm · TOCTOU-safe yes")
+    )
 
 
 def in_force(wanted, number=1, **more):
@@ -245,7 +247,7 @@ def refused(wanted):
 def test_a_call_is_refused_to_the_target_once_the_mechanism_was_accepted(tables):
     deputy = Deputy(possible, refused)
     asked = "\n".join(drive(tables, "d", deputy=deputy)[0])
-    assert "Refuse read?" in asked and "lsm · race-free yes" in asked and "to --tree 1: 3 processes" in asked
+    assert "Refuse read?" in asked and "lsm · TOCTOU-safe yes" in asked and "to --tree 1: 3 processes" in asked
     assert [what for what, _ in deputy.asked] == ["explain"], "nothing is refused before the answer"
     deputy = Deputy(possible, refused)
     screen, _, _ = drive(tables, "d", "y", deputy=deputy)

@@ -119,7 +119,7 @@ def test_a_proposal_names_mechanism_grade_and_what_stays_allowed(desk):
     proposal = desk.told()
     text = "\n".join(proposal.lines)
     assert proposal.possible and "to --pid 1: 1 process now" in text
-    assert "deny openat → EPERM: lsm · race-free yes · io_uring closed · compat yes" in text
+    assert "deny openat → EPERM: lsm · TOCTOU-safe yes · io_uring closed · 32-bit yes" in text
     assert "not refused, though alike: creat, open, open_by_handle_at, openat2" in text
     assert not desk.made, "a proposal refuses nothing"
 

@@ -37,7 +37,7 @@ Addresses are [tcp:|udp:]ADDRESS[/BITS][:PORT[-PORT]], unix:PATH, unix:@NAME or 
 
 \b
 The most specific rule wins, a tie denies. Before anything is refused, standard error says for each rule what holds it:
-  mechanism · race-free? · io_uring? · compat?
+  mechanism · TOCTOU-safe? · io_uring? · 32-bit?
 and if a rule cannot be held, why not and what would help, and nothing starts (status 3).
 
 \b

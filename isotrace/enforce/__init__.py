@@ -48,9 +48,11 @@ class Grade:
     ``after_the_fact``: the call may have happened before its process dies. ``ends``: calls work again when isotrace
     ends. ``notes`` say what a user should know, such as what is refused beyond what was asked. ``short`` says where
     less is enforced than was asked: a rule with it starts only with ``--weaker-ok``.
+
+    ``toctou_safe``: what was judged cannot change before the kernel acts on it. ``compat``: 32-bit calls are judged, too.
     """
 
-    race_free: bool
+    toctou_safe: bool
     io_uring: Ring
     compat: bool
     after_the_fact: bool = False
@@ -60,11 +62,11 @@ class Grade:
 
     @property
     def text(self) -> str:
-        """``race-free yes · io_uring closed · compat yes``."""
+        """``TOCTOU-safe yes · io_uring closed · 32-bit yes``."""
         parts = [
-            f"race-free {_yes(self.race_free)}",
+            f"TOCTOU-safe {_yes(self.toctou_safe)}",
             f"io_uring {self.io_uring}",
-            f"compat {_yes(self.compat)}",
+            f"32-bit {_yes(self.compat)}",
         ]
         return " · ".join([*parts, *(["after the fact"] if self.after_the_fact else [])])
 

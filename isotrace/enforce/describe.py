@@ -29,7 +29,7 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def held_lines(held: Held) -> Iterator[str]:
-    """``deny open → EPERM: seccomp · race-free yes · …``, and where less is enforced than asked."""
+    """``deny open → EPERM: seccomp · TOCTOU-safe yes · …``, and where less is enforced than asked."""
     yield f"{_title(held.rule)}: {held.mechanism} · {held.grade.text}"
     if calls := _calls(held):
         yield f"  {calls}"

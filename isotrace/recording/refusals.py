@@ -18,7 +18,7 @@ _WORDS = ("asked", "group", "action", "mechanism", "call")
 _ERRNOS = {name: number for number, name in errno.errorcode.items()}
 
 
-_UNGRADED = Grade(race_free=False, io_uring="not concerned", compat=False)
+_UNGRADED = Grade(toctou_safe=False, io_uring="not concerned", compat=False)
 
 
 def row(record: Refused, rule: Held) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tests.vm.family import FEATURES, block, family, library
 
 HOOKS = "lsm" if "lsm_bpf" in FEATURES else "fmod_ret"
 CHMOD = "os.chmod('/tmp', 0o1777)"  # what no other call of these tests depends on
-GRADE = "race-free yes · io_uring closed · compat yes"
+GRADE = "TOCTOU-safe yes · io_uring closed · 32-bit yes"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_children_are_refused_and_nobody_else(backend, rush, file, tmp_path):
     asked = ("--deny", "open", "--deny", "chmod", "--errno", "EXDEV", "--format", "json", "--backend", backend)
     if backend == "lkm":
         need("lkm")
-    grade = f"{HOOKS} · {GRADE}" if backend == "auto" else "lkm · race-free yes · io_uring closed · compat yes"
+    grade = f"{HOOKS} · {GRADE}" if backend == "auto" else "lkm · TOCTOU-safe yes · io_uring closed · 32-bit yes"
     with available(backend), family(rush) as one, family() as other:
         child = one.fork()
         with block("--ppid", one.root.pid, *asked) as run:
@@ -183,13 +183,13 @@ def test_calls_by_number_and_pid_1_never(rush, file, tmp_path):
     name = Path("/proc/1/comm").read_text().strip()
     expected = "fmod_ret_call" if "fmod_ret_syscall" in FEATURES else "override"
     words = ["--deny", "wait,open", "--errno", "EXDEV", "--backend", "override", "--format", "json"]
-    grade = "race-free yes · io_uring closed · compat yes"
+    grade = "TOCTOU-safe yes · io_uring closed · 32-bit yes"
     if "override" not in FEATURES:  # fmod_ret alone does not reach the functions of 32-bit calls
         with family() as one, block("--pid", one.root.pid, *words) as run:
             assert run.process.wait(PATIENCE) == 3
             assert "not their 32-bit entry: creat, " in run.said and "would help: --weaker-ok" in run.said
         words.append("--weaker-ok")
-        grade = "race-free no · io_uring closed · compat no"
+        grade = "TOCTOU-safe no · io_uring closed · 32-bit no"
     with family(rush) as one, family() as other:
         one.root.ask(f"open('/proc/self/comm', 'w').write({name!r})")
         with block("--comm", name, *words) as run:

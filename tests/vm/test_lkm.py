@@ -115,7 +115,7 @@ def test_a_command_and_its_descendants_from_its_first_call_on(mode: str) -> None
     assert done.returncode == 5, done.stderr
     assert not list(Path("/tmp").glob("isotrace-?"))
     assert "deny mkdir → EPERM: 3 refused" in done.stderr
-    assert "lkm · race-free yes" in done.stderr
+    assert "lkm · TOCTOU-safe yes" in done.stderr
 
 
 def test_a_function_that_the_build_keeps_from_ftrace_is_named(mode: str) -> None:

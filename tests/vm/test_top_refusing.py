@@ -102,7 +102,7 @@ def test_a_call_is_refused_counted_and_works_again(terminal, workers):
     assert first.ask("make()") == "ok"
     only(terminal, "mkdir")
     terminal.keys("d")
-    accept(terminal, "Refuse mkdir?", "race-free yes", "2 processes now")
+    accept(terminal, "Refuse mkdir?", "TOCTOU-safe yes", "2 processes now")
     assert "1 refused" in terminal.screen()
     assert [worker.ask("make()") for worker in workers for _ in range(3)] == ["EPERM"] * 6
     assert second.ask("child(make)") == "EPERM"
@@ -126,7 +126,7 @@ def test_a_call_that_no_hook_meets(terminal, workers):
         terminal.keys("x")
         assert first.ask("os.sched_get_priority_max(0)") == "ok"
         return
-    accept(terminal, "Refuse sched_get_priority_max?", "compat yes")
+    accept(terminal, "Refuse sched_get_priority_max?", "32-bit yes")
     assert first.ask("os.sched_get_priority_max(0)") == "EPERM"
     terminal.keys("u")
     terminal.wait("sched_get_priority_max works again .* 1 times")
