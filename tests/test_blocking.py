@@ -102,7 +102,7 @@ def go(monkeypatch):
 
         monkeypatch.setattr(ending, "ended", ended)
         target = Target(tree=1)
-        part = Refusals(target, Plan((), (), True), {"lsm": enforcer}, sink, weaker_ok=False)
+        part = Refusals(target, Plan((), (), True), {"lsm": enforcer}, sink, best_effort=False)
         assert Run(target, lambda: [part, *others]).go() == 0 and enforcer.lifted and enforcer.closed
         return enforcer.rounds
 

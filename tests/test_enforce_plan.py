@@ -99,13 +99,13 @@ def test_a_backend_asked_for_is_the_only_one():
 
 def test_a_signal_comes_after_the_fact_and_only_when_that_is_accepted():
     found = report("signal", "raw_tracepoint")
-    assert mechanism_of(KILL_OPEN, found) is None and mechanism_of(OPEN, found, weaker_ok=True) is None
+    assert mechanism_of(KILL_OPEN, found) is None and mechanism_of(OPEN, found, best_effort=True) is None
     with mock.patch.dict(registry.BUILT, ALL_BUILT):
-        made = plan.make(policy(KILL_OPEN), found, RUNNING, weaker_ok=True)
+        made = plan.make(policy(KILL_OPEN), found, RUNNING, best_effort=True)
         refused = plan.make(policy(KILL_OPEN), found, RUNNING)
     assert made.ok and made.held[0].grade.after_the_fact and made.held[0].grade.short
     assert "LESS THAN ASKED" in "\n".join(describe.plan_lines(made))
-    assert not refused.ok and "--weaker-ok" in "\n".join(describe.plan_lines(refused))
+    assert not refused.ok and "--best-effort" in "\n".join(describe.plan_lines(refused))
 
 
 def test_a_mechanism_without_an_implementation_is_never_claimed():
@@ -176,7 +176,7 @@ def test_a_place_that_takes_no_program_holds_nothing(rule, details, expected):
 )
 def test_where_the_kernel_may_pass_a_program_over_a_rule_is_not_held(present, usual, expected):
     assert mechanism_of(OPEN, report(*present, usual=usual)) == expected
-    held = plan.make(policy(OPEN), report(*present, usual=usual), RUNNING, weaker_ok=True).held
+    held = plan.make(policy(OPEN), report(*present, usual=usual), RUNNING, best_effort=True).held
     assert held and bool(held[0].grade.short) == (expected is None)
 
 
@@ -187,14 +187,14 @@ def test_path_rules_stay_together():
     assert [held.mechanism for held in made.held] == ["fmod_ret"] * 3
 
 
-def test_weaker_ok_leaves_out_what_cannot_be_held_and_says_it():
+def test_best_effort_leaves_out_what_cannot_be_held_and_says_it():
     mixed = policy(WRITE_ETC, OPEN)
     strict = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND)
-    weaker = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND, weaker_ok=True)
+    weaker = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND, best_effort=True)
     assert not strict.ok and weaker.ok
     assert [held.number for held in weaker.held] == [1] and [unheld.number for unheld in weaker.unheld] == [0]
     assert "deny-path w:/etc/** → EPERM: NOT HELD" in describe.plan_lines(weaker)
-    assert not plan.make(policy(WRITE_ETC), report("seccomp"), COMMAND, weaker_ok=True).ok
+    assert not plan.make(policy(WRITE_ETC), report("seccomp"), COMMAND, best_effort=True).ok
 
 
 def test_a_hostile_policy_cannot_write_to_the_terminal():
@@ -261,13 +261,13 @@ _REPORTS = st.dictionaries(
     st.sets(st.sampled_from(sorted(registry.BUILT))),
     st.lists(_REQUESTS, min_size=1, max_size=10),
 )
-def test_never_less_than_asked_without_saying_so(rules, found, target, backend, weaker_ok, missing, requests):
+def test_never_less_than_asked_without_saying_so(rules, found, target, backend, best_effort, missing, requests):
     asked = policy(*rules)
     with mock.patch.dict(registry.BUILT, ALL_BUILT | dict.fromkeys(missing)):
-        made = plan.make(asked, found, target, backend, weaker_ok)
+        made = plan.make(asked, found, target, backend, best_effort)
     said = {unheld.number for unheld in made.unheld} | {held.number for held in made.held if held.grade.short}
     assert {held.number for held in made.held} | {unheld.number for unheld in made.unheld} == set(range(len(rules)))
-    if made.ok and not weaker_ok:
+    if made.ok and not best_effort:
         assert not said
     enforced = policy(*(held.rule for held in made.held))
     for request in requests:

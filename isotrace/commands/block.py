@@ -77,7 +77,9 @@ ENOSYS for as long as the command's processes live.
     help="Use only this mechanism.",
 )
 @click.option(
+    "--best-effort",
     "--weaker-ok",
+    "best_effort",
     is_flag=True,
     help="Start even if not all can be enforced as asked, and without the rule against detours by others.",
 )
@@ -119,17 +121,17 @@ def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
 
     whose = "the command's" if target.command else "" if choices["output"] else "the refusals'"
     asked = take_beside(choices, choices["output"], whose)
-    plan, report = held(policy, target, choices["backend"], choices["weaker_ok"])
+    plan, report = held(policy, target, choices["backend"], choices["best_effort"])
     output = Output(choices["output"])
     if choices["verify"]:
         from isotrace.verify.run import must_hold
 
-        must_hold(plan, report, choices["backend"], choices["weaker_ok"])
+        must_hold(plan, report, choices["backend"], choices["best_effort"])
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
     sink = Sink(output, plan.enforced, Json() if choices["style"] == "json" else Lines())
     recorder = Recorder(asked, rules=sink.held) if asked else None
     loader = Loader() if recorder else None
-    part = Refusals(target, plan, enforcers, sink, choices["weaker_ok"], recorder)
+    part = Refusals(target, plan, enforcers, sink, choices["best_effort"], recorder)
     command = None
     if target.command:
         take_away = partial(terminal.take_away, terminal.program(os.uname().machine))

@@ -55,5 +55,5 @@ def explain(file: str, backend: str) -> None:
         ("A command that isotrace starts (-- CMD)", Target(command=("CMD",))),
     ):
         click.echo(f"\n{title}:")
-        for line in describe.plan_lines(plan.make(loaded, report, target, backend, weaker_ok=True)):
+        for line in describe.plan_lines(plan.make(loaded, report, target, backend, best_effort=True)):
             click.echo(f"  {line}")

@@ -47,7 +47,7 @@ class Grade:
 
     ``after_the_fact``: the call may have happened before its process dies. ``ends``: calls work again when isotrace
     ends. ``notes`` say what a user should know, such as what is refused beyond what was asked. ``short`` says where
-    less is enforced than was asked: a rule with it starts only with ``--weaker-ok``.
+    less is enforced than was asked: a rule with it starts only with ``--best-effort``.
 
     ``toctou_safe``: what was judged cannot change before the kernel acts on it. ``compat``: 32-bit calls are judged, too.
     """

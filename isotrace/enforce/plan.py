@@ -16,7 +16,7 @@ _NEEDS_COMMAND = Refusal(
     "isotrace block … -- CMD, without --uid, --comm and the like",
 )
 _NOT_BUILT = Refusal("not built into this version of isotrace")
-_WEAKER = "--weaker-ok accepts that"
+_WEAKER = "--best-effort accepts that"
 _NAMES = (
     "--comm: who is found under the name, at the start, by an execve or by what it does itself, stays concerned under any "
     "other, with its threads, io_uring's workers and the children that it forks, up to an execve under another name: a "
@@ -59,17 +59,17 @@ class Plan:
         return {name: tuple(held for held in self.enforced if held.mechanism == name) for name in used}
 
 
-def make(policy: Policy, report: Report, target: Target, backend: str = "auto", weaker_ok: bool = False) -> Plan:
+def make(policy: Policy, report: Report, target: Target, backend: str = "auto", best_effort: bool = False) -> Plan:
     """The plan. Call rules are placed one by one; path rules together, and net rules together, as they decide together."""
     admitted = [mechanism for mechanism in MECHANISMS if mechanism.name in BACKENDS[backend]]
-    chooser = _Chooser(admitted, report, target, weaker_ok)
+    chooser = _Chooser(admitted, report, target, best_effort)
     placed: dict[int, Held | Unheld] = {}
     for rules in _units(policy.rules):
         placed |= chooser.place(rules)
     held = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Held))
     unheld = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Unheld))
-    beside, left_out = standing.held(held, report, len(policy.rules), weaker_ok)
-    return Plan(held, unheld, bool(held) and (weaker_ok or not unheld), beside, left_out)
+    beside, left_out = standing.held(held, report, len(policy.rules), best_effort)
+    return Plan(held, unheld, bool(held) and (best_effort or not unheld), beside, left_out)
 
 
 def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:
@@ -99,7 +99,7 @@ class _Chooser:
     admitted: Sequence[Mechanism]
     report: Report
     target: Target
-    weaker_ok: bool
+    best_effort: bool
 
     def place(self, rules: Sequence[tuple[int, Rule]]) -> dict[int, Held | Unheld]:
         """The first mechanism that holds most of the denials, an exception counting as much as it can."""
@@ -124,7 +124,7 @@ class _Chooser:
             return _NEEDS_COMMAND
         if BUILT[mechanism.name] is None:
             return _NOT_BUILT
-        if answer.short and not self.weaker_ok:
+        if answer.short and not self.best_effort:
             return Refusal("; ".join(answer.short), _WEAKER)
         return replace(answer, notes=(*answer.notes, *concerned(self.target)))
 

@@ -103,4 +103,4 @@ def _name(pid: int) -> str:
 def check(held: Sequence[Held], target: Target) -> None:
     """Raise ``KernelError`` where the target has rings from before that a rule closes."""
     if trouble := from_before(held, target):
-        raise KernelError(trouble, "start that under block, or --weaker-ok accepts it")
+        raise KernelError(trouble, "start that under block, or --best-effort accepts it")

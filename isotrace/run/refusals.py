@@ -23,15 +23,15 @@ from isotrace.trace.target import Target
 _TICK = 0.025  # seconds to wait where what should wait fails
 
 
-def held(policy: Policy, target: Target, backend: str, weaker_ok: bool) -> tuple[Plan, KernelReport]:
+def held(policy: Policy, target: Target, backend: str, best_effort: bool) -> tuple[Plan, KernelReport]:
     """What holds each rule on this kernel, told on standard error. Raises ``KernelError`` when a rule cannot be held."""
     report = KernelReport()
-    plan = planning.make(policy, report, target, backend, weaker_ok)
+    plan = planning.make(policy, report, target, backend, best_effort)
     tell(describe.plan_lines(plan))
     if not plan.ok:
         raise KernelError(
             f"{len(plan.unheld)} of {len(policy.rules)} rules cannot be held: nothing was started, nothing is refused",
-            "above is what each mechanism lacks" + ("; --weaker-ok leaves those rules out" if plan.held else ""),
+            "above is what each mechanism lacks" + ("; --best-effort leaves those rules out" if plan.held else ""),
         )
     return plan, report
 
@@ -47,11 +47,11 @@ class Refusals(Part):
         plan: Plan,
         enforcers: Mapping[str, Enforcer],
         sink: Sink,
-        weaker_ok: bool,
+        best_effort: bool,
         recorder: Recorder | None = None,
     ) -> None:
         self._target, self._plan, self._enforcers, self._sink = target, plan, enforcers, sink
-        self._weaker_ok, self._recorder = weaker_ok, recorder
+        self._best_effort, self._recorder = best_effort, recorder
         self._births = Births()
         self._unseen = self._stopped = False
         self._pid: int | None = None
@@ -73,7 +73,7 @@ class Refusals(Part):
         """The supervisors; and no ring is made any more where a rule closes io_uring: those from before are found now."""
         for name in self._enforcers.keys() & self._final:
             self._enforcers[name].open(self._pid)
-        if self._weaker_ok:
+        if self._best_effort:
             trouble = rings.from_before(self._plan.held, self._target)
             tell([f"LESS THAN ASKED: {trouble}"] if trouble else [])
         else:

@@ -23,7 +23,7 @@ _RULES: tuple[Rule, ...] = (
 def feature() -> Feature:
     """The row. What is refused is refused to a child that ends."""
     report = KernelReport()
-    plan = planning.make(Policy((Group("", _RULES),)), report, Target(tree=(1,)), weaker_ok=True)
+    plan = planning.make(Policy((Group("", _RULES),)), report, Target(tree=(1,)), best_effort=True)
     if not plan.held:
         return Feature(_NAME, "no", "nothing holds any rule here", "see the rows under to refuse", ("refuse",), _WHAT)
     try:

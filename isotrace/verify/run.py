@@ -61,9 +61,9 @@ class Verdict:
         return lines or ["verify: no way of the table is against these rules: nothing was tried"]
 
 
-def must_hold(plan: Plan, report: Report, backend: str, weaker_ok: bool) -> None:
+def must_hold(plan: Plan, report: Report, backend: str, best_effort: bool) -> None:
     """``verify``, and say what came of it. Raises ``KernelError`` where a way leads round the rules."""
-    found = verify(plan, report, backend, weaker_ok)
+    found = verify(plan, report, backend, best_effort)
     tell(found.lines())
     if found.through:
         raise KernelError(
@@ -72,7 +72,7 @@ def must_hold(plan: Plan, report: Report, backend: str, weaker_ok: bool) -> None
         )
 
 
-def verify(plan: Plan, report: Report, backend: str, weaker_ok: bool) -> Verdict:
+def verify(plan: Plan, report: Report, backend: str, best_effort: bool) -> Verdict:
     """Attack what the plan would hold. Raises ``KernelError`` where that cannot be tried.
 
     Call it before isotrace has threads: it forks. Nothing is left of it when it returns.
@@ -83,7 +83,7 @@ def verify(plan: Plan, report: Report, backend: str, weaker_ok: bool) -> Verdict
     if kinds:
         rules = [held.rule for held in plan.held if not isinstance(held.rule, CallRule)]
         chosen = [way for way in ways.ALL if way.kind in kinds]
-        found.add(_tried(chosen, lambda on: _holding([*rules, *on.rules(kinds)], report, backend, weaker_ok)))
+        found.add(_tried(chosen, lambda on: _holding([*rules, *on.rules(kinds)], report, backend, best_effort)))
     for mechanism in plan.by_mechanism():
         held = [one for one in plan.by_mechanism()[mechanism] if isinstance(one.rule, CallRule)]
         if held and mechanism != "signal":  # it kills
@@ -112,9 +112,9 @@ def _refusing(held: Held) -> Held:
     return replace(held, rule=held.rule if held.rule.allow else replace(held.rule, action=_ACTION))
 
 
-def _holding(rules: Sequence[Rule], report: Report, backend: str, weaker_ok: bool) -> list[Held]:
+def _holding(rules: Sequence[Rule], report: Report, backend: str, best_effort: bool) -> list[Held]:
     policy = Policy((Group("", tuple(rules)),))
-    plan = planning.make(policy, report, Target(tree=(1,)), backend, weaker_ok)
+    plan = planning.make(policy, report, Target(tree=(1,)), backend, best_effort)
     if plan.unheld:
         raise KernelError("the rules that --verify tries cannot be held together with those asked for")
     return [*map(_refusing, plan.held), *plan.standing]

@@ -84,8 +84,8 @@ def test_a_signal_after_the_fact_only_where_that_is_accepted(report, tmp_path):
     script = f"while :; do mkdir {tmp_path}/new && rmdir {tmp_path}/new; read line; done"
     with started(["sh", "-c", script]) as shell:
         strict = isotrace("block", "--tree", shell.pid, *words)
-        assert strict.returncode == 3 and "--weaker-ok accepts that" in strict.stderr
-        command = [sys.executable, "-m", "isotrace", "block", "--tree", str(shell.pid), *words, "--weaker-ok"]
+        assert strict.returncode == 3 and "--best-effort accepts that" in strict.stderr
+        command = [sys.executable, "-m", "isotrace", "block", "--tree", str(shell.pid), *words, "--best-effort"]
         errors = tmp_path / "errors"
         with errors.open("w") as err, started(command, stderr=err, env=environment()) as run:
             until(lambda: "refusing from now on" in errors.read_text(), "it refuses")
