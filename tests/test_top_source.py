@@ -182,7 +182,7 @@ def test_a_chain_of_forks_stays_one_row():
     groups, moved = Groups(), {}
     for pid in range(100, 400):
         known = {pid: Process(pid, "fork", pid - 1), pid + 1: Process(pid + 1, "fork", pid)}
-        moved = groups.bury({pid}, known)
+        moved = groups.retire({pid}, known)
     assert sum(process.members for process in groups.processes().values()) == 300
     assert len(groups.processes()) <= 2
     assert set(moved.values()) <= set(groups.processes())
@@ -191,8 +191,8 @@ def test_a_chain_of_forks_stays_one_row():
 def test_groups_follow_their_parents_into_the_ground():
     groups = Groups()
     known = {1: Process(1, "make", 0), 2: Process(2, "sh", 1), 3: Process(3, "cc", 2)}
-    first = groups.bury({3}, known)
-    second = groups.bury({1, 2}, {pid: known[pid] for pid in (1, 2)})
+    first = groups.retire({3}, known)
+    second = groups.retire({1, 2}, {pid: known[pid] for pid in (1, 2)})
     found = groups.processes()
     assert {process.name: process.members for process in found.values()} == {"make": 1, "sh": 1, "cc": 1}
     cc = found[second[first[3]]]
@@ -202,15 +202,15 @@ def test_groups_follow_their_parents_into_the_ground():
 
 def test_a_child_that_is_found_after_its_parent_joins_its_siblings():
     groups = Groups()
-    groups.bury({1, 2}, {1: Process(1, "sh", 0), 2: Process(2, "ls", 1)})
-    groups.bury({3}, {3: Process(3, "ls", 1)})
+    groups.retire({1, 2}, {1: Process(1, "sh", 0), 2: Process(2, "ls", 1)})
+    groups.retire({3}, {3: Process(3, "ls", 1)})
     assert {process.name: process.members for process in groups.processes().values()} == {"sh": 1, "ls": 2}
 
 
 def test_many_names_are_bounded():
     groups = Groups()
     for pid in range(1, 3000):
-        groups.bury({pid}, {pid: Process(pid, f"n{pid}", 0)})
+        groups.retire({pid}, {pid: Process(pid, f"n{pid}", 0)})
     found = groups.processes()
     assert len(found) <= 513
     assert sum(process.members for process in found.values()) == 2999

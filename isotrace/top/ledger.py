@@ -15,7 +15,7 @@ Keys = npt.NDArray[np.uint64]
 Values = TypeVar("Values", bound=npt.NDArray[np.generic])
 PID = np.uint64(0xFFFFFFFF)  # the part of a key that is the owner
 _MOST_GROUPS = 512
-_MOST_GRAVES = 8192
+_MOST_TOMBSTONES = 8192
 _DEEPEST = 4
 OTHERS = "(others)"
 
@@ -116,7 +116,7 @@ class Groups:
         self._key: dict[int, tuple[int, str]] = {}
         self._members: dict[int, int] = {}
         self._next = GROUPS
-        self._graves: dict[int, int] = {}  # the latest pids to have ended → their groups
+        self._tombstones: dict[int, int] = {}  # the latest pids to have ended → their groups
 
     def processes(self) -> dict[int, Process]:
         """Owner → group."""
@@ -130,17 +130,17 @@ class Groups:
         self._key.clear()
         self._members.clear()
 
-    def bury(self, dead: set[int], living: Mapping[int, Process]) -> dict[int, int]:
+    def retire(self, dead: set[int], living: Mapping[int, Process]) -> dict[int, int]:
         """Put processes that have ended into groups. Returns what owner becomes what other, groups included."""
         moved: dict[int, int] = {}
         for pid in dead:
-            self._bury(pid, dead, living, moved)
+            self._retire(pid, dead, living, moved)
         while orphans := [(owner, *key) for owner, key in self._key.items() if key[0] in moved]:
             owner, parent, name = orphans[0]
             moved[owner] = self._rehang(owner, moved[parent], name)
         return {old: _last(new, moved) for old, new in moved.items()}
 
-    def _bury(self, pid: int, dead: set[int], living: Mapping[int, Process], moved: dict[int, int]) -> int:
+    def _retire(self, pid: int, dead: set[int], living: Mapping[int, Process], moved: dict[int, int]) -> int:
         chain = [pid]
         while (parent := _parent(chain[-1], living)) in dead and parent not in moved and parent not in chain:
             chain.append(parent)
@@ -150,17 +150,17 @@ class Groups:
                 name = living[one].name if one in living else "?"
                 moved[one] = self._group(moved[parent] if parent in moved else self._found(parent, living), name)
                 self._members[moved[one]] += 1
-                self._graves[one] = moved[one]
-        while len(self._graves) > _MOST_GRAVES:
-            self._graves.pop(next(iter(self._graves)))
+                self._tombstones[one] = moved[one]
+        while len(self._tombstones) > _MOST_TOMBSTONES:
+            self._tombstones.pop(next(iter(self._tombstones)))
         return moved[pid]
 
     def _found(self, parent: int, living: Mapping[int, Process]) -> int:
         """The owner that a parent is now: itself, the group that it went into, or nobody."""
         if parent in living:
             return parent
-        grave = self._graves.get(parent, 0)
-        return grave if grave in self._key else 0
+        tombstone = self._tombstones.get(parent, 0)
+        return tombstone if tombstone in self._key else 0
 
     def _group(self, parent: int, name: str) -> int:
         if self._key.get(parent, (0, ""))[1] == name:

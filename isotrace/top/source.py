@@ -148,7 +148,7 @@ class Source:
         self.wishes = wishes or Wishes()
         self._past = past
         self.room_for = 60.0  # seconds until processes that start and end have filled half of the kernel's table
-        self.buried = 0
+        self.retired = 0
         self._tables, self._clock = tables, clock
         self._began = self._looked = clock()
         self._seen: dict[str, tuple[ledger.Keys, npt.NDArray[np.uint64]]] = {}
@@ -185,8 +185,8 @@ class Source:
             self._zero(rows, errors, now)
             came, failed = came * 0, failed * 0
         before, errors_before = self._base, self._base_errors  # burying takes the dead out of them
-        moved = self._bury(rows, errors, gone)
-        self.room_for = 0.5 * self._tables.capacity * span / max(1, self.buried)
+        moved = self._retire(rows, errors, gone)
+        self.room_for = 0.5 * self._tables.capacity * span / max(1, self.retired)
         whole, calls = self._whole(ledger.less(rows, before), rows, came, moved)
         errors, failures = self._whole_errors(ledger.less_errors(errors, errors_before), errors, failed, moved)
         table = Table.of(whole, calls / span)
@@ -233,17 +233,17 @@ class Source:
         }
         self._raw_names = names
 
-    def _bury(self, rows: Rows, errors: Errors, dead: set[int]) -> dict[int, int]:
+    def _retire(self, rows: Rows, errors: Errors, dead: set[int]) -> dict[int, int]:
         """Move the rows of processes that have ended into the groups. Returns what owner becomes what other."""
         # Whoever is met for the first time may have been born after the look at /proc.
         self._met = (set(np.unique(rows.keys & ledger.PID).tolist()) | set(self._known)) - dead
-        self.buried = 0
+        self.retired = 0
         if not dead:
             return {}
-        moved = self._groups.bury(dead, self._known)
+        moved = self._groups.retire(dead, self._known)
         gone = np.array(sorted(dead), dtype=np.uint64)
         of_dead, errors_of_dead = np.isin(rows.keys & ledger.PID, gone), np.isin(errors.keys & ledger.PID, gone)
-        self.buried = int(of_dead.sum())
+        self.retired = int(of_dead.sum())
         self._tables.forget(rows.take(of_dead), errors.take(errors_of_dead), dead)
         for name, keys, kept in (("rows", rows.keys, ~of_dead), ("errors", errors.keys, ~errors_of_dead)):
             self._seen[name] = (keys[kept], self._seen[name][1][kept])
