@@ -13,7 +13,7 @@ from isotrace.backends.counts import Losses
 from isotrace.top import source as sources
 from isotrace.top.app import TopApp
 from isotrace.top.refusing import Proposal, Refusal, Sight, Standing
-from isotrace.top.source import Source, Wishes
+from isotrace.top.source import Requests, Source
 from isotrace.trace.target import Target
 
 
@@ -24,7 +24,7 @@ class Tape:
         self.failure: BaseException | None = None
         self.clock = Clock()
         self.source = Source(tables, self.clock)
-        self.wishes: Wishes = self.source.wishes
+        self.requests: Requests = self.source.requests
         self.finished = False
         self.ended = ""
 
@@ -203,7 +203,7 @@ def test_counts_go_on_from_zero(tables):
 
 def test_one_process(tables):
     screen, _, feed = drive(tables, "2", "down", "f")
-    assert feed.wishes.frozen == 10
+    assert feed.requests.frozen == 10
     assert names(screen) == ["read", "openat"]
     assert "only cat 10" in screen[2]
     assert len(names(drive(tables, "2", "down", "f", "f")[0])) == 4

@@ -108,7 +108,7 @@ def test_zero_starts_again_for_living_and_ended(source, tables, clock, living):
     source.look()
     living.remove(2)
     source.look()
-    source.wishes.zero = True
+    source.requests.zero = True
     assert source.look().calls == 0
     clock.now += 1
     tables.table, tables.failures = rows((1, "read", 103)), errors((1, "read", 11, 10, b""))
@@ -143,7 +143,7 @@ def test_places_are_read_only_when_asked_for(source, tables, clock):
     tables.used = [(1, b"/etc/passwd", 5)]
     tables.pushed_out = 2
     assert source.look().places is None
-    source.wishes.places = True
+    source.requests.places = True
     found = source.look().places
     assert (found.calls.tolist(), found.forgotten) == ([5], 2)
     clock.now += 1
@@ -251,7 +251,7 @@ def test_who_ends_after_a_zero_brings_nothing_back_from_before(source, tables, c
     tables.comms = {1: (b"a", 0)}
     tables.table, tables.failures = rows((1, "read", 100)), errors((1, "read", 11, 9, b""))
     source.look()
-    source.wishes.zero = True
+    source.requests.zero = True
     source.look()
     tables.table, tables.failures = rows((1, "read", 103)), errors((1, "read", 11, 10, b""))
     tables.ended = {1}
@@ -304,7 +304,7 @@ def test_what_is_shown_is_what_was_called_since_the_last_zero(steps):
             tables.ended |= {pid}
             look()
         elif what == "zero":
-            source.wishes.zero = True
+            source.requests.zero = True
             since.clear()
             look()
         elif what == "look":

@@ -40,7 +40,7 @@ def snapshot(tables, monkeypatch):
     monkeypatch.setattr(sources, "living_now", lambda: set(tables.comms))
     clock = Clock()
     source = Source(tables, clock)
-    source.wishes.places = True
+    source.requests.places = True
     clock.now += 1
     return source.look()
 

@@ -25,7 +25,7 @@ from isotrace.top.model import Snapshot, empty
 from isotrace.top.painting import ALARM, DIM, HEAD, PLAIN
 from isotrace.top.refusal_keys import RefusalKeys
 from isotrace.top.refusing import Answer, Refusing, Standing
-from isotrace.top.source import Wishes
+from isotrace.top.source import Requests
 from isotrace.top.views import VIEWS, Order
 from isotrace.top.widgets import Detail, Head, TableView
 
@@ -48,7 +48,7 @@ _SORT = {"file": "calls"}
 class Feed(Protocol):
     """Where snapshots come from: ``source.Worker``, or a recording."""
 
-    wishes: Wishes
+    requests: Requests
     failure: BaseException | None
 
     def begin(self, post: Callable[[Snapshot], object]) -> None:
@@ -153,7 +153,7 @@ class TopApp(App[None]):
         self._orders = {name: Order(_SORT.get(name, "rate")) for name, _ in VIEWS}
         self._latest = self._drawn = empty()
         self._head, self._table, self._detail = Head(title), TableView(), Detail()
-        feed.wishes.places = view == "file"
+        feed.requests.places = view == "file"
 
     def compose(self) -> ComposeResult:
         """Head, table, details, foot."""
@@ -267,8 +267,8 @@ class TopApp(App[None]):
             return
         names = [views.call_name(slot)] if slot is not None else []
         names += [views.owner_name(self._drawn, owner)] if owner is not None else []
-        if self._feed.wishes.selected != (owner, slot):
-            self._feed.wishes.selected = (owner, slot)
+        if self._feed.requests.selected != (owner, slot):
+            self._feed.requests.selected = (owner, slot)
             self._feed.hurry()
         buckets = [int(n) for n in views.histogram(self._drawn, owner, slot)]
         self._detail.show("  of  ".join(names), buckets, self._happenings(owner, slot))
@@ -287,7 +287,7 @@ class TopApp(App[None]):
             return
         self._view, self._message = name, ""
         self._table.restart()
-        self._feed.wishes.places = name == "file"
+        self._feed.requests.places = name == "file"
         self._feed.hurry()
         self.draw()
 
@@ -358,21 +358,21 @@ class TopApp(App[None]):
 
     def action_zero(self) -> None:
         """Count from nothing again."""
-        self._feed.wishes.zero = True
+        self._feed.requests.zero = True
         self._feed.hurry()
 
     def action_freeze(self) -> None:
         """Only one process, or all again."""
-        if self._feed.wishes.frozen is not None:
-            self._feed.wishes.frozen = None
+        if self._feed.requests.frozen is not None:
+            self._feed.requests.frozen = None
         elif self._view == "process" and isinstance(key := self._table.selected, int):
-            self._feed.wishes.frozen = key
+            self._feed.requests.frozen = key
             self._view = "call"
             self._table.restart()
         else:
             self._say("go to the processes (2) and press f on one of them")
             return
-        self._drawn = replace(self._drawn, frozen=self._feed.wishes.frozen)
+        self._drawn = replace(self._drawn, frozen=self._feed.requests.frozen)
         self._feed.hurry()
         self.draw()
 
@@ -383,7 +383,7 @@ class TopApp(App[None]):
         if self._open:
             self._draw_detail()
         else:
-            self._feed.wishes.selected = None
+            self._feed.requests.selected = None
 
     def on_table_view_opened(self) -> None:
         """The mouse can do it, too."""
@@ -399,7 +399,7 @@ class TopApp(App[None]):
             self.action_detail()
         elif order.needle:
             self._arrange(replace(order, needle=""))
-        elif self._feed.wishes.frozen is not None:
+        elif self._feed.requests.frozen is not None:
             self.action_freeze()
         elif self._message:
             self._say("")

@@ -76,7 +76,7 @@ class Summary(Counting):
     def start(self) -> None:
         """Nobody looks at files and addresses but where they are the rows."""
         super().start()
-        self._source.wishes.places = self._view == "file" or self._style == "json"
+        self._source.requests.places = self._view == "file" or self._style == "json"
         self._looked = time.monotonic()
 
     def serve(self, seconds: float) -> None:

@@ -14,7 +14,7 @@ from isotrace.recording.reader import Recording
 from isotrace.run import replay
 from isotrace.top.model import Snapshot
 from isotrace.top.replayed import Replayed
-from isotrace.top.source import Feeder, Source, Wishes
+from isotrace.top.source import Feeder, Requests, Source
 from isotrace.trace.events import Batch
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0)
@@ -72,7 +72,7 @@ class Player(Feeder):
     """Plays a recording into the live table."""
 
     def __init__(self, tape: Tape) -> None:
-        super().__init__(Wishes())
+        super().__init__(Requests())
         self.playing = True
         self._tape = tape
         self._speed = SPEEDS.index(1.0)
@@ -142,7 +142,7 @@ class Player(Feeder):
         self._tape.rewind()
         self._tables = Replayed()
         self._at = 0.0
-        self._source = Source(self._tables, lambda: self._at, self.wishes, past=True)
+        self._source = Source(self._tables, lambda: self._at, self.requests, past=True)
 
     def _go_to(self, place: float) -> None:
         if place < self._at:
@@ -172,7 +172,7 @@ def summary(recordings: Sequence[Recording], wanted: Chosen, view: str, style: s
     tables = Replayed()
     at = begin = min(recording.head.began for recording in recordings)
     source = Source(tables, lambda: (at - begin) / 1e9, past=True)
-    source.wishes.places = view == "file" or style == "json"
+    source.requests.places = view == "file" or style == "json"
     found = (batch for batch in replay.chosen([*recordings], wanted) if batch is not None)
     for count, batch in enumerate(found, 1):
         tables.add(batch)

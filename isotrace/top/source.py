@@ -64,7 +64,7 @@ class Tables(Protocol):
 
 
 @dataclass
-class Wishes:
+class Requests:
     """What whoever draws wants to see; written by the one thread, read by the other."""
 
     places: bool = False
@@ -141,11 +141,11 @@ class Source:
         self,
         tables: Tables,
         clock: Callable[[], float] = time.monotonic,
-        wishes: Wishes | None = None,
+        requests: Requests | None = None,
         past: bool = False,
     ) -> None:
         """With ``past`` the tables are of a recording: the processes that there are now have nothing to do with it."""
-        self.wishes = wishes or Wishes()
+        self.requests = requests or Requests()
         self._past = past
         self.room_for = 60.0  # seconds until processes that start and end have filled half of the kernel's table
         self.retired = 0
@@ -181,7 +181,7 @@ class Source:
             self._since("rows", rows.keys, rows.sums[:, 0]),
             self._since("errors", errors.keys, errors.counts),
         )
-        if self.wishes.zero:
+        if self.requests.zero:
             self._zero(rows, errors, now)
             came, failed = came * 0, failed * 0
         before, errors_before = self._base, self._base_errors  # burying takes the dead out of them
@@ -196,12 +196,12 @@ class Source:
             processes=self._known | self._groups.processes(),
             errors=errors,
             error_rate=failures / span,
-            history=self._minute.add((table.slot, table.owner, calls), span, self.wishes.frozen),
+            history=self._minute.add((table.slot, table.owner, calls), span, self.requests.frozen),
             places=self._look_at_places(now) if self._tables.has_places else None,
             losses=self._tables.losses(),
             ended=ended,
             blocked=self._blocked(table),
-            frozen=self.wishes.frozen,
+            frozen=self.requests.frozen,
         )
 
     def _since(self, name: str, keys: ledger.Keys, calls: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
@@ -210,7 +210,7 @@ class Source:
         return (calls - ledger.aligned(keys, before_keys, before)).astype(np.float64)
 
     def _zero(self, rows: Rows, errors: Errors, now: float) -> None:
-        self.wishes.zero = False
+        self.requests.zero = False
         self._base, self._base_errors, self._began = rows, errors, now
         self._gone, self._gone_errors = Rows.empty(), empty().errors
         self._groups.clear()
@@ -288,8 +288,8 @@ class Source:
     # ---- what is read only when somebody looks at it -----------------------------------------------------------------
 
     def _look_at_places(self, now: float) -> Places | None:
-        if not self.wishes.places or (self._places and now - self._places_looked < 0.9):
-            return self._places if self.wishes.places else None
+        if not self.requests.places or (self._places and now - self._places_looked < 0.9):
+            return self._places if self.requests.places else None
         span = max(now - self._places_looked, 1e-3)
         uses = self._tables.touched() - self._touched_before
         keys, touches = self._tables.places()
@@ -331,9 +331,9 @@ class Source:
         return [known.get(pid, str(pid)) for pid in pids]
 
     def _blocked(self, table: Table) -> tuple[str, ...]:
-        if self.wishes.selected is None or self._past:
+        if self.requests.selected is None or self._past:
             return ()
-        owner, slot = self.wishes.selected
+        owner, slot = self.requests.selected
         pids: Iterable[int] = [owner] if owner is not None else np.unique(table.owner[table.slot == slot]).tolist()
         pids = [pid for pid in pids if pid < GROUPS][:_MOST_BLOCKED]
         wanted = self._slots if slot is None else {slot: self._slots[slot]} if slot in self._slots else {}
@@ -348,8 +348,8 @@ class Source:
 class Feeder:
     """An ``app.Feed`` with a thread: ``_run`` posts snapshots there until ``_stop`` is set; ``_wake`` asks for one now."""
 
-    def __init__(self, wishes: Wishes) -> None:
-        self.wishes = wishes
+    def __init__(self, requests: Requests) -> None:
+        self.requests = requests
         self.failure: BaseException | None = None
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -360,7 +360,7 @@ class Feeder:
         self._thread.start()
 
     def hurry(self) -> None:
-        """Look at once: a wish has changed."""
+        """Look at once: a request has changed."""
         self._wake.set()
 
     def finish(self) -> None:
@@ -388,7 +388,7 @@ class Worker(Feeder):
     """
 
     def __init__(self, source: Source, ended: Callable[[], str | None], interval: float, share: float = 0.015) -> None:
-        super().__init__(source.wishes)
+        super().__init__(source.requests)
         self._source, self._ended = source, ended
         self._interval, self._share = interval, share
 
