@@ -18,7 +18,7 @@ from isotrace.trace.target import Target
 
 
 class Tape:
-    """A feed that posts a snapshot of its tables when it is asked to hurry."""
+    """A feed that posts a snapshot of its tables when it is asked to refresh."""
 
     def __init__(self, tables: Recorded) -> None:
         self.failure: BaseException | None = None
@@ -30,9 +30,9 @@ class Tape:
 
     def begin(self, post) -> None:
         self._post = post
-        self.hurry()
+        self.refresh()
 
-    def hurry(self) -> None:
+    def refresh(self) -> None:
         self.clock.now += 1
         self._post(self.source.look(self.ended))
 
@@ -168,7 +168,7 @@ def test_filter_while_typing(tables):
 def more(app, feed):
     tables = feed.source._tables
     tables.table = rows((1, "wait4", 4), (10, "read", 100), (10, "openat", 9005), (11, "read", 30))
-    feed.hurry()
+    feed.refresh()
 
 
 def test_rows_move_and_the_cursor_stays_on_its_row(tables):
@@ -327,7 +327,7 @@ def test_a_file_is_no_call(tables):
 def test_what_has_ended_is_refused_nothing(tables, before):
     def end(app, feed):
         tables.ended = {10, 11}
-        feed.hurry()
+        feed.refresh()
 
     deputy = Deputy()
     screen = drive(tables, *before, "2", "down", end, "d", deputy=deputy)[0]
@@ -465,7 +465,7 @@ def test_a_thousand_processes(tables):
 def test_the_table_stays_when_the_target_is_gone(tables):
     def end(app, feed):
         feed.ended = "process 1 ended"
-        feed.hurry()
+        feed.refresh()
 
     screen = drive(tables, end)[0]
     assert "■ process 1 ended" in screen[0]

@@ -54,7 +54,7 @@ class Feed(Protocol):
     def begin(self, post: Callable[[Snapshot], object]) -> None:
         """Post snapshots from now on, from a thread of its own."""
 
-    def hurry(self) -> None:
+    def refresh(self) -> None:
         """Make one now."""
 
     def finish(self) -> None:
@@ -269,7 +269,7 @@ class TopApp(App[None]):
         names += [views.owner_name(self._drawn, owner)] if owner is not None else []
         if self._feed.requests.selected != (owner, slot):
             self._feed.requests.selected = (owner, slot)
-            self._feed.hurry()
+            self._feed.refresh()
         buckets = [int(n) for n in views.histogram(self._drawn, owner, slot)]
         self._detail.show("  of  ".join(names), buckets, self._happenings(owner, slot))
 
@@ -288,7 +288,7 @@ class TopApp(App[None]):
         self._view, self._message = name, ""
         self._table.restart()
         self._feed.requests.places = name == "file"
-        self._feed.hurry()
+        self._feed.refresh()
         self.draw()
 
     def action_next_view(self, step: int) -> None:
@@ -359,7 +359,7 @@ class TopApp(App[None]):
     def action_zero(self) -> None:
         """Count from nothing again."""
         self._feed.requests.zero = True
-        self._feed.hurry()
+        self._feed.refresh()
 
     def action_freeze(self) -> None:
         """Only one process, or all again."""
@@ -373,7 +373,7 @@ class TopApp(App[None]):
             self._say("go to the processes (2) and press f on one of them")
             return
         self._drawn = replace(self._drawn, frozen=self._feed.requests.frozen)
-        self._feed.hurry()
+        self._feed.refresh()
         self.draw()
 
     def action_detail(self) -> None:

@@ -359,7 +359,7 @@ class Feeder:
         self._thread = threading.Thread(target=self._guarded, args=(post,), daemon=True, name="snapshots")
         self._thread.start()
 
-    def hurry(self) -> None:
+    def refresh(self) -> None:
         """Look at once: a request has changed."""
         self._wake.set()
 
