@@ -12,7 +12,7 @@ from top_tables import SLOT, Clock, Recorded, errors, rows
 from isotrace.backends.counts import Losses
 from isotrace.top import source as sources
 from isotrace.top.app import TopApp
-from isotrace.top.refusing import Proposal, Refusal, Sight, Standing
+from isotrace.top.refusing import Proposal, Refusal, Standing, ViewState
 from isotrace.top.source import Requests, Source
 from isotrace.trace.target import Target
 
@@ -44,7 +44,7 @@ class Deputy:
     """Refuses when a test says so: it keeps what it was asked, and answers with what it was given."""
 
     def __init__(self, *answers) -> None:
-        self.sight, self.failure = Sight(), None
+        self.view_state, self.failure = ViewState(), None
         self.asked, self.answers, self.finished = [], list(answers), False
 
     def begin(self, tell) -> None:
@@ -305,7 +305,7 @@ def test_a_process_and_its_descendants(tables):
     drive(tables, "2", "down", "d", "down", "enter", "y", deputy=deputy)
     wanted = deputy.asked[1][1]
     assert (wanted.call, wanted.pid, wanted.whom) == ("openat", 10, "cat 10 and its descendants")
-    assert deputy.sight.processes[10].parent == 1
+    assert deputy.view_state.processes[10].parent == 1
     deputy = Deputy()
     drive(tables, "2", "down", "d", "escape", deputy=deputy)
     assert not deputy.asked

@@ -225,7 +225,7 @@ def test_when_its_processes_have_ended_it_is_lifted(desk, child):
 
 def test_a_process_means_its_descendants_and_who_was_one(desk, child):
     with subprocess.Popen(["sleep", "1000"]) as orphan:
-        desk.refuser.sight.processes = {
+        desk.refuser.view_state.processes = {
             child.pid: Process(child.pid, "sleep", 1),
             GROUPS: Process(GROUPS, "sh", child.pid, 2),
             orphan.pid: Process(orphan.pid, "sleep", GROUPS),

@@ -43,7 +43,7 @@ class RefusalKeys:
 
     def see(self, snapshot: Snapshot) -> None:
         """Who descends from whom by now."""
-        self.refusing.sight.processes = snapshot.processes
+        self.refusing.view_state.processes = snapshot.processes
 
     # ---- d --------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from isotrace.errors import IsotraceError
 from isotrace.policy import names
 from isotrace.policy.model import CallRule
 from isotrace.top import family, report
-from isotrace.top.refusing import Answer, Proposal, Refusal, Sight, Standing, Wanted
+from isotrace.top.refusing import Answer, Proposal, Refusal, Standing, ViewState, Wanted
 from isotrace.trace.target import Target, ended
 
 _PAUSE, _LONGEST = 0.25, 5.0  # seconds between two looks at what is refused
@@ -55,7 +55,7 @@ class Refuser:
         ask: Callable[[CallRule], Report] = report.ask,
         make: Make = registry.make,
     ) -> None:
-        self.sight = Sight()
+        self.view_state = ViewState()
         self.failure: BaseException | None = None
         self._target, self._births, self._ask, self._make = target, births, ask, make
         self._never = family.own(helpers)
@@ -142,7 +142,7 @@ class Refuser:
         if wanted.pid is None:
             return replace(self._target, spared=self._never, keep=True)
         pid = wanted.pid
-        found = family.of_process(pid, lambda: family.below(pid, self.sight.processes, self._births()))
+        found = family.of_process(pid, lambda: family.below(pid, self.view_state.processes, self._births()))
         return replace(found, spared=self._never)
 
     def _plan(self, rule: CallRule, target: Target) -> Plan:

@@ -67,7 +67,7 @@ Answer = Proposal | Standing
 
 
 @dataclass
-class Sight:
+class ViewState:
     """What the table shows, for whoever has to know who descends from whom: replaced with every snapshot."""
 
     processes: Mapping[int, Process] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Sight:
 class Refusing(Protocol):
     """Refuses calls while the table is on the screen. No method waits."""
 
-    sight: Sight
+    view_state: ViewState
     failure: BaseException | None
 
     def begin(self, tell: Callable[[Answer], object]) -> None:

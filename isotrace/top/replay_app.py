@@ -12,7 +12,7 @@ from isotrace.top import figures
 from isotrace.top.app import TopApp
 from isotrace.top.dialogs import Help
 from isotrace.top.player import Player
-from isotrace.top.refusing import Answer, Proposal, Sight, Wanted
+from isotrace.top.refusing import Answer, Proposal, ViewState, Wanted
 
 _SECONDS = 10.0  # of a jump
 _OVER = "this is a recording: what it shows is over, and nothing of it can be refused"
@@ -36,7 +36,7 @@ class Nothing:
     """Refuses nothing."""
 
     def __init__(self) -> None:
-        self.sight = Sight()
+        self.view_state = ViewState()
         self.failure: BaseException | None = None
 
     def begin(self, tell: Callable[[Answer], object]) -> None:
