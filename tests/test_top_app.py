@@ -12,7 +12,7 @@ from top_tables import SLOT, Clock, Recorded, errors, rows
 from isotrace.backends.counts import Losses
 from isotrace.top import source as sources
 from isotrace.top.app import TopApp
-from isotrace.top.refusing import Proposal, Refusal, Standing, ViewState
+from isotrace.top.refusing import Proposal, Refusal, Status, ViewState
 from isotrace.top.source import Requests, Source
 from isotrace.trace.target import Target
 
@@ -241,7 +241,7 @@ def in_force(wanted, number=1, **more):
 
 
 def refused(wanted):
-    return Standing((in_force(wanted),), note=f"{wanted.call} is refused")
+    return Status((in_force(wanted),), note=f"{wanted.call} is refused")
 
 
 def test_a_call_is_refused_to_the_target_once_the_mechanism_was_accepted(tables):
@@ -343,7 +343,7 @@ def test_refusals_are_listed_with_their_hits_as_they_grow(tables):
             wanted[:] = [deputy.asked[0][1]]
             first = in_force(wanted[0], hits=hits, latest="cat 10 /etc/passwd")
             second = in_force(wanted[0], number=2, ended="process 10 ended", unjudged=3)
-            deputy.tell(Standing((first, second)))
+            deputy.tell(Status((first, second)))
 
         return step
 
@@ -358,9 +358,9 @@ def test_refusals_are_listed_with_their_hits_as_they_grow(tables):
 
 def test_lifting(tables):
     def two(wanted):
-        return Standing((in_force(wanted), in_force(wanted, number=5)))
+        return Status((in_force(wanted), in_force(wanted, number=5)))
 
-    deputy = Deputy(possible, refused, Standing(note="read works again"))
+    deputy = Deputy(possible, refused, Status(note="read works again"))
     screen = drive(tables, "d", "y", "u", deputy=deputy)[0]
     assert deputy.asked[-1] == ("lift", 1) and "read works again" in screen[-1] and "refused" not in screen[0]
     deputy = Deputy(possible, two)
@@ -373,7 +373,7 @@ def test_lifting(tables):
 
 
 def test_an_opening_that_fails_is_told(tables):
-    deputy = Deputy(possible, Standing(note="cannot attach to the hook: no memory"))
+    deputy = Deputy(possible, Status(note="cannot attach to the hook: no memory"))
     screen = drive(tables, "d", "y", deputy=deputy)[0]
     assert "cannot attach to the hook" in screen[-1] and "refused" not in screen[0]
 

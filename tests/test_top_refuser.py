@@ -17,7 +17,7 @@ from isotrace.process import forkserver
 from isotrace.top import family, refuser, report
 from isotrace.top.model import GROUPS, Process
 from isotrace.top.refuser import Refuser
-from isotrace.top.refusing import Proposal, Standing, Wanted
+from isotrace.top.refusing import Proposal, Status, Wanted
 from isotrace.trace.target import Target
 
 CAN = dict.fromkeys(("lsm_bpf", "unpreempted", "io_threads"), Found("yes", "tried"))
@@ -89,10 +89,10 @@ class Desk:
             if wanted(answer):
                 return answer
 
-    def noted(self) -> Standing:
-        return self.told(lambda answer: isinstance(answer, Standing) and answer.note)
+    def noted(self) -> Status:
+        return self.told(lambda answer: isinstance(answer, Status) and answer.note)
 
-    def refuse(self, wanted) -> Standing:
+    def refuse(self, wanted) -> Status:
         self.refuser.refuse(Proposal(wanted))
         return self.noted()
 
@@ -147,8 +147,8 @@ def test_calls_that_nothing_can_refuse(desk):
 def test_refusing_counting_lifting(desk, child):
     desk.refuser.refuse(Proposal(WHOLE))
     assert "being compiled" in desk.told().doing
-    standing = desk.noted()
-    assert "openat is refused to --pid 1 by lsm" in standing.note and standing.refusals[0].hits == 0
+    status = desk.noted()
+    assert "openat is refused to --pid 1 by lsm" in status.note and status.refusals[0].hits == 0
     (enforced,) = desk.made
     assert (enforced.target.pid, enforced.target.command) == ((child.pid,), ())
     enforced.meet(3)
@@ -156,7 +156,7 @@ def test_refusing_counting_lifting(desk, child):
     assert (seen.refusals[0].hits, seen.refusals[0].latest, seen.refusals[0].unjudged) == (3, "cat 10 /etc/passwd", 2)
     assert not enforced.records, "records are read, so that the ring stays empty"
     enforced.meet(2)
-    desk.refuser.lift(standing.refusals[0].number)
+    desk.refuser.lift(status.refusals[0].number)
     done = desk.noted()
     assert "openat works again for --pid 1; it was refused 5 times" in done.note and not done.refusals
     assert enforced.did == ["open", "lift", "close"]
@@ -182,8 +182,8 @@ def test_an_opening_that_fails_refuses_nothing_and_says_so(desk):
         enforced.failure = KernelError("cannot attach to the hook: no memory", "see: isotrace doctor")
 
     desk.prepare = fail
-    standing = desk.refuse(WHOLE)
-    assert "cannot attach to the hook" in standing.note and not standing.refusals
+    status = desk.refuse(WHOLE)
+    assert "cannot attach to the hook" in status.note and not status.refusals
     assert desk.made[0].did == ["open", "close"]
     desk.prepare = lambda enforced: setattr(enforced, "failure", OSError(12, "Cannot allocate memory"))
     assert "Cannot allocate memory" in desk.refuse(WHOLE).note
@@ -211,8 +211,8 @@ def test_when_its_processes_have_ended_it_is_lifted(desk, child):
     desk.refuse(WHOLE)
     child.kill()
     child.wait()
-    standing = desk.noted()
-    assert f"process {child.pid} ended" in standing.note and standing.refusals[0].ended
+    status = desk.noted()
+    assert f"process {child.pid} ended" in status.note and status.refusals[0].ended
     assert desk.made[0].did == ["open", "lift", "close"]
     desk.refuser.explain(WHOLE)
     assert "its processes have ended" in desk.told(lambda answer: isinstance(answer, Proposal)).why

@@ -24,7 +24,7 @@ from isotrace.top.failures import recent
 from isotrace.top.model import Snapshot, empty
 from isotrace.top.painting import ALARM, DIM, HEAD, PLAIN
 from isotrace.top.refusal_keys import RefusalKeys
-from isotrace.top.refusing import Answer, Refusing, Standing
+from isotrace.top.refusing import Answer, Refusing, Status
 from isotrace.top.source import Requests
 from isotrace.top.views import VIEWS, Order
 from isotrace.top.widgets import Detail, Head, TableView
@@ -406,7 +406,7 @@ class TopApp(App[None]):
 
     def on_answered(self, event: Answered) -> None:
         """Show it."""
-        if isinstance(event.answer, Standing):
+        if isinstance(event.answer, Status):
             self._refusals.told(event.answer)
         else:
             self._refusals.proposed(event.answer, self.query_one("#needle", Input).display)

@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from isotrace.top import figures
 from isotrace.top.painting import DIM, HEAD, PLAIN, STRONG, fit
-from isotrace.top.refusing import Proposal, Refusal, Standing
+from isotrace.top.refusing import Proposal, Refusal, Status
 
 Result = TypeVar("Result")
 _HERE = Style(reverse=True)
@@ -199,29 +199,29 @@ class Listing(Pick):
 
     keys_line = "↑↓ choose    u lifts it    any other key closes this"
 
-    def __init__(self, standing: Standing, lift: Callable[[int], None]) -> None:
+    def __init__(self, status: Status, lift: Callable[[int], None]) -> None:
         super().__init__()
         self._lift = lift
-        self._standing = standing
+        self._status = status
 
     @property
     def title_line(self) -> str:  # type: ignore[override]
         """How many."""
-        count = sum(not refusal.ended for refusal in self._standing.refusals)
-        return f"Refused now: {count}" if self._standing.refusals else "Nothing is refused"
+        count = sum(not refusal.ended for refusal in self._status.refusals)
+        return f"Refused now: {count}" if self._status.refusals else "Nothing is refused"
 
-    def show(self, standing: Standing) -> None:
+    def show(self, status: Status) -> None:
         """Draw this from now on."""
-        self._standing = standing
+        self._status = status
         self.redraw()
 
     def rows(self, width: int) -> list[str]:
         """One refusal a line."""
-        return [fit(_listed(refusal), width) for refusal in self._standing.refusals]
+        return [fit(_listed(refusal), width) for refusal in self._status.refusals]
 
     def pressed(self, key: str) -> None:
         """u lifts."""
-        refusals = self._standing.refusals
+        refusals = self._status.refusals
         if key == "u" and refusals:
             self._lift(refusals[self._cursor].number)
         else:

@@ -11,7 +11,7 @@ from textual.screen import Screen
 from isotrace.top import views
 from isotrace.top.dialogs import Calls, Listing, Question
 from isotrace.top.model import GROUPS, Snapshot
-from isotrace.top.refusing import Answer, Proposal, Refusing, Standing, Wanted
+from isotrace.top.refusing import Answer, Proposal, Refusing, Status, Wanted
 from isotrace.trace.plan import all_calls
 
 
@@ -27,13 +27,13 @@ class RefusalKeys:
     title: str
     say: Callable[[str], None]
     doing: str = ""
-    standing: Standing = field(default_factory=Standing)
+    status: Status = field(default_factory=Status)
     _screen: Screen[object] | None = None
 
     @property
     def summary(self) -> str:
         """For the head: how many are in force."""
-        count = sum(not refusal.ended for refusal in self.standing.refusals)
+        count = sum(not refusal.ended for refusal in self.status.refusals)
         return f"{count} refused" if count else ""
 
     def begin(self, tell: Callable[[Answer], object]) -> None:
@@ -105,26 +105,26 @@ class RefusalKeys:
             self.say("")
             self.refusing.refuse(proposal)
 
-    def told(self, standing: Standing) -> None:
+    def told(self, status: Status) -> None:
         """Something has changed."""
-        self.standing, self.doing = standing, standing.doing
+        self.status, self.doing = status, status.doing
         if isinstance(self.app.screen, Listing):
-            self.app.screen.show(standing)
-        if standing.note:
-            self.say(standing.note)
+            self.app.screen.show(status)
+        if status.note:
+            self.say(status.note)
 
     # ---- D, u -----------------------------------------------------------------------------------------------------
 
     def list(self) -> None:
         """D."""
-        if self.standing.refusals:
-            self.app.push_screen(Listing(self.standing, self.refusing.lift))
+        if self.status.refusals:
+            self.app.push_screen(Listing(self.status, self.refusing.lift))
         else:
             self.say("nothing is refused: d refuses the call of a row")
 
     def lift(self) -> None:
         """u: the only one there is, or one of the list."""
-        refusals = self.standing.refusals
+        refusals = self.status.refusals
         if len(refusals) == 1:
             self.doing = f"lifting {refusals[0].wanted.call} …"
             self.say("")

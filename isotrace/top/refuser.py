@@ -20,7 +20,7 @@ from isotrace.errors import IsotraceError
 from isotrace.policy import names
 from isotrace.policy.model import CallRule
 from isotrace.top import family, report
-from isotrace.top.refusing import Answer, Proposal, Refusal, Standing, ViewState, Wanted
+from isotrace.top.refusing import Answer, Proposal, Refusal, Status, ViewState, Wanted
 from isotrace.trace.target import Target, ended
 
 _PAUSE, _LONGEST = 0.25, 5.0  # seconds between two looks at what is refused
@@ -66,7 +66,7 @@ class Refuser:
         self._over = threading.Event()
         self._tell: Callable[[Answer], object] = lambda _answer: None
         self._thread: threading.Thread | None = None
-        self._said = Standing()
+        self._said = Status()
 
     # ---- asked by whoever draws -----------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class Refuser:
             self._say(note=f"that failed: {error.strerror}")
 
     def _say(self, doing: str = "", note: str = "") -> None:
-        now = Standing(tuple(active.shown for active in self._active), doing, note)
+        now = Status(tuple(active.shown for active in self._active), doing, note)
         if now != self._said or note:
             self._said = now
             self._tell(now)

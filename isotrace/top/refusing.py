@@ -55,7 +55,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Status:
     """Everything in force; what is being done now; what has just been done or has failed."""
 
     refusals: tuple[Refusal, ...] = ()
@@ -63,7 +63,7 @@ class Standing:
     note: str = ""
 
 
-Answer = Proposal | Standing
+Answer = Proposal | Status
 
 
 @dataclass
@@ -86,10 +86,10 @@ class Refusing(Protocol):
         """Propose it: answered by a ``Proposal``."""
 
     def refuse(self, proposal: Proposal) -> None:
-        """Do it: answered by a ``Standing``."""
+        """Do it: answered by a ``Status``."""
 
     def lift(self, number: int) -> None:
-        """Undo it: answered by a ``Standing``."""
+        """Undo it: answered by a ``Status``."""
 
     def finish(self) -> None:
         """Refuse nothing any more."""
