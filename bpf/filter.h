@@ -256,7 +256,7 @@ static __always_inline int is_chosen(u32 pid, u8 as)
 }
 #endif
 
-/* The conditions that need nothing but the pid: whoever they pass over pays for no more than them. */
+/* The conditions that need nothing but the pid: whoever they leave out pays for no more than them. */
 static __always_inline int may_be_target(u32 pid)
 {
 #if defined(FILTER_PIDS)

@@ -74,8 +74,8 @@ def _from_banner() -> Answer:
 def lsm_unskipped() -> Answer:
     """Whether LSM programs run also for a task that preempts another one inside the same program.
 
-    From 5.12 (commit ca06f55b9002) such programs are passed over; for LSM programs that ended with 6.2 (commit
-    271de525e1d7), which brought the function that is looked for. fmod_ret programs are passed over to this day.
+    From 5.12 (commit ca06f55b9002) the kernel skips such programs; for LSM programs that ended with 6.2 (commit
+    271de525e1d7), which brought the function that is looked for. It skips fmod_ret programs to this day.
     """
     found = probe_system.has_symbol("__bpf_prog_enter_recur")
     if found is None:

@@ -50,7 +50,7 @@ def _walked(fd: int, keys: npt.NDArray[np.void], values: npt.NDArray[np.void], p
 
 
 def delete(fd: int, keys: npt.NDArray[Any]) -> None:
-    """Remove ``keys`` from a hash map; those that are not there are passed over."""
+    """Remove ``keys`` from a hash map; those that are not there are skipped."""
     keys = np.ascontiguousarray(keys)
     if not len(keys):
         return

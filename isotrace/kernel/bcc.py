@@ -42,7 +42,7 @@ def install_hint(os_release: str | None = None) -> str:
 def load_bcc() -> Any:
     """BCC's module, also from the system's packages when this is a virtual environment. Raises ``KernelError``.
 
-    The package called "bcc" on PyPI is an unrelated library: it is recognised and passed over.
+    The package called "bcc" on PyPI is an unrelated library: it is recognised and skipped.
     """
     for path in ("", *_SYSTEM_PACKAGES):
         if path:

@@ -37,7 +37,7 @@ def _number() -> int:
 def _unpreempted() -> Iterator[None]:
     """No other task of an ordinary policy runs on this CPU meanwhile; where that is not to be had, they may.
 
-    While bpf() is at a map the kernel passes over the programs of kprobes and perf events on that CPU
+    While bpf() is at a map the kernel skips the programs of kprobes and perf events on that CPU
     (bpf_disable_instrumentation(), which leaves preemption on since 5.8): a task that comes between would not be seen.
     """
     before = os.sched_getscheduler(0)

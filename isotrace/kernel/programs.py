@@ -1,7 +1,7 @@
 """Two things about programs on tracepoints that only trying tells: whether they are preempted, and may read with types.
 
 A program on a raw tracepoint runs with preemption disabled up to 6.18; on 7.3 it does not. There, a second task that
-meets the tracepoint on the same CPU meanwhile is passed over: the kernel only counts it (``recursion_misses``).
+meets the tracepoint on the same CPU meanwhile is skipped: the kernel only counts it (``recursion_misses``).
 isotrace attaches through perf events then.
 """
 

@@ -102,9 +102,7 @@ def _losses(end: End) -> list[str]:
         named = ", ".join(f"{name} {count}" for name, count in end.lost_by_call.items())
         found.append(f"lost: {escape(named.encode('utf-8', 'replace'))}")
     if end.missed:
-        found.append(
-            f"the kernel passed over its programs {many(end.missed, 'time')}: what was called then is not in it"
-        )
+        found.append(f"the kernel skipped its programs {many(end.missed, 'time')}: what was called then is not in it")
     if end.extras_lost:
         found.append(f"{many(end.extras_lost, 'record')} of exits, signals or exec arguments lost")
     if end.not_followed:

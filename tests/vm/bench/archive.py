@@ -182,7 +182,7 @@ def parse_release(text: str) -> dict[str, str]:
 
 
 def parse_packages(lines: Iterable[str], base: str) -> Iterator[Package]:
-    """The stanzas of a Packages file; one without a name, a file or a hash is passed over."""
+    """The stanzas of a Packages file; one without a name, a file or a hash is skipped."""
     fields: dict[str, str] = {}
     for line in (*lines, ""):
         if line.strip():
