@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from isotrace.enforce import Counts
-from isotrace.enforce.plan import Plan
+from isotrace.enforce.plan import EnforcementPlan
 from isotrace.errors import IsotraceError
 from isotrace.run import ending, lifecycle, refusals
 from isotrace.run.lifecycle import Run
@@ -102,7 +102,7 @@ def go(monkeypatch):
 
         monkeypatch.setattr(ending, "ended", ended)
         target = Target(tree=1)
-        part = Refusals(target, Plan((), (), True), {"lsm": enforcer}, sink, best_effort=False)
+        part = Refusals(target, EnforcementPlan((), (), True), {"lsm": enforcer}, sink, best_effort=False)
         assert Run(target, lambda: [part, *others]).go() == 0 and enforcer.lifted and enforcer.closed
         return enforcer.rounds
 

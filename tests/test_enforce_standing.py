@@ -22,7 +22,7 @@ ALL = dict.fromkeys(FEATURES, YES)
 TARGET = Target(pid=1234)
 
 
-def _plan(*actions: Action, report=HOOKED, backend="auto") -> plan.Plan:
+def _plan(*actions: Action, report=HOOKED, backend="auto") -> plan.EnforcementPlan:
     rules = tuple(CallRule("mkdir", names.parse("mkdir").calls, action=action) for action in actions)
     return plan.make(Policy((Group("", rules),)), report, TARGET, backend)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isotrace.enforce import Counts, Grade, Held, Refused, describe
-from isotrace.enforce.plan import Plan
+from isotrace.enforce.plan import EnforcementPlan
 from isotrace.policy import names
 from isotrace.policy.model import Action
 from isotrace.sinks import refusals
@@ -106,7 +106,7 @@ def test_whatever_a_process_wrote_stays_one_line_of_plain_ascii(comm, what, styl
 
 
 def test_lost_lines_are_said():
-    plan = Plan(HELD, (), True)
+    plan = EnforcementPlan(HELD, (), True)
     said = describe.count_lines(plan, {"seccomp": Counts({}, {0: 4}, 2)})
     assert said[:2] == ["deny open → EPERM: 4 refused", "web: deny kill → kill: 0 killed"]
     assert said[2].startswith("2 lines lost, the refusals themselves were not")

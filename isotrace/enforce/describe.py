@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from isotrace.enforce import Counts, Held, Refusal
-from isotrace.enforce.plan import Plan, Unheld
+from isotrace.enforce.plan import EnforcementPlan, Unheld
 from isotrace.policy import names
 from isotrace.policy.model import CallRule, Rule
 
 _MANY = 8  # calls that are listed one by one
 
 
-def plan_lines(plan: Plan) -> list[str]:
+def plan_lines(plan: EnforcementPlan) -> list[str]:
     """Every rule with its mechanism or the reasons against it; then the notes, each once."""
     lines: list[str] = []
     told: tuple[tuple[str, Refusal], ...] = ()
@@ -75,7 +75,7 @@ def _beside(held: Held, rule: CallRule) -> list[str]:
     return [name for name in ("io_uring_*", "io_submit") if any(fnmatchcase(call, name) for call in closed)]
 
 
-def count_lines(plan: Plan, counts: Mapping[str, Counts]) -> list[str]:
+def count_lines(plan: EnforcementPlan, counts: Mapping[str, Counts]) -> list[str]:
     """What happened, by rule."""
     lines = []
     for held in plan.enforced:

@@ -34,7 +34,7 @@ class Unheld:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EnforcementPlan:
     """What will be enforced, in the order of the rules, and what will not.
 
     ``ok`` says whether a run may start: every rule is held, or the user accepted less and something is held.
@@ -59,7 +59,9 @@ class Plan:
         return {name: tuple(held for held in self.enforced if held.mechanism == name) for name in used}
 
 
-def make(policy: Policy, report: Report, target: Target, backend: str = "auto", best_effort: bool = False) -> Plan:
+def make(
+    policy: Policy, report: Report, target: Target, backend: str = "auto", best_effort: bool = False
+) -> EnforcementPlan:
     """The plan. Call rules are placed one by one; path rules together, and net rules together, as they decide together."""
     admitted = [mechanism for mechanism in MECHANISMS if mechanism.name in BACKENDS[backend]]
     chooser = _Chooser(admitted, report, target, best_effort)
@@ -69,7 +71,7 @@ def make(policy: Policy, report: Report, target: Target, backend: str = "auto", 
     held = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Held))
     unheld = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Unheld))
     beside, left_out = standing.held(held, report, len(policy.rules), best_effort)
-    return Plan(held, unheld, bool(held) and (best_effort or not unheld), beside, left_out)
+    return EnforcementPlan(held, unheld, bool(held) and (best_effort or not unheld), beside, left_out)
 
 
 def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:

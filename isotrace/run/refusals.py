@@ -8,7 +8,7 @@ from functools import partial
 
 from isotrace.enforce import Counts, Enforcer, Execute, describe, rings
 from isotrace.enforce import plan as planning
-from isotrace.enforce.plan import Plan
+from isotrace.enforce.plan import EnforcementPlan
 from isotrace.enforce.report import KernelReport
 from isotrace.enforce.strays import Births
 from isotrace.errors import IsotraceError, KernelError
@@ -23,7 +23,7 @@ from isotrace.trace.target import Target
 _TICK = 0.025  # seconds to wait where what should wait fails
 
 
-def held(policy: Policy, target: Target, backend: str, best_effort: bool) -> tuple[Plan, KernelReport]:
+def held(policy: Policy, target: Target, backend: str, best_effort: bool) -> tuple[EnforcementPlan, KernelReport]:
     """What holds each rule on this kernel, told on standard error. Raises ``KernelError`` when a rule cannot be held."""
     report = KernelReport()
     plan = planning.make(policy, report, target, backend, best_effort)
@@ -44,7 +44,7 @@ class Refusals(Part):
     def __init__(
         self,
         target: Target,
-        plan: Plan,
+        plan: EnforcementPlan,
         enforcers: Mapping[str, Enforcer],
         sink: Sink,
         best_effort: bool,

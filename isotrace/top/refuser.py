@@ -15,7 +15,7 @@ from functools import partial
 
 from isotrace.decode import quote
 from isotrace.enforce import Enforcer, Held, Refused, Report, describe, registry, rings
-from isotrace.enforce.plan import Plan
+from isotrace.enforce.plan import EnforcementPlan
 from isotrace.errors import IsotraceError
 from isotrace.policy import names
 from isotrace.policy.model import CallRule
@@ -145,7 +145,7 @@ class Refuser:
         found = family.of_process(pid, lambda: family.below(pid, self.view_state.processes, self._births()))
         return replace(found, spared=self._never)
 
-    def _plan(self, rule: CallRule, target: Target) -> Plan:
+    def _plan(self, rule: CallRule, target: Target) -> EnforcementPlan:
         found = self._reports.get(rule) or self._ask(rule)
         if all(finding.verdict != "unknown" for finding in found.values()):
             self._reports[rule] = found
@@ -244,7 +244,7 @@ def rule_on(call: str) -> CallRule:
     return names.parse(f"={call}" if call in names.words() else call)
 
 
-def _reasons(plan: Plan) -> str:
+def _reasons(plan: EnforcementPlan) -> str:
     """Each reason once, with the mechanisms that give it."""
     said: dict[str, list[str]] = {}
     for unheld in plan.unheld:

@@ -14,7 +14,7 @@ from isotrace.process import forkserver
 from isotrace.trace.target import Target
 
 
-def for_rule(rule: CallRule, target: Target, report: Report) -> planning.Plan:
+def for_rule(rule: CallRule, target: Target, report: Report) -> planning.EnforcementPlan:
     """The plan for one rule, by what the report says."""
     return planning.make(Policy((Group("", (rule,)),)), report, target)
 

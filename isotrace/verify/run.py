@@ -13,7 +13,7 @@ from isotrace.enforce import Held, Report, registry
 from isotrace.enforce import plan as planning
 from isotrace.enforce.calls import notify
 from isotrace.enforce.calls.seccomp import Seccomp
-from isotrace.enforce.plan import Plan
+from isotrace.enforce.plan import EnforcementPlan
 from isotrace.enforce.proof import canary
 from isotrace.enforce.proof.canary import errno_of
 from isotrace.errors import KernelError
@@ -61,7 +61,7 @@ class Verdict:
         return lines or ["verify: no way of the table is against these rules: nothing was tried"]
 
 
-def must_hold(plan: Plan, report: Report, backend: str, best_effort: bool) -> None:
+def must_hold(plan: EnforcementPlan, report: Report, backend: str, best_effort: bool) -> None:
     """``verify``, and say what came of it. Raises ``KernelError`` where a way leads round the rules."""
     found = verify(plan, report, backend, best_effort)
     tell(found.lines())
@@ -72,7 +72,7 @@ def must_hold(plan: Plan, report: Report, backend: str, best_effort: bool) -> No
         )
 
 
-def verify(plan: Plan, report: Report, backend: str, best_effort: bool) -> Verdict:
+def verify(plan: EnforcementPlan, report: Report, backend: str, best_effort: bool) -> Verdict:
     """Attack what the plan would hold. Raises ``KernelError`` where that cannot be tried.
 
     Call it before isotrace has threads: it forks. Nothing is left of it when it returns.
