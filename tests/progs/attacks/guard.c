@@ -4,6 +4,7 @@
  * Run as root, and as the user that PID belongs to.
  */
 #include "attack.h"
+#include <elf.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <sched.h>
@@ -221,12 +222,15 @@ static int attack_rewrite(char **arguments)
 /* A probe on a program that isotrace runs; in the middle of an instruction it would end who comes by. It is not enabled here. */
 static int attack_probe(char **arguments)
 {
-	struct perf_event_attr attr = {.size = sizeof(attr), .disabled = 1, .config2 = 64};
-	FILE *type = fopen("/sys/bus/event_source/devices/uprobe/type", "r");
+	struct perf_event_attr attr = {.size = sizeof(attr), .disabled = 1};
+	FILE *type = fopen("/sys/bus/event_source/devices/uprobe/type", "r"), *program = fopen(arguments[0], "r");
+	Elf64_Ehdr head;
 
-	if (!type || fscanf(type, "%u", &attr.type) != 1)
+	if (!type || fscanf(type, "%u", &attr.type) != 1 || !program || fread(&head, sizeof(head), 1, program) != 1)
 		return UNTRIED;
 	fclose(type);
+	fclose(program);
+	attr.config2 = head.e_entry;
 	attr.config1 = (unsigned long)arguments[0];
 	return verdict("a uprobe by perf_event_open", syscall(SYS_perf_event_open, &attr, -1, 0, -1, 0));
 }

@@ -42,6 +42,7 @@ ROWS = (
         ("--deny", "chmod"),
         ("calls", "fchmod_anonymous"),
         by(REFUSED, REFUSED, lsm=Announced("a descriptor that has no file"), seccomp=REFUSED),
+        user="root",
     ),
     Row(
         "an access control list instead of chmod",
