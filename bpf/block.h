@@ -13,7 +13,7 @@
 #include "filter.h"
 #include "calls.h"
 
-BPF_PERCPU_ARRAY(tally, u64, TALLIES);
+BPF_PERCPU_ARRAY(stats, u64, STATS);
 
 #include "descent.h"
 
@@ -146,8 +146,8 @@ static __always_inline void count_hit(u32 rule)
 
 static __always_inline void count_lost(void)
 {
-	u32 which = TALLY_EXTRAS_LOST;
-	u64 *value = tally.lookup(&which);
+	u32 which = STAT_EXTRAS_LOST;
+	u64 *value = stats.lookup(&which);
 
 	if (value)
 		(*value)++;

@@ -37,7 +37,7 @@ BPF_ARRAY(calls, struct call, SLOTS);
 BPF_HASH(names, u32, struct name, 16384);
 BPF_TABLE("percpu_hash", struct count_key, struct count, counts, ROWS);
 BPF_TABLE("percpu_hash", struct error_key, struct error, errors, ERRORS);
-BPF_PERCPU_ARRAY(tally, u64, COUNT_TALLIES);
+BPF_PERCPU_ARRAY(stats, u64, COUNT_STATS);
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
 #if defined(TOUCHES)
 BPF_TABLE("lru_hash", struct place, struct touch, touches, PLACES);
@@ -62,7 +62,7 @@ static __always_inline struct scratch *get_scratch(void)
 
 static __always_inline void tell(u32 which)
 {
-	u64 *value = tally.lookup(&which);
+	u64 *value = stats.lookup(&which);
 
 	if (value)
 		(*value)++;
@@ -96,7 +96,7 @@ static __always_inline struct count *row_of(u32 pid, u32 slot, struct scratch *s
 	counts.insert(&key, &scratch->blank);
 	row = counts.lookup(&key);
 	if (!row)
-		tell(TALLY_CALLS_LOST);
+		tell(STAT_CALLS_LOST);
 	return row;
 }
 
@@ -126,7 +126,7 @@ static __always_inline void add_error(struct done *done, struct call *call, stru
 		error = errors.lookup(&key);
 	}
 	if (!error) {
-		tell(TALLY_ERRORS_LOST);
+		tell(STAT_ERRORS_LOST);
 		return;
 	}
 	error->count++;
@@ -160,13 +160,13 @@ static __always_inline void touch(struct done *done, struct scratch *scratch)
 	struct touch first = {};
 	struct touch *found = touches.lookup(&scratch->place);
 
-	tell(TALLY_TOUCHES);
+	tell(STAT_TOUCHES);
 	if (!found) {
 		touches.insert(&scratch->place, &first);
 		found = touches.lookup(&scratch->place);
 	}
 	if (!found) {
-		tell(TALLY_TOUCHES_LOST);
+		tell(STAT_TOUCHES_LOST);
 		return;
 	}
 	add_at_once(&found->calls, 1);

@@ -75,6 +75,6 @@ struct touch {
 	u16 number;		/* errno of the latest failure */
 };
 
-enum count_tally { TALLY_CALLS_LOST = TALLIES, TALLY_ERRORS_LOST, TALLY_TOUCHES, TALLY_TOUCHES_LOST, COUNT_TALLIES };
+enum count_stats { STAT_CALLS_LOST = STATS, STAT_ERRORS_LOST, STAT_TOUCHES, STAT_TOUCHES_LOST, COUNT_STATS };
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Keeps filter.h's maps of descent: programs for births and ends. Needs calls.h and the map `tally`. */
+/* Keeps filter.h's maps of descent: programs for births and ends. Needs calls.h and the map `stats`. */
 #ifndef ISOTRACE_DESCENT_H
 #define ISOTRACE_DESCENT_H
 
@@ -7,8 +7,8 @@
 
 static __always_inline void not_followed(long error)
 {
-	u32 which = TALLY_NOT_FOLLOWED;
-	u64 *value = error ? tally.lookup(&which) : NULL;
+	u32 which = STAT_NOT_FOLLOWED;
+	u64 *value = error ? stats.lookup(&which) : NULL;
 
 	if (value)
 		(*value)++;

@@ -102,7 +102,7 @@ struct capture {
 #define CAPTURES 5
 
 /* Counters that are not of one call. */
-enum tally { TALLY_NOT_FOLLOWED = 0, TALLY_EXTRAS_LOST = 1, TALLIES = 2 };
+enum stats { STAT_NOT_FOLLOWED = 0, STAT_EXTRAS_LOST = 1, STATS = 2 };
 
 struct captures {
 	struct capture list[CAPTURES];

@@ -125,7 +125,7 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	got = read_kernel_string(blob + 1, STRING_MAX, (void *)file);
 	close_blob(&scratch->event, blob, got);
-	send_extra(scratch, TALLY_EXTRAS_LOST);
+	send_extra(scratch, STAT_EXTRAS_LOST);
 	return 0;
 }
 
@@ -164,7 +164,7 @@ int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!scratch)
 		return 0;
 	scratch->event.args[0] = superseding(&who, scratch->event.result);
-	send_extra(scratch, TALLY_EXTRAS_LOST);
+	send_extra(scratch, STAT_EXTRAS_LOST);
 	return 0;
 }
 
@@ -186,7 +186,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	got = read_kernel(blob + 1, SIGINFO, (void *)ctx->args[1]);
 	close_blob(&scratch->event, blob, got == 0 ? SIGINFO : got);
-	send_extra(scratch, TALLY_EXTRAS_LOST);
+	send_extra(scratch, STAT_EXTRAS_LOST);
 	return 0;
 }
 

@@ -99,7 +99,7 @@ int enter_exec(struct call_context *ctx)
 	scratch->event.time = scratch->stamp;
 	scratch->event.args[5] = bpf_get_current_task();
 	capture_exec(scratch);
-	send_extra(scratch, TALLY_EXTRAS_LOST);
+	send_extra(scratch, STAT_EXTRAS_LOST);
 	return 0;
 }
 

@@ -28,7 +28,7 @@ BPF_PROG_ARRAY(exits, SLOTS);
 BPF_PROG_ARRAY(enters, SLOTS);
 BPF_PERCPU_ARRAY(seen, u64, SLOTS);
 BPF_PERCPU_ARRAY(lost, u64, SLOTS);
-BPF_PERCPU_ARRAY(tally, u64, TALLIES);
+BPF_PERCPU_ARRAY(stats, u64, STATS);
 struct loss_key { u32 pid, slot; };
 struct loss { u64 count; char comm[16]; };
 BPF_HASH(losses, struct loss_key, struct loss, 8192);	/* _LOSSES in isotrace/backends/tracepoint.py */
@@ -279,7 +279,7 @@ static __always_inline void send_extra(struct scratch *scratch, u32 which)
 
 	if (send(scratch))
 		return;
-	value = tally.lookup(&which);
+	value = stats.lookup(&which);
 	if (value)
 		(*value)++;
 }

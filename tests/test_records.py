@@ -191,8 +191,8 @@ class Recorder(Sink):
     def unwritten(self):
         return self.rest
 
-    def end(self, tally, _calls, reason):
-        self.ended = (tally.seen, reason)
+    def end(self, stats, _calls, reason):
+        self.ended = (stats.seen, reason)
 
     def close(self):
         self.closed = True

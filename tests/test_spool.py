@@ -16,7 +16,7 @@ from isotrace.errors import IsotraceError
 from isotrace.run import spool as spools
 from isotrace.run.delivery import Delivery
 from isotrace.run.spool import Made, Spool
-from isotrace.run.tally import Tally
+from isotrace.run.stats import Stats
 from isotrace.trace import events
 from isotrace.trace.ring import HEADER, ROW, Chunk, batch_of
 
@@ -146,21 +146,21 @@ class Sink:
 
 
 def test_a_sink_that_waits_holds_nobody_up():
-    sink, tally = Sink(), Tally()
-    delivery = Delivery([sink], tally)
+    sink, stats = Sink(), Stats()
+    delivery = Delivery([sink], stats)
     delivery.start()
     sink.wait.clear()
     for number in range(100):
         delivery.put(chunk(number, 1))
     delivery.end()
-    assert delivery.busy and not sink.tids and not tally.delivered.sum()
+    assert delivery.busy and not sink.tids and not stats.delivered.sum()
     sink.wait.set()
     delivery.join(60)
-    assert sink.tids == list(range(100)) and sink.flushed and tally.delivered.sum() == 100 and not delivery.busy
+    assert sink.tids == list(range(100)) and sink.flushed and stats.delivered.sum() == 100 and not delivery.busy
 
 
 def test_what_a_sink_raises_is_raised_by_whoever_looks():
-    delivery = Delivery([Sink(IsotraceError("no space"))], Tally())
+    delivery = Delivery([Sink(IsotraceError("no space"))], Stats())
     delivery.start()
     delivery.put(chunk(0, 1))
     delivery.join(60)
@@ -170,16 +170,16 @@ def test_what_a_sink_raises_is_raised_by_whoever_looks():
 
 
 def test_without_sinks_it_is_counted_at_once():
-    tally = Tally()
-    delivery = Delivery([], tally)
+    stats = Stats()
+    delivery = Delivery([], stats)
     delivery.start()
     delivery.put(chunk(0, 7))
-    assert tally.delivered.sum() == 7 and not delivery.busy
+    assert stats.delivered.sum() == 7 and not delivery.busy
 
 
 def test_a_quiet_run_still_flushes():
     sink = Sink()
-    delivery = Delivery([sink], Tally())
+    delivery = Delivery([sink], Stats())
     delivery.start()
     deadline = time.monotonic() + 60
     while not sink.flushed and time.monotonic() < deadline:

@@ -44,8 +44,8 @@ def said(tmp_path_factory):
             f'printf("{name}.{m} %zu %zu\\n", offsetof(struct {name}, {m}), sizeof(((struct {name} *)0)->{m}));'
             for m in dtype.names
         ]
-    numbers = ("BUCKETS", "BUCKET_SHIFT", "PLACE_TEXT", "PLACE_PATH", "PLACE_ADDRESS", "TALLY_CALLS_LOST")
-    numbers += ("TALLY_ERRORS_LOST", "TALLY_TOUCHES", "TALLY_TOUCHES_LOST", "TALLY_NOT_FOLLOWED")
+    numbers = ("BUCKETS", "BUCKET_SHIFT", "PLACE_TEXT", "PLACE_PATH", "PLACE_ADDRESS", "STAT_CALLS_LOST")
+    numbers += ("STAT_ERRORS_LOST", "STAT_TOUCHES", "STAT_TOUCHES_LOST", "STAT_NOT_FOLLOWED")
     lines += [f'printf("{name} %d 0\\n", (int){name});' for name in numbers]
     directory = tmp_path_factory.mktemp("layout")
     source = directory / "layout.c"
@@ -69,11 +69,11 @@ def test_constants(said):
     assert said["BUCKET_SHIFT"][0] == counts.BUCKET_SHIFT
     assert said["PLACE_TEXT"][0] == counts.PLACE_TEXT
     assert (said["PLACE_PATH"][0], said["PLACE_ADDRESS"][0]) == (counts.PATH, counts.ADDRESS)
-    assert said["TALLY_CALLS_LOST"][0] == counts._TALLY_CALLS_LOST
-    assert said["TALLY_ERRORS_LOST"][0] == counts._TALLY_ERRORS_LOST
-    assert said["TALLY_TOUCHES"][0] == counts._TALLY_TOUCHES
-    assert said["TALLY_TOUCHES_LOST"][0] == counts._TALLY_TOUCHES_LOST
-    assert said["TALLY_NOT_FOLLOWED"][0] == counts._TALLY_NOT_FOLLOWED
+    assert said["STAT_CALLS_LOST"][0] == counts._STAT_CALLS_LOST
+    assert said["STAT_ERRORS_LOST"][0] == counts._STAT_ERRORS_LOST
+    assert said["STAT_TOUCHES"][0] == counts._STAT_TOUCHES
+    assert said["STAT_TOUCHES_LOST"][0] == counts._STAT_TOUCHES_LOST
+    assert said["STAT_NOT_FOLLOWED"][0] == counts._STAT_NOT_FOLLOWED
 
 
 def describe(name):

@@ -36,7 +36,7 @@ TOUCH = np.dtype(
 )
 
 _PID = np.dtype([("pid", "<u4")])
-_TALLY_NOT_FOLLOWED, _TALLY_CALLS_LOST, _TALLY_ERRORS_LOST, _TALLY_TOUCHES, _TALLY_TOUCHES_LOST = 0, 2, 3, 4, 5
+_STAT_NOT_FOLLOWED, _STAT_CALLS_LOST, _STAT_ERRORS_LOST, _STAT_TOUCHES, _STAT_TOUCHES_LOST = 0, 2, 3, 4, 5
 _ENDLESS = frozenset({"exit", "exit_group"})
 _RENAMES = frozenset({"execve", "execveat", "prctl"})
 _MEMORY = 96 << 20  # bytes that the per-CPU tables may take in the kernel
@@ -164,7 +164,7 @@ class Counting(Attached):
         constants = known.constants() + target.defines()
         constants += [f"ROWS={rows}", f"ERRORS={max(2048, rows // 4)}", f"PLACES={_PLACES}"]
         constants += [f"BUCKET_MAX={0xFFFFFFFF // bpf.possible_cpus()}U", *(["TOUCHES"] if places else [])]
-        maps = ["calls", "names", "counts", "errors", "tally", *(["touches"] if places else [])]
+        maps = ["calls", "names", "counts", "errors", "stats", *(["touches"] if places else [])]
         maps += target.maps
         loader.start("counts.c", constants, {one.program: TYPES[one.how] for one in attach}, maps)
 
@@ -231,7 +231,7 @@ class Counting(Attached):
 
     def touched(self) -> int:
         """How many uses of places there were, those included that were since pushed out."""
-        return self._sum("tally", _TALLY_TOUCHES)
+        return self._sum("stats", _STAT_TOUCHES)
 
     def names(self) -> dict[int, tuple[bytes, int]]:
         """Process → name, parent, as they were at its first call or last change of name."""
@@ -262,10 +262,10 @@ class Counting(Attached):
     def losses(self) -> Losses:
         """What did not fit, by now."""
         return Losses(
-            calls=self._sum("tally", _TALLY_CALLS_LOST),
-            errors=self._sum("tally", _TALLY_ERRORS_LOST),
-            places=self._sum("tally", _TALLY_TOUCHES_LOST),
-            not_followed=self._sum("tally", _TALLY_NOT_FOLLOWED) + self._missed("on_fork", "on_new_task"),
+            calls=self._sum("stats", _STAT_CALLS_LOST),
+            errors=self._sum("stats", _STAT_ERRORS_LOST),
+            places=self._sum("stats", _STAT_TOUCHES_LOST),
+            not_followed=self._sum("stats", _STAT_NOT_FOLLOWED) + self._missed("on_fork", "on_new_task"),
             missed=self._missed("on_exit", "on_enter"),
         )
 

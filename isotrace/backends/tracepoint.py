@@ -21,7 +21,7 @@ _SLOT, _COUNT = np.dtype([("slot", "<u4")]), np.dtype([("count", "<u8")])
 _LOSS_KEY, _LOSS = np.dtype([("pid", "<u4"), ("slot", "<u4")]), np.dtype([("count", "<u8"), ("comm", "S16")])
 _FLOW_TAKEN = 1  # bpf/trace_record.h
 _LOSSES = 8192  # places in the map of losses
-_TALLY_NOT_FOLLOWED, _TALLY_EXTRAS_LOST = 0, 1  # bpf/event.h
+_STAT_NOT_FOLLOWED, _STAT_EXTRAS_LOST = 0, 1  # bpf/event.h
 
 
 class Tracepoints(Ringed):
@@ -100,8 +100,8 @@ class Tracepoints(Ringed):
         return Counters(
             seen=self._sums("seen"),
             lost=self._sums("lost"),
-            extras_lost=self._sum("tally", _TALLY_EXTRAS_LOST) + extras,
-            not_followed=self._sum("tally", _TALLY_NOT_FOLLOWED) + births,
+            extras_lost=self._sum("stats", _STAT_EXTRAS_LOST) + extras,
+            not_followed=self._sum("stats", _STAT_NOT_FOLLOWED) + births,
             missed=self._missed("on_exit", "on_enter"),
         )
 

@@ -34,7 +34,7 @@ FIXED = frozenset(
     )
 )
 _PAGE = 4096
-_NOT_FOLLOWED, _RECORDS_LOST = 0, 1  # enum tally, bpf/event.h
+_NOT_FOLLOWED, _RECORDS_LOST = 0, 1  # enum stats, bpf/event.h
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Refusing(Ringed):
 
     def _load(self) -> None:
         wanted = self._wanted
-        maps = ["events", "rules", "hits", "tally", "shown", "canary", *wanted.maps, *self._target.maps]
+        maps = ["events", "rules", "hits", "stats", "shown", "canary", *wanted.maps, *self._target.maps]
         loader = Loader()
         loader.start(wanted.source, wanted.constants, self._kinds, maps, wanted.ending)
         self._loaded = loader.result()
@@ -202,7 +202,7 @@ class Refusing(Ringed):
         return Counts(
             hits,
             hits,
-            lost=self._sum("tally", _RECORDS_LOST),
-            not_followed=self._sum("tally", _NOT_FOLLOWED) + births,
+            lost=self._sum("stats", _RECORDS_LOST),
+            not_followed=self._sum("stats", _NOT_FOLLOWED) + births,
             missed=self._missed(*self._wanted.programs),
         )

@@ -130,7 +130,7 @@ def _boot_id() -> str:
 
 @dataclass(frozen=True)
 class End:
-    """The reconciled counts of a run, as ``run.tally.Tally`` has them. ``reason`` says why it ended, if that is known.
+    """The reconciled counts of a run, as ``run.stats.Stats`` has them. ``reason`` says why it ended, if that is known.
 
     With ``continued`` this is the end of one part, and another follows.
     """

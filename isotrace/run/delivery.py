@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from isotrace.errors import IsotraceError
 from isotrace.run.spool import Item, Made, Spool, most
-from isotrace.run.tally import Tally
+from isotrace.run.stats import Stats
 from isotrace.sinks import Sink
 from isotrace.trace.ring import Chunk
 
@@ -23,8 +23,8 @@ class Delivery:
     is raised by ``check`` once none is left.
     """
 
-    def __init__(self, sinks: Sequence[Sink], tally: Tally) -> None:
-        self._sinks, self._tally = list(sinks), tally
+    def __init__(self, sinks: Sequence[Sink], stats: Stats) -> None:
+        self._sinks, self._stats = list(sinks), stats
         #: What sinks have raised, while others went on.
         self.failures: list[tuple[Sink, IsotraceError]] = []
         self._spool = Spool(most=most())
@@ -44,7 +44,7 @@ class Delivery:
         if self._sinks:
             self._spool.put(item)
         elif isinstance(item, Chunk):
-            self._tally.add(item.slots())
+            self._stats.add(item.slots())
 
     @property
     def full(self) -> bool:
@@ -105,4 +105,4 @@ class Delivery:
     def _deliver(self, item: Item) -> None:
         batch = item.batch()
         self._each(lambda sink: sink.write(batch))
-        self._tally.add(batch.call_slots())  # only now is it delivered
+        self._stats.add(batch.call_slots())  # only now is it delivered

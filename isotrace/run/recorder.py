@@ -15,7 +15,7 @@ from isotrace.enforce import Held, Refused
 from isotrace.recording import output
 from isotrace.recording.asked import Asked
 from isotrace.recording.schema import End, Head
-from isotrace.run.tally import Tally
+from isotrace.run.stats import Stats
 from isotrace.trace.events import Batch
 from isotrace.trace.plan import Options
 from isotrace.trace.target import read_process, uid_of
@@ -99,16 +99,16 @@ class Recorder:
         """The slots of the calls that were taken and are not in the file."""
         return self._writer.unwritten() if self._writer else np.zeros(0, np.uint16)
 
-    def end(self, tally: Tally, calls: Mapping[int, Syscall], reason: str) -> None:
+    def end(self, stats: Stats, calls: Mapping[int, Syscall], reason: str) -> None:
         """All has been written: with the counts the recording is complete. Raises ``IsotraceError``."""
         assert self._writer
-        counters = tally.counters
+        counters = stats.counters
         self._writer.close(
             End(
-                seen=tally.seen,
-                delivered=int(tally.delivered.sum()),
-                lost=tally.lost,
-                lost_by_call=tally.lost_by_call(calls),
+                seen=stats.seen,
+                delivered=int(stats.delivered.sum()),
+                lost=stats.lost,
+                lost_by_call=stats.lost_by_call(calls),
                 extras_lost=counters.extras_lost,
                 not_followed=counters.not_followed,
                 missed=counters.missed,

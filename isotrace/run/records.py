@@ -19,7 +19,7 @@ from isotrace.run.delivery import Delivery
 from isotrace.run.lifecycle import Part
 from isotrace.run.recorder import Recorder
 from isotrace.run.spool import Made
-from isotrace.run.tally import Tally
+from isotrace.run.stats import Stats
 from isotrace.sinks import Sink
 from isotrace.sinks.output import ClosedPipe
 from isotrace.trace import plan as planning
@@ -74,13 +74,13 @@ class Records(Part):
         strict: bool = False,
     ) -> None:
         """Start compiling. Raises ``IsotraceError``."""
-        self.tally = Tally()
+        self.stats = Stats()
         self._options = options
         self._plan, self._backend = _planned(options, loader)
         self._recorder, self._quiet, self._strict = recorder, quiet, strict
         outputs = sinks(self._plan.calls)
         self._outputs = len(outputs)
-        self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.tally)
+        self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.stats)
         self._ended = 0  # outputs that were said to have failed
         self._read = 0  # calls that came out of the ring
         self._stopped = self._written = self._told = self._first = False
@@ -128,7 +128,7 @@ class Records(Part):
         if not self._delivery.busy:
             self._written = True
             return ""
-        return f"{self._read - int(self.tally.delivered.sum()):,} calls that were already seen"
+        return f"{self._read - int(self.stats.delivered.sum()):,} calls that were already seen"
 
     def _check(self) -> None:
         """Say which output has ended while another goes on; raise what has ended the last one."""
@@ -154,24 +154,24 @@ class Records(Part):
             failures.append((recorder, error))
             whole = False
         if not self._outputs:
-            self.tally.take_back(recorder.unwritten())
+            self.stats.take_back(recorder.unwritten())
         return whole
 
     def finish(self) -> None:
         """The summary. Raises ``IsotraceError`` for a loss where that is an error, and for an output that ended."""
         self._backend.detach()
-        self.tally.counters = counters = self._backend.counters()
+        self.stats.counters = counters = self._backend.counters()
         recorded = self._recorded()
-        if not self._quiet or self.tally.lost or counters.missed or counters.extras_lost or counters.not_followed:
-            tell(self.tally.summary(self._plan.calls))
+        if not self._quiet or self.stats.lost or counters.missed or counters.extras_lost or counters.not_followed:
+            tell(self.stats.summary(self._plan.calls))
         if self._recorder and recorded:
-            self._recorder.end(self.tally, self._plan.calls, self._reason)
+            self._recorder.end(self.stats, self._plan.calls, self._reason)
         for _, error in self._delivery.failures:
             raise IsotraceError(f"not all was written that was asked for: {error.message}", error.hint)
         if not (self._strict and self._stopped):
             return
-        if self.tally.lost:
-            raise IsotraceError(f"{self.tally.lost} calls were lost and --strict asks for all", "give a larger --ring")
+        if self.stats.lost:
+            raise IsotraceError(f"{self.stats.lost} calls were lost and --strict asks for all", "give a larger --ring")
         if counters.missed:
             raise IsotraceError("calls may be missing and --strict asks for all", "see: isotrace doctor")
 
@@ -204,10 +204,10 @@ class Records(Part):
         deadline = time.monotonic() + _SETTLE
         while True:
             before = self._read
-            self.tally.counters = self._backend.counters()
+            self.stats.counters = self._backend.counters()
             self._drain(everything=True)
             self._check()
-            if self._read >= self.tally.sent:
+            if self._read >= self.stats.sent:
                 return
             if self._read > before:
                 deadline = time.monotonic() + _SETTLE

@@ -104,7 +104,7 @@ class Plan:
     @property
     def maps(self) -> tuple[str, ...]:
         """The maps that user space reads or writes."""
-        found = ["events", "exits", "enters", "seen", "lost", "losses", "losing", "tally", "captures", "befores"]
+        found = ["events", "exits", "enters", "seen", "lost", "losses", "losing", "stats", "captures", "befores"]
         found += ["flow"] if self.lossless else []
         found += ["asked"] if "MEASURE_TIME" in self.constants else []
         return (*found, *self.target.maps)

@@ -15,7 +15,7 @@ from isotrace.units import many
 
 
 @dataclass
-class Tally:
+class Stats:
     """What was delivered, by call slot, beside what the kernel counted."""
 
     delivered: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(events.SLOTS, dtype=np.int64))
