@@ -112,7 +112,7 @@ def test_a_mechanism_without_an_implementation_is_never_claimed():
     with mock.patch.dict(registry.BUILT, dict.fromkeys(registry.BUILT)):
         made = plan.make(policy(OPEN), report(*FEATURES), COMMAND)
     assert not made.ok and not made.held
-    said = dict(made.unheld[0].refusals)
+    said = dict(made.unenforceable[0].refusals)
     assert (
         "not built into this version" in said["lsm"].reason and "not built into this version" in said["seccomp"].reason
     )
@@ -126,7 +126,7 @@ def test_the_reason_is_what_the_kernel_lacks():
         "seccomp": Fake("yes"),
     }
     lines = describe.plan_lines(plan.make(policy(OPEN, OPEN), found, RUNNING))
-    assert "deny open → EPERM: NOT HELD" in lines and "deny open → EPERM: NOT HELD, as above" in lines
+    assert "deny open → EPERM: NOT ENFORCEABLE" in lines and "deny open → EPERM: NOT ENFORCEABLE, as above" in lines
     lsm = next(line for line in lines if line.startswith("  lsm:"))
     assert "EPERM although privileged; locked down: integrity" in lsm and "would help: boot without lockdown=" in lsm
     override = next(line for line in lines if line.startswith("  override:"))
@@ -192,8 +192,8 @@ def test_best_effort_leaves_out_what_cannot_be_held_and_says_it():
     strict = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND)
     weaker = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND, best_effort=True)
     assert not strict.ok and weaker.ok
-    assert [held.number for held in weaker.held] == [1] and [unheld.number for unheld in weaker.unheld] == [0]
-    assert "deny-path w:/etc/** → EPERM: NOT HELD" in describe.plan_lines(weaker)
+    assert [held.number for held in weaker.held] == [1] and [one.number for one in weaker.unenforceable] == [0]
+    assert "deny-path w:/etc/** → EPERM: NOT ENFORCEABLE" in describe.plan_lines(weaker)
     assert not plan.make(policy(WRITE_ETC), report("seccomp"), COMMAND, best_effort=True).ok
 
 
@@ -265,8 +265,8 @@ def test_never_less_than_asked_without_saying_so(rules, found, target, backend, 
     asked = policy(*rules)
     with mock.patch.dict(registry.BUILT, ALL_BUILT | dict.fromkeys(missing)):
         made = plan.make(asked, found, target, backend, best_effort)
-    said = {unheld.number for unheld in made.unheld} | {held.number for held in made.held if held.grade.short}
-    assert {held.number for held in made.held} | {unheld.number for unheld in made.unheld} == set(range(len(rules)))
+    said = {one.number for one in made.unenforceable} | {held.number for held in made.held if held.grade.short}
+    assert {held.number for held in made.held} | {one.number for one in made.unenforceable} == set(range(len(rules)))
     if made.ok and not best_effort:
         assert not said
     enforced = policy(*(held.rule for held in made.held))

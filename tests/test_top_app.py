@@ -288,7 +288,9 @@ def test_a_question_that_comes_late_takes_no_keys_meant_for_something_else(table
 
 def test_where_the_kernel_cannot_the_footer_says_why(tables):
     def impossible(wanted):
-        return Proposal(wanted, ("deny read → EPERM: NOT HELD", "  lsm: bpf is not active"), "read cannot: lsm: bpf")
+        return Proposal(
+            wanted, ("deny read → EPERM: NOT ENFORCEABLE", "  lsm: bpf is not active"), "read cannot: lsm: bpf"
+        )
 
     screen = drive(tables, "d", deputy=Deputy(impossible))[0]
     assert "read cannot: lsm: bpf" in screen[-1]

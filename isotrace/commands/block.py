@@ -36,9 +36,9 @@ Addresses are [tcp:|udp:]ADDRESS[/BITS][:PORT[-PORT]], unix:PATH, unix:@NAME or 
   --deny-net tcp:10.0.0.0/8:443    --deny-net '[::1]:80'    --deny-net :53    --deny-net unix:/run/docker.sock
 
 \b
-The most specific rule wins, a tie denies. Before anything is refused, standard error says for each rule what holds it:
+The most specific rule wins, a tie denies. Before anything is refused, standard error says for each rule what enforces it:
   mechanism · TOCTOU-safe? · io_uring? · 32-bit?
-and if a rule cannot be held, why not and what would help, and nothing starts (status 3).
+and if a rule cannot be enforced, why not and what would help, and nothing starts (status 3).
 
 \b
 Examples:

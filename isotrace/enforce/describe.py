@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from isotrace.enforce import Counts, Held, Refusal
-from isotrace.enforce.plan import EnforcementPlan, Unheld
+from isotrace.enforce.plan import EnforcementPlan, Unenforceable
 from isotrace.policy import names
 from isotrace.policy.model import CallRule, Rule
 
@@ -17,12 +17,12 @@ def plan_lines(plan: EnforcementPlan) -> list[str]:
     """Every rule with its mechanism or the reasons against it; then the notes, each once."""
     lines: list[str] = []
     told: tuple[tuple[str, Refusal], ...] = ()
-    entries: list[Held | Unheld] = [*plan.enforced, *plan.unheld]
+    entries: list[Held | Unenforceable] = [*plan.enforced, *plan.unenforceable]
     for entry in sorted(entries, key=lambda entry: entry.number):
         if isinstance(entry, Held):
             lines += held_lines(entry)
         else:
-            lines += unheld_lines(entry, again=entry.refusals == told)
+            lines += unenforceable_lines(entry, again=entry.refusals == told)
             told = entry.refusals
     notes = {note: held.mechanism for held in plan.enforced for note in held.grade.notes}
     return [*lines, *plan.left_out, *(f"{mechanism}: {note}" for note, mechanism in notes.items())]
@@ -37,12 +37,12 @@ def held_lines(held: Held) -> Iterator[str]:
         yield f"  LESS THAN ASKED: {short}"
 
 
-def unheld_lines(unheld: Unheld, again: bool = False) -> Iterator[str]:
-    """``deny open → EPERM: NOT HELD``, and what each mechanism says; ``again``: the same as it said before."""
-    yield f"{_title(unheld.rule)}: NOT HELD" + (", as above" if again else "")
+def unenforceable_lines(unenforceable: Unenforceable, again: bool = False) -> Iterator[str]:
+    """``deny open → EPERM: NOT ENFORCEABLE``, and what each mechanism says; ``again``: the same as it said before."""
+    yield f"{_title(unenforceable.rule)}: NOT ENFORCEABLE" + (", as above" if again else "")
     if again:
         return
-    for name, refusal in unheld.refusals:
+    for name, refusal in unenforceable.refusals:
         yield f"  {name}: {refusal.reason}" + (f" (would help: {refusal.hint})" if refusal.hint else "")
 
 

@@ -25,7 +25,7 @@ _NAMES = (
 
 
 @dataclass(frozen=True)
-class Unheld:
+class Unenforceable:
     """A rule that nothing holds, and what each admitted mechanism says to it."""
 
     number: int
@@ -43,7 +43,7 @@ class EnforcementPlan:
     """
 
     held: tuple[Held, ...]
-    unheld: tuple[Unheld, ...]
+    unenforceable: tuple[Unenforceable, ...]
     ok: bool
     standing: tuple[Held, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -65,13 +65,13 @@ def make(
     """The plan. Call rules are placed one by one; path rules together, and net rules together, as they decide together."""
     admitted = [mechanism for mechanism in MECHANISMS if mechanism.name in BACKENDS[backend]]
     chooser = _Chooser(admitted, report, target, best_effort)
-    placed: dict[int, Held | Unheld] = {}
+    placed: dict[int, Held | Unenforceable] = {}
     for rules in _units(policy.rules):
         placed |= chooser.place(rules)
     held = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Held))
-    unheld = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Unheld))
+    unenforceable = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Unenforceable))
     beside, left_out = standing.held(held, report, len(policy.rules), best_effort)
-    return EnforcementPlan(held, unheld, bool(held) and (best_effort or not unheld), beside, left_out)
+    return EnforcementPlan(held, unenforceable, bool(held) and (best_effort or not unenforceable), beside, left_out)
 
 
 def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:
@@ -103,18 +103,20 @@ class _Chooser:
     target: Target
     best_effort: bool
 
-    def place(self, rules: Sequence[tuple[int, Rule]]) -> dict[int, Held | Unheld]:
+    def place(self, rules: Sequence[tuple[int, Rule]]) -> dict[int, Held | Unenforceable]:
         """The first mechanism that holds most of the denials, an exception counting as much as it can."""
         answers = {m.name: [self._answer(m, rule) for _, rule in rules] for m in self.admitted}
         best = max(answers, key=lambda name: _score(rules, answers[name]), default="")
-        placed: dict[int, Held | Unheld] = {}
+        placed: dict[int, Held | Unenforceable] = {}
         for position, (number, rule) in enumerate(rules):
             answer = answers[best][position] if best else _NOT_BUILT
             if isinstance(answer, Grade):
                 placed[number] = Held(number, rule, best, answer)
             else:
                 refusals = [(name, given[position]) for name, given in answers.items()]
-                placed[number] = Unheld(number, rule, tuple((n, r) for n, r in refusals if isinstance(r, Refusal)))
+                placed[number] = Unenforceable(
+                    number, rule, tuple((n, r) for n, r in refusals if isinstance(r, Refusal))
+                )
         return placed
 
     def _answer(self, mechanism: Mechanism, rule: Rule) -> Grade | Refusal:

@@ -29,8 +29,9 @@ def held(policy: Policy, target: Target, backend: str, best_effort: bool) -> tup
     plan = planning.make(policy, report, target, backend, best_effort)
     tell(describe.plan_lines(plan))
     if not plan.ok:
+        short = f"{len(plan.unenforceable)} of {len(policy.rules)} rules cannot be enforced"
         raise KernelError(
-            f"{len(plan.unheld)} of {len(policy.rules)} rules cannot be held: nothing was started, nothing is refused",
+            f"{short}: nothing was started, nothing is refused",
             "above is what each mechanism lacks" + ("; --best-effort leaves those rules out" if plan.held else ""),
         )
     return plan, report

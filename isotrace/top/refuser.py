@@ -247,8 +247,8 @@ def rule_on(call: str) -> CallRule:
 def _reasons(plan: EnforcementPlan) -> str:
     """Each reason once, with the mechanisms that give it."""
     said: dict[str, list[str]] = {}
-    for unheld in plan.unheld:
-        for mechanism, refusal in unheld.refusals:
+    for left in plan.unenforceable:
+        for mechanism, refusal in left.refusals:
             said.setdefault(refusal.reason, []).append(mechanism)
     return "; ".join(f"{', '.join(mechanisms)}: {reason}" for reason, mechanisms in said.items())
 

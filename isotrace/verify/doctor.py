@@ -25,17 +25,17 @@ def feature() -> Feature:
     report = KernelReport()
     plan = planning.make(Policy((Group("", _RULES),)), report, Target(tree=(1,)), best_effort=True)
     if not plan.held:
-        return Feature(_NAME, "no", "nothing holds any rule here", "see the rows under to refuse", ("refuse",), _WHAT)
+        return Feature(_NAME, "no", "no rule can be enforced here", "see the rows under to refuse", ("refuse",), _WHAT)
     try:
-        return _row(verify(plan, report, "auto", True), len(plan.unheld))
+        return _row(verify(plan, report, "auto", True), len(plan.unenforceable))
     except IsotraceError as error:
         return Feature(_NAME, "unknown", error.message, error.hint, ("refuse",), _WHAT)
 
 
-def _row(found: Verdict, unheld: int) -> Feature:
+def _row(found: Verdict, unenforceable: int) -> Feature:
     if found.through:
         why, remedy = f"gets through: {', '.join(found.through)}", "docs/threat-model.md"
         return Feature(_NAME, "no", why, remedy, ("refuse",), _WHAT)
-    left = f"; {unheld} of {len(_RULES)} rules are held by nothing" if unheld else ""
+    left = f"; {unenforceable} of {len(_RULES)} rules cannot be enforced" if unenforceable else ""
     less = f"; as announced gets through: {', '.join(found.announced)}" if found.announced else ""
     return Feature(_NAME, "yes", f"{len(found.refused)} ways refused{less}{left}", "", ("refuse",), _WHAT)

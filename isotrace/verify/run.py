@@ -115,8 +115,8 @@ def _refusing(held: Held) -> Held:
 def _holding(rules: Sequence[Rule], report: Report, backend: str, best_effort: bool) -> list[Held]:
     policy = Policy((Group("", tuple(rules)),))
     plan = planning.make(policy, report, Target(tree=(1,)), backend, best_effort)
-    if plan.unheld:
-        raise KernelError("the rules that --verify tries cannot be held together with those asked for")
+    if plan.unenforceable:
+        raise KernelError("the rules that --verify tries cannot be enforced together with those asked for")
     return [*map(_refusing, plan.held), *plan.standing]
 
 

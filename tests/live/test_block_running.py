@@ -43,8 +43,8 @@ def reason(report, name):
 def test_a_running_process_is_not_half_refused(report, sleeper, backend):
     run = isotrace("block", "--pid", sleeper.pid, "--deny", "open", "--backend", backend)
     assert run.returncode == 3 and not run.stdout
-    assert "isotrace: deny open → EPERM: NOT HELD" in run.stderr
-    assert "1 of 1 rules cannot be held: nothing was started, nothing is refused" in run.stderr
+    assert "isotrace: deny open → EPERM: NOT ENFORCEABLE" in run.stderr
+    assert "1 of 1 rules cannot be enforced: nothing was started, nothing is refused" in run.stderr
     said = {line.split(":")[1].strip(): line for line in run.stderr.splitlines() if line.startswith("isotrace:   ")}
     expected = {
         "lsm": reason(report, "lsm_bpf"),
@@ -68,11 +68,11 @@ def test_explain_says_the_same(report, sleeper, tmp_path):
     run = isotrace("policy", "explain", policy)
     assert run.returncode == 0
     running, command = run.stdout.split("A command that isotrace starts (-- CMD):")
-    assert running.count("NOT HELD") == 3 and command.count("NOT HELD") == 2
+    assert running.count("NOT ENFORCEABLE") == 3 and command.count("NOT ENFORCEABLE") == 2
     assert f"lsm: no lsm_bpf: {reason(report, 'lsm_bpf')}" in running
     assert "override: cannot judge paths" in running and "override: cannot judge addresses" in running
     blocked = isotrace("block", "--pid", sleeper.pid, "--policy", policy)
-    assert blocked.returncode == 3 and "3 of 3 rules cannot be held" in blocked.stderr
+    assert blocked.returncode == 3 and "3 of 3 rules cannot be enforced" in blocked.stderr
     weaker = isotrace("block", "--pid", sleeper.pid, "--policy", policy, "--weaker-ok")
     assert weaker.returncode == 3 and sleeper.poll() is None
 
