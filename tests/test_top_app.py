@@ -12,7 +12,7 @@ from top_tables import SLOT, Clock, Recorded, errors, rows
 from isotrace.backends.counts import Losses
 from isotrace.top import source as sources
 from isotrace.top.app import TopApp
-from isotrace.top.refusing import Proposal, Refusal, Status, ViewState
+from isotrace.top.refusing import ActiveRefusal, Proposal, Status, ViewState
 from isotrace.top.source import Requests, Source
 from isotrace.trace.target import Target
 
@@ -237,7 +237,7 @@ def possible(wanted):
 
 
 def in_force(wanted, number=1, **more):
-    return Refusal(number, wanted, "lsm", **more)
+    return ActiveRefusal(number, wanted, "lsm", **more)
 
 
 def refused(wanted):

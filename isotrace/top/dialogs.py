@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from isotrace.top import figures
 from isotrace.top.painting import DIM, HEAD, PLAIN, STRONG, fit
-from isotrace.top.refusing import Proposal, Refusal, Status
+from isotrace.top.refusing import ActiveRefusal, Proposal, Status
 
 Result = TypeVar("Result")
 _HERE = Style(reverse=True)
@@ -228,7 +228,7 @@ class Listing(Pick):
             self.answer(None)
 
 
-def _listed(refusal: Refusal) -> str:
+def _listed(refusal: ActiveRefusal) -> str:
     wanted = refusal.wanted
     words = f"{refusal.number}  {wanted.call} → EPERM  {figures.count(refusal.hits)} hits"
     words += f"  {refusal.mechanism}  {wanted.whom}"

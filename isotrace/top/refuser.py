@@ -20,7 +20,7 @@ from isotrace.errors import IsotraceError
 from isotrace.policy import names
 from isotrace.policy.model import CallRule
 from isotrace.top import family, report
-from isotrace.top.refusing import Answer, Proposal, Refusal, Status, ViewState, Wanted
+from isotrace.top.refusing import ActiveRefusal, Answer, Proposal, Status, ViewState, Wanted
 from isotrace.trace.target import Target, ended
 
 _PAUSE, _LONGEST = 0.25, 5.0  # seconds between two looks at what is refused
@@ -35,7 +35,7 @@ Make = Callable[[str, tuple[Held, ...], Target], Enforcer]
 class _Active:
     """An enforcer at work; ``shown`` is None of its state, but what is drawn of it."""
 
-    shown: Refusal
+    shown: ActiveRefusal
     target: Target
     enforcer: Enforcer
 
@@ -187,7 +187,7 @@ class Refuser:
             enforcer.close()
             raise
         self._numbers += 1
-        self._active.append(_Active(Refusal(self._numbers, wanted, mechanism), target, enforcer))
+        self._active.append(_Active(ActiveRefusal(self._numbers, wanted, mechanism), target, enforcer))
         self._say(note=f"{wanted.call} is refused to {wanted.whom} by {mechanism}: D lists, u lifts")
 
     def _look(self) -> None:

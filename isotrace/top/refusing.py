@@ -39,7 +39,7 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ActiveRefusal:
     """One that is in force, or was until its processes had ended (``ended`` says so). ``hits``: calls refused.
 
     ``latest`` is the latest refused call in words, ``unjudged`` how often the kernel or a full table passed a call by.
@@ -58,7 +58,7 @@ class Refusal:
 class Status:
     """Everything in force; what is being done now; what has just been done or has failed."""
 
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[ActiveRefusal, ...] = ()
     doing: str = ""
     note: str = ""
 
