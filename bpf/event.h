@@ -64,10 +64,10 @@ struct blob {
 #define SLOTS 2048
 #define SLOT_I386 1024
 #define SLOT_UNKNOWN 1023
-/* The calls behind i386's socketcall and ipc have slots by its first argument; the first of each is for what is none of them. */
+/* The calls multiplexed by i386's socketcall and ipc have slots by its first argument; the first of each is for what is none of them. */
 #define SLOT_SOCKETCALL (SLOT_I386 + 900)
 #define SLOT_IPC (SLOT_I386 + 930)
-#define SLOT_DOORS_END (SLOT_I386 + 960)
+#define SLOT_MULTIPLEXED_END (SLOT_I386 + 960)
 
 enum capture_op {
 	OP_NONE = 0,

@@ -18,7 +18,7 @@
 #include "trace_calls.h"
 #include "trace_exec.h"
 #include "trace_enter.h"
-#include "trace_doors.h"
+#include "trace_demux.h"
 
 int on_exit(struct call_context *ctx)
 {

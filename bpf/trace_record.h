@@ -207,10 +207,10 @@ static __always_inline void finish(struct scratch *scratch)
 	wait_for_room(scratch);
 }
 
-/* The arguments of the call; those of a call behind socketcall or ipc are there already: see trace_doors.h. */
+/* The arguments of the call; those of a call multiplexed by socketcall or ipc are there already: see trace_demux.h. */
 static __always_inline void take_args(struct event *event, u64 regs_address)
 {
-	if (event->slot < SLOT_SOCKETCALL || event->slot >= SLOT_DOORS_END)
+	if (event->slot < SLOT_SOCKETCALL || event->slot >= SLOT_MULTIPLEXED_END)
 		current_args(event->args, event->abi, regs_address);
 }
 
@@ -221,10 +221,10 @@ static __always_inline void complete(struct event *event, u64 regs_address, s64 
 	event->time = bpf_ktime_get_ns();
 }
 
-/* The slot that a call's number has: what is behind socketcall and ipc has another. */
+/* The slot that a call's number has: what is multiplexed by socketcall and ipc has another. */
 static __always_inline u32 number_slot(u32 slot)
 {
-	if (slot < SLOT_SOCKETCALL || slot >= SLOT_DOORS_END)
+	if (slot < SLOT_SOCKETCALL || slot >= SLOT_MULTIPLEXED_END)
 		return slot;
 	return SLOT_I386 + (slot < SLOT_IPC ? 102 : 117);
 }

@@ -94,5 +94,5 @@ def test_conditions_on_registers_are_kept() -> None:
     ]
     sendto = by_name("x86_64")["sendto"].number
     assert [row[3:5] for row in rows if row[0] == sendto] == [(2, 4)]  # only with an address, the fifth argument
-    door = plan.slot_of("i386", by_name("i386")["socketcall"].number)
-    assert (1, 0, 0xFFFFFFFF, 3) in {(row[3], row[4], row[6], row[7]) for row in rows if row[0] == door}
+    multiplexer = plan.slot_of("i386", by_name("i386")["socketcall"].number)
+    assert (1, 0, 0xFFFFFFFF, 3) in {(row[3], row[4], row[6], row[7]) for row in rows if row[0] == multiplexer}

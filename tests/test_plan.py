@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isotrace.backends import lkm
-from isotrace.catalog import by_name, by_number, doors
+from isotrace.catalog import by_name, by_number, multiplexed
 from isotrace.errors import UsageError
 from isotrace.kernel.facts import Facts
 from isotrace.trace import captures, events, plan
@@ -149,21 +149,21 @@ def test_calls_that_are_looked_at_when_they_begin_are_those_that_pass_the_first_
     assert found == special | {-1}
 
 
-def test_calls_behind_a_door_are_asked_for_by_their_own_name():
+def test_multiplexed_calls_are_asked_for_by_their_own_name():
     def behind(*calls):
         found = slots_for(frozenset(calls), 256)
-        return {call.name for _, slot, call in plan.behind_doors() if slot in found}, slot_of("i386", 102) in found
+        return {call.name for _, slot, call in plan.multiplexed_calls() if slot in found}, slot_of("i386", 102) in found
 
     assert behind("connect") == ({"connect"}, True)
     assert behind("connect@x86_64") == (set(), False)
     assert behind("connect@i386", "sendto") == ({"connect", "send", "sendto"}, True)
-    assert behind("socketcall") == (set(doors.BEHIND["socketcall"].values()), True)
+    assert behind("socketcall") == (set(multiplexed.CALLS["socketcall"].values()), True)
     assert behind("socketcall", "bind") == ({"bind"}, True)
     assert behind("shmat")[0] == {"shmat"}
     assert plan.selected(frozenset({"connect"})).sum() == len(slots_for(frozenset({"connect"}), 256))
 
 
-def test_the_module_knows_no_doors():
+def test_the_module_demultiplexes_nothing():
     asked = frozenset({"connect"})
     found = lkm.module_slots(slots_for(asked, 256), asked)
     assert {plan.all_calls()[slot].name for slot in found} == {"connect"} and slot_of("i386", 102) not in found

@@ -133,7 +133,7 @@ def test_a_refusal_has_the_time_of_the_clock_as_it_is(monkeypatch):
 def test_what_comes_through_socketcall_or_ipc_is_refused_under_its_own_name():
     import numpy as np
 
-    from isotrace.catalog import doors
+    from isotrace.catalog import multiplexed
     from isotrace.enforce.records import Records
     from isotrace.trace import plan
     from isotrace.trace.events import EVENT, I386
@@ -150,14 +150,14 @@ def test_what_comes_through_socketcall_or_ipc_is_refused_under_its_own_name():
 
     memory = {(0x1000, 3): (7, 8, 9), (0x20, 1): (5,), (0x20, 2): (6, 7)}
 
-    def behind(door, *registers):
-        call, args = doors.behind(door, registers, lambda at, count: memory.get((at, count)))
+    def demultiplexed(multiplexer, *registers):
+        call, args = multiplexed.demultiplex(multiplexer, registers, lambda at, count: memory.get((at, count)))
         return call.name, args
 
-    assert behind("socketcall", 3, 0x1000, 0, 0, 0, 0) == ("connect", (7, 8, 9))
-    assert behind("socketcall", 3, 0x2000, 0, 0, 0, 0) == ("connect", ())
-    assert behind("ipc", 3, 1, 2, 3, 0x20, 0) == ("semctl", (1, 2, 3, 5))
-    assert behind("ipc", 12, 1, 2, 3, 0x20, 0) == ("msgrcv", (1, 6, 2, 7, 3))
-    assert behind("ipc", 0x10000 | 12, 1, 2, 3, 4, 5) == ("msgrcv", (1, 4, 2, 5, 3))
-    assert behind("ipc", 22, 1, 2, 3, 4, 5) == ("shmdt", (4,))
-    assert doors.behind("socketcall", (99, 0, 0, 0, 0, 0), lambda *_: None) is None
+    assert demultiplexed("socketcall", 3, 0x1000, 0, 0, 0, 0) == ("connect", (7, 8, 9))
+    assert demultiplexed("socketcall", 3, 0x2000, 0, 0, 0, 0) == ("connect", ())
+    assert demultiplexed("ipc", 3, 1, 2, 3, 0x20, 0) == ("semctl", (1, 2, 3, 5))
+    assert demultiplexed("ipc", 12, 1, 2, 3, 0x20, 0) == ("msgrcv", (1, 6, 2, 7, 3))
+    assert demultiplexed("ipc", 0x10000 | 12, 1, 2, 3, 4, 5) == ("msgrcv", (1, 4, 2, 5, 3))
+    assert demultiplexed("ipc", 22, 1, 2, 3, 4, 5) == ("shmdt", (4,))
+    assert multiplexed.demultiplex("socketcall", (99, 0, 0, 0, 0, 0), lambda *_: None) is None

@@ -82,7 +82,7 @@ def test_it_refuses_what_the_reference_refuses_and_io_uring(terms, address):
 
 
 @pytest.mark.parametrize(
-    ("word", "door", "first", "wanted"),
+    ("word", "multiplexer", "first", "wanted"),
     [
         ("connect", "socketcall", 3, True),
         ("connect", "socketcall", 11, True),
@@ -96,9 +96,9 @@ def test_it_refuses_what_the_reference_refuses_and_io_uring(terms, address):
         ("sem", "ipc", 4, True),
     ],
 )
-def test_the_calls_behind_socketcall_and_ipc_are_found(word, door, first, wanted):
+def test_the_calls_multiplexed_by_socketcall_and_ipc_are_found(word, multiplexer, first, wanted):
     code = compiled([names.parse(word)])
-    number = catalog.by_name("i386")[door].number
+    number = catalog.by_name("i386")[multiplexer].number
     assert refused(code, number, ARCH["i386"], (first, 0, 0, 0, 0, 0)) is wanted
 
 

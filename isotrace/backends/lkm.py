@@ -23,15 +23,15 @@ from isotrace.trace import target as targets
 from isotrace.trace.captures import pack_rows
 from isotrace.trace.events import Batch
 from isotrace.trace.plan import (
-    DOOR_EXIT,
-    DOOR_SLOTS,
+    DEMUX_EXIT,
     ENTER_PROGRAMS,
     EXIT_PROGRAMS,
     KEEPING,
+    MULTIPLEXED_SLOTS,
     Options,
     Plan,
     Slot,
-    behind_doors,
+    multiplexed_calls,
     own_calls,
 )
 from isotrace.trace.ring import Chunk, Ring
@@ -62,7 +62,7 @@ COUNT = struct.Struct("=IxxxxQQ")
 F_DURATIONS, F_NOTICES = 1, 2
 KIND_REFUSED = 16
 
-_BEHIND = frozenset(slot for _, slot, _ in behind_doors()) | frozenset(DOOR_SLOTS.values())
+_MULTIPLEXED = frozenset(slot for _, slot, _ in multiplexed_calls()) | frozenset(MULTIPLEXED_SLOTS.values())
 _AT_ONCE = 32768  # bytes of an array in one message; an attribute's length is 16 bits
 _LOOK = 0.25  # seconds between two looks at what was lost
 _HINT = "isotrace module status tells more; the kernel's log may, too"
@@ -198,10 +198,10 @@ def module_slots(slots: Mapping[int, Slot], calls: frozenset[str] | None) -> dic
     known = own_calls()
     return {
         number: replace(slot, exit="exit_memory" if slot.captures else "exit_plain", enter=None)
-        if slot.exit == DOOR_EXIT
+        if slot.exit == DEMUX_EXIT
         else slot
         for number, slot in slots.items()
-        if number not in _BEHIND and (number not in known or known[number].among(calls))
+        if number not in _MULTIPLEXED and (number not in known or known[number].among(calls))
     }
 
 

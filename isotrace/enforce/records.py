@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isotrace.catalog import doors
+from isotrace.catalog import multiplexed
 from isotrace.enforce import Refused
 from isotrace.trace import clock, plan
 from isotrace.trace.events import ABI_NAMES
@@ -19,8 +19,8 @@ class Records:
     def refused(self, event: Any, rule: int, what: str) -> Refused:
         """One row of ``Batch.events``; ``rule`` is the rule's number, ``what`` the path or address, or ""."""
         call, args = self._calls.get(int(event["slot"])), tuple(map(int, event["args"]))
-        if call and call.name in doors.BEHIND and call.abi == "i386":
-            call, args = doors.behind(call.name, args, lambda _at, _count: None) or (call, args)
+        if call and call.name in multiplexed.CALLS and call.abi == "i386":
+            call, args = multiplexed.demultiplex(call.name, args, lambda _at, _count: None) or (call, args)
         return Refused(
             time_ns=int(event["time"]) + clock.offset(),
             pid=int(event["pid"]),

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import orjson
 
-from isotrace.catalog import doors
+from isotrace.catalog import multiplexed
 from isotrace.decode.quote import comm, escape, quote
 from isotrace.enforce import Counts, Held, Refused
 from isotrace.enforce.describe import plain
@@ -93,7 +93,7 @@ class Refusals:
 
 def arguments(record: Refused) -> list[tuple[str, int]]:
     """The registers that the call uses, by name."""
-    known = doors.known(record.call, record.abi)
+    known = multiplexed.known(record.call, record.abi)
     return [(arg.name, value) for arg, value in zip(known.args if known else (), record.args, strict=False)]
 
 

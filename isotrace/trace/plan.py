@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from isotrace.catalog import by_number, doors
+from isotrace.catalog import by_number, multiplexed
 from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.errors import UsageError
 from isotrace.kernel.facts import Facts
@@ -22,10 +22,10 @@ EXIT_PROGRAMS = (
     *("exit_plain", "exit_memory", "exit_fork", "exit_exec"),
     *("exit_vector", "exit_vector32", "exit_messages", "exit_messages32"),
 )
-#: Those of the doors, which look for the call behind; the kernel module has none.
-DOOR_EXIT, DOOR_ENTER = "exit_door", "enter_door"
-#: Slots of the calls behind i386's socketcall and ipc, by the door's first argument; the first of each is its own record.
-DOOR_SLOTS = {"socketcall": events.SLOT_I386 + 900, "ipc": events.SLOT_I386 + 930}
+#: Those of multiplexed calls, which look for the call that it is; the kernel module has none.
+DEMUX_EXIT, DEMUX_ENTER = "exit_demux", "enter_demux"
+#: Slots of what i386's socketcall and ipc multiplex, by the first argument; the first of each is its own record.
+MULTIPLEXED_SLOTS = {"socketcall": events.SLOT_I386 + 900, "ipc": events.SLOT_I386 + 930}
 ENTER_PROGRAMS = ("enter_exec", "enter_plain", "enter_sigreturn", "enter_sigreturn32", "enter_rt_sigreturn32")
 #: The one at sys_enter that sends nothing, but keeps what a call was given until it returns; the kernel module has none.
 KEEPING = "enter_before"
@@ -118,14 +118,16 @@ def slot_of(abi: str, number: int) -> int:
 
 
 def all_calls() -> dict[int, Syscall]:
-    """Every call by slot: ``own_calls``, and those behind i386's socketcall and ipc."""
-    return own_calls() | {slot: call for _, slot, call in behind_doors()}
+    """Every call by slot: ``own_calls``, and those multiplexed by i386's socketcall and ipc."""
+    return own_calls() | {slot: call for _, slot, call in multiplexed_calls()}
 
 
-def behind_doors() -> list[tuple[str, int, Syscall]]:
-    """(door, slot, call) of each call that is one of several behind a number."""
+def multiplexed_calls() -> list[tuple[str, int, Syscall]]:
+    """(multiplexer, slot, call) of each call that is one of several with one number."""
     return [
-        (door, first + number, call) for door, first in DOOR_SLOTS.items() for number, call in doors.inner(door).items()
+        (multiplexer, first + number, call)
+        for multiplexer, first in MULTIPLEXED_SLOTS.items()
+        for number, call in multiplexed.calls_of(multiplexer).items()
     ]
 
 
@@ -187,10 +189,10 @@ def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot
     """The slots to fill. For every call (None) also those that have no name, so that no number goes unseen."""
     known = own_calls()
     chosen = {slot: _slot(call, string_limit) for slot, call in known.items() if call.among(calls)}
-    for door, slot, call in behind_doors():
-        if doors.among(call, door, calls):
+    for multiplexer, slot, call in multiplexed_calls():
+        if multiplexed.among(call, multiplexer, calls):
             chosen[slot] = _slot(call, string_limit)
-    chosen |= _doors(known, chosen, string_limit)
+    chosen |= _multiplexers(known, chosen, string_limit)
     if calls is None:
         chosen |= {slot: Slot("exit_plain") for slot in range(events.SLOTS) if slot not in {*known, *chosen}}
         unknown = Slot("exit_plain", "enter_plain")
@@ -198,14 +200,14 @@ def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot
     return chosen
 
 
-def _doors(known: Mapping[int, Syscall], chosen: Mapping[int, Slot], string_limit: int) -> dict[int, Slot]:
-    """The slots of the doors behind which something is asked for, and of their own records: where nothing is behind."""
+def _multiplexers(known: Mapping[int, Syscall], chosen: Mapping[int, Slot], string_limit: int) -> dict[int, Slot]:
+    """The slots of the multiplexers of what is asked for, and of their own records: where it is no call."""
     found = {}
-    for number, door in doors.DOORS.items():
-        slot, first = slot_of("i386", number), DOOR_SLOTS[door]
-        if any(first + inside in chosen for inside in doors.inner(door)):
+    for number, multiplexer in multiplexed.MULTIPLEXERS.items():
+        slot, first = slot_of("i386", number), MULTIPLEXED_SLOTS[multiplexer]
+        if any(first + inside in chosen for inside in multiplexed.calls_of(multiplexer)):
             own = _slot(known[slot], string_limit)
-            found[slot] = Slot(DOOR_EXIT, DOOR_ENTER, own.captures)
+            found[slot] = Slot(DEMUX_EXIT, DEMUX_ENTER, own.captures)
             found[first] = own
     return found
 

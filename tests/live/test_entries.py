@@ -11,7 +11,7 @@ from isotrace.enforce.calls import entries
 from isotrace.kernel import probe_system
 
 #: Functions that the kernel makes of every SYSCALL_DEFINE, though no table of x86 has them: some are for other machines;
-#: what the rest do on i386 comes by its doors ipc and socketcall, which have functions of their own.
+#: what the rest do on i386 comes multiplexed by ipc and socketcall, which have functions of their own.
 IN_NO_TABLE = frozenset(
     ("ni_syscall", "recv", "send", "gethostname", "sync_file_range2", "old_msgctl", "old_semctl", "old_shmctl")
 )

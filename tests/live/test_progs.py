@@ -21,7 +21,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "sized": (),
     "written": (),
     "written-m32": ("-m32",),
-    "doors": ("-m32",),
+    "multiplexed": ("-m32",),
     "numbers": (),
     "execs": (),
     "tasks": (),
@@ -121,10 +121,10 @@ def test_what_a_32_bit_call_was_given(traced: Traced, compiled: Compile) -> None
 
 
 def test_socketcall_and_ipc_are_shown_as_the_calls_behind(traced: Traced, compiled: Compile) -> None:
-    compiled("doors", "-m32")
-    if not (traced.directory / "doors.expected").exists():
+    compiled("multiplexed", "-m32")
+    if not (traced.directory / "multiplexed.expected").exists():
         pytest.skip("needs ia32: this kernel runs no 32-bit programs")
-    traced.check("doors")
+    traced.check("multiplexed")
 
 
 def test_int_0x80_in_a_64_bit_program_is_named_by_the_32_bit_number(traced: Traced) -> None:

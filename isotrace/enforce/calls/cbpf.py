@@ -31,7 +31,7 @@ _NR, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data
 _LOAD, _AND, _EQUAL, _JUMP, _RETURN = 0x20, 0x54, 0x15, 0x05, 0x06
 _EPERM = 1
 
-# The calls behind i386's socketcall and ipc (include/uapi/linux/net.h, ipc.h): {name: the values of the first argument}.
+# What i386's socketcall and ipc multiplex (include/uapi/linux/net.h, ipc.h): {name: the values of the first argument}.
 _SOCKETCALL = {
     **{"socket": (1,), "bind": (2,), "connect": (3,), "listen": (4,), "accept": (5,), "getsockname": (6,)},
     **{"getpeername": (7,), "socketpair": (8,), "sendto": (9, 11), "recvfrom": (10, 12), "shutdown": (13,)},
@@ -73,7 +73,7 @@ class Entry:
     test: Test | None = None
 
 
-def behind(entry: Entry) -> bool:
+def is_multiplexed(entry: Entry) -> bool:
     """Whether the call came through i386's socketcall or ipc: then the registers are not the call's own."""
     return entry.test is not None and entry.test.mask != 0
 
@@ -113,12 +113,12 @@ def doors(calls: Iterable[str]) -> frozenset[str]:
     """The calls of i386 that some of ``calls`` can be made through."""
     wanted = set(calls)
     found = (("socketcall", _SOCKETCALL), ("ipc", _IPC))
-    return frozenset(door for door, inside in found if wanted & inside.keys())
+    return frozenset(multiplexer for multiplexer, inside in found if wanted & inside.keys())
 
 
 def _add_multiplexed(found: Table, arch: int, number: int, rule: CallRule) -> None:
-    for door, inside, mask in (("socketcall", _SOCKETCALL, 0xFFFFFFFF), ("ipc", _IPC, _VERSION_MASK)):
-        key = (arch, catalog.by_name("i386")[door].number)
+    for multiplexer, inside, mask in (("socketcall", _SOCKETCALL, 0xFFFFFFFF), ("ipc", _IPC, _VERSION_MASK)):
+        key = (arch, catalog.by_name("i386")[multiplexer].number)
         for name in sorted(rule.calls & inside.keys()):
             for value in inside[name]:
                 if not (value == _SEND_WITHOUT_ADDRESS and name in rule.addressed):

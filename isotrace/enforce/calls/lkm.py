@@ -74,7 +74,7 @@ def _calls_of(table: Table) -> dict[int, Syscall]:
 
 
 def functions_of(table: Table) -> tuple[str, ...]:
-    """The kernel's functions of every call that has a rule; doors such as socketcall are among them."""
+    """The kernel's functions of every call that has a rule; socketcall and ipc are among them."""
     names: set[str] = set()
     for arch, number in table:
         abis = ("i386",) if arch == cbpf.I386 else ("x86_64", "x32")

@@ -26,7 +26,7 @@ from isotrace.trace.plan import TYPES, Attachment, on_calls
 from isotrace.trace.target import Target
 
 _MAPS = ("call_rules", "behind")
-_DOORS = {102: 0, 117: 32}  # i386's socketcall and ipc → where their calls begin in the map `behind`
+_MULTIPLEXERS = {102: 0, 117: 32}  # i386's socketcall and ipc → where their calls begin in the map `behind`
 
 
 def make(held: Sequence[Held], target: Target) -> Refusing:
@@ -60,17 +60,17 @@ class _ByNumber(Refusing):
         super()._fill()
         for (arch, number), found in self._table.items():
             base = SLOT_I386 if arch == cbpf.I386 else 0
-            self._fill_call(base + (number & ~X32_BIT), found, _DOORS.get(number) if base else None)
+            self._fill_call(base + (number & ~X32_BIT), found, _MULTIPLEXERS.get(number) if base else None)
 
-    def _fill_call(self, slot: int, found: Sequence[cbpf.Entry], door: int | None) -> None:
+    def _fill_call(self, slot: int, found: Sequence[cbpf.Entry], multiplexer: int | None) -> None:
         maps: Mapping[str, int] = self._loaded.maps
         always, addressed = 0, 0
         for entry in reversed(found):
             rule = self._by_number[entry.rule]
             if entry.test is None:
                 always = addressed = rule
-            elif entry.test.mask and door is not None:
-                bpf.map_update(maps["behind"], u32(door + entry.test.value), struct.pack("=HH", rule, rule))
+            elif entry.test.mask and multiplexer is not None:
+                bpf.map_update(maps["behind"], u32(multiplexer + entry.test.value), struct.pack("=HH", rule, rule))
             else:
                 addressed = rule
         if addressed:

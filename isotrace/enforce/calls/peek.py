@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from isotrace.catalog import doors
+from isotrace.catalog import multiplexed
 
 _MAX_PATH, _MAX_ADDRESS = 4096, 128
 _PAGE = 4096
@@ -19,7 +19,7 @@ def what(tid: int, call: str, abi: str, args: Sequence[int]) -> str:
 
     Bytes that are no UTF-8 are surrogates (``os.fsdecode``).
     """
-    known = doors.known(call, abi)
+    known = multiplexed.known(call, abi)
     if known is not None and len(args) < len(known.args):
         return ""
     for position, arg in enumerate(known.args if known else ()):

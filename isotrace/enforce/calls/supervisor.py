@@ -10,10 +10,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
-from isotrace.catalog import doors
+from isotrace.catalog import multiplexed
 from isotrace.enforce import Refused
 from isotrace.enforce.calls import cbpf, notify, peek
-from isotrace.enforce.calls.cbpf import Entry, behind
+from isotrace.enforce.calls.cbpf import Entry, is_multiplexed
 from isotrace.enforce.calls.notify import Notification
 from isotrace.kernel import procfs
 from isotrace.policy.model import Action
@@ -136,10 +136,14 @@ def _record(call: Notification, entry: Entry) -> Refused:
 
 
 def _arguments(call: Notification, entry: Entry) -> tuple[int, ...]:
-    """The arguments of the call that is refused: of one that came through socketcall or ipc, those of the call behind."""
-    door = doors.DOORS.get(call.number) if behind(entry) else None
-    found = doors.behind(door, call.args, lambda at, count: peek.words(call.pid, at, count)) if door else None
-    return found[1] if found else () if door else tuple(call.args)
+    """The arguments of the call that is refused: of socketcall or ipc, those of the call that it is."""
+    multiplexer = multiplexed.MULTIPLEXERS.get(call.number) if is_multiplexed(entry) else None
+    found = (
+        multiplexed.demultiplex(multiplexer, call.args, lambda at, count: peek.words(call.pid, at, count))
+        if multiplexer
+        else None
+    )
+    return found[1] if found else () if multiplexer else tuple(call.args)
 
 
 def _kill(pid: int, valid: Callable[[], bool]) -> bool:

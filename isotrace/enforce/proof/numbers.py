@@ -42,7 +42,7 @@ def _may_lack(one: trials.Number) -> bool:
 
 
 def _numbers(table: Table) -> list[trials.Number]:
-    """What the table refuses: each number, and each call behind a door, with each upper half."""
+    """What the table refuses: each number, and each multiplexed call, with each upper half."""
     found = []
     for (_arch, number), listed in table.items():
         for entry in listed:

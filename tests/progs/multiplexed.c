@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* i386's socketcall and ipc, made by their number: what a trace shows is the call behind. */
+/* i386's socketcall and ipc, made by their number: what a trace shows is the call that it is. */
 #include "expect.h"
 
 #include <arpa/inet.h>
@@ -68,9 +68,9 @@ static void system_v(void)
 int main(int argc, char **argv)
 {
 	unlink("door");
-	begin("doors");
+	begin("multiplexed");
 	sockets();
 	system_v();
-	finish("doors", argv[argc - 1]);
+	finish("multiplexed", argv[argc - 1]);
 	return 0;
 }

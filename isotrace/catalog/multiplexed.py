@@ -13,10 +13,10 @@ _LOW, _IPC_CALL = 0xFFFFFFFF, 0xFFFF  # the rest of ipc's first argument is a ve
 #: Reads so many 32-bit numbers at an address of the caller's; None where that cannot be done.
 Words = Callable[[int, int], tuple[int, ...] | None]
 
-#: Number of a door on i386 → its name.
-DOORS = {102: "socketcall", 117: "ipc"}
-#: Door → the names of what is behind it, by its first argument (linux/net.h, linux/ipc.h; of that the low 16 bits).
-BEHIND: dict[str, dict[int, str]] = {
+#: Number of a multiplexed call on i386 → its name.
+MULTIPLEXERS = {102: "socketcall", 117: "ipc"}
+#: Its name → the names of the calls that it is, by its first argument (linux/net.h, linux/ipc.h; of that the low 16 bits).
+CALLS: dict[str, dict[int, str]] = {
     "socketcall": dict(
         enumerate(
             (
@@ -47,10 +47,10 @@ _SHORT = {"send": "sendto", "recv": "recvfrom"}
 
 
 @cache
-def inner(door: str) -> dict[int, Syscall]:
-    """The calls behind a door by its first argument, as calls of i386 with the door's number."""
-    number = next(number for number, name in DOORS.items() if name == door)
-    return {first: replace(_meant(name), name=name, number=number) for first, name in BEHIND[door].items()}
+def calls_of(multiplexer: str) -> dict[int, Syscall]:
+    """The calls that ``multiplexer`` is, by its first argument, as calls of i386 with its number."""
+    number = next(number for number, name in MULTIPLEXERS.items() if name == multiplexer)
+    return {first: replace(_meant(name), name=name, number=number) for first, name in CALLS[multiplexer].items()}
 
 
 def _meant(name: str) -> Syscall:
@@ -62,15 +62,15 @@ def _meant(name: str) -> Syscall:
     return replace(call, args=call.args[:4], widths=call.widths[:4]) if name in _SHORT else call
 
 
-def behind(door: str, registers: Sequence[int], words: Words) -> tuple[Syscall, tuple[int, ...]] | None:
-    """The call behind, and its arguments: none where ``words`` cannot read them. None where it is no call.
+def demultiplex(multiplexer: str, registers: Sequence[int], words: Words) -> tuple[Syscall, tuple[int, ...]] | None:
+    """The call that it is, and its arguments: none where ``words`` cannot read them. None where it is no call.
 
-    The C of it is in bpf/trace_doors.h.
+    The C of it is in bpf/trace_demux.h.
     """
-    call = inner(door).get(registers[0] & (_IPC_CALL if door == "ipc" else _LOW))
+    call = calls_of(multiplexer).get(registers[0] & (_IPC_CALL if multiplexer == "ipc" else _LOW))
     if call is None:
         return None
-    if door == "socketcall":
+    if multiplexer == "socketcall":
         return call, words(registers[1], len(call.args)) or ()
     first, second, third, pointer, fifth = registers[1:6]
     in_memory = {"semctl": 1} | ({"msgrcv": 2} if not registers[0] >> 16 else {})
@@ -91,15 +91,17 @@ def behind(door: str, registers: Sequence[int], words: Words) -> tuple[Syscall, 
 
 
 def known(name: str, abi: str) -> Syscall | None:
-    """The call of that name, also one that i386 has behind a door only."""
+    """The call of that name, also one that i386 has multiplexed only."""
     found = by_name(abi).get(name)
     if found is None and abi == "i386":
-        found = next((call for door in BEHIND for call in inner(door).values() if call.name == name), None)
+        found = next(
+            (call for multiplexer in CALLS for call in calls_of(multiplexer).values() if call.name == name), None
+        )
     return found
 
 
-def among(call: Syscall, door: str, calls: frozenset[str] | None) -> bool:
-    """Whether a call expression selects a call behind ``door``: by its name, or by the door's alone for all behind it."""
-    names = frozenset(BEHIND[door].values())
-    alone = calls is not None and door in calls and not names & calls
+def among(call: Syscall, multiplexer: str, calls: frozenset[str] | None) -> bool:
+    """Whether a call expression selects a call of ``multiplexer``: by its name, or by the multiplexer's alone."""
+    names = frozenset(CALLS[multiplexer].values())
+    alone = calls is not None and multiplexer in calls and not names & calls
     return alone or replace(call, name=_SHORT.get(call.name, call.name)).among(calls)

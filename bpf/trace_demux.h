@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * i386's socketcall and ipc: one number, and which call it is, in the first argument. The programs that have their slots find the call behind, put
+ * i386's socketcall and ipc: one number, and which call it is, in the first argument. The programs that have their slots find the call that it is, put
  * its arguments where those of every call are, and tail-call the program that serves it. Needs trace_captures.h.
  */
-#ifndef ISOTRACE_TRACE_DOORS_H
-#define ISOTRACE_TRACE_DOORS_H
+#ifndef ISOTRACE_TRACE_DEMUX_H
+#define ISOTRACE_TRACE_DEMUX_H
 
 #define SOCKETCALL 102
 #define SOCKETCALLS 20
@@ -28,8 +28,8 @@ static __always_inline void set_args(struct event *event, u64 a, u64 b, u64 c, u
 	event->args[5] = 0;
 }
 
-/* The slot of the call behind, whose arguments the event then has; 0 where there is none, or they cannot be read. */
-static __always_inline u32 behind_socketcall(struct event *event)
+/* The slot of the call that it is, whose arguments the event then has; 0 where there is none, or they cannot be read. */
+static __always_inline u32 demux_socketcall(struct event *event)
 {
 	u32 words[6] = {}, call = event->args[0], size = socketcall_arguments(call & 31) * 4;
 
@@ -44,7 +44,7 @@ static __always_inline u32 behind_socketcall(struct event *event)
 	return SLOT_SOCKETCALL + call;
 }
 
-static __always_inline u32 behind_ipc(struct event *event)
+static __always_inline u32 demux_ipc(struct event *event)
 {
 	u64 first = event->args[1], second = event->args[2], third = event->args[3], pointer = event->args[4], fifth = event->args[5];
 	u32 call = event->args[0] & IPC_CALL, old = !(event->args[0] >> 16), words[2] = {};
@@ -79,18 +79,18 @@ static __always_inline u32 behind_ipc(struct event *event)
 	return SLOT_IPC + call;
 }
 
-/* The slot whose program serves the call; what is no call behind the door is a record of the door's own. */
-static __always_inline u32 open_door(struct event *event, u64 regs)
+/* The slot whose program serves the call; what is no call is a record of the multiplexer's own. */
+static __always_inline u32 demultiplex(struct event *event, u64 regs)
 {
 	u32 slot;
 
 	current_args(event->args, event->abi, regs);
 	if (event->number == SOCKETCALL) {
-		slot = behind_socketcall(event);
+		slot = demux_socketcall(event);
 		if (!slot)
 			return SLOT_SOCKETCALL;
 	} else {
-		slot = behind_ipc(event);
+		slot = demux_ipc(event);
 		if (!slot)
 			return SLOT_IPC;
 	}
@@ -98,21 +98,21 @@ static __always_inline u32 open_door(struct event *event, u64 regs)
 	return slot;
 }
 
-int exit_door(struct call_context *ctx)
+int exit_demux(struct call_context *ctx)
 {
 	struct scratch *scratch = get_scratch(AT_EXIT);
 
 	if (scratch)
-		exits.call(ctx, open_door(&scratch->event, REGISTERS(ctx)));
+		exits.call(ctx, demultiplex(&scratch->event, REGISTERS(ctx)));
 	return 0;
 }
 
-int enter_door(struct call_context *ctx)
+int enter_demux(struct call_context *ctx)
 {
 	struct scratch *scratch = get_scratch(AT_ENTER);
 
 	if (scratch)
-		enters.call(ctx, open_door(&scratch->event, REGISTERS(ctx)));
+		enters.call(ctx, demultiplex(&scratch->event, REGISTERS(ctx)));
 	return 0;
 }
 
