@@ -15,7 +15,7 @@
 
 BPF_PERCPU_ARRAY(stats, u64, STATS);
 
-#include "descent.h"
+#include "descendants.h"
 
 #define RULE_KILL 1
 #define RULE_AUDIT 2

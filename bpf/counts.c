@@ -363,4 +363,4 @@ int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-#include "descent.h"
+#include "descendants.h"

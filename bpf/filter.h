@@ -26,7 +26,7 @@
 #define FAMILY
 #endif
 #if defined(FILTER_TREE) || defined(FAMILY)
-#define DESCENT
+#define DESCENDANTS
 #endif
 
 /*
@@ -77,7 +77,7 @@ BPF_ARRAY(comm_bytes, u64, 258 * FILTER_COMM_WORDS);
 #if defined(FAMILY)
 BPF_PIDS(family);
 #endif
-#if defined(DESCENT)
+#if defined(DESCENDANTS)
 /* child → parent of every fork seen while the maps above are being filled from /proc */
 BPF_HASH(born, u32, u32, 65536);
 BPF_ARRAY(seeding, u32, 1);
@@ -165,7 +165,7 @@ static __always_inline void add_at_once(u64 *where, u64 number)
 	asm volatile("lock *(u64 *)(%0 + 0) += %1" : : "r"(where), "r"(number) : "memory");
 }
 
-#if defined(DESCENT)
+#if defined(DESCENDANTS)
 static __always_inline void count_joined(void)
 {
 	u32 zero = 0;

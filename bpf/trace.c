@@ -190,4 +190,4 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-#include "descent.h"
+#include "descendants.h"

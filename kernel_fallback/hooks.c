@@ -77,7 +77,7 @@ static struct probe {
 	enum when when;
 	struct tracepoint *point;
 	bool attached;
-} probes[] = {	/* in the order of attaching: first what keeps the maps of descent */
+} probes[] = {	/* in the order of attaching: first what keeps the maps of followed pids */
 	{ "sched_process_fork", probe_fork, DESCENDING },
 	{ "sched_process_exec", probe_exec, EXECUTING },
 	{ "sched_process_exit", probe_task_exit, ENDING },

@@ -18,7 +18,7 @@
  *	STOP		started		→ started; no more is recorded or refused, counters and ring can be read
  *	GET_COUNTERS	started		→ SEEN: struct isotrace_count[], HITS: u64[] by rule number, EXTRAS_LOST,
  *					RECORDS_LOST, NOT_FOLLOWED, JOINED
- *	GET_MEMBERS	started, dump	→ MEMBERS: u32[], process ids in the map of descent, of those that have not ended
+ *	GET_MEMBERS	started, dump	→ MEMBERS: u32[], process ids in the map of followed pids, of those that have not ended
  *
  * A command in another state, from another socket or with anything that is not allowed is refused with an error and an
  * extended ack, and changes nothing.

@@ -15,7 +15,7 @@ struct ring;
 struct sock;
 
 #define PIDS (4 * 1024 * 1024)	/* PID_MAX_LIMIT on 64 bits, include/linux/threads.h */
-#define BIRTHS 65536		/* forks that are remembered while the maps of descent are being filled */
+#define BIRTHS 65536		/* forks that are remembered while the maps of followed pids are being filled */
 
 /* What one CPU has for itself; used with preemption disabled, never from interrupts. */
 struct cpu_state {

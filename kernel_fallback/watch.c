@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Who is watched: the conditions on the current task, and the maps of descent. The same as bpf/filter.h and bpf/descent.h. */
+/* Who is watched: the conditions on the current task, and the maps of followed pids. The same as bpf/filter.h and bpf/descendants.h. */
 #include <linux/cgroup.h>
 #include <linux/cred.h>
 #include <linux/sched/signal.h>
@@ -256,7 +256,7 @@ static void seed_map(struct session *session, unsigned long *map)
 	} while (grown);
 }
 
-/* Fills the maps of descent, with forks already followed, until a round finds nothing new. May sleep. */
+/* Fills the maps of followed pids, with forks already followed, until a round finds nothing new. May sleep. */
 void seed(struct session *session)
 {
 	if (session->tree)

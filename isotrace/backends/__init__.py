@@ -15,7 +15,7 @@ class Counters:
     """What the kernel side counted, by call slot: calls ``seen``, and of those the records ``lost`` for want of room.
 
     ``extras_lost``: records that are no calls (an exec's arguments, exits, signals). ``not_followed``: children that did
-    not fit the map of descent. ``missed``: times the kernel did not run the program because it was already running.
+    not fit the map of followed pids. ``missed``: times the kernel did not run the program because it was already running.
     """
 
     seen: Mapping[int, int] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Backend(Protocol):
         """Return when much is waiting, or after ``seconds``."""
 
     def pids(self) -> set[int]:
-        """The processes in the kernel's map of descent; empty where the target has none."""
+        """The processes in the kernel's map of followed pids; empty where the target has none."""
 
     def alive(self) -> bool:
         """Whether a process in that map is more than a zombie."""

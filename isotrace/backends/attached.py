@@ -1,4 +1,4 @@
-"""What every backend on tracepoints does alike: attach, follow descent, sum counters, let go."""
+"""What every backend on tracepoints does alike: attach, follow descendants, sum counters, let go."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Attached:
             what = f"{attachment.how.replace('_', ' ')} {attachment.where or attachment.program}"
             raise KernelError(f"cannot attach to the {what}: {error.strerror}", "see: isotrace doctor") from None
 
-    # ---- descent: attached first, then filled from /proc until a round finds nothing new --------------------------
+    # ---- descendants: attached first, then filled from /proc until a round finds nothing new --------------------------
 
     def _births(self) -> list[tuple[int, int]]:
         fd = self._loaded.maps["born"]
@@ -120,7 +120,7 @@ class Attached:
                 members.add(pid, pids.ACTIVE)
 
     def pids(self) -> set[int]:
-        """The processes in the kernel's map of descent that have not ended; empty where the target has none.
+        """The processes in the kernel's map of followed pids that have not ended; empty where the target has none.
 
         Of a tree of which only some match, and what descends from these (``follow``), it is these and theirs.
         """

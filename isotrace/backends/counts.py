@@ -14,7 +14,7 @@ from isotrace.catalog.model import Syscall
 from isotrace.kernel import batch, bpf
 from isotrace.kernel.facts import Facts, facts
 from isotrace.trace import events
-from isotrace.trace.plan import FORKS, TYPES, Attachment, descent, on_calls, on_exits, own_calls
+from isotrace.trace.plan import FORKS, TYPES, Attachment, descendant_tracking, on_calls, on_exits, own_calls
 from isotrace.trace.target import Target
 
 BUCKETS = 32
@@ -174,7 +174,7 @@ class Counting(Attached):
             Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
             on_exits(known, "on_task_exit"),
         )
-        return (*(descent(known) if target.descends else ()), *tasks, *on_calls(known))
+        return (*(descendant_tracking(known) if target.descends else ()), *tasks, *on_calls(known))
 
     def open(self, command_pid: int | None = None) -> None:
         """Fill the maps and attach. ``command_pid`` is a child that has yet to call execve. Raises ``IsotraceError``."""

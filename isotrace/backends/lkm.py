@@ -157,7 +157,7 @@ class Channel:
         return Info(found["version"], MODES[found["mode"]], found["table"], found["busy"])
 
     def members(self) -> set[int]:
-        """The process ids in the map of descent."""
+        """The process ids in the map of followed pids."""
         from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
 
         answers = self._request("get_members", NLM_F_REQUEST | NLM_F_DUMP)
@@ -251,7 +251,7 @@ class Controller:
             self._ring.wait(seconds)
 
     def pids(self) -> set[int]:
-        """The processes in the module's map of descent that have not ended; empty where the target has none."""
+        """The processes in the module's map of followed pids that have not ended; empty where the target has none."""
         return self._channel.members() if self._channel and self._target.mapped else set()
 
     def alive(self) -> bool:

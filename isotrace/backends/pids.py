@@ -1,4 +1,4 @@
-"""The kernel programs' maps of descent (bpf/filter.h): the state of every process there can be, a byte each."""
+"""The kernel programs' maps of followed pids (bpf/filter.h): the state of every process there can be, a byte each."""
 
 from __future__ import annotations
 

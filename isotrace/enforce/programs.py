@@ -66,12 +66,12 @@ def constants(target: Target, slots: Slots, known: Facts) -> list[str]:
 
 
 def following(target: Target, known: Facts) -> tuple[Attachment, ...]:
-    """What keeps the maps of descent. What an execve changes of them must not be missed either: see on_start."""
+    """What keeps the maps of followed pids. What an execve changes of them must not be missed either: see on_start."""
     if not target.mapped:
         return ()
     how, where = ("trace_event", "sched/") if known.preemptible else ("raw_tracepoint", "")
     start = Attachment(how, f"{where}sched_process_exec", "on_start")
-    return (*plan.descent(known), *([start] if target.command or (target.keeps and target.comm) else []))
+    return (*plan.descendant_tracking(known), *([start] if target.command or (target.keeps and target.comm) else []))
 
 
 def _path(blob: Blob) -> str:
@@ -174,7 +174,7 @@ class Refusing(Ringed):
         return ""
 
     def alive(self) -> bool:
-        """Whether a process is left in the map of descent; True for a target that has none."""
+        """Whether a process is left in the map of followed pids; True for a target that has none."""
         return super().alive() if self._target.mapped else True
 
     def broken(self) -> str:

@@ -18,8 +18,8 @@ _Mask = npt.NDArray[np.bool_]
 
 
 @dataclass
-class Descent:
-    """Who belongs to a target by descent, as records tell: births, and the parent of a process when it is first met."""
+class Descendants:
+    """Who descends from a target, as records tell: births, and the parent of a process when it is first met."""
 
     family: set[int]
     _met: set[int] = field(default_factory=set)
@@ -68,8 +68,8 @@ class Chosen:
     ) -> None:
         self._target, self._quiet, self._until = target, quiet, until
         self._calls = None if calls is None else plan.selected(calls)
-        self._tree = Descent(set(target.tree)) if target.tree else None
-        self._followed = Descent(set()) if target.follow else None
+        self._tree = Descendants(set(target.tree)) if target.tree else None
+        self._followed = Descendants(set()) if target.follow else None
         self._tasks: dict[int, tuple[int, int]] = {}  # process → parent and user, which refusals do not have
 
     def learn(self, rows: pa.RecordBatch) -> None:

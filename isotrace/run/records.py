@@ -110,7 +110,7 @@ class Records(Part):
             self._backend.wait(seconds)
 
     def alive(self) -> bool:
-        """Whether a process in the kernel's map of descent is more than a zombie."""
+        """Whether a process in the kernel's map of followed pids is more than a zombie."""
         return self._backend.alive()
 
     def stop(self, reason: str) -> None:

@@ -48,7 +48,7 @@ class Counting(Part):
         time.sleep(seconds)
 
     def alive(self) -> bool:
-        """Whether a process in the kernel's map of descent is more than a zombie."""
+        """Whether a process in the kernel's map of followed pids is more than a zombie."""
         return self._backend.alive()
 
     def stop(self, reason: str) -> None:

@@ -212,8 +212,8 @@ def _multiplexers(known: Mapping[int, Syscall], chosen: Mapping[int, Slot], stri
     return found
 
 
-def descent(facts: Facts) -> tuple[Attachment, ...]:
-    """What keeps the maps of descent. A birth must not be missed: a kprobe is not preempted where a tracepoint is."""
+def descendant_tracking(facts: Facts) -> tuple[Attachment, ...]:
+    """What keeps the maps of followed pids. A birth must not be missed: a kprobe is not preempted where a tracepoint is."""
     end = on_exits(facts, "on_end")
     if facts.preemptible and facts.kprobes:
         return (Attachment("kprobe", "wake_up_new_task", "on_new_task"), end)
@@ -233,8 +233,8 @@ def on_exits(facts: Facts, program: str) -> Attachment:
 
 
 def attachments(options: Options, facts: Facts) -> tuple[Attachment, ...]:
-    """What is attached, in order: first what keeps the maps of descent."""
-    found = [*descent(facts)] if options.target.descends else []
+    """What is attached, in order: first what keeps the maps of followed pids."""
+    found = [*descendant_tracking(facts)] if options.target.descends else []
     found += [
         Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
         on_exits(facts, "on_task_exit"),

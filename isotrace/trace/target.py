@@ -25,9 +25,9 @@ class Target:
     matches.
 
     Of several ``ppid``, ``pid``, ``tree`` or ``comm`` one must hold; a single one may be given as it is. ``comm`` are
-    names or patterns of them (``trace/names.py``). ``command`` is a program that isotrace starts itself and watches with
-    all its descendants; ``tree`` is then its pid. ``spared`` are processes that never match. ``known`` tells of a target
-    by descent who else belongs to it: processes that have got another parent meanwhile. It is asked once the programs are
+    names or patterns of them (``trace/names.py``). ``command`` is a program that isotrace starts itself and watches
+    with all its descendants; ``tree`` is then its pid. ``spared`` are processes that never match. ``known`` tells who
+    else descends from it: processes that have got another parent meanwhile. It is asked once the programs are
     attached. With ``keep`` another name or parent frees nobody: who has met ``ppid`` and ``comm`` once stays, with
     ``comm`` up to an execve under another.
     """
@@ -247,7 +247,7 @@ def descendants(roots: Iterable[int], parents: Iterable[tuple[int, int]]) -> set
 
 
 def matching(target: Target) -> set[int]:
-    """The processes that meet the target's own conditions now, apart from descent."""
+    """The processes that meet the target's own conditions now, apart from whom they descend from."""
     return {process.pid for process in processes() if process.pid != os.getpid() and _meets(target, process)}
 
 
@@ -302,8 +302,8 @@ def members(target: Target, descendants_known: set[int]) -> set[int]:
 def ended(target: Target, alive: Callable[[], bool]) -> str | None:
     """That the processes which the target names are gone, in words, or None.
 
-    ``alive()`` tells whether processes of a target by descent are left: of a tree, itself or its descendants; of others,
-    descendants, and it is asked only once the named one is gone.
+    ``alive()`` tells whether any are left of a target that follows descendants: of a tree, itself or its descendants; of
+    others, descendants, and it is asked only once the named one is gone.
     """
     named = target.pid or target.ppid or target.tree
     if not named or (not target.tree and any(map(exists, named))):

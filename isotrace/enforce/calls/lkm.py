@@ -189,7 +189,7 @@ class Module(lkm.Controller):
         return self._switches.off()
 
     def alive(self) -> bool:
-        """Whether a process is left in the map of descent; True for a target that has none."""
+        """Whether a process is left in the map of followed pids; True for a target that has none."""
         return super().alive() if self._target.mapped else True
 
     def lift(self) -> None:

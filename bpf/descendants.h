@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Keeps filter.h's maps of descent: programs for births and ends. Needs calls.h and the map `stats`. */
-#ifndef ISOTRACE_DESCENT_H
-#define ISOTRACE_DESCENT_H
+/* Keeps filter.h's maps of followed pids: programs for births and ends. Needs calls.h and the map `stats`. */
+#ifndef ISOTRACE_DESCENDANTS_H
+#define ISOTRACE_DESCENDANTS_H
 
-#if defined(DESCENT)
+#if defined(DESCENDANTS)
 
 static __always_inline void not_followed(long error)
 {
