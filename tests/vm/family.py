@@ -154,9 +154,9 @@ class Blocking:
         return [rule["hits"] for rule in self.summary["rules"]]
 
     def ready(self, member: Member, expression: str, refused: str) -> None:
-        """Wait until ``expression`` fails as ``refused``: that one refusal counts."""
+        """Wait until it has begun, and ``expression`` fails as ``refused``: that one refusal counts."""
         deadline = time.monotonic() + 3 * PATIENCE
-        while member.ask(expression) != refused:
+        while "from now on" not in self.said or member.ask(expression) != refused:
             assert self.process.poll() is None and time.monotonic() < deadline, self.said
             time.sleep(0.2)
 
