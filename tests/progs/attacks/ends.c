@@ -128,7 +128,7 @@ static int zombies(char **a)
 	SAY("%d zombies%s", made, made < count ? ", and no more" : "");
 	child = fork();
 	if (child < 0)
-		return verdict("fork", -1);
+		return made < count ? UNTRIED : verdict("fork", -1);
 	if (!child)
 		_exit(reach(a[0]) < 0 ? errno : 0);
 	waitpid(child, &status, 0);

@@ -44,7 +44,7 @@ ROWS = (
         _RULE,
         ("ends", "zombies", "HERE/secret", "66000"),
         by(REFUSED),
-        setup=f"{_FILE}; echo 200000 >/proc/sys/kernel/pid_max; echo 200000 >/proc/sys/kernel/threads-max",
-        alone=True, user="root",
+        setup=f"{_FILE}; echo 200000 >/proc/sys/kernel/pid_max || :; echo 200000 >/proc/sys/kernel/threads-max || :",
+        alone=True, user="root", untried=("6.1-override",),  # it has no such numbers
     ),
 )  # fmt: skip

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from tests.vm.attacks import REFUSED, Announced, Expected, Row, by
 
 _FILE = "echo secret >secret; chmod 644 secret"
-_LOW = "echo 700 >/proc/sys/kernel/pid_max"
-_HIGH = "echo 4194304 >/proc/sys/kernel/pid_max"
+_LOW = "most=$(cat /proc/sys/kernel/pid_max); echo 700 >/proc/sys/kernel/pid_max"
+_HIGH = "echo $most >/proc/sys/kernel/pid_max"
 #: A parent that isotrace is told of by its number; it begins when a line arrives.
 _PARENT = (
     "mkfifo -m 666 fifo; (ATTACK_WAITS=1 exec BIN/lives parricide PLACE HERE/came >/dev/null 2>&1 <fifo) & echo $! >pid"
