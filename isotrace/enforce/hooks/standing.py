@@ -124,7 +124,7 @@ def held(user: Sequence[Held], report: Report, first: int, weaker_ok: bool) -> t
         Held(first + index, _rule(one, audit), mechanism, _grade(one, mechanism, report))
         for index, one in enumerate(kept)
     )
-    return found, tuple(f"{one.title}: left out by --weaker-ok: {one.without}" for one in wanted if one not in kept)
+    return found, tuple(f"{one.title}: left out by --best-effort: {one.without}" for one in wanted if one not in kept)
 
 
 def _mechanism(used: Collection[str], report: Report) -> str | None:
