@@ -37,7 +37,7 @@ ROWS = (
     _row("ftrace is switched off by another proc", "otherproc cg", setup="mkdir cg"),
     _row("kprobes are switched off", "kprobes"),
     _row("tracefs is written to", "tracefs"),
-    _row("the magic SysRq", "sysrq"),
+    _row("the magic SysRq", "sysrq", untried=("6.1-override",)),
     _row("the kernel's program for cores", "helper"),
     _row("a whole cgroup is killed", "cgroup cg/isotrace-attack", setup=_GROUP, needs=("cgroup2",), untried=("5.10",)),
     Row(
