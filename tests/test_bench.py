@@ -275,4 +275,4 @@ def test_what_refusing_adds_is_told_beside_the_bare_work():
     assert rows["openat and close, bare"][0] == "10000"
     assert rows["100 path rules, for the target"] == ("+10.0 %", "11000 instructions; asked for: at most +15 %")
     assert rows["… for everyone else"][0] == "+1.0 %"
-    assert rows[f"applying to {block.TREE} processes rather than to 1"][0] == "4.00 G"
+    assert [rows[f"a start for a tree of {count}"][0] for count in (1, block.TREE)] == ["2.00 G", "6.00 G"]
