@@ -113,7 +113,7 @@ struct exec_call {
 	u64 pid;
 	u64 time;
 };
-BPF_HASH(executing, u64, struct exec_call, 16384);
+BPF_HASH(executing, u64, struct exec_call, 16384);	/* by task: never by &who->task, which the verifier (up to 6.14) takes for a number from then on */
 
 #define EXEC_UNSEEN 1		/* in the place of a time: the beginning has no record */
 
@@ -121,6 +121,7 @@ static __always_inline void remember_exec(struct who *who, u8 abi, s32 number)
 {
 	struct exec_call call = { number, abi, who->pid, 0 };
 	struct scratch *scratch;
+	u64 task = who->task;
 
 	if (!is_exec(abi, number))
 		return;
@@ -128,13 +129,14 @@ static __always_inline void remember_exec(struct who *who, u8 abi, s32 number)
 	if (!scratch)
 		return;
 	call.time = scratch->stamp = bpf_ktime_get_ns();
-	executing.update(&who->task, &call);
+	executing.update(&task, &call);
 }
 
 /* The time that on_enter noted of the execve that the task is in. */
 static __always_inline u64 exec_stamp(struct who *who)
 {
-	struct exec_call *call = executing.lookup(&who->task);
+	u64 task = who->task;
+	struct exec_call *call = executing.lookup(&task);
 
 	return call && call->pid == who->pid ? call->time : EXEC_UNSEEN;
 }
@@ -143,6 +145,7 @@ static __always_inline void recall_exec(struct who *who, u8 *abi, s32 *number)
 {
 	struct scratch *scratch;
 	struct exec_call *call;
+	u64 task = who->task;
 
 	if (!is_exec(*abi, *number))
 		return;
@@ -150,14 +153,14 @@ static __always_inline void recall_exec(struct who *who, u8 *abi, s32 *number)
 	if (!scratch)
 		return;
 	scratch->stamp = exec_stamp(who);
-	call = executing.lookup(&who->task);
+	call = executing.lookup(&task);
 	if (!call)
 		return;
 	if (call->pid == who->pid) {
 		*number = call->number;
 		*abi = call->abi;
 	}
-	executing.delete(&who->task);
+	executing.delete(&task);
 }
 
 #endif
