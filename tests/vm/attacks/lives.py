@@ -11,7 +11,8 @@ _LOW = "most=$(cat /proc/sys/kernel/pid_max); echo 700 >/proc/sys/kernel/pid_max
 _HIGH = "echo $most >/proc/sys/kernel/pid_max"
 #: A parent that isotrace is told of by its number; it begins when a line arrives.
 _PARENT = (
-    "mkfifo -m 666 fifo; (ATTACK_WAITS=1 exec BIN/lives parricide PLACE HERE/came >/dev/null 2>&1 <fifo) & echo $! >pid"
+    "mkfifo -m 666 fifo; (exec >/dev/null 2>&1; ATTACK_WAITS=1 exec BIN/lives parricide PLACE HERE/came <fifo) & "
+    "echo $! >pid"
 )
 _ORPHAN = "echo go >fifo; until test -s came; do sleep 0.1; done; grep -q THROUGH came"
 _EXECUTED = "a program executed under another is not concerned"
