@@ -141,6 +141,7 @@ CHECKS: dict[str, Callable[[Path], bool]] = {
     "raw_tracepoint": lambda _: attaches(load_program(PROG_RAW_TRACEPOINT), b"sys_enter"),
     "ringbuf": lambda _: ringbuf(),
     "syscall_table": lambda _: not symbol("x64_sys_call"),
+    "time32": lambda _: symbol("__ia32_compat_sys_pselect6_time32"),
     "x32": lambda directory: answers_getpid("x32", directory),
 }
 
