@@ -63,10 +63,9 @@ class Attached:
                 chosen.add(pid, CHOSEN_PID * (pid in self._target.pid) | CHOSEN_PPID * (pid in self._target.ppid))
             chosen.close()
         if table := self._target.table:
-            for byte, words in enumerate(table.bytes):
-                for word, accepting in enumerate(words):
-                    key = u32(byte * table.words + word)
-                    bpf.map_update(self._loaded.maps["comm_bytes"], key, struct.pack("=Q", accepting))
+            accepting = [word for words in table.bytes for word in words]
+            entries = {u32(at): struct.pack("=Q", word) for at, word in enumerate(accepting)}
+            bpf.map_update_all(self._loaded.maps["comm_bytes"], entries)
 
     def _attach(self) -> None:
         if "seeding" in self._loaded.maps:
