@@ -337,9 +337,11 @@ class Hooks(Refusing):
         words = {word.ljust(64, b"\0"): struct.pack("=QQ", *mask(bits)) for word, bits in names.words.items()}
         bpf.map_update_all(maps["words"], words)
         bpf.map_update_all(maps["glob_entries"], {u32(at): entry for at, entry in enumerate(self._packed.globs)})
-        for bit, slots in self._places.moves.items():
-            key = struct.pack("=QQ", 1 << bit % BITS, bit // BITS)
-            bpf.map_update(maps["move_rules"], key, struct.pack("=H", self._slots.strictest(slots)))
+        moves = {
+            struct.pack("=QQ", 1 << bit % BITS, bit // BITS): struct.pack("=H", self._slots.strictest(slots))
+            for bit, slots in self._places.moves.items()
+        }
+        bpf.map_update_all(maps["move_rules"], moves)
         if names.stars:
             bpf.map_update(maps["letters"], u32(0), names.pack_letters())
 
