@@ -20,7 +20,7 @@
 
 #define REASON_RULE 0
 #define REASON_DEEP 1		/* farther from the root than WALK levels */
-#define REASON_ADRIFT 2		/* opened by handle, and its directory is not known */
+#define REASON_DISCONNECTED 2		/* opened by handle, and its directory is not known */
 
 #define WALK 64
 #define WALK_TYPED 24
@@ -230,7 +230,7 @@ static __always_inline struct anchor *anchor_of_root(struct walk *walk)
  * Whether nothing is above the dentry because the kernel has not looked for it: it was found by a handle (open_by_handle_at). What has no place at all,
  * such as a pipe, and the root of a mount that is not the root of its file system (NFS) do not have the flag.
  */
-static __always_inline int is_adrift(u64 dentry)
+static __always_inline int is_disconnected(u64 dentry)
 {
 	return (read_u32(dentry + OFF_D_FLAGS) & DCACHE_DISCONNECTED) != 0;
 }
@@ -280,8 +280,8 @@ static __always_inline u32 walk_up(struct walk *walk)
 		keep_globs(walk);
 #endif
 		if (PARENT_OF(&place) == walk->dentry) {
-			if (is_adrift(walk->dentry))
-				return REASON_ADRIFT;
+			if (is_disconnected(walk->dentry))
+				return REASON_DISCONNECTED;
 			if (!anchor)
 				anchor = anchor_of_root(walk);
 		}
@@ -367,7 +367,7 @@ static __always_inline int walk_plain(struct walk *walk)
 		read_place(&place, walk->dentry);
 		anchor = INODE_OF(&place) ? anchors.lookup(&INODE_OF(&place)) : NULL;
 		if (PARENT_OF(&place) == walk->dentry) {
-			if (is_adrift(walk->dentry))
+			if (is_disconnected(walk->dentry))
 				return 0;
 			if (!anchor)
 				anchor = anchor_of_root(walk);
