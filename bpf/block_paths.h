@@ -82,9 +82,9 @@ BPF_HASH(children, struct child, struct child_verdict, CHILDREN);
 BPF_HASH(fixtures, u64, u16, FIXTURES);			/* directories and links that a rule's path leads through, and the rule */
 BPF_ARRAY(learned, u64, 3);				/* inode, device and inode number that isotrace itself looks at: see learn() */
 
-/* One bit for the inode number of each anchor, modulo SIEVE: most directories on a way up are none, and need no look into `anchors`. */
-#define SIEVE 4096
-BPF_ARRAY(sieve, u64, SIEVE / 64);
+/* A one-hash Bloom filter of the anchors, by inode number: most directories on a way up are no anchors, and need no look into `anchors`. */
+#define ANCHOR_BLOOM 4096
+BPF_ARRAY(anchor_bloom, u64, ANCHOR_BLOOM / 64);
 
 /* What leads through an object: the parts of patterns that match its place, and a number for the exceptions that it is below. */
 struct leads {
@@ -305,8 +305,8 @@ static __always_inline u32 walk_up(struct walk *walk)
 
 static __always_inline int may_be_anchor(u64 number)
 {
-	u64 index = (number / 64) & (SIEVE / 64 - 1);
-	u64 *word = sieve.lookup((u32 *)&index);
+	u64 index = (number / 64) & (ANCHOR_BLOOM / 64 - 1);
+	u64 *word = anchor_bloom.lookup((u32 *)&index);
 
 	return word && (*word >> (number & 63)) & 1;
 }

@@ -77,7 +77,7 @@ _UNIX_OFFSETS = {
 _CGROUP_OFFSETS = {"OFF_TASK_CGROUPS": ("task_struct", "cgroups"), "OFF_CSS_DEFAULT": ("css_set", "dfl_cgrp")}
 _QSTR_NAME = 8  # offsetof(struct qstr, name)
 _LEARN_AT = "sb_statfs"
-_SIEVE = 4096  # bpf/block_paths.h
+_BLOOM = 4096  # bpf/block_paths.h
 
 _BITS = {**LETTERS, "u": MEET, "k": FIXED}
 
@@ -266,7 +266,7 @@ class Hooks(Refusing):
         found += ["nets", "socket_kinds"] if self._nets else []
         found += ["abstract_names"] if self._sockets and self._sockets.names else []
         if self._places:
-            found += ["anchors", "filesystems", "children", "fixtures", "learned", "sieve", "remembered"]
+            found += ["anchors", "filesystems", "children", "fixtures", "learned", "anchor_bloom", "remembered"]
             found += (
                 ["automaton", "words", "glob_entries", "move_rules", "departed"] if self._places.names.start else []
             )
@@ -351,13 +351,13 @@ class Hooks(Refusing):
         assert self._places
         _room_for_descriptors(len(self._packed.objects) + len(self._places.fixtures))
         link = bpf.raw_tracepoint_open("", self._loaded.programs[self._learner])
-        devices, sieve = set(self._packed.roots), [0] * (_SIEVE // 64)
+        devices, bloom = set(self._packed.roots), [0] * (_BLOOM // 64)
         try:
             for path, value in self._packed.objects.items():
                 inode, device, number = self._learn(path)
                 bpf.map_update(self._loaded.maps["anchors"], struct.pack("=Q", inode), value)
                 devices.add(device)
-                sieve[number % _SIEVE // 64] |= 1 << number % 64
+                bloom[number % _BLOOM // 64] |= 1 << number % 64
             for path, slots in self._places.fixtures.items():
                 rule = struct.pack("=H", self._slots.strictest(slots))
                 bpf.map_update(self._loaded.maps["fixtures"], struct.pack("=Q", self._learn(path)[0]), rule)
@@ -366,7 +366,7 @@ class Hooks(Refusing):
         roots = {u32(device): self._packed.roots.get(device, objects.NOTHING) for device in devices}
         bpf.map_update_all(self._loaded.maps["filesystems"], roots)
         bpf.map_update_all(
-            self._loaded.maps["sieve"], {u32(at): struct.pack("=Q", word) for at, word in enumerate(sieve)}
+            self._loaded.maps["anchor_bloom"], {u32(at): struct.pack("=Q", word) for at, word in enumerate(bloom)}
         )
 
     def _learn(self, path: str) -> tuple[int, int, int]:
