@@ -14,7 +14,7 @@
 #define ACCESS_WRITE 2
 #define ACCESS_EXECUTE 4
 #define ACCESS_MOVE 8		/* a directory changes its place: see rule_on_move() */
-#define ACCESS_MEET 16		/* a unix socket is connected, sent or bound to */
+#define ACCESS_PEER 16		/* a unix socket is the peer of a connect or send, or bound */
 #define ACCESSES 5
 #define ACCESS_ANY (ACCESS_READ | ACCESS_WRITE | ACCESS_EXECUTE)
 
@@ -428,8 +428,8 @@ static __always_inline u32 judge_by(struct walk *walk, struct judged *judged, u6
 	judged->mount = mount;
 	rule = judge_walk(judged, walk);
 	judged->left = walk->open;
-	if (judged->reason != REASON_RULE && (accesses & PLACES & ACCESS_MEET))
-		return accesses == ACCESS_MEET ? UNIX_CLOSED : MOVE_CLOSED;
+	if (judged->reason != REASON_RULE && (accesses & PLACES & ACCESS_PEER))
+		return accesses == ACCESS_PEER ? UNIX_CLOSED : MOVE_CLOSED;
 	return rule;
 }
 
@@ -589,7 +589,7 @@ static __always_inline u32 judge_removal(u64 *ctx, struct judged *judged)
 /* The accesses of a node that is made, and the rule on what comes of them. */
 static __always_inline u32 judge_node(struct judged *judged, u64 dentry, u64 mount, u64 mode)
 {
-	u32 socket = number_of((mode & S_IFMT) == S_IFSOCK ? ACCESS_MEET : 0);
+	u32 socket = number_of((mode & S_IFMT) == S_IFSOCK ? ACCESS_PEER : 0);
 	u32 rule = judge_place(judged, dentry, mount, ACCESS_WRITE | socket);
 
 	return rule || !(judged->left & socket) ? rule : UNIX_REST;
@@ -614,10 +614,10 @@ static __always_inline u32 accesses_to_move(u64 dentry)
 	read_kernel(&mode, sizeof(u16), (void *)(inode + OFF_I_MODE));
 	mode &= S_IFMT;
 	if (mode == S_IFDIR)
-		return ACCESS_ANY | ACCESS_MOVE | ACCESS_MEET;
+		return ACCESS_ANY | ACCESS_MOVE | ACCESS_PEER;
 	if (mode == S_IFLNK)	/* to a directory, perhaps */
 		return ACCESS_ANY | ACCESS_MOVE;
-	return mode == S_IFSOCK ? ACCESS_ANY | ACCESS_MEET : ACCESS_ANY;
+	return mode == S_IFSOCK ? ACCESS_ANY | ACCESS_PEER : ACCESS_ANY;
 }
 
 /* An object gets another name. A socket is met at the place that it was bound to, so only its new name matters. */
@@ -629,7 +629,7 @@ static __always_inline u32 judge_linked(struct judged *judged, u64 old, u64 new,
 	if (rule)
 		return rule;
 	forget(judged);
-	return judge_by(&walk, judged, new, mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_MEET));
+	return judge_by(&walk, judged, new, mount, ACCESS_WRITE | (number_of(accesses_to_move(old)) & ACCESS_PEER));
 }
 
 /* path_link(old_dentry, new_dir, new_dentry) */
@@ -726,8 +726,8 @@ static __always_inline u32 judge_symlink(u64 *ctx, struct judged *judged)
 static __always_inline u32 judge_moved(struct judged *judged, u64 old, u64 new, u64 mount)
 {
 	u64 kinds = number_of(accesses_to_move(old) | accesses_to_move(new) << 8);	/* one number, as there is no room on the stack */
-	u32 both = (kinds | kinds >> 8) & (ACCESS_MEET | ACCESS_MOVE);
-	u32 old_accesses, new_accesses, meets, moves, left;
+	u32 both = (kinds | kinds >> 8) & (ACCESS_PEER | ACCESS_MOVE);
+	u32 old_accesses, new_accesses, peer, moves, left;
 	struct walk walk;
 	u32 rule = judge_by(&walk, judged, old, mount, (kinds & 0xff) | both);
 
@@ -738,23 +738,23 @@ static __always_inline u32 judge_moved(struct judged *judged, u64 old, u64 new, 
 #endif
 	forget(judged);
 	kinds = number_of(kinds | (u64)judged->left << 16);
-	both = (kinds | kinds >> 8) & (ACCESS_MEET | ACCESS_MOVE);
+	both = (kinds | kinds >> 8) & (ACCESS_PEER | ACCESS_MOVE);
 	rule = judge_by(&walk, judged, new, mount, (kinds >> 8 & 0xff) | both);
 	kinds = number_of(kinds);
 	old_accesses = kinds & 0xff;
 	new_accesses = kinds >> 8 & 0xff;
-	meets = (old_accesses | new_accesses) & ACCESS_MEET;
+	peer = (old_accesses | new_accesses) & ACCESS_PEER;
 	moves = (old_accesses | new_accesses) & ACCESS_MOVE;
-	left = kinds >> 16 & meets;
+	left = kinds >> 16 & peer;
 #if defined(GLOBS)
 	if (!rule)
 		rule = rule_on_move(&walk.leads, old_accesses, new_accesses);
 #endif
 	if (rule || !UNIX_REST)
 		return rule;
-	if (UNIX_DEEP && moves && ((left | judged->left) & meets))
+	if (UNIX_DEEP && moves && ((left | judged->left) & peer))
 		return UNIX_REST;
-	if (left == (judged->left & meets))
+	if (left == (judged->left & peer))
 		return 0;
 	return left || new_accesses != ACCESS_WRITE ? UNIX_REST : 0;
 }

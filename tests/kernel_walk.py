@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from isotrace.enforce.hooks.automaton import NAME, Names, mask
-from isotrace.enforce.hooks.objects import CLASSES, EXECUTE, MEET, MOVE, PREFIX_NAME, READ, WRITE, Packed, Places
+from isotrace.enforce.hooks.objects import CLASSES, EXECUTE, MOVE, PEER, PREFIX_NAME, READ, WRITE, Packed, Places
 
 WALK = 64
 CLOSED = -1  # refused because the walk did not come to its end
@@ -82,8 +82,8 @@ class Kernel:
         return self._walk(path, access, with_mount)[0]
 
     def judge_socket(self, path: str, rest: int) -> int:
-        """The slot of the rule that denies meeting a socket's file; ``rest`` denies what no rule on paths decides."""
-        denied, left = self._walk(path, MEET, True)
+        """The slot of the rule that denies a socket's file as a peer; ``rest`` denies what no rule on paths decides."""
+        denied, left = self._walk(path, PEER, True)
         return denied or (rest if left else 0)
 
     def may_move(self, old: str, new: str, places: Places) -> bool:

@@ -67,9 +67,9 @@ _CODE = (
     "memory that no file is behind is not met"
 )
 _NO_PATH = "what no path has, such as a memfd or a file system that is mounted nowhere, is not executed"
-_MEETS = (
-    "judges a unix socket by the file or name that the one it meets was bound to, wherever that file is by now; "
-    "stream sockets that are connected already, and pairs of these, are not met"
+_PEER = (
+    "judges a unix socket by the file or name that its peer was bound to, wherever that file is by now; "
+    "stream sockets that are connected already, and pairs of these, are not judged"
 )
 _SOCKET_MOVES = (
     "to make, move or link a socket file to where it is denied is refused; "
@@ -77,7 +77,7 @@ _SOCKET_MOVES = (
 )
 _AUTOBIND = (
     "the five hexadecimal digits that the kernel names a socket by itself, for SO_PASSCRED, are not judged where they "
-    "are given, only where they are met"
+    "are given, only where they are a peer's"
 )
 _SKIPPED = (
     "what a task asks for on a CPU where another one was preempted inside the same program is let through, and counted: "
@@ -239,7 +239,7 @@ def _access_notes(rule: PathRule) -> tuple[str, ...]:
 
 def _socket_notes(rule: NetRule) -> tuple[str, ...]:
     moves, names = (_MOVES, _SOCKET_MOVES) if rule.path else (), () if rule.path else (_AUTOBIND,)
-    return (_MEETS, *moves, *names)
+    return (_PEER, *moves, *names)
 
 
 def _split_hint(rule: CallRule, missing: frozenset[str]) -> str:

@@ -30,7 +30,17 @@ RING_BYTES = 1 << 20
 FIXED = frozenset(
     (
         *("rules", "shown", "call_rules", "behind", "nets", "abstract_names", "guarded_objects"),
-        *("anchors", "children", "fixtures", "anchor_bloom", "automaton", "words", "glob_entries", "move_rules", "letters"),
+        *(
+            "anchors",
+            "children",
+            "fixtures",
+            "anchor_bloom",
+            "automaton",
+            "words",
+            "glob_entries",
+            "move_rules",
+            "letters",
+        ),
     )
 )
 _PAGE = 4096

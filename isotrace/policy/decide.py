@@ -38,7 +38,7 @@ class PathRequest:
 
 @dataclass(frozen=True)
 class NetRequest:
-    """A socket meets an address: ``outward`` when it is connected or sent to, else bound.
+    """An address is given to a socket: ``outward`` for its peer's, of a connect or send, else that of a bind.
 
     ``protocol`` is tcp, udp, unix or other; ``port`` None is one that has no ports, which no rule on some ports matches.
     A unix address is a ``path``, or an ``abstract`` name; both None is an unnamed socket, which only a rule on every unix

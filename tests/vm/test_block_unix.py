@@ -66,7 +66,7 @@ def unix(kind, end):
     return f"socket.socket(socket.AF_UNIX, socket.SOCK_{kind}).{end}"
 
 
-# What meets a socket in HERE or of a name NAME-…: how, the call that is recorded, and what it shows.
+# What has a socket for its peer in HERE or of a name NAME-…: how, the call that is recorded, and what it shows.
 FILES = (
     (unix("STREAM", "connect('HERE/stream')"), "connect", "HERE/stream"),
     (unix("SEQPACKET", "connect('HERE/seq')"), "connect", "HERE/seq"),

@@ -133,8 +133,8 @@ NETS = {
     "socket_accept": "judge_listen",
     "sctp_bind_connect": "judge_sctp",
 }
-#: Hooks where a unix socket meets another one, and what judges there (bpf/block_unix.h); the call met another hook before.
-MEETINGS = {"unix_stream_connect": "judge_stream", "unix_may_send": "judge_datagram"}
+#: Hooks where a unix socket gets a peer, and what judges there (bpf/block_unix.h); the call came to another hook before.
+PEERS = {"unix_stream_connect": "judge_stream", "unix_may_send": "judge_datagram"}
 
 #: Calls of the words that need no hook, and why.
 NEEDLESS = {
@@ -265,7 +265,7 @@ def lacking_nets(exists: Callable[[str], bool]) -> list[str]:
 def lacking_sockets(files: bool, names: bool, exists: Callable[[str], bool]) -> list[str]:
     """The hooks that a rule on unix sockets with ``files`` or with abstract ``names`` needs and that are not there."""
     absent = lacking("u", exists) if files else []
-    return absent + [hook for hook in (*MEETINGS, *(["socket_bind"] if names else [])) if not exists(hook)]
+    return absent + [hook for hook in (*PEERS, *(["socket_bind"] if names else [])) if not exists(hook)]
 
 
 def held() -> frozenset[str]:

@@ -14,7 +14,7 @@ from isotrace.backends.attached import u32
 from isotrace.enforce import Held, programs
 from isotrace.enforce.hooks import addresses, coverage, guard, objects, sockets, standing
 from isotrace.enforce.hooks.automaton import BITS, mask
-from isotrace.enforce.hooks.objects import EXECUTE, FIXED, LETTERS, MEET, PlaceRule, Places
+from isotrace.enforce.hooks.objects import EXECUTE, FIXED, LETTERS, PEER, PlaceRule, Places
 from isotrace.enforce.hooks.sockets import Sockets
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.proof import canary, trials
@@ -79,7 +79,7 @@ _QSTR_NAME = 8  # offsetof(struct qstr, name)
 _LEARN_AT = "sb_statfs"
 _BLOOM = 4096  # bpf/block_paths.h
 
-_BITS = {**LETTERS, "u": MEET, "k": FIXED}
+_BITS = {**LETTERS, "u": PEER, "k": FIXED}
 
 
 def by_lsm(hook: str, lsm: bool) -> bool | None:
@@ -153,7 +153,7 @@ def _address6(other: int) -> int:
 def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
     """The rules on paths, those of unix sockets too, the most specific first."""
     found = [(one, one.rule.pattern, _accesses(one.rule)) for one in held if isinstance(one.rule, PathRule)]
-    found += [(one, rule.path, MEET) for one, rule in sockets.rules(held) if rule.path]
+    found += [(one, rule.path, PEER) for one, rule in sockets.rules(held) if rule.path]
     found.sort(key=lambda entry: strictness(entry[0].rule))
     found.sort(key=lambda entry: entry[1].specificity, reverse=True)
     return [PlaceRule(slots.add(one), one.rule.allow, accesses, pattern) for one, pattern, accesses in found]
@@ -162,7 +162,7 @@ def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
 def _closed(slots: Slots, rules: Sequence[PlaceRule], unix: Sockets | None) -> dict[str, int]:
     """The rules that answer for what cannot be judged: when a file is used, and when something with sockets moves."""
     on_sockets = unix.closed if unix else 0
-    on_files = slots.strictest([rule.slot for rule in rules if not rule.allow and rule.accesses != MEET])
+    on_files = slots.strictest([rule.slot for rule in rules if not rule.allow and rule.accesses != PEER])
     both = slots.strictest([slot for slot in (on_sockets, on_files) if slot])
     return {"CLOSED_RULE": on_files or both, "MOVE_CLOSED": both}
 
@@ -198,15 +198,15 @@ class Hooks(Refusing):
         self._sockets = sockets.table(held, slots, place_rules)
         rest = self._sockets.rest if self._sockets else 0
         if self._places and rest:
-            self._places.denied |= MEET
+            self._places.denied |= PEER
         self._slots = slots
         self._closed = _closed(slots, place_rules, self._sockets) | _executing(slots, place_rules)
         self._close_rings(held, slots)
         self._pinned: list[int] = []
         calls = hooks_for([rule for _, rule in self._rules], exists)
         places = self._places.denied | (FIXED if self._places.fixtures else 0) if self._places else 0
-        meetings = self._sockets.judges() if self._sockets else {}
-        judges = {**(coverage.NETS if self._nets else {}), **meetings, **_place_judges(places, lsm)}
+        peers = self._sockets.judges() if self._sockets else {}
+        judges = {**(coverage.NETS if self._nets else {}), **peers, **_place_judges(places, lsm)}
         self._standing = _standing(held, slots, exists)
         self._user_hooks = {*calls, *judges}
         self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges, *self._standing)}
@@ -384,7 +384,7 @@ class Hooks(Refusing):
     def _prove(self) -> None:
         guard.fill_links(self._loaded, self._links)
         tried = [hook for hook in trials.ACTIONS if hook in self._hooks]
-        later = coverage.MEETINGS.keys() | (coverage.BENEATH if self._places else frozenset())
+        later = coverage.PEERS.keys() | (coverage.BENEATH if self._places else frozenset())
         failed = self._not_refused([hook for hook in tried if hook not in later])
         numbers = {hook: number for number, hook in enumerate(self._hooks, 1)}
         for hook in sorted(later & numbers.keys() & set(tried)):

@@ -17,9 +17,9 @@ from isotrace.enforce.hooks.automaton import Names, TooMuch, mask, name_of, resi
 from isotrace.kernel.procfs import Mount, mounts
 from isotrace.policy.patterns import Component, Pattern
 
-READ, WRITE, EXECUTE, MOVE, MEET = 1, 2, 4, 8, 16
+READ, WRITE, EXECUTE, MOVE, PEER = 1, 2, 4, 8, 16
 FIXED = 1 << 8  # no access: what a rule's path leads through stays where it is
-CLASSES = (READ, WRITE, EXECUTE, MOVE, MEET)
+CLASSES = (READ, WRITE, EXECUTE, MOVE, PEER)
 LETTERS = {"r": READ, "w": WRITE, "x": EXECUTE}
 PREFIX_NAME = 60
 ANCHOR_GLOBS = 16  # bpf/block_globs.h
@@ -310,7 +310,7 @@ def _is_name(left: tuple[Component, ...]) -> bool:
 def _is_deep(rule: PlaceRule, left: tuple[Component, ...]) -> bool:
     """Whether an exception for sockets is only for what is deeper in directories below the anchor."""
     names = left[:-1] if left and left[-1].anything else left
-    return rule.allow and bool(rule.accesses & MEET) and len(names) > 1
+    return rule.allow and bool(rule.accesses & PEER) and len(names) > 1
 
 
 def _leads_through(rule: PlaceRule, left: tuple[Component, ...]) -> range:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from isotrace.enforce import Held
 from isotrace.enforce.hooks import coverage
 from isotrace.enforce.hooks.automaton import TooMuch
-from isotrace.enforce.hooks.objects import MEET, PlaceRule
+from isotrace.enforce.hooks.objects import PEER, PlaceRule
 from isotrace.enforce.tables import Slots
 from isotrace.policy.decide import strictness, unix_specificity
 from isotrace.policy.model import NetRule
@@ -143,7 +143,7 @@ class Sockets:
 
     def judges(self) -> dict[str, str]:
         """Hook → what judges there, where rules on places do not."""
-        found = dict(coverage.MEETINGS)
+        found = dict(coverage.PEERS)
         if self.names or self.rest:
             found["socket_bind"] = "judge_unix_bind"
         return found | ({"path_mknod": "judge_socket_made"} if self.rest else {})
@@ -165,7 +165,7 @@ def table(held: Sequence[Held], slots: Slots, places: Sequence[PlaceRule]) -> So
     named = [NameRule(slots.add(one), rule.allow, rule.abstract) for one, rule in found if rule.abstract is not None]
     every = [(slots.add(one), rule.allow) for one, rule in found if rule.path is None and rule.abstract is None]
     rest = next((0 if allow else slot for slot, allow in every), 0)
-    denying = [rule.slot for rule in places if rule.accesses & MEET and not rule.allow]
+    denying = [rule.slot for rule in places if rule.accesses & PEER and not rule.allow]
     denying += [rule.slot for rule in named if not rule.allow]
     closed = slots.strictest([*denying, *([rest] if rest else [])])
     return Sockets(rest, slots.strictest(_choices(named, rest)), closed, names(named, rest) if named else None)
