@@ -12,7 +12,7 @@
 #define NR_SENDTO_I386 369
 #define NR_IPC 117
 #define NR_SOCKETCALL 102
-#define DOOR 32			/* calls behind one of i386's doors, at most */
+#define MULTIPLEXED 32		/* calls of one of i386's multiplexers, at most */
 #define VERSION_MASK 0xffff	/* the first argument of ipc has a version above the call */
 
 struct call_rule {
@@ -20,7 +20,7 @@ struct call_rule {
 	u16 addressed;
 };
 BPF_ARRAY(call_rules, struct call_rule, SLOTS);
-BPF_ARRAY(behind, struct call_rule, 2 * DOOR);	/* by the first argument of i386's socketcall, and of ipc */
+BPF_ARRAY(multiplexed, struct call_rule, 2 * MULTIPLEXED);	/* by the first argument of i386's socketcall, and of ipc */
 
 static __always_inline struct call_rule *find_rule(struct judged *judged, u64 *args)
 {
@@ -30,11 +30,11 @@ static __always_inline struct call_rule *find_rule(struct judged *judged, u64 *a
 		index = (u32)args[0];
 		if (judged->slot == SLOT_I386 + NR_IPC)
 			index &= VERSION_MASK;
-		if (index >= DOOR)
+		if (index >= MULTIPLEXED)
 			return NULL;
 		if (judged->slot == SLOT_I386 + NR_IPC)
-			index += DOOR;
-		return behind.lookup(&index);
+			index += MULTIPLEXED;
+		return multiplexed.lookup(&index);
 	}
 	return call_rules.lookup(&index);
 }

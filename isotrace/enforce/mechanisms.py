@@ -331,7 +331,7 @@ class _AtFunctions(_ByNumber):
             if not _there(report, f"{self.name}:{call}"):
                 return Refusal(f"{call}: {report[f'{self.name}:{call}'].why}")
         whole = _lacks(report, "unpreempted") is None
-        compat = [*calls, *sorted(cbpf.doors(calls))] if _compat(report) else []
+        compat = [*calls, *sorted(cbpf.multiplexers(calls))] if _compat(report) else []
         open_ = [call for call in compat if not _there(report, f"{self.name}:{call}@i386")]
         short = [*([] if whole else [_SKIPPED]), *([f"not their 32-bit entry: {', '.join(open_)}"] if open_ else [])]
         return Grade(whole, ring(rule), not open_, notes=_number_notes(rule), short=tuple(short))

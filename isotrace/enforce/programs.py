@@ -29,7 +29,7 @@ RING_BYTES = 1 << 20
 #: Maps that stay as they are once they are filled: the rules and their tables, and what isotrace protects of its own.
 FIXED = frozenset(
     (
-        *("rules", "shown", "call_rules", "behind", "nets", "abstract_names", "guarded_objects"),
+        *("rules", "shown", "call_rules", "multiplexed", "nets", "abstract_names", "guarded_objects"),
         *(
             "anchors",
             "children",

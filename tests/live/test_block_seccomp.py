@@ -287,16 +287,16 @@ def wait_for(condition, seconds=20):
 
 
 def test_a_call_through_socketcall_is_shown_with_its_own_address(tmp_path):
-    (tmp_path / "door.c").write_text(
+    (tmp_path / "mux.c").write_text(
         "#include <sys/syscall.h>\n#include <sys/socket.h>\n#include <sys/un.h>\n#include <unistd.h>\n"
         'int main(void) { struct sockaddr_un at = { AF_UNIX, "/x/refused" };\n'
         "long args[] = { 9, (long)&at, sizeof(at) }; return syscall(SYS_socketcall, 3, args) == 0; }\n"
     )
     headers = ["-idirafter", "/usr/include/x86_64-linux-gnu"]
-    command = ["gcc", "-w", "-m32", *headers, "-o", tmp_path / "door", tmp_path / "door.c"]
+    command = ["gcc", "-w", "-m32", *headers, "-o", tmp_path / "mux", tmp_path / "mux.c"]
     if not shutil.which("gcc") or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("needs gcc: no libraries for -m32")
-    run = block("--deny", "connect", "--", tmp_path / "door")
+    run = block("--deny", "connect", "--", tmp_path / "mux")
     if "refused" not in run.stdout:
         pytest.skip("needs ia32: this kernel runs no 32-bit programs")
     assert 'connect@i386("/x/refused") = -1 EPERM' in run.stdout

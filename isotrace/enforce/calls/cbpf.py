@@ -109,7 +109,7 @@ def _add_calls(found: Table, arch: int, abi: str, rule: int, calls: frozenset[st
             _add(found, (arch, numbers[name].number & ~X32_BIT), Entry(name, abi, rule, test))
 
 
-def doors(calls: Iterable[str]) -> frozenset[str]:
+def multiplexers(calls: Iterable[str]) -> frozenset[str]:
     """The calls of i386 that some of ``calls`` can be made through."""
     wanted = set(calls)
     found = (("socketcall", _SOCKETCALL), ("ipc", _IPC))

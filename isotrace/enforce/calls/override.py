@@ -25,8 +25,8 @@ from isotrace.trace.events import SLOT_I386
 from isotrace.trace.plan import TYPES, Attachment, on_calls
 from isotrace.trace.target import Target
 
-_MAPS = ("call_rules", "behind")
-_MULTIPLEXERS = {102: 0, 117: 32}  # i386's socketcall and ipc → where their calls begin in the map `behind`
+_MAPS = ("call_rules", "multiplexed")
+_MULTIPLEXERS = {102: 0, 117: 32}  # i386's socketcall and ipc → where their calls begin in the map `multiplexed`
 
 
 def make(held: Sequence[Held], target: Target) -> Refusing:
@@ -43,7 +43,7 @@ class _ByNumber(Refusing):
         rules = [one.rule for one in held if isinstance(one.rule, CallRule)]
         calls = frozenset().union(*(rule.calls | names.closes(rule.calls) for rule in rules))
         self._table = cbpf.table(held, os.uname().machine)
-        self._functions = self._attachable(entries.all_functions(calls | cbpf.doors(calls)))
+        self._functions = self._attachable(entries.all_functions(calls | cbpf.multiplexers(calls)))
         self._compat = all(one.grade.compat for one in held)
         self._by_number = by_number
         known = facts()
@@ -70,7 +70,7 @@ class _ByNumber(Refusing):
             if entry.test is None:
                 always = addressed = rule
             elif entry.test.mask and multiplexer is not None:
-                bpf.map_update(maps["behind"], u32(multiplexer + entry.test.value), struct.pack("=HH", rule, rule))
+                bpf.map_update(maps["multiplexed"], u32(multiplexer + entry.test.value), struct.pack("=HH", rule, rule))
             else:
                 addressed = rule
         if addressed:
