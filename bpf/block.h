@@ -71,16 +71,16 @@ static __always_inline int concerns(struct who *who)
 
 /* A child of isotrace that tries, before a run begins, whether refusing works: it gets an errno that nothing else here gives. */
 #define EUCLEAN 117
-BPF_ARRAY(canary, u32, 2);	/* its pid; the one hook that refuses it, from 1 on, or 0: all do */
+BPF_ARRAY(self_test, u32, 2);	/* its pid; the one hook that refuses it, from 1 on, or 0: all do */
 
-static __always_inline int is_canary(struct who *who, u32 hook)
+static __always_inline int is_self_test(struct who *who, u32 hook)
 {
 	u32 first = 0, second = 1;
-	u32 *pid = canary.lookup(&first), *only;
+	u32 *pid = self_test.lookup(&first), *only;
 
 	if (!pid || *pid != who->pid)
 		return 0;
-	only = canary.lookup(&second);
+	only = self_test.lookup(&second);
 	return only && (!*only || *only == hook + 1);
 }
 

@@ -115,7 +115,7 @@ int symbol(u64 *ctx)								\
 	int concerned = concerns(&judged.who);					\
 	u32 rule, other;							\
 										\
-	if (is_canary(&judged.who, index))					\
+	if (is_self_test(&judged.who, index))					\
 		return -EUCLEAN;						\
 	beat(&judged.who, index);						\
 	if (!concerned)								\
@@ -144,7 +144,7 @@ int symbol(u64 *ctx)								\
 	int concerned = concerns(&judged.who);					\
 	u32 rule;								\
 										\
-	if (is_canary(&judged.who, index))					\
+	if (is_self_test(&judged.who, index))					\
 		return -EUCLEAN;						\
 	beat(&judged.who, index);						\
 	if (!concerned)								\

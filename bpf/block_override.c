@@ -58,7 +58,7 @@ static __always_inline u32 rule_of(struct judged *judged)
 /* What the current call is to return, or 0 to let it run. */
 static __always_inline s64 judge_call(struct judged *judged)
 {
-	int concerned = concerns(&judged->who), tried = is_canary(&judged->who, 0);
+	int concerned = concerns(&judged->who), tried = is_self_test(&judged->who, 0);
 	u32 rule;
 
 	if (!concerned && !tried)

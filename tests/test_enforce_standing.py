@@ -10,8 +10,8 @@ from isotrace.backends.loader import expand
 from isotrace.enforce import describe, plan, switches
 from isotrace.enforce.hooks import coverage, guard, standing
 from isotrace.enforce.mechanisms import FEATURES
-from isotrace.enforce.proof import canary, trials
 from isotrace.enforce.report import Found
+from isotrace.enforce.selftest import child, trials
 from isotrace.policy import names, paths
 from isotrace.policy.model import Action, CallRule, Group, Policy, StandingRule
 from isotrace.trace.target import Target
@@ -121,7 +121,7 @@ def test_a_switch_that_this_kernel_does_not_have_is_none(monkeypatch):
 
 def test_what_another_security_module_refuses_first_is_refused():
     assert trials.is_refused("ptrace_access_check", errno.EPERM)  # Yama with ptrace_scope 3
-    assert trials.is_refused("file_open", canary.REFUSED)
+    assert trials.is_refused("file_open", child.REFUSED)
     assert not trials.is_refused("file_open", errno.EPERM)
     assert not trials.is_refused("ptrace_access_check", 0)
 

@@ -57,7 +57,7 @@ def test_what_gets_through_under_the_rules_is_told_from_what_never_works(mechani
 def test_a_way_that_fails_under_the_rules_only_is_refused(mechanism, monkeypatch):
     mechanism(Lax())
     answers = iter(([0, 0], [errno.EUCLEAN, 0]))
-    monkeypatch.setattr(run.canary, "ask", lambda trials, arm, prepare=None: next(answers))
+    monkeypatch.setattr(run.child, "ask", lambda trials, arm, prepare=None: next(answers))
     found = run._tried([OPEN, Way("another", "path", OPEN.tried)], lambda on: [HELD])
     assert (found.refused, found.through) == (["a way"], ["another"])
 
@@ -79,8 +79,8 @@ def test_rules_that_do_not_load_are_an_error_and_nothing_is_left(mechanism):
 
 def test_a_child_that_does_not_come_to_its_end_is_an_error(mechanism, monkeypatch):
     mechanism(Lax())
-    answers = iter(([0], [run.canary.UNKNOWN]))
-    monkeypatch.setattr(run.canary, "ask", lambda trials, arm, prepare=None: next(answers))
+    answers = iter(([0], [run.child.UNKNOWN]))
+    monkeypatch.setattr(run.child, "ask", lambda trials, arm, prepare=None: next(answers))
     with pytest.raises(KernelError, match="did not come to an end with: a way"):
         run._tried([OPEN], lambda on: [HELD])
 

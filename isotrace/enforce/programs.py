@@ -126,7 +126,7 @@ class Refusing(Ringed):
             self._fill()
             self._watch(pid)
             must_follow(self.counts())
-            self._prove()
+            self._self_test()
             self._freeze()
         except BaseException:
             self.close()
@@ -134,7 +134,7 @@ class Refusing(Ringed):
 
     def _load(self) -> None:
         wanted = self._wanted
-        maps = ["events", "rules", "hits", "stats", "shown", "canary", *wanted.maps, *self._target.maps]
+        maps = ["events", "rules", "hits", "stats", "shown", "self_test", *wanted.maps, *self._target.maps]
         loader = Loader()
         loader.start(wanted.source, wanted.constants, self._kinds, maps, wanted.ending)
         self._loaded = loader.result()
@@ -153,13 +153,13 @@ class Refusing(Ringed):
             with suppress(OSError):
                 bpf.map_freeze(self._loaded.maps[name])
 
-    def _prove(self) -> None:
+    def _self_test(self) -> None:
         """Have a child try what is refused. Raises ``KernelError`` where that is not refused."""
 
-    def _arm_canary(self, pid: int, hook: int = 0) -> None:
+    def _arm_self_test(self, pid: int, hook: int = 0) -> None:
         """``hook``: the number of the one program that is to refuse it, from 1 on; 0: all of them."""
-        bpf.map_update(self._loaded.maps["canary"], u32(1), u32(hook))
-        bpf.map_update(self._loaded.maps["canary"], u32(0), u32(pid))
+        bpf.map_update(self._loaded.maps["self_test"], u32(1), u32(hook))
+        bpf.map_update(self._loaded.maps["self_test"], u32(0), u32(pid))
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def _hook(means: Sequence[Callable[[str], Finding]]) -> Callable[[str], Finding]
 def _entry(takes: Callable[[str], Finding]) -> Callable[[str], Finding]:
     """Whether the functions of a call take programs: the native ones, or with ``CALL@i386`` the others.
 
-    A call without a function that isotrace knows may not exist here: enforce/proof/canary.py finds out.
+    A call without a function that isotrace knows may not exist here: enforce/selftest/child.py finds out.
     """
 
     def probe(detail: str) -> Finding:

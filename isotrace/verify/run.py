@@ -14,8 +14,8 @@ from isotrace.enforce import plan as planning
 from isotrace.enforce.calls import notify
 from isotrace.enforce.calls.seccomp import Seccomp
 from isotrace.enforce.plan import EnforcementPlan
-from isotrace.enforce.proof import canary
-from isotrace.enforce.proof.canary import errno_of
+from isotrace.enforce.selftest import child
+from isotrace.enforce.selftest.child import errno_of
 from isotrace.errors import KernelError
 from isotrace.policy.model import Action, CallRule, Group, NetRule, PathRule, Policy, Rule
 from isotrace.process.interrupts import one_thread
@@ -26,7 +26,7 @@ from isotrace.verify.by_call import for_calls
 from isotrace.verify.scratch import Scratch, scratch
 from isotrace.verify.ways import Way
 
-_ACTION = Action("errno", canary.REFUSED)
+_ACTION = Action("errno", child.REFUSED)
 
 
 @dataclass
@@ -123,7 +123,7 @@ def _holding(rules: Sequence[Rule], report: Report, backend: str, best_effort: b
 def _tried(chosen: Sequence[Way], holding: Callable[[Scratch], Sequence[Held]]) -> Verdict:
     """Each way without a rule, and those that get through then under the rules."""
     with scratch() as on:
-        free = canary.ask([_trial(way, on) for way in chosen], lambda _pid: None)
+        free = child.ask([_trial(way, on) for way in chosen], lambda _pid: None)
     found = Verdict(absent=[way.name for way, result in zip(chosen, free, strict=True) if result])
     open_ = [way for way, result in zip(chosen, free, strict=True) if not result]
     with scratch() as on, ExitStack() as stack:
@@ -133,24 +133,24 @@ def _tried(chosen: Sequence[Way], holding: Callable[[Scratch], Sequence[Held]]) 
             open_ = [way for way in open_ if not way.compat]
         results = _under(held, [_trial(way, on) for way in open_], stack)
     for way, result in zip(open_, results, strict=True):
-        if result == canary.UNKNOWN:
+        if result == child.UNKNOWN:
             raise KernelError(f"the child that attacks did not come to an end with: {way.name}", "see: isotrace doctor")
         (found.refused if result else found.through).append(way.name)
     return found
 
 
-def _trial(way: Way, on: Scratch) -> canary.Trial:
+def _trial(way: Way, on: Scratch) -> child.Trial:
     return partial(errno_of, partial(way.tried, on))
 
 
-def _under(held: Sequence[Held], trials: Sequence[canary.Trial], stack: ExitStack) -> list[int]:
+def _under(held: Sequence[Held], trials: Sequence[child.Trial], stack: ExitStack) -> list[int]:
     """What the trials return under the rules. Of seccomp the child has the filter, of all else it is the target."""
     if held[0].mechanism == "seccomp":
         filtering = Seccomp(held, reporting=False)
         stack.callback(filtering.close)
-        return canary.ask(trials, lambda _pid: None, lambda: _filtered(filtering.code))
+        return child.ask(trials, lambda _pid: None, lambda: _filtered(filtering.code))
 
-    return canary.ask(trials, partial(_arm, held, stack))
+    return child.ask(trials, partial(_arm, held, stack))
 
 
 def _arm(held: Sequence[Held], stack: ExitStack, pid: int) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from isotrace.enforce.proof import canary
+from isotrace.enforce.selftest import child
 from isotrace.policy import nets, paths
 from isotrace.policy.model import Action, Rule
 
-_ACTION = Action("errno", canary.REFUSED)
+_ACTION = Action("errno", child.REFUSED)
 _PROGRAM = "/bin/true"
 
 

@@ -22,7 +22,7 @@ OBJECTS = [*SECCOMP[:2], "lsm", *SECCOMP[3:]]
 LOG = ["log", "--calls", "%file", "-o", os.devnull, "--", "sh", "-c", "ls /; sleep 0.2; exit 3"]
 
 
-#: What compiles, forks and proves at the security hooks is for kernels that have them; the rest is alike everywhere.
+#: What compiles, forks and tests itself at the security hooks is for kernels that have them; the rest is alike everywhere.
 WORDS = {"lsm": OBJECTS} if "ISOTRACE_VM_KERNEL" in os.environ else {"seccomp": SECCOMP, "log": LOG}
 
 

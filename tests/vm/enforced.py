@@ -117,12 +117,12 @@ def enforced(mechanism: str, rules: Sequence[Rule], target: Target, whole: bool 
             enforcer.close()
 
 
-def module_for(rules: Sequence[CallRule], target: Target, proven: bool = True) -> Enforcer:
-    """The enforcer; not ``proven`` first where a child that is refused all of that could not even try."""
+def module_for(rules: Sequence[CallRule], target: Target, tested: bool = True) -> Enforcer:
+    """The enforcer; not ``tested`` first where a child that is refused all of that could not even try."""
     held = [Held(number, rule, "lkm", Grade(True, "not concerned", True)) for number, rule in enumerate(rules)]
     enforcer = registry.make("lkm", held, target)
-    if not proven:
-        enforcer._prove = lambda: None  # type: ignore[attr-defined]
+    if not tested:
+        enforcer._self_test = lambda: None  # type: ignore[attr-defined]
     return enforcer
 
 

@@ -13,7 +13,7 @@ import pytest
 from isotrace.catalog import by_name
 from isotrace.enforce import Grade, Held
 from isotrace.enforce.hooks import coverage, lsm
-from isotrace.enforce.proof import canary
+from isotrace.enforce.selftest import child
 from isotrace.policy.model import CallRule
 from isotrace.trace.target import Target
 from tests.vm.enforced import need_for
@@ -60,7 +60,7 @@ def test_every_way_of_every_call_comes_to_its_hook(mechanism: str, tmp_path: Pat
         with tempfile.TemporaryDirectory(dir=tmp_path) as directory:
             things = Things(Path(directory))
             trials = [partial(WAYS[call][at], things) for call, at in ways]
-            return canary.ask(trials, partial(enforcer._arm_canary, hook=hook), things.prepare)
+            return child.ask(trials, partial(enforcer._arm_self_test, hook=hook), things.prepare)
 
     try:
         enforcer.open(None)
@@ -72,8 +72,8 @@ def test_every_way_of_every_call_comes_to_its_hook(mechanism: str, tmp_path: Pat
             free = dict(zip(hidden, outcomes(hidden, NO_HOOK), strict=True))
             for way, result in zip(ways, found, strict=True):
                 # ptrace_may_access() makes a no of every refusal, whatever its errno.
-                met.setdefault(way, []).append(canary.REFUSED if free.get(way) == 0 else result)
+                met.setdefault(way, []).append(child.REFUSED if free.get(way) == 0 else result)
     finally:
         enforcer.close()
-    unmet = {way: results for way, results in met.items() if canary.REFUSED not in results and WITHOUT not in results}
+    unmet = {way: results for way, results in met.items() if child.REFUSED not in results and WITHOUT not in results}
     assert unmet.keys() - UNMET_AT_TIMES.keys() == unmet_by(mechanism).keys() & met.keys(), unmet

@@ -14,8 +14,8 @@ from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.enforce import Counts, Execute, Held, Refused
 from isotrace.enforce.calls import cbpf, entries
 from isotrace.enforce.calls.cbpf import Entry, Table, Test
-from isotrace.enforce.proof import canary, numbers
 from isotrace.enforce.records import Records
+from isotrace.enforce.selftest import child, numbers
 from isotrace.enforce.strays import must_follow
 from isotrace.enforce.switches import Switches
 from isotrace.errors import KernelError
@@ -126,9 +126,9 @@ class Module(lkm.Controller):
         return None
 
     def open(self, pid: int | None) -> None:
-        """Refuse from now on, after that has been proved on a child. Raises ``IsotraceError``; then nothing is refused."""
+        """Refuse from now on, after a self-test of that in a child. Raises ``IsotraceError``; then nothing is refused."""
         try:
-            self._prove()
+            self._self_test()
             self._refuse(conditions(self._target, pid), self._actions)
             must_follow(self.counts())
             self._switches = Switches(("hook",) if self._by_ftrace else ())
@@ -136,13 +136,13 @@ class Module(lkm.Controller):
             self.close()
             raise
 
-    def _prove(self) -> None:
+    def _self_test(self) -> None:
         """That every number is refused: functions may be where isotrace does not look for them."""
-        numbers.refused(self._table, self._arm_canary)
+        numbers.refused(self._table, self._arm_self_test)
 
-    def _arm_canary(self, pid: int) -> None:
+    def _arm_self_test(self, pid: int) -> None:
         if pid:
-            self._refuse([("pid", pid)], dict.fromkeys(self._actions, Action("errno", canary.REFUSED)))
+            self._refuse([("pid", pid)], dict.fromkeys(self._actions, Action("errno", child.REFUSED)))
         else:
             self.close()
 

@@ -143,7 +143,7 @@ def _try_listener() -> Answer:
     told, tell = os.pipe()
     child = children.fork()
     if child == 0:
-        _canary(tell)
+        _listen(tell)
     os.close(tell)
     pidfd = -1
     try:
@@ -163,7 +163,7 @@ def _try_listener() -> Answer:
             os.close(pidfd)
 
 
-def _canary(tell: int) -> None:
+def _listen(tell: int) -> None:
     try:
         children.dumpable(True)
         no_new_privs()

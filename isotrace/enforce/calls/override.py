@@ -15,7 +15,7 @@ from isotrace.catalog.model import X32_BIT
 from isotrace.enforce import Held, programs
 from isotrace.enforce.calls import cbpf, entries
 from isotrace.enforce.programs import Programs, Refusing
-from isotrace.enforce.proof import numbers
+from isotrace.enforce.selftest import numbers
 from isotrace.enforce.tables import Slots
 from isotrace.kernel import attachable, bpf
 from isotrace.kernel.facts import Facts, facts
@@ -76,8 +76,8 @@ class _ByNumber(Refusing):
         if addressed:
             bpf.map_update(maps["call_rules"], u32(slot), struct.pack("=HH", always, addressed))
 
-    def _prove(self) -> None:
-        numbers.refused(self._table, self._arm_canary, compat=self._compat)
+    def _self_test(self) -> None:
+        numbers.refused(self._table, self._arm_self_test, compat=self._compat)
 
 
 class Override(_ByNumber):
@@ -104,8 +104,8 @@ class FmodRet(_ByNumber):
 class Signal(_ByNumber):
     """An ``Enforcer`` that kills when it sees a call, which may take effect before."""
 
-    def _prove(self) -> None:
-        """Nothing to prove: what is killed has been seen, and may have taken effect."""
+    def _self_test(self) -> None:
+        """Nothing to test: what is killed has been seen, and may have taken effect."""
 
     def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
         enter, _exit = on_calls(known)

@@ -17,7 +17,7 @@ from isotrace.enforce.hooks.automaton import BITS, mask
 from isotrace.enforce.hooks.objects import EXECUTE, FIXED, LETTERS, PEER, PlaceRule, Places
 from isotrace.enforce.hooks.sockets import Sockets
 from isotrace.enforce.programs import Programs, Refusing
-from isotrace.enforce.proof import canary, trials
+from isotrace.enforce.selftest import child, trials
 from isotrace.enforce.tables import Slots, calls_by_strictness, hook_table, hooks_for
 from isotrace.errors import KernelError
 from isotrace.kernel import attachable, bpf, btf
@@ -381,7 +381,7 @@ class Hooks(Refusing):
             raise KernelError(f"the kernel does not tell which object {path} is", "see: isotrace doctor")
         return inode, device, number
 
-    def _prove(self) -> None:
+    def _self_test(self) -> None:
         guard.fill_links(self._loaded, self._links)
         tried = [hook for hook in trials.ACTIONS if hook in self._hooks]
         later = coverage.PEERS.keys() | (coverage.BENEATH if self._places else frozenset())
@@ -395,11 +395,11 @@ class Hooks(Refusing):
             )
 
     def _not_refused(self, tried: Sequence[str], only: int = 0) -> list[str]:
-        """Those hooks at which the canary is not refused, by program number ``only`` where that is not 0."""
+        """Those hooks at which the self-test is not refused, by program number ``only`` where that is not 0."""
         with trials.directory() as directory:
             things = trials.Things(Path(directory))
-            arm = partial(self._arm_canary, hook=only)
-            found = canary.ask(trials.at_hooks(tried, things), arm, things.prepare)
+            arm = partial(self._arm_self_test, hook=only)
+            found = child.ask(trials.at_hooks(tried, things), arm, things.prepare)
         return [hook for hook, result in zip(tried, found, strict=True) if not trials.is_refused(hook, result)]
 
     def close(self) -> None:

@@ -86,7 +86,7 @@ def cycle(enforcer: Enforcer, path: Path, stop: bool) -> int:
 def test_load_and_unload_while_everything_is_hooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
     path, known = loading.find(os.uname().release), loading.symbols()
     monkeypatch.setattr(loading, "symbols", lambda: known)
-    enforcer = module_for([all_calls()], Target(comm="storm"), proven=False)
+    enforcer = module_for([all_calls()], Target(comm="storm"), tested=False)
     with busy(tmp_path):
         for number in range(CYCLES):
             assert cycle(enforcer, path, stop=number % 2 == 0) > 0

@@ -1,6 +1,4 @@
-"""Proof, on a canary, that what is refused by number is refused: by every number of every ABI, whatever stands above the
-number in the register.
-"""
+"""Self-test of what is refused by number: every number of every ABI, whatever stands above it in the register."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from collections.abc import Callable
 
 from isotrace.enforce.calls import entries
 from isotrace.enforce.calls.cbpf import Table
-from isotrace.enforce.proof import canary, trials
+from isotrace.enforce.selftest import child, trials
 from isotrace.errors import KernelError
 
 #: Calls that answer ENOSYS by their own code, to arguments without sense, and the function of i386's entry.
@@ -23,7 +21,7 @@ def refused(table: Table, arm: Callable[[int], None], compat: bool = True) -> No
     """
     known = trials.abis() - (set() if compat else {"i386"})
     numbers = [one for one in _numbers(table) if one.abi in known and one.call not in trials.UNTRIED]
-    found = canary.ask(trials.by_number(numbers), arm)
+    found = child.ask(trials.by_number(numbers), arm)
     failed = {one.call for one, result in zip(numbers, found, strict=True) if not _convinces(one, result)}
     if failed:
         listed = ", ".join(sorted(failed))
@@ -31,7 +29,7 @@ def refused(table: Table, arm: Callable[[int], None], compat: bool = True) -> No
 
 
 def _convinces(one: trials.Number, result: int) -> bool:
-    return result == canary.REFUSED or (result == errno.ENOSYS and (one.upper != 0 or _may_lack(one)))
+    return result == child.REFUSED or (result == errno.ENOSYS and (one.upper != 0 or _may_lack(one)))
 
 
 def _may_lack(one: trials.Number) -> bool:

@@ -1,4 +1,4 @@
-"""What the canary tries: every refused number of every ABI, with several upper halves of the register, or an action that
+"""What a self-test tries: every refused number of every ABI, with several upper halves of the register, or an action that
 comes to a security hook.
 """
 
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from isotrace.catalog.model import X32_BIT
-from isotrace.enforce.proof.canary import REFUSED, Trial, errno_of
+from isotrace.enforce.selftest.child import REFUSED, Trial, errno_of
 from isotrace.kernel import bpf, perf, probe_system, sandbox
 from isotrace.process import libc
 
@@ -163,7 +163,7 @@ _OTHERS: dict[str, Callable[[Things], object]] = {
     "task_setrlimit": lambda _things: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
     "bpf": lambda _things: bpf.map_create(_ARRAY, 4, 4, 1),
     "perf_event_open": lambda _things: perf.count_nothing(),
-    "bprm_creds_for_exec": lambda _things: os.execv("/proc/self/exe", ["isotrace-canary", "-c", ""]),
+    "bprm_creds_for_exec": lambda _things: os.execv("/proc/self/exe", ["isotrace-self-test", "-c", ""]),
 }
 #: Hook → an action that comes to it. What it would do if it were not refused does no harm in the child.
 ACTIONS: dict[str, Callable[[Things], object]] = {
@@ -178,7 +178,7 @@ _OTHERS_TOO = frozenset({"ptrace_traceme", "ptrace_access_check", "bpf", "perf_e
 
 
 def is_refused(hook: str, result: int) -> bool:
-    """Whether ``result``, what the action at ``hook`` came to, is a refusal: the canary's own, or another's before it."""
+    """Whether ``result``, of the action at ``hook``, is a refusal: the self-test's own, or another's before it."""
     return result == REFUSED or (hook in _OTHERS_TOO and result in (errno.EPERM, errno.EACCES))
 
 
@@ -189,4 +189,4 @@ def at_hooks(hooks: Sequence[str], things: Things) -> list[Trial]:
 
 def directory() -> tempfile.TemporaryDirectory[str]:
     """A place for ``Things``, removed with what is in it when its context ends."""
-    return tempfile.TemporaryDirectory(prefix="isotrace-canary-")
+    return tempfile.TemporaryDirectory(prefix="isotrace-self-test-")

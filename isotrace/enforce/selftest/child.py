@@ -1,4 +1,4 @@
-"""Proof that refusing works, before a run begins: a child of isotrace tries, and the programs refuse it with EUCLEAN.
+"""The child of a self-test, before a run begins: it tries what is refused, and the programs refuse it with EUCLEAN.
 
 That a program loads and attaches does not mean that it is called: LSM programs are not where bpf is no active LSM, and
 a call may be entered by a function that isotrace does not know.
