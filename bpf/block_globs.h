@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Patterns below an anchor. All of them together are one automaton over names, run from the last component to the first as the walk goes up: bit n
- * of the state means "the pattern's last n components match" within the pattern's own bits (isotrace/enforce/hooks/automaton.py). A component that has
- * letters beside its stars is in turn a piece of an automaton over letters, all of them in 64 bits.
+ * Patterns below an anchor. All of them together are one bit-parallel NFA over names, run from the last component to the first as the walk goes up: bit n
+ * of the state means "the pattern's last n components match" within the pattern's own bits (isotrace/enforce/hooks/nfa.py). A component that has
+ * letters beside its stars is in turn a piece of another, over the bytes of a name, all of them in 64 bits.
  */
 #ifndef ISOTRACE_BLOCK_GLOBS_H
 #define ISOTRACE_BLOCK_GLOBS_H
@@ -12,7 +12,7 @@
 #endif
 #define STARS_MAX 16
 
-struct automaton {
+struct path_nfa {
 	struct bits start;
 	struct bits loop;	/* `**`: any name leaves the state as it is, and it may match none */
 	struct bits any;	/* `*` */
@@ -21,7 +21,7 @@ struct automaton {
 };
 
 /* One step for each byte; NUL keeps the state. Tables, not branches: a branch a byte is more than the verifier bears. */
-struct letters {
+struct name_nfa {
 	u64 start;
 	u64 next[256];
 	u64 keep[256];
@@ -37,22 +37,22 @@ struct glob {
 	u16 pad;
 };
 
-BPF_ARRAY(automaton, struct automaton, 1);
+BPF_ARRAY(path_nfa, struct path_nfa, 1);
 BPF_HASH(words, struct name, struct bits, WORDS);
 BPF_ARRAY(glob_entries, struct glob, GLOBS);
 BPF_HASH(move_rules, struct bits, u16, 2 * WORD_BITS);	/* by bit, and whether it is of the second word: the rule that leads through */
 #if defined(STARS)
-BPF_ARRAY(letters, struct letters, 1);
+BPF_ARRAY(name_nfa, struct name_nfa, 1);
 #endif
 
 static __always_inline void begin_globs(struct walk *walk)
 {
-	struct automaton *machine = automaton.lookup(KEY(0));
+	struct path_nfa *nfa = path_nfa.lookup(KEY(0));
 
-	if (!machine)
+	if (!nfa)
 		return;
-	walk->state[0] = machine->start.word[0];
-	walk->state[1] = machine->start.word[1];
+	walk->state[0] = nfa->start.word[0];
+	walk->state[1] = nfa->start.word[1];
 }
 
 static __always_inline void keep_globs(struct walk *walk)
@@ -64,9 +64,9 @@ static __always_inline void keep_globs(struct walk *walk)
 }
 
 #if defined(STARS)
-static __always_inline void match_letters(struct name *name, struct bits *matched)
+static __always_inline void match_name_nfa(struct name *name, struct bits *matched)
 {
-	struct letters *table = letters.lookup(KEY(0));
+	struct name_nfa *table = name_nfa.lookup(KEY(0));
 	u64 state, hit;
 	int i;
 
@@ -88,7 +88,7 @@ static __always_inline void match_letters(struct name *name, struct bits *matche
 #endif
 
 /* The components that the name at `address` matches. */
-static __always_inline void match_name(struct walk *walk, u64 address, struct automaton *machine, struct bits *matched)
+static __always_inline void match_name(struct walk *walk, u64 address, struct path_nfa *nfa, struct bits *matched)
 {
 	struct name name;
 	struct bits *found;
@@ -96,10 +96,10 @@ static __always_inline void match_name(struct walk *walk, u64 address, struct au
 
 	__builtin_memset(&name, 0, sizeof(name));
 	got = read_kernel_string(name.text, NAME, (void *)address);
-	*matched = machine->any;
+	*matched = nfa->any;
 	if (got <= 0 || got == NAME) {
-		matched->word[0] |= machine->unsure.word[0];
-		matched->word[1] |= machine->unsure.word[1];
+		matched->word[0] |= nfa->unsure.word[0];
+		matched->word[1] |= nfa->unsure.word[1];
 		walk->leads.unsure = 1;
 		return;
 	}
@@ -110,7 +110,7 @@ static __always_inline void match_name(struct walk *walk, u64 address, struct au
 	}
 #if defined(STARS)
 	forget(matched);
-	match_letters(&name, matched);
+	match_name_nfa(&name, matched);
 #endif
 }
 
@@ -123,18 +123,18 @@ static __always_inline u64 step(u64 state, u64 matched, u64 loop)
 /* `several`: all ones in a directory that ignores case, where a dentry has the spelling that was asked for first. */
 static __always_inline void step_globs(struct walk *walk, u64 name, u64 several)
 {
-	struct automaton *machine = automaton.lookup(KEY(0));
+	struct path_nfa *nfa = path_nfa.lookup(KEY(0));
 	struct bits matched;
 
-	if (!machine || !(walk->state[0] | walk->state[1]))
+	if (!nfa || !(walk->state[0] | walk->state[1]))
 		return;
-	match_name(walk, name, machine, &matched);
+	match_name(walk, name, nfa, &matched);
 	forget(&matched);
 	asm volatile("" : "+r"(several));	/* or the compiler makes a branch of it */
 	walk->leads.unsure |= several;
 	forget(&walk->leads.unsure);
-	walk->state[0] = step(walk->state[0], matched.word[0] | (machine->doubted.word[0] & several), machine->loop.word[0]);
-	walk->state[1] = step(walk->state[1], matched.word[1] | (machine->doubted.word[1] & several), machine->loop.word[1]);
+	walk->state[0] = step(walk->state[0], matched.word[0] | (nfa->doubted.word[0] & several), nfa->loop.word[0]);
+	walk->state[1] = step(walk->state[1], matched.word[1] | (nfa->doubted.word[1] & several), nfa->loop.word[1]);
 }
 
 /* One bit of the state. Of an index on the stack the compiler may make an `or` of addresses, which the verifier does not bear. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Rules on unix sockets, by what the other socket was bound to: a file, which is judged by its place (block_paths.h), or an abstract name, by an
- * automaton over its bytes. Both are the kernel's own; it has found the other socket already, so no spelling, link or thread of the caller matters.
+ * Rules on unix sockets, by what the other socket was bound to: a file, which is judged by its place (block_paths.h), or an abstract name, by a
+ * DFA over its bytes. Both are the kernel's own; it has found the other socket already, so no spelling, link or thread of the caller matters.
  * A bind to a file is judged where the file is made (path_mknod), one to an abstract name at socket_bind.
  *
  * Constants: UNIX_REST: the rule that denies what no other one decides, or 0; UNIX_CLOSED: the one that answers for what cannot be judged;

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from isotrace.enforce.hooks.automaton import NAME, Names, mask
+from isotrace.enforce.hooks.nfa import NAME, PathNfa, mask
 from isotrace.enforce.hooks.objects import CLASSES, EXECUTE, MOVE, PEER, PREFIX_NAME, READ, WRITE, Packed, Places
 
 WALK = 64
@@ -64,13 +64,13 @@ class Endpoint:
 class Kernel:
     """The tables in place. ``filesystems`` has the devices of every anchor, as the enforcer enters them."""
 
-    def __init__(self, packed: Packed, names: Names, mounts: tuple[Mount, ...], folded: bool = False) -> None:
+    def __init__(self, packed: Packed, nfa: PathNfa, mounts: tuple[Mount, ...], folded: bool = False) -> None:
         """``folded``: every directory ignores case."""
         self._packed, self._mounts, self._folded = packed, mounts, folded
-        packed_names = _pairs(names.pack()) if names.start else ([0, 0],) * 5
+        packed_names = _pairs(nfa.pack()) if nfa.start else ([0, 0],) * 5
         self._start, self._loop, self._any, self._unsure, self._doubted = packed_names
-        self._words = {name: mask(bits) for name, bits in names.words.items()}
-        self._letters = struct.unpack(f"={1 + 512 + 48}Q", names.pack_letters()) if names.stars else ()
+        self._words = {name: mask(bits) for name, bits in nfa.words.items()}
+        self._name_nfa = struct.unpack(f"={1 + 512 + 48}Q", nfa.pack_name_nfa()) if nfa.stars else ()
 
     def mount_of(self, names: tuple[str, ...]) -> Mount:
         return max(
@@ -175,15 +175,15 @@ class Kernel:
             return [any_ | unsure for any_, unsure in zip(self._any, self._unsure, strict=True)]
         word = self._words.get(raw, (0, 0))
         found = [any_ | bits for any_, bits in zip(self._any, word, strict=True)]
-        return self._match_letters(found, raw) if self._letters else found
+        return self._match_name_nfa(found, raw) if self._name_nfa else found
 
-    def _match_letters(self, found: list[int], raw: bytes) -> list[int]:
-        state = self._letters[0]
+    def _match_name_nfa(self, found: list[int], raw: bytes) -> list[int]:
+        state = self._name_nfa[0]
         for letter in raw.ljust(NAME, b"\0"):
-            state = ((state << 1 & ALL) & self._letters[1 + letter]) | (state & self._letters[257 + letter])
+            state = ((state << 1 & ALL) & self._name_nfa[1 + letter]) | (state & self._name_nfa[257 + letter])
         for star in range(16):
-            if state >> self._letters[513 + star] & 1:
-                found = [found[word] | self._letters[529 + 2 * star + word] for word in (0, 1)]
+            if state >> self._name_nfa[513 + star] & 1:
+                found = [found[word] | self._name_nfa[529 + 2 * star + word] for word in (0, 1)]
         return found
 
 

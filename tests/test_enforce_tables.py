@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from isotrace.enforce import Grade, Held
 from isotrace.enforce.hooks import addresses, lsm, objects, sockets
-from isotrace.enforce.hooks.automaton import TooMuch
+from isotrace.enforce.hooks.nfa import TooMuch
 from isotrace.enforce.hooks.objects import LETTERS, Places
 from isotrace.enforce.tables import Slots
 from isotrace.policy import Group, NetRequest, PathRequest, Policy, decide, nets, paths
@@ -66,7 +66,7 @@ def compiled(rules, world, folded=False):
         places = Places(lsm._place_rules(held(rules), slots), mounted)
     except TooMuch:
         assume(False)
-    return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.names, world, folded), places
+    return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.nfa, world, folded), places
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -318,7 +318,7 @@ def compiled_sockets(rules):
         places = Places(place_rules, [objects.Mount(1, "/", "/")])
         return (
             slots,
-            kernel_walk.Kernel(objects.pack(places), places.names, (ROOT,)),
+            kernel_walk.Kernel(objects.pack(places), places.nfa, (ROOT,)),
             sockets.table(entries, slots, place_rules),
         )
     except TooMuch:

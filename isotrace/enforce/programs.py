@@ -35,11 +35,11 @@ FIXED = frozenset(
             "children",
             "fixtures",
             "anchor_bloom",
-            "automaton",
+            "path_nfa",
             "words",
             "glob_entries",
             "move_rules",
-            "letters",
+            "name_nfa",
         ),
     )
 )

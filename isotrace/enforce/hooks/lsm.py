@@ -13,7 +13,7 @@ from pathlib import Path
 from isotrace.backends.attached import u32
 from isotrace.enforce import Held, programs
 from isotrace.enforce.hooks import addresses, coverage, guard, objects, sockets, standing
-from isotrace.enforce.hooks.automaton import BITS, mask
+from isotrace.enforce.hooks.nfa import BITS, mask
 from isotrace.enforce.hooks.objects import EXECUTE, FIXED, LETTERS, PEER, PlaceRule, Places
 from isotrace.enforce.hooks.sockets import Sockets
 from isotrace.enforce.programs import Programs, Refusing
@@ -267,10 +267,8 @@ class Hooks(Refusing):
         found += ["abstract_names"] if self._sockets and self._sockets.names else []
         if self._places:
             found += ["anchors", "filesystems", "children", "fixtures", "learned", "anchor_bloom", "remembered"]
-            found += (
-                ["automaton", "words", "glob_entries", "move_rules", "departed"] if self._places.names.start else []
-            )
-            found += ["letters"] if self._places.names.stars else []
+            found += ["path_nfa", "words", "glob_entries", "move_rules", "departed"] if self._places.nfa.start else []
+            found += ["name_nfa"] if self._places.nfa.stars else []
         return found
 
     def _sizes(self) -> list[str]:
@@ -285,12 +283,12 @@ class Hooks(Refusing):
         found |= {"ANCHORS": 2 * len(self._packed.objects) + 2, "FILESYSTEMS": 1024}
         found["FIXTURES"] = 2 * len(self._places.fixtures) + 2
         found["CHILDREN"] = 2 * len(self._packed.children) + 2
-        if self._places.names.start:
-            found |= {"GLOBS": len(self._packed.globs), "WORDS": 2 * len(self._places.names.words) + 2}
+        if self._places.nfa.start:
+            found |= {"GLOBS": len(self._packed.globs), "WORDS": 2 * len(self._places.nfa.words) + 2}
             found["ANCHOR_GLOBS"] = self._places.most_globs
             found |= self._move_masks(self._places)
-        if self._places.names.stars:
-            found["STARS"] = len(self._places.names.stars)
+        if self._places.nfa.stars:
+            found["STARS"] = len(self._places.nfa.stars)
         return found
 
     def _move_masks(self, places: Places) -> dict[str, str]:
@@ -329,12 +327,12 @@ class Hooks(Refusing):
 
     def _fill_patterns(self) -> None:
         assert self._places and self._packed
-        maps, names = self._loaded.maps, self._places.names
+        maps, nfa = self._loaded.maps, self._places.nfa
         bpf.map_update_all(maps["children"], self._packed.children)
-        if not names.start:
+        if not nfa.start:
             return
-        bpf.map_update(maps["automaton"], u32(0), names.pack())
-        words = {word.ljust(64, b"\0"): struct.pack("=QQ", *mask(bits)) for word, bits in names.words.items()}
+        bpf.map_update(maps["path_nfa"], u32(0), nfa.pack())
+        words = {word.ljust(64, b"\0"): struct.pack("=QQ", *mask(bits)) for word, bits in nfa.words.items()}
         bpf.map_update_all(maps["words"], words)
         bpf.map_update_all(maps["glob_entries"], {u32(at): entry for at, entry in enumerate(self._packed.globs)})
         moves = {
@@ -342,8 +340,8 @@ class Hooks(Refusing):
             for bit, slots in self._places.moves.items()
         }
         bpf.map_update_all(maps["move_rules"], moves)
-        if names.stars:
-            bpf.map_update(maps["letters"], u32(0), names.pack_letters())
+        if nfa.stars:
+            bpf.map_update(maps["name_nfa"], u32(0), nfa.pack_name_nfa())
 
     def _fill_places(self) -> None:
         """Ask the kernel for the inodes' addresses, and keep the inodes."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from isotrace.enforce.hooks.automaton import Names, TooMuch, mask, name_of, residuals
+from isotrace.enforce.hooks.nfa import PathNfa, TooMuch, mask, name_of, residuals
 from isotrace.kernel.procfs import Mount, mounts
 from isotrace.policy.patterns import Component, Pattern
 
@@ -110,7 +110,7 @@ class Places:
     """
 
     def __init__(self, rules: Sequence[PlaceRule], mounted: Sequence[Mount] | None = None) -> None:
-        self.names = Names()
+        self.nfa = PathNfa()
         self.objects: dict[str, Anchor] = {}
         self.roots: dict[int, Anchor] = {}
         self._mounts = mounts() if mounted is None else list(mounted)
@@ -194,7 +194,7 @@ class Places:
     def _put_pattern(self, anchor: Anchor, rule: PlaceRule, left: tuple[Component, ...]) -> None:
         verdict = Verdict()
         verdict.add(rule.slot, rule.allow, rule.accesses)
-        anchor.globs.append((rule.slot, self.names.add(left, not rule.allow), verdict))
+        anchor.globs.append((rule.slot, self.nfa.add(left, not rule.allow), verdict))
 
     def _settle_moves(self, anchors: Sequence[Anchor], rules: Sequence[PlaceRule]) -> None:
         """Which patterns lead through a directory, where a denial does: those have to stay the same when it moves.
@@ -217,7 +217,7 @@ class Places:
             for length in _leads_through(rule, left):
                 leading.setdefault(left[:length], set()).add((rule, left[length:]))
         for head, rules in leading.items():
-            bit = self.names.add(head, True, frozenset(rules))
+            bit = self.nfa.add(head, True, frozenset(rules))
             anchor.moves.add(bit)
             self.moves.setdefault(bit, []).extend(rule.slot for rule, _ in rules if not rule.allow)
             if any(not rule.allow and rule.accesses & WRITE for rule, _ in rules):

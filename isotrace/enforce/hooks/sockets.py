@@ -1,8 +1,8 @@
 """Rules on unix sockets as what bpf/block_unix.h works with. Pure.
 
 Rules on socket files become rules on places (objects.py) for an access of their own. Those on abstract names, with the
-rule on every socket, become one automaton over bytes: a state for what each pattern has matched so far, and in each state
-the rule that would decide.
+rule on every socket, become one DFA over bytes: a state for what each pattern has matched so far, and in each state the
+rule that would decide.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from isotrace.enforce import Held
 from isotrace.enforce.hooks import coverage
-from isotrace.enforce.hooks.automaton import TooMuch
+from isotrace.enforce.hooks.nfa import TooMuch
 from isotrace.enforce.hooks.objects import PEER, PlaceRule
 from isotrace.enforce.tables import Slots
 from isotrace.policy.decide import strictness, unix_specificity
@@ -39,8 +39,8 @@ _STAR = -1
 
 
 @dataclass(frozen=True)
-class Names:
-    """The automaton: by state the next state for each byte, and the slot of the rule that denies, or 0; it begins in 0."""
+class NameDfa:
+    """The DFA: by state the next state for each byte, and the slot of the rule that denies, or 0; it begins in 0."""
 
     next: Sequence[Sequence[int]]
     denies: Sequence[int]
@@ -57,8 +57,8 @@ class Names:
         return rows.tobytes() + bytes(2 * _BYTES * spare) + array("H", self.denies).tobytes() + bytes(2 * spare)
 
 
-def names(rules: Sequence[NameRule], rest: int) -> Names:
-    """The automaton of ``rules``, the one that decides first at the front; ``rest`` denies what none decides, or is 0.
+def names(rules: Sequence[NameRule], rest: int) -> NameDfa:
+    """The DFA of ``rules``, the one that decides first at the front; ``rest`` denies what none decides, or is 0.
 
     Raises ``TooMuch``.
     """
@@ -76,7 +76,7 @@ def names(rules: Sequence[NameRule], rest: int) -> Names:
             raise TooMuch(
                 "the abstract names in the rules are too long together", "fewer rules, or fewer stars in them"
             )
-    return Names(rows, [_denies(rules, words, state, rest) for state in numbers])
+    return NameDfa(rows, [_denies(rules, words, state, rest) for state in numbers])
 
 
 def _growing(numbers: dict[_State, int]) -> Iterator[_State]:
@@ -134,7 +134,7 @@ class Sockets:
     rest: int
     chosen: int
     closed: int
-    names: Names | None
+    names: NameDfa | None
 
     def constants(self) -> dict[str, int]:
         """What bpf/block_unix.h needs."""

@@ -1,4 +1,4 @@
-"""Patterns as automata whose state is a few machine words, for bpf/block_globs.h. Pure."""
+"""Patterns as bit-parallel NFAs, whose state is a few machine words, for bpf/block_globs.h. Pure."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def mask(bits: Sequence[int]) -> tuple[int, int]:
 
 
 @dataclass
-class Letters:
-    """Components such as ``*.key``, all in one automaton over bytes: one bit for every number of letters matched."""
+class NameNfa:
+    """Components such as ``*.key``, in one NFA over the bytes of a name: one bit for every number of letters matched."""
 
     start: int = 0
     loop: int = 0
@@ -66,10 +66,10 @@ class Letters:
 
 
 @dataclass
-class Names:
-    """Patterns over names, from the last component to the first: one bit for every number of components matched."""
+class PathNfa:
+    """Patterns in one NFA over names, from last component to first: one bit for every number of components matched."""
 
-    letters: Letters = field(default_factory=Letters)
+    name_nfa: NameNfa = field(default_factory=NameNfa)
     start: list[int] = field(default_factory=list)
     loop: list[int] = field(default_factory=list)
     any: list[int] = field(default_factory=list)
@@ -117,25 +117,25 @@ class Names:
         elif component.literal:
             self.words.setdefault(name_of(component), []).append(bit)
         else:
-            self.stars.setdefault(self.letters.add(component.pieces), []).append(bit)
+            self.stars.setdefault(self.name_nfa.add(component.pieces), []).append(bit)
             if refuses:
                 self.unsure.append(bit)
         if refuses:
             self.doubted.append(bit)
 
     def pack(self) -> bytes:
-        """``struct automaton``."""
+        """``struct path_nfa``."""
         words = [word for bits in (self.start, self.loop, self.any, self.unsure, self.doubted) for word in mask(bits)]
         return struct.pack("=10Q", *words)
 
-    def pack_letters(self) -> bytes:
-        """``struct letters``."""
-        following = [self.letters.next.get(letter, 0) for letter in range(256)]
-        keep = [(1 << BITS) - 1] + [self.letters.loop] * 255
+    def pack_name_nfa(self) -> bytes:
+        """``struct name_nfa``."""
+        following = [self.name_nfa.next.get(letter, 0) for letter in range(256)]
+        keep = [(1 << BITS) - 1] + [self.name_nfa.loop] * 255
         spare = MAX_STARS - len(self.stars)
         finals = [*self.stars, *[0] * spare]
         bits = [word for bits in self.stars.values() for word in mask(bits)] + [0] * (WORDS * spare)
-        return struct.pack(f"={1 + 512 + 3 * MAX_STARS}Q", self.letters.start, *following, *keep, *finals, *bits)
+        return struct.pack(f"={1 + 512 + 3 * MAX_STARS}Q", self.name_nfa.start, *following, *keep, *finals, *bits)
 
 
 def name_of(component: Component, room: int = NAME) -> bytes:
