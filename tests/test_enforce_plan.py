@@ -112,7 +112,7 @@ def test_a_mechanism_without_an_implementation_is_never_claimed():
     with mock.patch.dict(registry.BUILT, dict.fromkeys(registry.BUILT)):
         made = plan.make(policy(OPEN), report(*FEATURES), COMMAND)
     assert not made.ok and not made.held
-    said = dict(made.unenforceable[0].refusals)
+    said = dict(made.unenforceable[0].reasons)
     assert (
         "not built into this version" in said["lsm"].reason and "not built into this version" in said["seccomp"].reason
     )

@@ -16,7 +16,7 @@ from isotrace.policy import names
 from isotrace.policy.model import Action
 from isotrace.sinks import refusals
 from isotrace.sinks.output import Output
-from isotrace.sinks.refusals import Json, Lines, Refusals
+from isotrace.sinks.refusals import Json, Lines, RefusalSink
 
 GRADE = Grade(True, "closed", True)
 HELD = (
@@ -35,7 +35,7 @@ def lines(tmp_path):
 
     def make(style):
         path = tmp_path / "out"
-        return Refusals(Output(str(path)), HELD, style), lambda: path.read_text().splitlines()
+        return RefusalSink(Output(str(path)), HELD, style), lambda: path.read_text().splitlines()
 
     return make
 
@@ -78,7 +78,7 @@ def test_after_a_while_a_repeated_one_is_shown_again(lines, monkeypatch):
 )
 def test_no_refusal_is_left_out_of_the_counts(events):
     read, write = os.pipe()
-    sink = Refusals(Output(f"/proc/self/fd/{write}"), HELD, Json())
+    sink = RefusalSink(Output(f"/proc/self/fd/{write}"), HELD, Json())
     for pid, comm, rule, tick in events:
         sink.write([dataclasses.replace(OPENED, pid=pid, comm=comm, rule=rule)])
         sink.tick(everything=tick)

@@ -116,8 +116,7 @@ def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
     from isotrace.run.recorder import Recorder
     from isotrace.run.records import recording
     from isotrace.run.refusals import Refusals, held
-    from isotrace.sinks.refusals import Json, Lines
-    from isotrace.sinks.refusals import Refusals as Sink
+    from isotrace.sinks.refusals import Json, Lines, RefusalSink
 
     whose = "the command's" if target.command else "" if choices["output"] else "the refusals'"
     asked = take_beside(choices, choices["output"], whose)
@@ -128,7 +127,7 @@ def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
 
         must_hold(plan, report, choices["backend"], choices["best_effort"])
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
-    sink = Sink(output, plan.enforced, Json() if choices["style"] == "json" else Lines())
+    sink = RefusalSink(output, plan.enforced, Json() if choices["style"] == "json" else Lines())
     recorder = Recorder(asked, rules=sink.held) if asked else None
     loader = Loader() if recorder else None
     part = Refusals(target, plan, enforcers, sink, choices["best_effort"], recorder)

@@ -72,7 +72,7 @@ class Grade:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Unsupported:
     """Why a mechanism cannot hold a rule, and what would help."""
 
     reason: str
@@ -93,7 +93,7 @@ class Mechanism(Protocol):
     def commands_only(self) -> bool:
         """Whether the target must be a command."""
 
-    def holds(self, rule: Rule, report: Report) -> Grade | Refusal:
+    def holds(self, rule: Rule, report: Report) -> Grade | Unsupported:
         """How well it holds the rule on this kernel, or why not. An "unknown" verdict is no yes."""
 
 

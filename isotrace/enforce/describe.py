@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
-from isotrace.enforce import Counts, Held, Refusal
+from isotrace.enforce import Counts, Held, Unsupported
 from isotrace.enforce.plan import EnforcementPlan, Unenforceable
 from isotrace.policy import names
 from isotrace.policy.model import CallRule, Rule
@@ -16,14 +16,14 @@ _MANY = 8  # calls that are listed one by one
 def plan_lines(plan: EnforcementPlan) -> list[str]:
     """Every rule with its mechanism or the reasons against it; then the notes, each once."""
     lines: list[str] = []
-    told: tuple[tuple[str, Refusal], ...] = ()
+    told: tuple[tuple[str, Unsupported], ...] = ()
     entries: list[Held | Unenforceable] = [*plan.enforced, *plan.unenforceable]
     for entry in sorted(entries, key=lambda entry: entry.number):
         if isinstance(entry, Held):
             lines += held_lines(entry)
         else:
-            lines += unenforceable_lines(entry, again=entry.refusals == told)
-            told = entry.refusals
+            lines += unenforceable_lines(entry, again=entry.reasons == told)
+            told = entry.reasons
     notes = {note: held.mechanism for held in plan.enforced for note in held.grade.notes}
     return [*lines, *plan.left_out, *(f"{mechanism}: {note}" for note, mechanism in notes.items())]
 
@@ -42,8 +42,8 @@ def unenforceable_lines(unenforceable: Unenforceable, again: bool = False) -> It
     yield f"{_title(unenforceable.rule)}: NOT ENFORCEABLE" + (", as above" if again else "")
     if again:
         return
-    for name, refusal in unenforceable.refusals:
-        yield f"  {name}: {refusal.reason}" + (f" (would help: {refusal.hint})" if refusal.hint else "")
+    for name, why in unenforceable.reasons:
+        yield f"  {name}: {why.reason}" + (f" (would help: {why.hint})" if why.hint else "")
 
 
 def plain(text: str) -> str:

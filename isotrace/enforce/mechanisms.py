@@ -1,11 +1,11 @@
-"""What each mechanism can truthfully hold. Pure: a rule and a kernel report in, a grade or a refusal out."""
+"""What each mechanism can truthfully hold. Pure: a rule and a kernel report in, a grade out, or why it is unsupported."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from isotrace.enforce import Grade, Refusal, Report, Ring
+from isotrace.enforce import Grade, Report, Ring, Unsupported
 from isotrace.enforce.calls import cbpf
 from isotrace.enforce.hooks import coverage
 from isotrace.policy import families, names
@@ -117,24 +117,24 @@ _BESIDE = {
 }
 
 
-def _lacks(report: Report, *features: str) -> Refusal | None:
-    """A refusal for the first feature that is not a certain yes."""
+def _lacks(report: Report, *features: str) -> Unsupported | None:
+    """What is said of the first feature that is not a certain yes."""
     for name in features:
         if name not in report:
-            return Refusal(f"nothing is known about {name} here")
+            return Unsupported(f"nothing is known about {name} here")
         finding = report[name]
         if finding.verdict != "yes":
             doubt = "cannot tell about " if finding.verdict == "unknown" else "no "
-            return _also_locked(report, Refusal(f"{doubt}{name}: {finding.why}", finding.remedy))
+            return _also_locked(report, Unsupported(f"{doubt}{name}: {finding.why}", finding.remedy))
     return None
 
 
-def _also_locked(report: Report, refusal: Refusal) -> Refusal:
+def _also_locked(report: Report, lack: Unsupported) -> Unsupported:
     """A root user's EPERM has a likely cause where the kernel is locked down."""
     lock = report.get("unlocked")
-    if "EPERM although" not in refusal.reason or lock is None or lock.verdict != "no":
-        return refusal
-    return Refusal(f"{refusal.reason}; {lock.why}", lock.remedy)
+    if "EPERM although" not in lack.reason or lock is None or lock.verdict != "no":
+        return lack
+    return Unsupported(f"{lack.reason}; {lock.why}", lock.remedy)
 
 
 @dataclass(frozen=True)
@@ -145,24 +145,26 @@ class _ByObject:
     feature: str
     commands_only: bool = False
 
-    def holds(self, rule: Rule, report: Report) -> Grade | Refusal:
+    def holds(self, rule: Rule, report: Report) -> Grade | Unsupported:
         """Paths, addresses, and those calls that all come to a hook before they take effect."""
         if isinstance(rule, CallRule) and (missing := coverage.unheld(rule.calls)):
-            return Refusal(f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing))
+            return Unsupported(
+                f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing)
+            )
         return _lacks(report, self.feature) or self._lacks_hooks(rule, report) or self._grade(rule, report)
 
-    def _lacks_hooks(self, rule: Rule, report: Report) -> Refusal | None:
-        """A refusal where this kernel takes no program at a hook that the rule needs."""
+    def _lacks_hooks(self, rule: Rule, report: Report) -> Unsupported | None:
+        """What is said where this kernel takes no program at a hook that the rule needs."""
 
         def exists(hook: str) -> bool:
             return _there(report, f"{self.name}:{hook}")
 
         if isinstance(rule, CallRule) and (missing := coverage.unheld(rule.calls, exists)):
-            return Refusal(f"this kernel has no hook for {', '.join(sorted(missing))}", _split_hint(rule, missing))
+            return Unsupported(f"this kernel has no hook for {', '.join(sorted(missing))}", _split_hint(rule, missing))
         if isinstance(rule, PathRule) and (absent := coverage.lacking(rule.access, exists)):
-            return Refusal(f"this kernel has no hook {', '.join(absent)}", "CONFIG_SECURITY_PATH=y")
+            return Unsupported(f"this kernel has no hook {', '.join(absent)}", "CONFIG_SECURITY_PATH=y")
         if isinstance(rule, NetRule) and (absent := _lacks_sockets(rule, exists)):
-            return Refusal(
+            return Unsupported(
                 f"this kernel has no hook {', '.join(absent)}", "CONFIG_SECURITY_NETWORK=y, CONFIG_SECURITY_PATH=y"
             )
         return None
@@ -304,32 +306,32 @@ class _ByNumber:
     features: tuple[str, ...]
     commands_only: bool = False
 
-    def holds(self, rule: Rule, report: Report) -> Grade | Refusal:
+    def holds(self, rule: Rule, report: Report) -> Grade | Unsupported:
         """Calls only."""
         if not isinstance(rule, CallRule):
             return _no_objects(rule)
-        if refusal := _lacks(report, *self.features):
-            return refusal
+        if lack := _lacks(report, *self.features):
+            return lack
         return self._grade(rule, report)
 
-    def _grade(self, rule: CallRule, report: Report) -> Grade | Refusal:
+    def _grade(self, rule: CallRule, report: Report) -> Grade | Unsupported:
         return Grade(True, ring(rule), True, notes=_number_notes(rule))
 
 
-def _no_objects(rule: Rule) -> Refusal:
+def _no_objects(rule: Rule) -> Unsupported:
     what = "paths" if isinstance(rule, PathRule) else "addresses"
-    return Refusal(f"cannot judge {what}: it would read them from memory that another thread can change")
+    return Unsupported(f"cannot judge {what}: it would read them from memory that another thread can change")
 
 
 @dataclass(frozen=True)
 class _AtFunctions(_ByNumber):
     """Programs on the functions that calls are entered by."""
 
-    def _grade(self, rule: CallRule, report: Report) -> Grade | Refusal:
+    def _grade(self, rule: CallRule, report: Report) -> Grade | Unsupported:
         calls = sorted(rule.calls | names.closes(rule.calls))
         for call in calls:
             if not _there(report, f"{self.name}:{call}"):
-                return Refusal(f"{call}: {report[f'{self.name}:{call}'].why}")
+                return Unsupported(f"{call}: {report[f'{self.name}:{call}'].why}")
         whole = _lacks(report, "unpreempted") is None
         compat = [*calls, *sorted(cbpf.multiplexers(calls))] if _compat(report) else []
         open_ = [call for call in compat if not _there(report, f"{self.name}:{call}@i386")]
@@ -367,12 +369,12 @@ class Seccomp(_ByNumber):
     features: tuple[str, ...] = ("seccomp",)
     commands_only: bool = True
 
-    def _grade(self, rule: CallRule, report: Report) -> Grade | Refusal:
+    def _grade(self, rule: CallRule, report: Report) -> Grade | Unsupported:
         silent = _lacks(report, "seccomp_notify")
         if silent and rule.action.kind == "audit":
-            return Refusal(f"cannot report without refusing: {silent.reason}", silent.hint)
+            return Unsupported(f"cannot report without refusing: {silent.reason}", silent.hint)
         if silent and "execve" in rule.calls:
-            return Refusal(f"cannot let the command's own execve pass: {silent.reason}", silent.hint)
+            return Unsupported(f"cannot let the command's own execve pass: {silent.reason}", silent.hint)
         notes = [*_number_notes(rule), "sets no_new_privs: set-user-ID programs such as sudo gain nothing"]
         notes.append(
             f"refusals are neither shown nor counted: {silent.reason}"
@@ -389,9 +391,9 @@ class Signal(_ByNumber):
     name: str = "signal"
     features: tuple[str, ...] = ("raw_tracepoint", "signal")
 
-    def _grade(self, rule: CallRule, report: Report) -> Grade | Refusal:
+    def _grade(self, rule: CallRule, report: Report) -> Grade | Unsupported:
         if rule.action.kind != "kill":
-            return Refusal("can only kill", "ask for --kill")
+            return Unsupported("can only kill", "ask for --kill")
         notes = (*_number_notes(rule), "kills after the fact: the call that was seen may still take effect")
         short = ("the first forbidden call may take effect before its process dies",)
         return Grade(False, ring(rule), True, after_the_fact=True, notes=notes, short=short)

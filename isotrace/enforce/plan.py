@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from isotrace.enforce import Grade, Held, Mechanism, Refusal, Report
+from isotrace.enforce import Grade, Held, Mechanism, Report, Unsupported
 from isotrace.enforce.hooks import standing
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
 from isotrace.policy.model import CallRule, PathRule, Policy, Rule
 from isotrace.trace.target import Target
 
-_NEEDS_COMMAND = Refusal(
+_NEEDS_COMMAND = Unsupported(
     "works only in a command that isotrace starts",
     "isotrace block … -- CMD, without --uid, --comm and the like",
 )
-_NOT_BUILT = Refusal("not built into this version of isotrace")
+_NOT_BUILT = Unsupported("not built into this version of isotrace")
 _WEAKER = "--best-effort accepts that"
 _NAMES = (
     "--comm: who is found under the name, at the start, by an execve or by what it does itself, stays concerned under any "
@@ -30,7 +30,7 @@ class Unenforceable:
 
     number: int
     rule: Rule
-    refusals: tuple[tuple[str, Refusal], ...]
+    reasons: tuple[tuple[str, Unsupported], ...]
 
 
 @dataclass(frozen=True)
@@ -113,23 +113,23 @@ class _Chooser:
             if isinstance(answer, Grade):
                 placed[number] = Held(number, rule, best, answer)
             else:
-                refusals = [(name, given[position]) for name, given in answers.items()]
+                reasons = [(name, given[position]) for name, given in answers.items()]
                 placed[number] = Unenforceable(
-                    number, rule, tuple((n, r) for n, r in refusals if isinstance(r, Refusal))
+                    number, rule, tuple((n, r) for n, r in reasons if isinstance(r, Unsupported))
                 )
         return placed
 
-    def _answer(self, mechanism: Mechanism, rule: Rule) -> Grade | Refusal:
+    def _answer(self, mechanism: Mechanism, rule: Rule) -> Grade | Unsupported:
         """What the mechanism says, made stricter by the target, by what is built, and by what the user accepts."""
         answer = mechanism.holds(rule, self.report)
-        if isinstance(answer, Refusal):
+        if isinstance(answer, Unsupported):
             return answer
         if mechanism.commands_only and not self._only_command:
             return _NEEDS_COMMAND
         if BUILT[mechanism.name] is None:
             return _NOT_BUILT
         if answer.short and not self.best_effort:
-            return Refusal("; ".join(answer.short), _WEAKER)
+            return Unsupported("; ".join(answer.short), _WEAKER)
         return replace(answer, notes=(*answer.notes, *concerned(self.target)))
 
     @property
@@ -138,7 +138,7 @@ class _Chooser:
         return bool(self.target.command) and not self.target.conditions
 
 
-def _score(rules: Sequence[tuple[int, Rule]], answers: Sequence[Grade | Refusal]) -> tuple[int, int, int]:
+def _score(rules: Sequence[tuple[int, Rule]], answers: Sequence[Grade | Unsupported]) -> tuple[int, int, int]:
     """How many denials are held, how many exceptions, and how much is held in full."""
     pairs = list(zip(rules, answers, strict=True))
     held = [(rule, answer) for (_, rule), answer in pairs if isinstance(answer, Grade)]

@@ -17,7 +17,7 @@ from isotrace.process.launch import execv
 from isotrace.process.telling import say, tell
 from isotrace.run.lifecycle import Part
 from isotrace.run.recorder import Recorder
-from isotrace.sinks.refusals import Refusals as Sink
+from isotrace.sinks.refusals import RefusalSink
 from isotrace.trace.target import Target
 
 _TICK = 0.025  # seconds to wait where what should wait fails
@@ -47,7 +47,7 @@ class Refusals(Part):
         target: Target,
         plan: EnforcementPlan,
         enforcers: Mapping[str, Enforcer],
-        sink: Sink,
+        sink: RefusalSink,
         best_effort: bool,
         recorder: Recorder | None = None,
     ) -> None:

@@ -47,7 +47,7 @@ class _Seen:
     more: int = 0
 
 
-class Refusals:
+class RefusalSink:
     """Writes records in ``style``. What happened between two lines about the same thing is in the second one's count."""
 
     def __init__(self, output: Output, held: Iterable[Held], style: Style) -> None:

@@ -248,8 +248,8 @@ def _reasons(plan: EnforcementPlan) -> str:
     """Each reason once, with the mechanisms that give it."""
     said: dict[str, list[str]] = {}
     for left in plan.unenforceable:
-        for mechanism, refusal in left.refusals:
-            said.setdefault(refusal.reason, []).append(mechanism)
+        for mechanism, why in left.reasons:
+            said.setdefault(why.reason, []).append(mechanism)
     return "; ".join(f"{', '.join(mechanisms)}: {reason}" for reason, mechanisms in said.items())
 
 
