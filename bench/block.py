@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.measure import compile_program
 from bench.report import BLOCK_HEADING, with_block
-from isotrace.enforce import Enforcer, Grade, Held, registry
+from isotrace.enforce import Enforcer, Guarantees, Held, registry
 from isotrace.enforce.report import KernelReport
 from isotrace.policy import names, paths
 from isotrace.policy.model import Rule
@@ -74,7 +74,7 @@ def _mechanism() -> str:
 @contextmanager
 def _refusing(mechanism: str, rules: Sequence[Rule], target: Target) -> Iterator[tuple[Enforcer, float]]:
     """The rules at work, and the seconds until they were."""
-    held = [Held(number, rule, mechanism, Grade(True, "judged", True)) for number, rule in enumerate(rules)]
+    held = [Held(number, rule, mechanism, Guarantees(True, "judged", True)) for number, rule in enumerate(rules)]
     start = time.monotonic()
     enforcer = registry.make(mechanism, held, target)
     try:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isotrace.enforce import Grade, describe, plan, registry
+from isotrace.enforce import Guarantees, describe, plan, registry
 from isotrace.enforce.hooks import coverage
 from isotrace.enforce.mechanisms import FEATURES
 from isotrace.errors import UsageError
@@ -103,7 +103,7 @@ def test_a_signal_comes_after_the_fact_and_only_when_that_is_accepted():
     with mock.patch.dict(registry.BUILT, ALL_BUILT):
         made = plan.make(policy(KILL_OPEN), found, RUNNING, best_effort=True)
         refused = plan.make(policy(KILL_OPEN), found, RUNNING)
-    assert made.ok and made.held[0].grade.after_the_fact and made.held[0].grade.short
+    assert made.ok and made.held[0].guarantees.after_the_fact and made.held[0].guarantees.short
     assert "LESS THAN ASKED" in "\n".join(describe.plan_lines(made))
     assert not refused.ok and "--best-effort" in "\n".join(describe.plan_lines(refused))
 
@@ -177,7 +177,7 @@ def test_a_place_that_takes_no_program_holds_nothing(rule, details, expected):
 def test_where_the_kernel_may_pass_a_program_over_a_rule_is_not_held(present, usual, expected):
     assert mechanism_of(OPEN, report(*present, usual=usual)) == expected
     held = plan.make(policy(OPEN), report(*present, usual=usual), RUNNING, best_effort=True).held
-    assert held and bool(held[0].grade.short) == (expected is None)
+    assert held and bool(held[0].guarantees.short) == (expected is None)
 
 
 def test_path_rules_stay_together():
@@ -265,7 +265,7 @@ def test_never_less_than_asked_without_saying_so(rules, found, target, backend, 
     asked = policy(*rules)
     with mock.patch.dict(registry.BUILT, ALL_BUILT | dict.fromkeys(missing)):
         made = plan.make(asked, found, target, backend, best_effort)
-    said = {one.number for one in made.unenforceable} | {held.number for held in made.held if held.grade.short}
+    said = {one.number for one in made.unenforceable} | {held.number for held in made.held if held.guarantees.short}
     assert {held.number for held in made.held} | {one.number for one in made.unenforceable} == set(range(len(rules)))
     if made.ok and not best_effort:
         assert not said
@@ -285,29 +285,31 @@ def test_never_less_than_asked_without_saying_so(rules, found, target, backend, 
 
 def check_claim(held, found, target, backend, missing):
     """What a plan says of a rule, held against what is known of mechanisms, apart from their own code."""
-    name, grade = held.mechanism, held.grade
+    name, guarantees = held.mechanism, held.guarantees
     assert name in registry.BACKENDS[backend] and name not in missing
     assert all(feature in found and found[feature].verdict == "yes" for feature in NEEDS[name])
     by_object = name in ("lsm", "fmod_ret")
     assert by_object or isinstance(held.rule, CallRule)
-    assert name != "seccomp" or (target.command and not grade.ends)
-    assert name != "signal" or (held.rule.action.kind == "kill" and grade.after_the_fact and not grade.toctou_safe)
-    assert grade.toctou_safe or grade.short
-    assert grade.io_uring != "passes" or grade.short
+    assert name != "seccomp" or (target.command and not guarantees.ends)
+    assert name != "signal" or (
+        held.rule.action.kind == "kill" and guarantees.after_the_fact and not guarantees.toctou_safe
+    )
+    assert guarantees.toctou_safe or guarantees.short
+    assert guarantees.io_uring != "passes" or guarantees.short
     certain = {feature for feature in found if found[feature].verdict == "yes"}
     threads = "io_threads" not in found or "io_threads" in certain
-    assert not isinstance(held.rule, CallRule) or grade.io_uring != "judged", "what is linked runs in any call"
-    assert isinstance(held.rule, CallRule) or grade.io_uring == ("judged" if threads else "closed")
-    assert grade.io_uring != "closed" or any("io_uring" in note for note in grade.notes)
+    assert not isinstance(held.rule, CallRule) or guarantees.io_uring != "judged", "what is linked runs in any call"
+    assert isinstance(held.rule, CallRule) or guarantees.io_uring == ("judged" if threads else "closed")
+    assert guarantees.io_uring != "closed" or any("io_uring" in note for note in guarantees.notes)
     skips = "unpreempted" not in certain and not (name == "lsm" and "lsm_unskipped" in certain)
-    assert name in ("seccomp", "lkm") or not skips or grade.short
+    assert name in ("seccomp", "lkm") or not skips or guarantees.short
     if by_object and isinstance(held.rule, CallRule):
         assert all(coverage.holding(call) or call in coverage.NEEDLESS for call in held.rule.calls)
     if isinstance(held.rule, CallRule) and names.closes(held.rule.calls) & IO_URING:
-        assert grade.io_uring == "closed"
+        assert guarantees.io_uring == "closed"
 
 
-def test_grades_are_shown_as_doctor_does():
-    assert Grade(True, "closed", True).text == "TOCTOU-safe yes · io_uring closed · 32-bit yes"
-    late = Grade(False, "not concerned", False, after_the_fact=True)
+def test_guarantees_are_shown_as_doctor_does():
+    assert Guarantees(True, "closed", True).text == "TOCTOU-safe yes · io_uring closed · 32-bit yes"
+    late = Guarantees(False, "not concerned", False, after_the_fact=True)
     assert late.text == "TOCTOU-safe no · io_uring not concerned · 32-bit no · after the fact"

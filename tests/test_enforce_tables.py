@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from isotrace.enforce import Grade, Held
+from isotrace.enforce import Guarantees, Held
 from isotrace.enforce.hooks import addresses, lsm, objects, sockets
 from isotrace.enforce.hooks.nfa import TooMuch
 from isotrace.enforce.hooks.objects import LETTERS, Places
@@ -35,7 +35,7 @@ COMPONENTS = st.sampled_from(["a", "a", "b", "c", "c", "ab", "*", "**", "a*", "*
 
 
 def held(rules, mechanism="lsm"):
-    return [Held(number, rule, mechanism, Grade(True, "judged", True)) for number, rule in enumerate(rules)]
+    return [Held(number, rule, mechanism, Guarantees(True, "judged", True)) for number, rule in enumerate(rules)]
 
 
 @st.composite

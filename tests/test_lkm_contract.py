@@ -11,7 +11,7 @@ import pytest
 
 from isotrace.backends import lkm
 from isotrace.catalog import by_name
-from isotrace.enforce import Grade, Held
+from isotrace.enforce import Guarantees, Held
 from isotrace.enforce.calls import cbpf
 from isotrace.enforce.calls import lkm as mechanism
 from isotrace.policy import names
@@ -72,7 +72,7 @@ def test_a_target_is_its_conditions() -> None:
 
 
 def held(text: str, action: Action) -> Held:
-    return Held(3, names.parse(text, action=action), "lkm", Grade(True, "not concerned", True))
+    return Held(3, names.parse(text, action=action), "lkm", Guarantees(True, "not concerned", True))
 
 
 def test_rules_come_in_the_order_of_slots_and_say_what_becomes_of_the_call() -> None:

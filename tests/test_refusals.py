@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotrace.enforce import Counts, Grade, Held, Refused, describe
+from isotrace.enforce import Counts, Guarantees, Held, Refused, describe
 from isotrace.enforce.plan import EnforcementPlan
 from isotrace.policy import names
 from isotrace.policy.model import Action
@@ -18,10 +18,10 @@ from isotrace.sinks import refusals
 from isotrace.sinks.output import Output
 from isotrace.sinks.refusals import Json, Lines, RefusalSink
 
-GRADE = Grade(True, "closed", True)
+GUARANTEES = Guarantees(True, "closed", True)
 HELD = (
-    Held(0, names.parse("open"), "seccomp", GRADE),
-    Held(1, names.parse("kill", action=Action("kill"), group="web"), "seccomp", GRADE),
+    Held(0, names.parse("open"), "seccomp", GUARANTEES),
+    Held(1, names.parse("kill", action=Action("kill"), group="web"), "seccomp", GUARANTEES),
 )
 OPENED = Refused(
     1_700_000_000_123_456_789, 10, 11, b"cat", "openat", "x86_64", (2**64 - 100, 4096, 0, 0, 0, 0), 0, "/etc/passwd"

@@ -158,7 +158,7 @@ def test_a_cut_file_is_shown_as_far_as_it_goes(recording, tmp_path):
 
 
 RULE = CallRule("open", frozenset({"openat"}), action=Action("kill"), group="g\x1b")
-HELD = Held(3, RULE, "lsm", recorded.Grade(True, "judged", True))
+HELD = Held(3, RULE, "lsm", recorded.Guarantees(True, "judged", True))
 REFUSALS = [
     Refused(clock.offset() + 1_234_567_891, CAT, CAT + 1, b"cat", "openat", "x86_64", (), 3, "/etc/\udcff\x1b"),
     Refused(clock.offset() + 2_000_000_000, 7, 7, b"x\x1by", "unlink", "i386", (1, 2**64 - 1), 3),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from isotrace.enforce import Grade, Held, rings
+from isotrace.enforce import Guarantees, Held, rings
 from isotrace.errors import KernelError
 from isotrace.policy import names
 from isotrace.trace.target import Target
@@ -44,7 +44,7 @@ def start():
 
 
 def held(word, ring="closed"):
-    return [Held(0, names.parse(word), "lsm", Grade(True, ring, True))]
+    return [Held(0, names.parse(word), "lsm", Guarantees(True, ring, True))]
 
 
 @pytest.mark.parametrize("words", [(), ("mapped",)], ids=["a descriptor", "only mapped"])

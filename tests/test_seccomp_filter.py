@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isotrace import catalog
-from isotrace.enforce import Grade, Held
+from isotrace.enforce import Guarantees, Held
 from isotrace.enforce.calls import cbpf
 from isotrace.policy import CallRequest, Group, Policy, decide, names
 from isotrace.policy.model import Action
 
 ARCH = {"x86_64": 0xC000003E, "x32": 0xC000003E, "i386": 0x40000003, "arm64": 0xC00000B7}
-GRADE = Grade(True, "closed", True)
+GUARANTEES = Guarantees(True, "closed", True)
 
 
 def held(*rules):
-    return [Held(number, rule, "seccomp", GRADE) for number, rule in enumerate(rules)]
+    return [Held(number, rule, "seccomp", GUARANTEES) for number, rule in enumerate(rules)]
 
 
 def compiled(rules, machine="x86_64"):

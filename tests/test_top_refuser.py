@@ -114,7 +114,7 @@ def desk(child):
 WHOLE = Wanted("openat", None, "--pid 1")
 
 
-def test_a_proposal_names_mechanism_grade_and_what_stays_allowed(desk):
+def test_a_proposal_names_mechanism_guarantees_and_what_stays_allowed(desk):
     desk.refuser.explain(WHOLE)
     proposal = desk.told()
     text = "\n".join(proposal.lines)

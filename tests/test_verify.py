@@ -6,13 +6,13 @@ import errno
 
 import pytest
 
-from isotrace.enforce import Grade, Held
+from isotrace.enforce import Guarantees, Held
 from isotrace.errors import KernelError
 from isotrace.policy import names
 from isotrace.verify import by_call, run
 from isotrace.verify.ways import ALL, Way
 
-HELD = Held(0, names.parse("open"), "lsm", Grade(True, "judged", True))
+HELD = Held(0, names.parse("open"), "lsm", Guarantees(True, "judged", True))
 OPEN = Way("a way", "path", lambda on: None)
 CLOSED = Way("no way", "path", lambda on: (_ for _ in ()).throw(OSError(errno.ENOSYS, "")))
 
@@ -62,10 +62,10 @@ def test_a_way_that_fails_under_the_rules_only_is_refused(mechanism, monkeypatch
     assert (found.refused, found.through) == (["a way"], ["another"])
 
 
-def test_32_bit_calls_that_the_grade_leaves_open_are_announced(mechanism):
+def test_32_bit_calls_that_the_guarantees_leave_open_are_announced(mechanism):
     mechanism(Lax())
     compat = Way("by int 0x80", "path", lambda on: None, compat=True)
-    weaker = Held(0, HELD.rule, "lsm", Grade(True, "judged", False))
+    weaker = Held(0, HELD.rule, "lsm", Guarantees(True, "judged", False))
     found = run._tried([compat], lambda on: [weaker])
     assert (found.announced, found.through) == (["by int 0x80"], [])
 

@@ -42,7 +42,7 @@ Report = Mapping[str, Finding]
 
 
 @dataclass(frozen=True)
-class Grade:
+class Guarantees:
     """How well a mechanism holds a rule.
 
     ``after_the_fact``: the call may have happened before its process dies. ``ends``: calls work again when isotrace
@@ -93,7 +93,7 @@ class Mechanism(Protocol):
     def commands_only(self) -> bool:
         """Whether the target must be a command."""
 
-    def holds(self, rule: Rule, report: Report) -> Grade | Unsupported:
+    def holds(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
         """How well it holds the rule on this kernel, or why not. An "unknown" verdict is no yes."""
 
 
@@ -104,7 +104,7 @@ class Held:
     number: int
     rule: Rule
     mechanism: str
-    grade: Grade
+    guarantees: Guarantees
 
     @property
     def action(self) -> Action:

@@ -24,16 +24,16 @@ def plan_lines(plan: EnforcementPlan) -> list[str]:
         else:
             lines += unenforceable_lines(entry, again=entry.reasons == told)
             told = entry.reasons
-    notes = {note: held.mechanism for held in plan.enforced for note in held.grade.notes}
+    notes = {note: held.mechanism for held in plan.enforced for note in held.guarantees.notes}
     return [*lines, *plan.left_out, *(f"{mechanism}: {note}" for note, mechanism in notes.items())]
 
 
 def held_lines(held: Held) -> Iterator[str]:
     """``deny open → EPERM: seccomp · TOCTOU-safe yes · …``, and where less is enforced than asked."""
-    yield f"{_title(held.rule)}: {held.mechanism} · {held.grade.text}"
+    yield f"{_title(held.rule)}: {held.mechanism} · {held.guarantees.text}"
     if calls := _calls(held):
         yield f"  {calls}"
-    for short in held.grade.short:
+    for short in held.guarantees.short:
         yield f"  LESS THAN ASKED: {short}"
 
 
@@ -70,7 +70,7 @@ def _calls(held: Held) -> str:
 def _beside(held: Held, rule: CallRule) -> list[str]:
     """What else is refused because it would do the same; security hooks see what io_submit does."""
     if held.mechanism in ("lsm", "fmod_ret"):
-        return ["io_uring_setup"] if held.grade.io_uring == "closed" else []
+        return ["io_uring_setup"] if held.guarantees.io_uring == "closed" else []
     closed = names.closes(rule.calls)
     return [name for name in ("io_uring_*", "io_submit") if any(fnmatchcase(call, name) for call in closed)]
 

@@ -1,11 +1,11 @@
-"""What each mechanism can truthfully hold. Pure: a rule and a kernel report in, a grade out, or why it is unsupported."""
+"""What each mechanism can truthfully enforce. Pure: rule and report in, guarantees out, or why it is unsupported."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from isotrace.enforce import Grade, Report, Ring, Unsupported
+from isotrace.enforce import Guarantees, Report, Ring, Unsupported
 from isotrace.enforce.calls import cbpf
 from isotrace.enforce.hooks import coverage
 from isotrace.policy import families, names
@@ -145,13 +145,13 @@ class _ByObject:
     feature: str
     commands_only: bool = False
 
-    def holds(self, rule: Rule, report: Report) -> Grade | Unsupported:
+    def holds(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
         """Paths, addresses, and those calls that all come to a hook before they take effect."""
         if isinstance(rule, CallRule) and (missing := coverage.unheld(rule.calls)):
             return Unsupported(
                 f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing)
             )
-        return _lacks(report, self.feature) or self._lacks_hooks(rule, report) or self._grade(rule, report)
+        return _lacks(report, self.feature) or self._lacks_hooks(rule, report) or self._guarantees(rule, report)
 
     def _lacks_hooks(self, rule: Rule, report: Report) -> Unsupported | None:
         """What is said where this kernel takes no program at a hook that the rule needs."""
@@ -169,10 +169,10 @@ class _ByObject:
             )
         return None
 
-    def _grade(self, rule: Rule, report: Report) -> Grade:
+    def _guarantees(self, rule: Rule, report: Report) -> Guarantees:
         whole, ring = self._unskipped(report), self._ring(rule, report)
         notes = (_FOLLOWS_OBJECTS, *_hook_notes(rule, self.name), *((_OLD_RINGS,) if ring == "closed" else ()))
-        return Grade(whole, ring, True, notes=notes, short=() if whole else (_SKIPPED,))
+        return Guarantees(whole, ring, True, notes=notes, short=() if whole else (_SKIPPED,))
 
     def _unskipped(self, report: Report) -> bool:
         return _lacks(report, "unpreempted") is None
@@ -306,16 +306,16 @@ class _ByNumber:
     features: tuple[str, ...]
     commands_only: bool = False
 
-    def holds(self, rule: Rule, report: Report) -> Grade | Unsupported:
+    def holds(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
         """Calls only."""
         if not isinstance(rule, CallRule):
             return _no_objects(rule)
         if lack := _lacks(report, *self.features):
             return lack
-        return self._grade(rule, report)
+        return self._guarantees(rule, report)
 
-    def _grade(self, rule: CallRule, report: Report) -> Grade | Unsupported:
-        return Grade(True, ring(rule), True, notes=_number_notes(rule))
+    def _guarantees(self, rule: CallRule, report: Report) -> Guarantees | Unsupported:
+        return Guarantees(True, ring(rule), True, notes=_number_notes(rule))
 
 
 def _no_objects(rule: Rule) -> Unsupported:
@@ -327,7 +327,7 @@ def _no_objects(rule: Rule) -> Unsupported:
 class _AtFunctions(_ByNumber):
     """Programs on the functions that calls are entered by."""
 
-    def _grade(self, rule: CallRule, report: Report) -> Grade | Unsupported:
+    def _guarantees(self, rule: CallRule, report: Report) -> Guarantees | Unsupported:
         calls = sorted(rule.calls | names.closes(rule.calls))
         for call in calls:
             if not _there(report, f"{self.name}:{call}"):
@@ -336,7 +336,7 @@ class _AtFunctions(_ByNumber):
         compat = [*calls, *sorted(cbpf.multiplexers(calls))] if _compat(report) else []
         open_ = [call for call in compat if not _there(report, f"{self.name}:{call}@i386")]
         short = [*([] if whole else [_SKIPPED]), *([f"not their 32-bit entry: {', '.join(open_)}"] if open_ else [])]
-        return Grade(whole, ring(rule), not open_, notes=_number_notes(rule), short=tuple(short))
+        return Guarantees(whole, ring(rule), not open_, notes=_number_notes(rule), short=tuple(short))
 
 
 def _compat(report: Report) -> bool:
@@ -369,7 +369,7 @@ class Seccomp(_ByNumber):
     features: tuple[str, ...] = ("seccomp",)
     commands_only: bool = True
 
-    def _grade(self, rule: CallRule, report: Report) -> Grade | Unsupported:
+    def _guarantees(self, rule: CallRule, report: Report) -> Guarantees | Unsupported:
         silent = _lacks(report, "seccomp_notify")
         if silent and rule.action.kind == "audit":
             return Unsupported(f"cannot report without refusing: {silent.reason}", silent.hint)
@@ -381,7 +381,7 @@ class Seccomp(_ByNumber):
             if silent
             else "a command of the same user may stop or kill isotrace: the same calls then wait, or fail with ENOSYS"
         )
-        return Grade(True, ring(rule), True, ends=False, notes=tuple(notes))
+        return Guarantees(True, ring(rule), True, ends=False, notes=tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -391,12 +391,12 @@ class Signal(_ByNumber):
     name: str = "signal"
     features: tuple[str, ...] = ("raw_tracepoint", "signal")
 
-    def _grade(self, rule: CallRule, report: Report) -> Grade | Unsupported:
+    def _guarantees(self, rule: CallRule, report: Report) -> Guarantees | Unsupported:
         if rule.action.kind != "kill":
             return Unsupported("can only kill", "ask for --kill")
         notes = (*_number_notes(rule), "kills after the fact: the call that was seen may still take effect")
         short = ("the first forbidden call may take effect before its process dies",)
-        return Grade(False, ring(rule), True, after_the_fact=True, notes=notes, short=short)
+        return Guarantees(False, ring(rule), True, after_the_fact=True, notes=notes, short=short)
 
 
 @dataclass(frozen=True)

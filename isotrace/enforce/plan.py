@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from isotrace.enforce import Grade, Held, Mechanism, Report, Unsupported
+from isotrace.enforce import Guarantees, Held, Mechanism, Report, Unsupported
 from isotrace.enforce.hooks import standing
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
 from isotrace.policy.model import CallRule, PathRule, Policy, Rule
@@ -110,7 +110,7 @@ class _Chooser:
         placed: dict[int, Held | Unenforceable] = {}
         for position, (number, rule) in enumerate(rules):
             answer = answers[best][position] if best else _NOT_BUILT
-            if isinstance(answer, Grade):
+            if isinstance(answer, Guarantees):
                 placed[number] = Held(number, rule, best, answer)
             else:
                 reasons = [(name, given[position]) for name, given in answers.items()]
@@ -119,7 +119,7 @@ class _Chooser:
                 )
         return placed
 
-    def _answer(self, mechanism: Mechanism, rule: Rule) -> Grade | Unsupported:
+    def _answer(self, mechanism: Mechanism, rule: Rule) -> Guarantees | Unsupported:
         """What the mechanism says, made stricter by the target, by what is built, and by what the user accepts."""
         answer = mechanism.holds(rule, self.report)
         if isinstance(answer, Unsupported):
@@ -138,9 +138,9 @@ class _Chooser:
         return bool(self.target.command) and not self.target.conditions
 
 
-def _score(rules: Sequence[tuple[int, Rule]], answers: Sequence[Grade | Unsupported]) -> tuple[int, int, int]:
+def _score(rules: Sequence[tuple[int, Rule]], answers: Sequence[Guarantees | Unsupported]) -> tuple[int, int, int]:
     """How many denials are held, how many exceptions, and how much is held in full."""
     pairs = list(zip(rules, answers, strict=True))
-    held = [(rule, answer) for (_, rule), answer in pairs if isinstance(answer, Grade)]
+    held = [(rule, answer) for (_, rule), answer in pairs if isinstance(answer, Guarantees)]
     denials = sum(not rule.allow for rule, _ in held)
     return denials, len(held) - denials, sum(not answer.short for _, answer in held)

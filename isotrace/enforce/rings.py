@@ -85,7 +85,7 @@ def of_target(target: Target) -> set[int]:
 
 def from_before(held: Sequence[Held], target: Target) -> str | None:
     """What there is to say of rings that the target has although a rule that is at work closes io_uring; else None."""
-    if not any(one.grade.io_uring == "closed" and not one.rule.allow for one in held):
+    if not any(one.guarantees.io_uring == "closed" and not one.rule.allow for one in held):
         return None
     found = holders(of_target(target))
     if not found:

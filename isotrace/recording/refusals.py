@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from isotrace import catalog
-from isotrace.enforce import Grade, Held, Refused
+from isotrace.enforce import Guarantees, Held, Refused
 from isotrace.policy.model import Action, StandingRule
 from isotrace.trace import events, plan
 from isotrace.trace.events import BLOB, Batch
@@ -18,7 +18,7 @@ _WORDS = ("asked", "group", "action", "mechanism", "call")
 _ERRNOS = {name: number for number, name in errno.errorcode.items()}
 
 
-_UNGRADED = Grade(toctou_safe=False, io_uring="not concerned", compat=False)
+_NO_GUARANTEES = Guarantees(toctou_safe=False, io_uring="not concerned", compat=False)
 
 
 def row(record: Refused, rule: Held) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def back(batch: Batch, index: int, note: str | None) -> tuple[Refused, Held]:
         events.ABI_NAMES[event["abi"]], args, number, what,
     )  # fmt: skip
     rule = StandingRule(said["asked"], "", _action(said["action"]), said["group"])
-    return record, Held(number, rule, said["mechanism"], _UNGRADED)
+    return record, Held(number, rule, said["mechanism"], _NO_GUARANTEES)
 
 
 def _action(name: str) -> Action:

@@ -57,7 +57,7 @@ class Refusals(Part):
         self._unseen = self._stopped = False
         self._pid: int | None = None
         #: Mechanisms that the kernel answers for in isotrace's place: they let nothing pass on their way out.
-        self._final = {held.mechanism for held in plan.held if not held.grade.ends}
+        self._final = {held.mechanism for held in plan.held if not held.guarantees.ends}
 
     def starter(self) -> Execute:
         """How a command becomes what it is to be."""

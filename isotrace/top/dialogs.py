@@ -121,7 +121,7 @@ class Question(Box[bool]):
         self._proposal = proposal
 
     def content(self) -> Text:
-        """Mechanism, grade, notes."""
+        """Mechanism, guarantees, notes."""
         proposal, (width, height) = self._proposal, self.room
         call = proposal.wanted.call
         title = f"Refuse {call}?" if proposal.possible else f"{call} cannot be refused here"

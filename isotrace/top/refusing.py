@@ -26,7 +26,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What refusing would rest on: mechanism, grade and notes in ``lines``. Where it cannot be done ``why`` says so."""
+    """What refusing would rest on: mechanism, guarantees and notes in ``lines``. Where that cannot be ``why`` says so."""
 
     wanted: Wanted
     lines: tuple[str, ...] = ()

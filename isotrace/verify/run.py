@@ -33,8 +33,8 @@ _ACTION = Action("errno", child.REFUSED)
 class Verdict:
     """What became of the ways, by their names.
 
-    ``absent``: they do not work here without a rule either. ``announced``: they are 32-bit calls, which the grade of a
-    rule says are not held.
+    ``absent``: they do not work here without a rule either. ``announced``: they are 32-bit calls, which the guarantees of a
+    rule leave out.
     """
 
     refused: list[str] = field(default_factory=list)
@@ -128,7 +128,7 @@ def _tried(chosen: Sequence[Way], holding: Callable[[Scratch], Sequence[Held]]) 
     open_ = [way for way, result in zip(chosen, free, strict=True) if not result]
     with scratch() as on, ExitStack() as stack:
         held = holding(on)
-        if not all(one.grade.compat for one in held):
+        if not all(one.guarantees.compat for one in held):
             found.announced = [way.name for way in open_ if way.compat]
             open_ = [way for way in open_ if not way.compat]
         results = _under(held, [_trial(way, on) for way in open_], stack)

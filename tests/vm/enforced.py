@@ -14,7 +14,7 @@ import kernel_module
 import pytest
 from asked import Asked
 
-from isotrace.enforce import Enforcer, Grade, Held, registry
+from isotrace.enforce import Enforcer, Guarantees, Held, registry
 from isotrace.enforce.hooks import standing
 from isotrace.enforce.report import KernelReport
 from isotrace.policy import names
@@ -87,11 +87,11 @@ def deny(word: str, action: Action = DENIED) -> CallRule:
     return names.parse(word, action=action)
 
 
-def grade(mechanism: str, rule: Rule) -> Grade:
+def guarantees_of(mechanism: str, rule: Rule) -> Guarantees:
     """How well the mechanism holds the rule on this kernel."""
     chosen = next(one for one in registry.MECHANISMS if one.name == mechanism)
     found = chosen.holds(rule, KernelReport())
-    assert isinstance(found, Grade), found
+    assert isinstance(found, Guarantees), found
     return found
 
 
@@ -107,7 +107,7 @@ def available(mechanism: str) -> Iterator[str]:
 def enforced(mechanism: str, rules: Sequence[Rule], target: Target, whole: bool = False) -> Iterator[Enforcer]:
     """The rules held by the mechanism, one of NEEDS; ``whole``: with what every policy has beside its rules."""
     with available(mechanism) as name:
-        held = [Held(number, rule, name, grade(name, rule)) for number, rule in enumerate(rules)]
+        held = [Held(number, rule, name, guarantees_of(name, rule)) for number, rule in enumerate(rules)]
         held += standing.held(held, KernelReport(), len(held), weaker_ok=False)[0] if whole else ()
         enforcer = registry.make(name, held, target)
         try:
@@ -119,7 +119,7 @@ def enforced(mechanism: str, rules: Sequence[Rule], target: Target, whole: bool 
 
 def module_for(rules: Sequence[CallRule], target: Target, tested: bool = True) -> Enforcer:
     """The enforcer; not ``tested`` first where a child that is refused all of that could not even try."""
-    held = [Held(number, rule, "lkm", Grade(True, "not concerned", True)) for number, rule in enumerate(rules)]
+    held = [Held(number, rule, "lkm", Guarantees(True, "not concerned", True)) for number, rule in enumerate(rules)]
     enforcer = registry.make("lkm", held, target)
     if not tested:
         enforcer._self_test = lambda: None  # type: ignore[attr-defined]

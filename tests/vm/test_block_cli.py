@@ -16,7 +16,7 @@ from tests.vm.family import FEATURES, block, family, library
 
 HOOKS = "lsm" if "lsm_bpf" in FEATURES else "fmod_ret"
 CHMOD = "os.chmod('/tmp', 0o1777)"  # what no other call of these tests depends on
-GRADE = "TOCTOU-safe yes · io_uring closed · 32-bit yes"
+GUARANTEES = "TOCTOU-safe yes · io_uring closed · 32-bit yes"
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,14 @@ def test_children_are_refused_and_nobody_else(backend, rush, file, tmp_path):
     asked = ("--deny", "open", "--deny", "chmod", "--errno", "EXDEV", "--format", "json", "--backend", backend)
     if backend == "lkm":
         need("lkm")
-    grade = f"{HOOKS} · {GRADE}" if backend == "auto" else "lkm · TOCTOU-safe yes · io_uring closed · 32-bit yes"
+    guarantees = (
+        f"{HOOKS} · {GUARANTEES}" if backend == "auto" else "lkm · TOCTOU-safe yes · io_uring closed · 32-bit yes"
+    )
     with available(backend), family(rush) as one, family() as other:
         child = one.fork()
         with block("--ppid", one.root.pid, *asked) as run:
             run.ready(child, CHMOD, "EXDEV")
-            assert f"isotrace: deny open → EXDEV: {grade}" in run.said
+            assert f"isotrace: deny open → EXDEV: {guarantees}" in run.said
             later = one.fork()
             assert child.ask(opens(file)) == later.ask(opens(file)) == "EXDEV"
             assert one.root.ask(f"rush({file!r}, 200, 0)") == "0"
@@ -117,7 +119,7 @@ def test_a_tree_under_a_policy_of_several_groups_until_isotrace_is_killed(rush, 
             run.end(signal.SIGKILL)
         assert grandchild.ask(opens(file)) == one.root.ask(opens(file)) == "ok"
         assert one.root.ask(f"rush({file!r}, 10, 1)") == "20"
-    assert f"files: deny open → EXDEV: {HOOKS} · {GRADE}" in run.said
+    assert f"files: deny open → EXDEV: {HOOKS} · {GUARANTEES}" in run.said
     assert "chmod(" in run.text and " allowed  (noted: deny chmod)" in run.text
     assert "killed  (never: deny mkdir)" in run.text
     assert re.search(r'openat\(".*/file"\) = -1 EXDEV  \(files: deny open\)', run.text)
@@ -183,18 +185,18 @@ def test_calls_by_number_and_pid_1_never(rush, file, tmp_path):
     name = Path("/proc/1/comm").read_text().strip()
     expected = "fmod_ret_call" if "fmod_ret_syscall" in FEATURES else "override"
     words = ["--deny", "wait,open", "--errno", "EXDEV", "--backend", "override", "--format", "json"]
-    grade = "TOCTOU-safe yes · io_uring closed · 32-bit yes"
+    guarantees = "TOCTOU-safe yes · io_uring closed · 32-bit yes"
     if "override" not in FEATURES:  # fmod_ret alone does not reach the functions of 32-bit calls
         with family() as one, block("--pid", one.root.pid, *words) as run:
             assert run.process.wait(PATIENCE) == 3
             assert "not their 32-bit entry: creat, " in run.said and "would help: --best-effort" in run.said
         words.append("--best-effort")
-        grade = "TOCTOU-safe no · io_uring closed · 32-bit no"
+        guarantees = "TOCTOU-safe no · io_uring closed · 32-bit no"
     with family(rush) as one, family() as other:
         one.root.ask(f"open('/proc/self/comm', 'w').write({name!r})")
         with block("--comm", name, *words) as run:
             run.ready(one.root, opens(file), "EXDEV")
-            assert f"{expected} · {grade}" in run.said
+            assert f"{expected} · {guarantees}" in run.said
             child = one.fork()
             assert child.ask(opens(file)) == child.ask("call(425, 1, ROOM)") == "EXDEV"
             grandchild = one.fork(child)

@@ -12,7 +12,7 @@ import pytest
 from isotrace.policy import names, nets, paths
 from isotrace.trace.target import Target
 from tests.live.tracer import PATIENCE
-from tests.vm.enforced import DENIED, REFUSING, compiled, enforced, grade, need_for
+from tests.vm.enforced import DENIED, REFUSING, compiled, enforced, guarantees_of, need_for
 
 #: Way → what the plan says of it beforehand, for rules on calls by number.
 ANNOUNCED = {"passed": "is received from somebody else", "int80": "not their 32-bit entry"}
@@ -26,7 +26,7 @@ def program(tmp_path_factory):
 
 
 def ways(mechanism, program, where, rules_for):
-    """(way → what became of it, what the grades say beforehand, the counters)."""
+    """(way → what became of it, what the guarantees say beforehand, the counters)."""
     secret, place = where / "secret", where / "place"
     secret.mkdir()
     place.mkdir()
@@ -48,7 +48,7 @@ def ways(mechanism, program, where, rules_for):
             with enforced(mechanism, rules, Target(tree=process.pid)) as enforcer:
                 said, _ = process.communicate("\n", timeout=5 * PATIENCE)
                 counts = enforcer.counts()
-                grades = [grade(mechanism.split()[0], rule) for rule in rules]
+                guarantees = [guarantees_of(mechanism.split()[0], rule) for rule in rules]
         finally:
             process.kill()
             process.wait()
@@ -56,7 +56,7 @@ def ways(mechanism, program, where, rules_for):
     assert file.read_text() == "hidden"
     found = {line.split()[0]: line.split()[1:] for line in said.splitlines()}
     assert "race" in found, "the program came to its end"
-    return found, [note for one in grades for note in (*one.notes, *one.short)], counts
+    return found, [note for one in guarantees for note in (*one.notes, *one.short)], counts
 
 
 @pytest.mark.race

@@ -1,4 +1,4 @@
-"""Rules on addresses by the BPF mechanisms under attack, tests/progs/attacks/nets.c: refused, or announced in the grade."""
+"""Rules on addresses by BPF mechanisms under attack, tests/progs/attacks/nets.c: refused, or announced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from isotrace.policy.model import Action
 from isotrace.trace.target import Target
 from tests.vm import modules
 from tests.vm.attacks import programs
-from tests.vm.enforced import FEATURES, enforced, grade, need_for
+from tests.vm.enforced import FEATURES, enforced, guarantees_of, need_for
 
 DENIED = Action("errno", errno.EXFULL)  # an error that none of these calls gives by itself
 THROUGH, REFUSED, UNTRIED = 0, 1, 77
@@ -91,7 +91,7 @@ EVERY = (
 )
 #: What rules do not concern.
 FREE = ("family 2 1 0", "family 10 2 0", "family 1 1 0", "family 16 3 0", "family 16 2 15", "address OTHER 127.0.0.1")
-#: What gets through, and the words of the grade that say so.
+#: What gets through, and the words of the guarantees that say so.
 ANNOUNCED = (
     ("old_connection CONNECTION", "connections that exist already"),
     ("address PORT 127.0.0.9", "this host has others than 127.0.0.1"),
@@ -233,10 +233,10 @@ def test_every_address(one_mechanism):
 def test_what_gets_through_is_announced(one_mechanism):
     with place() as one:
         (rule,) = rules = deny(f"any:127.0.0.1:{one.port}")
-        said = " ".join(grade(one_mechanism, rule).notes)
+        said = " ".join(guarantees_of(one_mechanism, rule).notes)
         with enforced(one_mechanism, rules, Target(tree=one.shell.pid)):
             for attack, words in ANNOUNCED:
                 assert words in said
                 assert one.tries(attack) in (THROUGH, UNTRIED), (
-                    f"{attack}: it is held, so the grade need not say otherwise"
+                    f"{attack}: it is refused, so the guarantees need not say otherwise"
                 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from isotrace.catalog import by_name
-from isotrace.enforce import Grade, Held
+from isotrace.enforce import Guarantees, Held
 from isotrace.enforce.hooks import coverage, lsm
 from isotrace.enforce.selftest import child
 from isotrace.policy.model import CallRule
@@ -51,7 +51,7 @@ def test_every_way_of_every_call_comes_to_its_hook(mechanism: str, tmp_path: Pat
     calls = frozenset(call for call in WAYS if coverage.holding(call, exists) is not None)
     assert len(calls) > 60
     rule = CallRule("all", calls)
-    held = [Held(0, rule, mechanism, Grade(True, "closed", True))]
+    held = [Held(0, rule, mechanism, Guarantees(True, "closed", True))]
     enforcer = lsm.make(held, Target(pid=os.getpid()))
     met: dict[tuple[str, int], list[int]] = {}
 

@@ -44,13 +44,13 @@ class _ByNumber(Refusing):
         calls = frozenset().union(*(rule.calls | names.closes(rule.calls) for rule in rules))
         self._table = cbpf.table(held, os.uname().machine)
         self._functions = self._attachable(entries.all_functions(calls | cbpf.multiplexers(calls)))
-        self._compat = all(one.grade.compat for one in held)
+        self._compat = all(one.guarantees.compat for one in held)
         self._by_number = by_number
         known = facts()
         super().__init__(target, self._plan(programs.constants(target, slots, known), slots, known), known)
 
     def _attachable(self, functions: Sequence[str]) -> tuple[str, ...]:
-        """Those that take a program; what the others leave open is in the rules' grades."""
+        """Those that take a program; what the others leave open is in the rules' guarantees."""
         return tuple(functions)
 
     def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:

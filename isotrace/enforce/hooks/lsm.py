@@ -215,8 +215,8 @@ class Hooks(Refusing):
         super().__init__(target, self._plan(slots, programs.constants(target, slots, known), judges), known)
 
     def _close_rings(self, held: Sequence[Held], slots: Slots) -> None:
-        """Refuse to set up io_uring where the grade says so, in the name of the strictest rule that asks for it."""
-        closing = [one for one in held if one.grade.io_uring == "closed" and not one.rule.allow]
+        """Refuse to set up io_uring where the guarantees say so, in the name of the strictest rule that asks for it."""
+        closing = [one for one in held if one.guarantees.io_uring == "closed" and not one.rule.allow]
         first = min(closing, key=lambda one: strictness(one.rule), default=None)
         if first:
             slot = slots.numbers.index(first.number)

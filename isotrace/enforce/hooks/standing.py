@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from isotrace.enforce import Grade, Held, Report
+from isotrace.enforce import Guarantees, Held, Report
 from isotrace.policy.model import Action, PathRule, Rule, StandingRule
 
 #: Mechanisms that hold standing rules, most preferred first, and the features that they need.
@@ -121,7 +121,7 @@ def held(user: Sequence[Held], report: Report, first: int, weaker_ok: bool) -> t
     wanted = [one for one in TABLE if one.needed(rules)]
     kept = [one for one in wanted if not (weaker_ok and one.without)]
     found = tuple(
-        Held(first + index, _rule(one, audit), mechanism, _grade(one, mechanism, report))
+        Held(first + index, _rule(one, audit), mechanism, _guarantees(one, mechanism, report))
         for index, one in enumerate(kept)
     )
     return found, tuple(f"{one.title}: left out by --best-effort: {one.without}" for one in wanted if one not in kept)
@@ -144,10 +144,10 @@ def _rule(one: Standing, audit: bool) -> StandingRule:
     return StandingRule(one.title, one.name, Action("audit") if audit else Action())
 
 
-def _grade(one: Standing, mechanism: str, report: Report) -> Grade:
+def _guarantees(one: Standing, mechanism: str, report: Report) -> Guarantees:
     lacks = sorted(hook for hook in one.judges.keys() - SPLIT if not _there(report, f"{mechanism}:{hook}"))
     notes = (*one.notes, *([f"{one.title}: not at {', '.join(lacks)}, which take no program here"] if lacks else []))
-    return Grade(True, "not concerned", True, notes=notes)
+    return Guarantees(True, "not concerned", True, notes=notes)
 
 
 def _there(report: Report, name: str) -> bool:
