@@ -83,6 +83,9 @@ class Sink:
     def flush(self):
         pass
 
+    def complete(self):
+        pass
+
 
 @pytest.fixture
 def backend(monkeypatch):

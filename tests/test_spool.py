@@ -132,7 +132,8 @@ class Sink:
     """Keeps what it is given; ``wait`` holds it up, ``error`` ends it."""
 
     def __init__(self, error=None):
-        self.tids, self.flushed, self.wait, self._error = [], 0, threading.Event(), error
+        self.tids, self.flushed, self.completed = [], 0, 0
+        self.wait, self._error = threading.Event(), error
         self.wait.set()
 
     def write(self, batch):
@@ -143,6 +144,9 @@ class Sink:
 
     def flush(self):
         self.flushed += 1
+
+    def complete(self):
+        self.completed += 1
 
 
 def test_a_sink_that_waits_holds_nobody_up():
@@ -156,7 +160,8 @@ def test_a_sink_that_waits_holds_nobody_up():
     assert delivery.busy and not sink.tids and not stats.delivered.sum()
     sink.wait.set()
     delivery.join(60)
-    assert sink.tids == list(range(100)) and sink.flushed and stats.delivered.sum() == 100 and not delivery.busy
+    assert sink.tids == list(range(100)) and sink.flushed and sink.completed == 1
+    assert stats.delivered.sum() == 100 and not delivery.busy
 
 
 def test_what_a_sink_raises_is_raised_by_whoever_looks():

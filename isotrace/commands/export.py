@@ -13,7 +13,7 @@ _FORMS = ("parquet", "csv", "json", "strace", "perfetto", "chrome")
 _EPILOG = """\b
 parquet    a directory by host and date, which Spark, Trino, ClickHouse and DuckDB read as one table
 csv, json  every call with the columns of isotrace sql; json is one object a line
-strace     the lines of strace -f -ttt -T -o FILE
+strace     the file that strace -f -ttt -T -o FILE writes; isotrace log --from FILE --format strace has the other times
 perfetto   for https://ui.perfetto.dev: a track a thread, a slice a call, flows from fork to child
 chrome     the same as JSON, for chrome://tracing and others
 

@@ -22,6 +22,7 @@ from isotrace.commands.options import (
     target_options,
 )
 from isotrace.commands.recorded import from_options, not_alone, take_recorded
+from isotrace.errors import UsageError
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
@@ -48,6 +49,7 @@ Examples:
   isotrace log --comm nginx --format none          count only
   isotrace log --comm 'php*' --comm nginx          names and patterns of names, any of them
   isotrace log --from t.arrow --failed             what was recorded, under the same conditions
+  isotrace log --format strace -ttt -T -o t.strace -- make    what strace -f -ttt -T -o t.strace make writes
 
 \b
 What was seen and cannot be written at once waits in memory, then in a file without a name in $TMPDIR. Ctrl-C stops tracing;
@@ -66,7 +68,14 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
 @FOR
 @click.option("-T", "--durations", is_flag=True, help="Show the time spent in each call.")
-@click.option("-t", "--clock", is_flag=True, help="Show the time of day of each call.")
+@click.option(
+    "-t",
+    "--clock",
+    count=True,
+    help="Show the time of each call: of day, -ttt since the epoch. In strace's form -t is to the second, -tt to the"
+    " microsecond.",
+)
+@click.option("-r", "--relative", is_flag=True, help="With --format strace: the time since the line before.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @STRING_LIMIT
 @RING
@@ -80,6 +89,7 @@ def log(**choices: Any) -> int:
     Each call is a line when it returns, as strace prints it: who, the call with its arguments decoded, its result.
     """
     not_alone(choices)
+    beside = _beside(choices)
     if choices["sources"]:
         return _recorded(choices)
     target = take_target(choices)
@@ -99,11 +109,12 @@ def log(**choices: Any) -> int:
     from isotrace.trace.plan import Options
 
     def sinks(known: Mapping[int, Syscall]) -> list[Sink]:
-        made = formats.make(choices["style"], output, known, choices["durations"], choices["clock"])
+        made = formats.make(choices["style"], output, known, beside)
         return [Failed(sink) for sink in made] if choices["failed"] else made
 
     def parts() -> list[Records]:
-        durations, notices = choices["durations"] or bool(asked), not choices["quiet"]
+        durations = beside.durations or bool(asked) or choices["style"] in formats.ORDERED
+        notices = not choices["quiet"]
         options = Options(
             target, calls, choices["string_limit"], choices["ring"], durations, notices, choices["lossless"]
         )
@@ -111,6 +122,13 @@ def log(**choices: Any) -> int:
         return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"])]
 
     return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()
+
+
+def _beside(choices: dict[str, Any]) -> formats.Beside:
+    """What is to stand beside calls. Raises ``UsageError``."""
+    if choices["relative"] and choices["style"] != "strace":
+        raise UsageError("-r is strace's", "give --format strace as well")
+    return formats.Beside(choices["clock"], choices["relative"], choices["durations"])
 
 
 def _recorded(choices: dict[str, Any]) -> int:
@@ -129,7 +147,7 @@ def _recorded(choices: dict[str, Any]) -> int:
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen = Chosen(target, calls, quiet=choices["quiet"], until=until)
-    made = formats.make(choices["style"], output, all_calls(), choices["durations"], choices["clock"])
+    made = formats.make(choices["style"], output, all_calls(), _beside(choices))
     sinks: list[Sink] = [Failed(sink) for sink in made] if choices["failed"] else made
     wait, quiet, strict = choices["follow_file"], choices["quiet"], choices["strict"]
     return replay.show(recordings, chosen, sinks, grow=wait, quiet=quiet, strict=strict)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from isotrace.export.files import Target
 from isotrace.recording import reader
 from isotrace.recording.reader import Recording
+from isotrace.render import stamps
+from isotrace.sinks.formats import Beside
 from isotrace.sinks.strace import Strace
 from isotrace.trace import events, plan
 
@@ -15,8 +17,9 @@ def strace(recordings: Sequence[Recording], to: str | None) -> int:
     """As ``strace -f -ttt -T -o FILE`` writes it."""
     count = 0
     with Target(to) as target:
-        sink = Strace(target, plan.all_calls())
+        sink = Strace(target, plan.all_calls(), Beside(clock=stamps.EPOCH, durations=True))
         for batch in reader.batches(recordings):
             sink.write(batch)
             count += int((batch.events["kind"] == events.CALL).sum())
+        sink.complete()
     return count

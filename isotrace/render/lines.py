@@ -52,7 +52,7 @@ class Decoded:
 
     def texts(self) -> list[str]:
         """``name(arg, arg, …)`` of each record."""
-        columns = self._labelled() if self.call and self.call.name in LABELS else self.args
+        columns = [column for _, column in self._ordered]
         if not columns:
             return [f"{name}()" for name in self.name]
         if len(columns) == 1:
@@ -63,13 +63,20 @@ class Decoded:
                 joined = [", ".join([t for t in row if t != OMITTED]) for row in zip(*columns, strict=True)]
         return [f"{name}({text})" for name, text in zip(self.name, joined, strict=True)]
 
-    def _labelled(self) -> list[Column]:
-        """The columns in strace's order, each text behind its label."""
-        assert self.call is not None
-        columns = dict(zip([arg.name for arg in self.call.args], self.args, strict=False))
+    def shown(self, position: int) -> list[tuple[int, str]]:
+        """What stands between the parentheses of the record at ``position``, each with the number of its argument."""
+        found = [(number, column[position]) for number, column in self._ordered]
+        return [(number, text) for number, text in found if text != OMITTED]
+
+    @cached_property
+    def _ordered(self) -> list[tuple[int, Column]]:
+        """The columns in strace's order, each text behind its label, with the numbers of their arguments."""
+        if not self.call or self.call.name not in LABELS:
+            return list(enumerate(self.args))
+        numbers = {arg.name: number for number, arg in enumerate(self.call.args)}
         return [
-            [text if text == OMITTED else label + text for text in columns[name]]
-            for name, label in LABELS[self.call.name].items()
+            (number, [text if text == OMITTED else label + text for text in self.args[number]])
+            for number, label in ((numbers[name], label) for name, label in LABELS[self.call.name].items())
         ]
 
 

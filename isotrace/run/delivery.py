@@ -84,6 +84,7 @@ class Delivery:
                     self._deliver(item)
                 if not len(self._spool):
                     self._each(lambda sink: sink.flush())
+            self._each(lambda sink: sink.complete())
         except BaseException as error:  # whoever looks after the run raises it
             self._failure = error
 

@@ -81,6 +81,9 @@ class Recorder:
         self._take()
         self._writer.flush()
 
+    def complete(self) -> None:
+        """Nothing: ``settle`` writes what waits."""
+
     def refused(self, records: Sequence[Refused]) -> None:
         """Take refusals, from any thread."""
         self._refused.extend(records)

@@ -78,6 +78,8 @@ def show(
                 for sink in sinks:
                     sink.write(batch) if batch is not None else sink.flush()
                 shown += len(batch.call_slots()) if batch is not None else 0
+        for sink in sinks:
+            sink.complete()
         tell(summary(recordings, shown, quiet))
         status = parts.verdict(recordings).say()
     if strict and (lost := _lost(recordings)):

@@ -16,3 +16,6 @@ class Sink(Protocol):
 
     def flush(self) -> None:
         """Nothing more is waiting: show what there is."""
+
+    def complete(self) -> None:
+        """Nothing more will come: show also what was kept back for it."""

@@ -23,3 +23,7 @@ class Failed:
     def flush(self) -> None:
         """Nothing more is waiting."""
         self._sink.flush()
+
+    def complete(self) -> None:
+        """Nothing more will come."""
+        self._sink.complete()

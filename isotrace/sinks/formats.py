@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from isotrace.catalog.model import Syscall
 from isotrace.sinks import Sink
 from isotrace.sinks.output import Output
 
-NAMES = ("text", "json", "isolates", "none")
+NAMES = ("text", "json", "strace", "isolates", "none")
+#: Those whose lines stand where calls began: that is known by how long they took.
+ORDERED = ("strace",)
 
 
-def make(style: str, output: Output, calls: Mapping[int, Syscall], durations: bool, clock: bool) -> list[Sink]:
-    """That of one of NAMES, or none. ``durations`` and ``clock`` are for people, in text."""
+@dataclass(frozen=True)
+class Beside:
+    """What lines have beside the call: ``clock`` is how often -t was given, ``relative`` -r, ``durations`` -T."""
+
+    clock: int = 0
+    relative: bool = False
+    durations: bool = False
+
+
+def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> list[Sink]:
+    """That of one of NAMES, or none. What is to stand beside calls is for text and strace's form."""
     if style == "text":
         from isotrace.sinks.text import Text
 
-        return [Text(output, calls, durations=durations, clock=clock, colour=output.colour)]
+        return [Text(output, calls, durations=beside.durations, clock=beside.clock, colour=output.colour)]
+    if style == "strace":
+        from isotrace.sinks.strace import Strace
+
+        return [Strace(output, calls, beside)]
     if style == "json":
         from isotrace.sinks.json import Json
 

@@ -35,6 +35,9 @@ class Isolates:
     def flush(self) -> None:
         """Every batch is written as it comes."""
 
+    def complete(self) -> None:
+        """Nothing was kept back."""
+
     def _comm(self, raw: bytes) -> str:
         if len(self._comms) > 65536:
             self._comms.clear()

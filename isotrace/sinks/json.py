@@ -52,6 +52,9 @@ class Json:
     def flush(self) -> None:
         """Every batch is written as it comes."""
 
+    def complete(self) -> None:
+        """Nothing was kept back."""
+
     def _heads(self, batch: Batch) -> list[dict[str, Any]]:
         names = ("kind", "time", "pid", "tid", "ppid", "uid", "comm")
         columns = [batch.events[name].tolist() for name in names]

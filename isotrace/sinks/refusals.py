@@ -14,6 +14,7 @@ from isotrace.decode.quote import comm, escape, quote
 from isotrace.enforce import Counts, Held, Refused
 from isotrace.enforce.describe import plain
 from isotrace.policy.model import StandingRule
+from isotrace.render.stamps import stamp
 from isotrace.sinks.output import Output
 
 _FOLD = 1.0  # seconds for which equal refusals become one line
@@ -102,10 +103,8 @@ class Lines:
 
     def line(self, record: Refused, held: Held, count: int, repeated: bool) -> bytes:
         """One line of plain ASCII."""
-        seconds, rest = divmod(record.time_ns, 1_000_000_000)
-        clock = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1000:06}"
         more = f"  {count} more" if repeated else ""
-        text = f"{clock} {record.tid} {comm(record.comm)}  {self.said(record, held)}{more}\n"
+        text = f"{stamp(record.time_ns)} {record.tid} {comm(record.comm)}  {self.said(record, held)}{more}\n"
         return text.encode("ascii", "backslashreplace")
 
     def said(self, record: Refused, held: Held) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 import numpy as np
 
 from isotrace.catalog.model import Syscall
 from isotrace.decode.quote import comm
+from isotrace.render import stamps
 from isotrace.render.lines import Decoded, Decoder, notices
+from isotrace.render.stamps import stamp
 from isotrace.sinks import refusals
 from isotrace.sinks.output import Output
 from isotrace.trace import events
@@ -20,10 +21,10 @@ _DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[33m"
 
 
 class Text:
-    """Lines as strace prints them. ``durations`` adds ``<0.000012>``, ``clock`` the time of day before each line."""
+    """Lines as strace prints them. ``durations`` adds ``<0.000012>``, ``clock`` the time before each line (``stamps``)."""
 
     def __init__(
-        self, output: Output, calls: Mapping[int, Syscall], *, durations: bool, clock: bool, colour: bool
+        self, output: Output, calls: Mapping[int, Syscall], *, durations: bool, clock: int, colour: bool
     ) -> None:
         self._output = output
         self._decoder, self._known = Decoder(calls), calls
@@ -45,6 +46,9 @@ class Text:
 
     def flush(self) -> None:
         """Every batch is written as it comes."""
+
+    def complete(self) -> None:
+        """Nothing was kept back."""
 
     def _calls(self, decoded: Decoded) -> list[str]:
         texts = decoded.texts()
@@ -90,8 +94,7 @@ class Text:
         return "".join(found)
 
     def _time(self, since_epoch: int) -> str:
-        seconds, rest = divmod(since_epoch, 1_000_000_000)
-        return self._paint(_DIM, time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1000:06}") + " "
+        return self._paint(_DIM, stamp(since_epoch, max(self._clock, stamps.MICROSECONDS))) + " "
 
 
 def _seconds(nanoseconds: int) -> str:
