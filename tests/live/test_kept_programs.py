@@ -32,6 +32,7 @@ def _load():
 
 def test_the_second_time_needs_no_compiler(place, monkeypatch):
     first = _load()
+    monkeypatch.delenv("ISOTRACE_COMPILER", raising=False)
     monkeypatch.setattr(bcc, "_SYSTEM_PACKAGES", ())
     second = _load()
     assert first.programs.keys() == second.programs.keys() and first.maps.keys() == second.maps.keys()

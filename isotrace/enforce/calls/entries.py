@@ -55,6 +55,7 @@ _OTHER = {
     "prctl": "prctl",
     "_llseek": "llseek",
     "signal": "signal",
+    "rt_sigreturn": "rt_sigreturn x32_rt_sigreturn",
     **{
         f"{call}_time64": f"{call} {call}_time64"
         for call in ("utimensat", "recvmmsg", "ppoll", "pselect6", "semtimedop")
