@@ -47,7 +47,8 @@ PROGRESS = 30.0  # seconds between two words on how far the tests are
 @dataclass(frozen=True)
 class Row:
     """A kernel's line in the table. ``tested`` is false when there was no guest; ``problem`` is "" when all
-    is well; ``without`` is why the kernel module could not be tested there."""
+    is well; ``without`` is why the kernel module could not be tested there; ``failures`` are the tests that failed, each
+    with the end of what it said."""
 
     name: str
     release: str = ""
@@ -60,6 +61,7 @@ class Row:
     tested: bool = True
     unavailable: bool = False
     without: str = ""
+    failures: tuple[tuple[str, str], ...] = ()
 
 
 def run(
@@ -111,7 +113,12 @@ def _run(kernel: Kernel, ready: Artefacts, say: Say, script: str, limits: Limits
     result = boot(ready, script, link, machine_of(kernel), limits)
     verdict = judge(result.console, link, result.ending)
     passed, failed, skipped = (link.count(outcome) for outcome in ("passed", "failed", "skipped"))
-    row = Row(kernel.name, link.release, passed, failed, skipped, result.seconds, verdict.problem)
+    failures = tuple(
+        (name, printable(link.texts.get(name, "").strip().split("\n")[-1]))
+        for name, outcome in link.tests.items()
+        if outcome == "failed"
+    )
+    row = Row(kernel.name, link.release, passed, failed, skipped, result.seconds, verdict.problem, failures=failures)
     if link.output and not link.tests:
         say("\n".join(f"  output| {line}" for line in _output(link)))
     if verdict.problem:

@@ -33,7 +33,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def summary(rows: Sequence[Row], untouched: Sequence[str] = ()) -> str:
-    """Which kernels were tested and which were not; ``untouched`` are those that nobody asked for."""
+    """Which kernels were tested and which were not, and last, as it is what is kept of a long log, which tests failed.
+    ``untouched`` are those that nobody asked for."""
     tested = [f"{row.name} ({row.release or '?'})" for row in rows if row.tested]
     lines = [f"Kernels tested: {', '.join(tested) or 'none'}."]
     for row in rows:
@@ -41,6 +42,7 @@ def summary(rows: Sequence[Row], untouched: Sequence[str] = ()) -> str:
             lines.append(f"NOT TESTED: {row.name}: {row.problem}{f' ({row.hint})' if row.hint else ''}.")
     lines += [f"NOT TESTED: the kernel module on {row.name}: {row.without}." for row in rows if row.without]
     lines += [f"NOT TESTED: {', '.join(untouched)}: not asked for."] if untouched else []
+    lines += [f"FAILED: [{row.name}] {name}: {why}" for row in rows for name, why in row.failures]
     return "\n".join(lines)
 
 

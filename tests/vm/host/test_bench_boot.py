@@ -23,7 +23,9 @@ from tests.vm.bench.table import status, summary, table
 from tests.vm.bench.unpack import Artefacts
 
 OK = Row("5.10", "5.10.0-46", passed=12, skipped=3, seconds=41.4)
-BAD = Row("6.1", "6.1.0-56", passed=11, failed=1, seconds=40, problem="1 of 12 tests failed")
+BAD = Row(
+    "6.1", "6.1.0-56", passed=11, failed=1, seconds=40, problem="1 of 12 tests failed", failures=(("a.py::b", "E  c"),)
+)
 NONE = Row("7.x", problem="no network: m is not reached", tested=False, unavailable=True)
 
 
@@ -36,11 +38,12 @@ def test_the_table_has_a_line_for_each_kernel() -> None:
     ]
 
 
-def test_the_end_says_what_was_not_tested_and_why() -> None:
-    assert summary([OK, NONE], ["6.12"]).split("\n") == [
-        "Kernels tested: 5.10 (5.10.0-46).",
+def test_the_end_says_what_was_not_tested_and_why_and_what_failed() -> None:
+    assert summary([OK, BAD, NONE], ["6.12"]).split("\n") == [
+        "Kernels tested: 5.10 (5.10.0-46), 6.1 (6.1.0-56).",
         "NOT TESTED: 7.x: no network: m is not reached.",
         "NOT TESTED: 6.12: not asked for.",
+        "FAILED: [6.1] a.py::b: E  c",
     ]
 
 
