@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,8 +36,16 @@ class Compiler:
         self._pool = ThreadPoolExecutor(1)
 
     def ask(self, request: str) -> None:
-        """Have the request answered, some time later."""
-        self._pool.submit(lambda: self._answer(f"{compiled(request)}\n".encode()))
+        """Have the request answered, some time later; whoever asks waits for a line, whatever happens here."""
+
+        def answer() -> None:
+            file = Path(os.devnull)
+            try:
+                file = compiled(request)
+            finally:
+                self._answer(f"{file}\n".encode())
+
+        self._pool.submit(answer)
 
     def close(self) -> None:
         """Take no more."""

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.tracer import until
 from tests.vm.bench import __main__ as bench
 from tests.vm.bench import boot, cache, run
 from tests.vm.bench.boot import Limits
 from tests.vm.bench.build import fragment_hash, prebuilt, target
+from tests.vm.bench.compiler import Compiler
 from tests.vm.bench.errors import BenchError, UnavailableError
 from tests.vm.bench.matrix import ROOT, Kernel, load, select
 from tests.vm.bench.run import Row
@@ -200,3 +202,13 @@ def test_an_interrupt_ends_the_guests_at_once(said: list[str]) -> None:
     rest, _ = bench_process.communicate(timeout=20)
     assert bench_process.returncode == 130
     assert f"[{kernel.name}] FAILED: interrupted" in rest and "Traceback" not in rest
+
+
+def test_who_asks_for_a_program_that_cannot_be_compiled_is_answered_all_the_same() -> None:
+    answers: list[bytes] = []
+    compiler = Compiler(answers.append)
+    for request in ("no request", '{"source": "no/such.c", "constants": [], "programs": {}, "maps": [], "ending": ""}'):
+        compiler.ask(request)
+    until(lambda: len(answers) == 2, "both are answered")
+    compiler.close()
+    assert answers == [b"/dev/null\n"] * 2
