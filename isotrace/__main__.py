@@ -10,22 +10,38 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-
-def _interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Ctrl-C while what follows is imported: nothing has begun, and nobody needs to know at which line that was."""
-    os.write(2, b"isotrace: interrupted\n")
-    os._exit(130)
+_PROCESS = os.getpid()
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-_BEFORE = (
-    signal.signal(signal.SIGINT, _interrupted) if __name__ == "__main__" or sys.argv[0].endswith("isotrace") else None
-)
+def _interrupted(number: int, _frame: FrameType | None) -> NoReturn:
+    """While what follows is imported nothing has begun, and nobody needs to know at which line that was."""
+    if os.getpid() == _PROCESS:
+        word = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        os.write(2, f"isotrace: {word}\n".encode())
+    os._exit(128 + number)
+
+
+def _listen() -> object:
+    """Have each signal that ends a process end this one with a word, but for those that whoever started it keeps from
+    it (nohup). Returns what SIGINT did before.
+
+    A run has handlers of its own once it begins (``process.interrupts``), and Ctrl-C once all is imported.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupted)
+    return before
+
+
+_BEFORE = _listen() if __name__ == "__main__" or sys.argv[0].endswith("isotrace") else None
 
 import click  # noqa: E402
 
 from isotrace.cli import cli  # noqa: E402
 from isotrace.errors import IsotraceError  # noqa: E402
-from isotrace.process.telling import open_standard, say_raw, tell  # noqa: E402
+from isotrace.process.telling import open_standard, say_raw, tell, wait_for_readers  # noqa: E402
 
 
 def _fail(message: str, hint: str, status: int) -> NoReturn:
@@ -46,7 +62,8 @@ def main() -> NoReturn:
     """Run ``isotrace`` and exit with its status."""
     open_standard()
     try:
-        if _BEFORE is not None:
+        wait_for_readers()
+        if callable(_BEFORE):
             signal.signal(signal.SIGINT, _BEFORE)
         sys.exit(cli.main(standalone_mode=False) or 0)
     except IsotraceError as error:

@@ -1,11 +1,16 @@
 """What is wrong with a command line is said in one line, with a hint, and a status. No root needed."""
 
+import json
 import os
+import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from signalled import signalled
 
 ROOT = Path(__file__).parents[1]
 
@@ -146,20 +151,34 @@ def test_a_recording_into_the_file_that_standard_output_is(tmp_path):
     assert "standard output is the log's" in done.stderr
 
 
-def test_an_interrupt_while_isotrace_is_imported_is_a_word(tmp_path):
-    """Ctrl-C in the first moment had shown a traceback."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
-        "class Finder:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'click':\n"
-        "            os.kill(os.getpid(), 2)\n"
-        "sys.meta_path.insert(0, Finder())\n"
-    )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])}
-    command = [sys.executable, "-m", "isotrace", "calls", "read"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "isotrace: interrupted\n")
+@pytest.mark.parametrize("at", ["click", "isotrace.commands.calls"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_while_isotrace_is_imported_is_a_word(tmp_path, number, at):
+    """Ctrl-C in the first moment had shown a traceback, another signal nothing."""
+    done = signalled(tmp_path, at, number, "isotrace", "calls", "read")
+    word = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (128 + number, "", f"isotrace: {word}")
+
+
+@pytest.mark.parametrize("at", ["click", "isotrace.commands.calls"])
+def test_what_nohup_keeps_away_ends_nothing(tmp_path, at):
+    done = signalled(tmp_path, at, signal.SIGHUP, "nohup", "isotrace", "calls", "read")
+    assert done.returncode == 0 and done.stdout
+
+
+def test_standard_output_that_does_not_wait_gets_all(tmp_path):
+    """Whoever has the other end of the same pipe or terminal may have made it non-blocking: node does."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with subprocess.Popen(
+        [sys.executable, "-m", "isotrace", "calls", "--format", "json"], stdout=write, cwd=ROOT
+    ) as run:
+        os.close(write)
+        select.select([read], [], [], 60)
+        time.sleep(0.5)  # it has filled the pipe
+        with os.fdopen(read) as stream:
+            assert "openat" in {json.loads(line)["name"] for line in stream}
+    assert run.returncode == 0
 
 
 def test_a_broken_pipe_is_only_of_the_output_where_that_is_broken(monkeypatch, capfd):

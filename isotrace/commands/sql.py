@@ -46,7 +46,8 @@ def sql(files: tuple[str, ...], form: str | None) -> int:
         return 0
     if query is None and "-" in names:
         raise UsageError("a recording from standard input leaves no room for a query there", "give the query as well")
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # DuckDB would not let Python see a Ctrl-C before it is done
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)  # DuckDB would not let Python see a signal before it is done
     result = database.run(sys.stdin.read() if query is None else query)
     if result is None:
         return 0

@@ -15,9 +15,11 @@ from collections.abc import Callable, Collection, Iterator
 from isotrace.errors import IsotraceError
 from isotrace.process.telling import tell
 
+#: Whoever started isotrace keeps this from it (nohup).
+_IGNORED = {number for number in (signal.SIGHUP,) if signal.getsignal(number) is signal.SIG_IGN}
 _CAUGHT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 #: What asks for an end; and where a terminal that is closed (SIGHUP) is an output that is gone, and ends nothing.
-ALL_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+ALL_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT} - _IGNORED)
 LASTING = ALL_ENDING - {signal.SIGHUP}
 #: Where the command has the terminal as well it may have that stop whoever writes in the background (stty tostop).
 _KEPT_OUT = {signal.SIGTTOU}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import select
 import stat
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 
 def write_all(fd: int, data: bytes | bytearray) -> None:
@@ -56,3 +58,26 @@ def open_standard() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
+
+
+class _Patient(io.RawIOBase):
+    """Standard output that waits for its reader, although whoever shares it made it not wait."""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 1
+
+    def isatty(self) -> bool:
+        return os.isatty(1)
+
+    def write(self, data: Any) -> int:
+        write_all(1, data := bytes(data))
+        return len(data)
+
+
+def wait_for_readers() -> None:
+    """What is printed waits where standard output is full, also where it is non-blocking: Python would raise."""
+    if sys.stdout and not os.get_blocking(1):
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Patient()), sys.stdout.encoding, sys.stdout.errors)

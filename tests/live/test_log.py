@@ -21,6 +21,7 @@ import kernel_module
 import pytest
 import tracer
 from held import held_by, still_there
+from signalled import signalled
 from tracer import Run, argv, attached, environment, log, started, until
 
 Compile = Callable[..., Path]
@@ -373,6 +374,44 @@ def test_signals_are_passed_on_to_the_command() -> None:
         out, err = process.communicate(timeout=tracer.PATIENCE)
     assert (process.returncode, out) == (9, "got it\n")
     assert " 0 lost" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_a_signal_before_anything_has_begun_is_a_word_and_nothing_is_started(number: int, tmp_path: Path) -> None:
+    """In the first half second, while isotrace imports what it needs and its programs are compiled."""
+    done = signalled(tmp_path, "numpy", number, "isotrace", "log", "--", "touch", "started")
+    word = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (128 + number, "", f"isotrace: {word}")
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_hangup_that_nohup_keeps_away_ends_nothing() -> None:
+    with started(["sh", "-c", "while :; do cat /x/a; sleep 0.1; done"], stderr=subprocess.DEVNULL) as process:
+        traced = shlex.join(argv("-f", "--calls", "openat", "--pid", process.pid))
+        command = ["sh", "-c", f"trap '' HUP; exec {traced}"]
+        with started(command, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as tracing:
+            assert tracing.stdout and tracing.stdout.readline()
+            tracing.send_signal(signal.SIGHUP)
+            for _ in range(50):
+                assert tracing.stdout.readline()
+            tracing.send_signal(signal.SIGINT)
+            _, err = tracing.communicate(timeout=tracer.PATIENCE)
+    assert tracing.returncode == 0 and " 0 lost" in err
+
+
+def test_standard_output_that_does_not_wait_gets_every_line(compiled: Compile) -> None:
+    """Whoever has the other end of the same pipe or terminal may have made it non-blocking: node does."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with started(argv("--calls", "getpgid", "--", compiled("storm"), 3000, 8), stdout=write, stderr=subprocess.PIPE,
+                 env=environment(), stdin=subprocess.DEVNULL) as process:  # fmt: skip
+        os.close(write)
+        select.select([read], [], [], tracer.PATIENCE)
+        time.sleep(1)  # the pipe is full
+        with os.fdopen(read) as stream:
+            shown = sum(line.name == "getpgid" for line in tracer.parse(stream.read()))
+        _, err = process.communicate(timeout=tracer.PATIENCE)
+    assert (process.returncode, shown) == (0, 3000) and "3000 calls, 3000 delivered, 0 lost" in err
 
 
 def test_for_ends_after_its_time() -> None:
