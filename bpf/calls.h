@@ -94,6 +94,13 @@ static __always_inline int is_exec(u8 abi, s32 number)
 	return number == 59 || number == 322 || number == (520 | X32_BIT) || number == (545 | X32_BIT);
 }
 
+static __always_inline int is_sigreturn(u8 abi, s32 number)
+{
+	if (abi == ABI_I386)
+		return number == 119 || number == 173;
+	return number == 15 || number == (513 | X32_BIT);
+}
+
 /* A command that isotrace started becomes visible with its execve. */
 static __always_inline void activate(u8 abi, s32 number)
 {

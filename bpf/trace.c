@@ -32,8 +32,10 @@ int on_exit(struct call_context *ctx)
 		return 0;
 	number = original_number(REGISTERS(ctx));
 	abi = abi_of(who.task, number);
-	if (number == -1)
+	if (number == -1) {
+		finish_sigreturn();
 		return 0;
+	}
 	recall_exec(&who, &abi, &number);
 	slot = slot_of(abi, number);
 	scratch = get_scratch(AT_EXIT);
@@ -75,6 +77,7 @@ int on_enter(struct call_context *ctx)
 		return 0;
 	slot = slot_of(abi, number);
 	note_start(who.task, slot);
+	forget_sigreturn(who.task, number);
 	remember_exec(&who, abi, number);
 	scratch = get_scratch(AT_ENTER);
 	if (!scratch || ((slot & SLOT_UNKNOWN) == SLOT_UNKNOWN && number != -1))

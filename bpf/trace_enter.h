@@ -19,7 +19,7 @@ int enter_plain(struct call_context *ctx)
 static __always_inline int sigreturn_record(struct call_context *ctx, u32 result_at, u32 mask_at, u32 width)
 {
 	struct scratch *scratch = get_scratch(AT_ENTER);
-	u64 frame = 0, result = 0;
+	u64 frame = 0, result = 0, task = CURRENT();
 
 	if (!scratch)
 		return 0;
@@ -28,8 +28,39 @@ static __always_inline int sigreturn_record(struct call_context *ctx, u32 result
 	read_user(&result, width, (void *)(frame + result_at));
 	scratch->event.result = width == 4 ? (s32)result : result;
 	capture_bytes(scratch, 0, PART_SELF, frame + mask_at, width, width);
+#if defined(MEASURE_TIME)
+	if (scratch->event.size <= sizeof(struct before) && !given.update(&task, (struct before *)scratch))
+		return 0;	/* finish_sigreturn sends it */
+#endif
 	finish(scratch);
 	return 0;
+}
+
+/* Of a sigreturn whose end the filter did not match: the call -1 ends as it would. */
+static __always_inline void forget_sigreturn(u64 task, s32 number)
+{
+#if defined(MEASURE_TIME)
+	if (number == -1)
+		given.delete(&task);
+#endif
+}
+
+/* With MEASURE_TIME, where a call ends whose number is -1: if that is a sigreturn, which has no number by then, it is known how long it took. */
+static __always_inline void finish_sigreturn(void)
+{
+#if defined(MEASURE_TIME)
+	u64 task = CURRENT();
+	struct before *found = given.lookup(&task);
+	struct scratch *scratch = get_scratch(AT_EXIT);
+
+	if (!found || !scratch || !is_sigreturn(found->event.abi, found->event.number))
+		return;
+	read_kernel(scratch, sizeof(struct before), found);
+	given.delete(&task);
+	scratch->event.time = bpf_ktime_get_ns();
+	set_duration(&scratch->event);
+	finish(scratch);
+#endif
 }
 
 int enter_sigreturn(struct call_context *ctx)
