@@ -48,6 +48,8 @@ def test_text_from_the_recording_is_the_live_text(compiled: Compile, tmp_path: P
     [
         ("--format", "json"),
         ("--format", "isolates"),
+        ("--format", "strace", "-ttt", "-r", "-T"),
+        ("--format", "strace", "--failed"),
         ("--failed",),
         ("--calls", "%file,!openat", "--failed", "--format", "json"),
         ("--calls", "%process", "-T"),
