@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.measure import compile_program
 from bench.report import BLOCK_HEADING, with_block
-from isotrace.enforce import Enforcer, Guarantees, Held, registry
+from isotrace.enforce import Enforced, Enforcer, Guarantees, registry
 from isotrace.enforce.report import KernelReport
 from isotrace.policy import names, paths
 from isotrace.policy.model import Rule
@@ -74,9 +74,11 @@ def _mechanism() -> str:
 @contextmanager
 def _refusing(mechanism: str, rules: Sequence[Rule], target: Target) -> Iterator[tuple[Enforcer, float]]:
     """The rules at work, and the seconds until they were."""
-    held = [Held(number, rule, mechanism, Guarantees(True, "judged", True)) for number, rule in enumerate(rules)]
+    enforced = [
+        Enforced(number, rule, mechanism, Guarantees(True, "judged", True)) for number, rule in enumerate(rules)
+    ]
     start = time.monotonic()
-    enforcer = registry.make(mechanism, held, target)
+    enforcer = registry.make(mechanism, enforced, target)
     try:
         enforcer.open(None)
         yield enforcer, time.monotonic() - start

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from records import batch, make, string
 
-from isotrace.enforce import Guarantees, Held, Refused
+from isotrace.enforce import Enforced, Guarantees, Refused
 from isotrace.kernel.procfs import Process
 from isotrace.policy.model import CallRule
 from isotrace.recording.asked import Asked
@@ -98,9 +98,11 @@ def record(path: Path, *, host: str = "web1", end: End | None = None, offset: in
     out = Writer(Asked(str(path)), Head(target="--tree 100", host=host))
     out.processes([(Process(SHELL, 1, b"sh", "S"), 1000)])
     out.write(replace(batch(*script()), wall=WALL + offset))
-    held = Held(0, CallRule("unlink", frozenset({"unlink"}), group="g"), "lsm", Guarantees(True, "judged", True))
+    enforced = Enforced(
+        0, CallRule("unlink", frozenset({"unlink"}), group="g"), "lsm", Guarantees(True, "judged", True)
+    )
     out.refused(
-        [Refused(clock.offset(), CURL, CURL, b"c\x1b[31m", "unlink", "x86_64", (1,), 0, "/etc/passwd")], {0: held}
+        [Refused(clock.offset(), CURL, CURL, b"c\x1b[31m", "unlink", "x86_64", (1,), 0, "/etc/passwd")], {0: enforced}
     )
     out.close(end or End(seen=24, delivered=21, lost=3, lost_by_call={"read": 2, "close": 1}))
     return path

@@ -1,4 +1,4 @@
-"""The planner: each rule goes to the best mechanism that can truthfully hold it, and what is not held is said."""
+"""The planner: each rule goes to the best mechanism that can truthfully enforce it, and what is not enforced is said."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def policy(*rules):
 def mechanism_of(rule, found, target=RUNNING, **options):
     with mock.patch.dict(registry.BUILT, ALL_BUILT):
         made = plan.make(policy(rule), found, target, **options)
-    return made.held[0].mechanism if made.held else None
+    return made.enforced[0].mechanism if made.enforced else None
 
 
 OPEN = names.parse("open")
@@ -103,7 +103,7 @@ def test_a_signal_comes_after_the_fact_and_only_when_that_is_accepted():
     with mock.patch.dict(registry.BUILT, ALL_BUILT):
         made = plan.make(policy(KILL_OPEN), found, RUNNING, best_effort=True)
         refused = plan.make(policy(KILL_OPEN), found, RUNNING)
-    assert made.ok and made.held[0].guarantees.after_the_fact and made.held[0].guarantees.short
+    assert made.ok and made.enforced[0].guarantees.after_the_fact and made.enforced[0].guarantees.short
     assert "LESS THAN ASKED" in "\n".join(describe.plan_lines(made))
     assert not refused.ok and "--best-effort" in "\n".join(describe.plan_lines(refused))
 
@@ -111,7 +111,7 @@ def test_a_signal_comes_after_the_fact_and_only_when_that_is_accepted():
 def test_a_mechanism_without_an_implementation_is_never_claimed():
     with mock.patch.dict(registry.BUILT, dict.fromkeys(registry.BUILT)):
         made = plan.make(policy(OPEN), report(*FEATURES), COMMAND)
-    assert not made.ok and not made.held
+    assert not made.ok and not made.enforced
     said = dict(made.unenforceable[0].reasons)
     assert (
         "not built into this version" in said["lsm"].reason and "not built into this version" in said["seccomp"].reason
@@ -176,15 +176,15 @@ def test_a_place_that_takes_no_program_holds_nothing(rule, details, expected):
 )
 def test_where_the_kernel_may_pass_a_program_over_a_rule_is_not_held(present, usual, expected):
     assert mechanism_of(OPEN, report(*present, usual=usual)) == expected
-    held = plan.make(policy(OPEN), report(*present, usual=usual), RUNNING, best_effort=True).held
-    assert held and bool(held[0].guarantees.short) == (expected is None)
+    enforced = plan.make(policy(OPEN), report(*present, usual=usual), RUNNING, best_effort=True).enforced
+    assert enforced and bool(enforced[0].guarantees.short) == (expected is None)
 
 
 def test_path_rules_stay_together():
     both = policy(WRITE_ETC, paths.parse("w:/etc/motd", allow=True), OPEN)
     with mock.patch.dict(registry.BUILT, ALL_BUILT):
         made = plan.make(both, report("fmod_ret_security", "override", "kprobe"), RUNNING)
-    assert [held.mechanism for held in made.held] == ["fmod_ret"] * 3
+    assert [one.mechanism for one in made.enforced] == ["fmod_ret"] * 3
 
 
 def test_best_effort_leaves_out_what_cannot_be_held_and_says_it():
@@ -192,7 +192,7 @@ def test_best_effort_leaves_out_what_cannot_be_held_and_says_it():
     strict = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND)
     weaker = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND, best_effort=True)
     assert not strict.ok and weaker.ok
-    assert [held.number for held in weaker.held] == [1] and [one.number for one in weaker.unenforceable] == [0]
+    assert [one.number for one in weaker.enforced] == [1] and [one.number for one in weaker.unenforceable] == [0]
     assert "deny-path w:/etc/** → EPERM: NOT ENFORCEABLE" in describe.plan_lines(weaker)
     assert not plan.make(policy(WRITE_ETC), report("seccomp"), COMMAND, best_effort=True).ok
 
@@ -265,11 +265,11 @@ def test_never_less_than_asked_without_saying_so(rules, found, target, backend, 
     asked = policy(*rules)
     with mock.patch.dict(registry.BUILT, ALL_BUILT | dict.fromkeys(missing)):
         made = plan.make(asked, found, target, backend, best_effort)
-    said = {one.number for one in made.unenforceable} | {held.number for held in made.held if held.guarantees.short}
-    assert {held.number for held in made.held} | {one.number for one in made.unenforceable} == set(range(len(rules)))
+    said = {one.number for one in made.unenforceable} | {one.number for one in made.enforced if one.guarantees.short}
+    assert {one.number for one in made.enforced} | {one.number for one in made.unenforceable} == set(range(len(rules)))
     if made.ok and not best_effort:
         assert not said
-    enforced = policy(*(held.rule for held in made.held))
+    enforced = policy(*(one.rule for one in made.enforced))
     for request in requests:
         decided = decide(asked, request)
         if decided.denied and not said:
@@ -279,33 +279,33 @@ def test_never_less_than_asked_without_saying_so(rules, found, target, backend, 
             after = decide(enforced, request)
             assert after.denied or known
             assert known or (after.rule is not None and after.rule.action.kind == decided.rule.action.kind)
-    for held in made.held:
-        check_claim(held, found, target, backend, missing)
+    for enforced in made.enforced:
+        check_claim(enforced, found, target, backend, missing)
 
 
-def check_claim(held, found, target, backend, missing):
+def check_claim(enforced, found, target, backend, missing):
     """What a plan says of a rule, held against what is known of mechanisms, apart from their own code."""
-    name, guarantees = held.mechanism, held.guarantees
+    name, guarantees = enforced.mechanism, enforced.guarantees
     assert name in registry.BACKENDS[backend] and name not in missing
     assert all(feature in found and found[feature].verdict == "yes" for feature in NEEDS[name])
     by_object = name in ("lsm", "fmod_ret")
-    assert by_object or isinstance(held.rule, CallRule)
+    assert by_object or isinstance(enforced.rule, CallRule)
     assert name != "seccomp" or (target.command and not guarantees.ends)
     assert name != "signal" or (
-        held.rule.action.kind == "kill" and guarantees.after_the_fact and not guarantees.toctou_safe
+        enforced.rule.action.kind == "kill" and guarantees.after_the_fact and not guarantees.toctou_safe
     )
     assert guarantees.toctou_safe or guarantees.short
     assert guarantees.io_uring != "passes" or guarantees.short
     certain = {feature for feature in found if found[feature].verdict == "yes"}
     threads = "io_threads" not in found or "io_threads" in certain
-    assert not isinstance(held.rule, CallRule) or guarantees.io_uring != "judged", "what is linked runs in any call"
-    assert isinstance(held.rule, CallRule) or guarantees.io_uring == ("judged" if threads else "closed")
+    assert not isinstance(enforced.rule, CallRule) or guarantees.io_uring != "judged", "what is linked runs in any call"
+    assert isinstance(enforced.rule, CallRule) or guarantees.io_uring == ("judged" if threads else "closed")
     assert guarantees.io_uring != "closed" or any("io_uring" in note for note in guarantees.notes)
     skips = "unpreempted" not in certain and not (name == "lsm" and "lsm_unskipped" in certain)
     assert name in ("seccomp", "lkm") or not skips or guarantees.short
-    if by_object and isinstance(held.rule, CallRule):
-        assert all(coverage.holding(call) or call in coverage.NEEDLESS for call in held.rule.calls)
-    if isinstance(held.rule, CallRule) and names.closes(held.rule.calls) & IO_URING:
+    if by_object and isinstance(enforced.rule, CallRule):
+        assert all(coverage.enforcing(call) or call in coverage.NEEDLESS for call in enforced.rule.calls)
+    if isinstance(enforced.rule, CallRule) and names.closes(enforced.rule.calls) & IO_URING:
         assert guarantees.io_uring == "closed"
 
 

@@ -1,4 +1,4 @@
-"""Standing rules: what is part of every policy that security hooks hold."""
+"""Standing rules: what is part of every policy that security hooks enforce."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def test_every_judge_is_a_function_of_the_programs():
 
 def test_standing_rules_come_after_the_user_s_and_go_to_the_same_mechanism():
     found = _plan(Action(), Action())
-    assert [one.number for one in found.enforced] == list(range(2 + len(found.standing)))
+    assert [one.number for one in found.all_enforced] == list(range(2 + len(found.standing)))
     assert found.standing
-    assert {one.mechanism for one in found.enforced} == {"lsm"}
-    assert found.by_mechanism()["lsm"] == found.enforced
+    assert {one.mechanism for one in found.all_enforced} == {"lsm"}
+    assert found.by_mechanism()["lsm"] == found.all_enforced
     assert all(isinstance(one.rule, StandingRule) and one.action == Action() for one in found.standing)
 
 
 def test_where_no_hook_holds_a_rule_there_are_no_standing_ones():
     found = _plan(Action(), report={"kprobe": YES, "override": YES, "unpreempted": YES}, backend="override")
-    assert found.held
+    assert found.enforced
     assert not found.standing
 
 
 def test_beside_programs_at_the_calls_they_are_held_at_hooks_where_this_kernel_has_them():
     report = {**HOOKED, "kprobe": YES, "override": YES}
     found = _plan(Action(), report=report, backend="override")
-    assert [one.mechanism for one in found.held] == ["override"]
+    assert [one.mechanism for one in found.enforced] == ["override"]
     assert {one.mechanism for one in found.standing} == {"lsm"}
     assert set(found.by_mechanism()) == {"override", "lsm"}
 

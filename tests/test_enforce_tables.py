@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from isotrace.enforce import Guarantees, Held
+from isotrace.enforce import Enforced, Guarantees
 from isotrace.enforce.hooks import addresses, lsm, objects, sockets
 from isotrace.enforce.hooks.nfa import TooMuch
 from isotrace.enforce.hooks.objects import LETTERS, Places
@@ -34,8 +34,8 @@ NAMES = st.sampled_from(["a", "b", "c", "ab", "aab"])  # below BASE there is no 
 COMPONENTS = st.sampled_from(["a", "a", "b", "c", "c", "ab", "*", "**", "a*", "*b", "a*b"])
 
 
-def held(rules, mechanism="lsm"):
-    return [Held(number, rule, mechanism, Guarantees(True, "judged", True)) for number, rule in enumerate(rules)]
+def enforced(rules, mechanism="lsm"):
+    return [Enforced(number, rule, mechanism, Guarantees(True, "judged", True)) for number, rule in enumerate(rules)]
 
 
 @st.composite
@@ -63,7 +63,7 @@ def compiled(rules, world, folded=False):
     slots = Slots()
     mounted = [objects.Mount(one.device, "/", "/" + "/".join(one.point)) for one in world]
     try:
-        places = Places(lsm._place_rules(held(rules), slots), mounted)
+        places = Places(lsm._place_rules(enforced(rules), slots), mounted)
     except TooMuch:
         assume(False)
     return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.nfa, world, folded), places
@@ -258,7 +258,7 @@ SOCKETS = st.builds(
 @given(st.lists(net_rules(), min_size=1, max_size=8), st.lists(REQUESTS, min_size=1, max_size=10))
 def test_addresses_are_judged_as_the_policy_says(rules, requests):
     slots = Slots()
-    table = addresses.table(held(rules), slots)
+    table = addresses.table(enforced(rules), slots)
     policy = Policy((Group("", tuple(rules)),))
     for request in requests:
         slot = kernel_walk.judge_net(table.nets, in_memory(request)) if table else 0
@@ -270,7 +270,7 @@ def test_addresses_are_judged_as_the_policy_says(rules, requests):
 @given(st.lists(net_rules(), min_size=1, max_size=6), st.lists(SOCKETS, min_size=1, max_size=20))
 def test_kinds_of_sockets_are_refused_as_the_policy_says(rules, requests):
     slots = Slots()
-    table = addresses.table(held(rules), slots)
+    table = addresses.table(enforced(rules), slots)
     policy = Policy((Group("", tuple(rules)),))
     for request in requests:
         asked = (request.family, request.type, request.protocol)
@@ -312,7 +312,7 @@ def socket_rules(draw):
 
 def compiled_sockets(rules):
     """(the rule numbers by slot, the kernel with the places in it, the rest)."""
-    slots, entries = Slots(), held(rules)
+    slots, entries = Slots(), enforced(rules)
     place_rules = lsm._place_rules(entries, slots)
     try:
         places = Places(place_rules, [objects.Mount(1, "/", "/")])
@@ -376,8 +376,8 @@ def test_what_cannot_be_judged_is_answered_for_by_a_rule_that_refuses():
 def test_abstract_names_that_do_not_fit_are_refused_at_the_start():
     rules = [nets.parse(f"unix:@{chr(97 + n)}*{'x' * 100}", allow=False) for n in range(26)]
     with pytest.raises(TooMuch):
-        sockets.table(held(rules), Slots(), [])
+        sockets.table(enforced(rules), Slots(), [])
 
 
 def test_exceptions_alone_need_no_table():
-    assert sockets.table(held([nets.parse("unix:@a", allow=True)]), Slots(), []) is None
+    assert sockets.table(enforced([nets.parse("unix:@a", allow=True)]), Slots(), []) is None

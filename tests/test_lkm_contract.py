@@ -11,7 +11,7 @@ import pytest
 
 from isotrace.backends import lkm
 from isotrace.catalog import by_name
-from isotrace.enforce import Guarantees, Held
+from isotrace.enforce import Enforced, Guarantees
 from isotrace.enforce.calls import cbpf
 from isotrace.enforce.calls import lkm as mechanism
 from isotrace.policy import names
@@ -60,7 +60,7 @@ def test_structures_have_the_sizes_of_the_header(tmp_path: Path) -> None:
     recorded = {
         len(lkm.pack_slot(number, slot)) for number, slot in lkm.module_slots(plan.slots_for(None, 64), None).items()
     }
-    shown = {len(slot) for slot in mechanism.make([held("open", Action())], Target(pid=1))._slots}
+    shown = {len(slot) for slot in mechanism.make([enforced("open", Action())], Target(pid=1))._slots}
     assert recorded == shown == {int(sizes[0])}
     assert list(map(int, sizes[1:])) == [lkm.RULE.size, lkm.COUNT.size]
 
@@ -71,24 +71,24 @@ def test_a_target_is_its_conditions() -> None:
     assert dict(lkm.conditions(Target(command=("true",)), 77)) == {"command": 77}
 
 
-def held(text: str, action: Action) -> Held:
-    return Held(3, names.parse(text, action=action), "lkm", Guarantees(True, "not concerned", True))
+def enforced(text: str, action: Action) -> Enforced:
+    return Enforced(3, names.parse(text, action=action), "lkm", Guarantees(True, "not concerned", True))
 
 
 def test_rules_come_in_the_order_of_slots_and_say_what_becomes_of_the_call() -> None:
-    one = held("mkdir", Action("errno", 18))
+    one = enforced("mkdir", Action("errno", 18))
     raw = mechanism.pack_rules(cbpf.table([one], "x86_64"), {3: one.action})
     rows = [lkm.RULE.unpack(rule) for rule in raw]
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
     made = by_name("x86_64")["mkdir"].number
     assert (made, 3, 0, 0, 0, 18, 0, 0) in rows
-    killing = held("mkdir", Action("kill"))
+    killing = enforced("mkdir", Action("kill"))
     raw = mechanism.pack_rules(cbpf.table([killing], "x86_64"), {3: killing.action})
     assert {lkm.RULE.unpack(rule)[2] for rule in raw} == {1}
 
 
 def test_conditions_on_registers_are_kept() -> None:
-    connect = held("connect", Action())
+    connect = enforced("connect", Action())
     rows = [
         lkm.RULE.unpack(rule) for rule in mechanism.pack_rules(cbpf.table([connect], "x86_64"), {3: connect.action})
     ]

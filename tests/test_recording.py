@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import batch, make, string
 
-from isotrace.enforce import Guarantees, Held, Refused
+from isotrace.enforce import Enforced, Guarantees, Refused
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.kernel.procfs import Process
 from isotrace.policy.model import CallRule
@@ -509,8 +509,8 @@ def test_processes_and_losses_and_refusals_are_rows(tmp_path):
     out.write(batch(make(OPENAT, result=12, pid=7, kind=events.LOST)))
     moment = clock.offset() + 10**9
     rule = CallRule("open", frozenset({"openat"}), group="g")
-    held = Held(3, rule, "lsm", Guarantees(True, "judged", True))
-    out.refused([Refused(moment, 7, 8, b"x", "openat", "x86_64", (1, 2), 3, "/etc/\udcff")], {3: held})
+    enforced = Enforced(3, rule, "lsm", Guarantees(True, "judged", True))
+    out.refused([Refused(moment, 7, 8, b"x", "openat", "x86_64", (1, 2), 3, "/etc/\udcff")], {3: enforced})
     out.close(End())
     (process,) = rows_of(tmp_path / "t", "process")
     assert (process["pid"], process["ppid"], process["uid"]) == (7, 1, 1000)

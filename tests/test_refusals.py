@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotrace.enforce import Counts, Guarantees, Held, Refused, describe
+from isotrace.enforce import Counts, Enforced, Guarantees, Refused, describe
 from isotrace.enforce.plan import EnforcementPlan
 from isotrace.policy import names
 from isotrace.policy.model import Action
@@ -19,9 +19,9 @@ from isotrace.sinks.output import Output
 from isotrace.sinks.refusals import Json, Lines, RefusalSink
 
 GUARANTEES = Guarantees(True, "closed", True)
-HELD = (
-    Held(0, names.parse("open"), "seccomp", GUARANTEES),
-    Held(1, names.parse("kill", action=Action("kill"), group="web"), "seccomp", GUARANTEES),
+ENFORCED = (
+    Enforced(0, names.parse("open"), "seccomp", GUARANTEES),
+    Enforced(1, names.parse("kill", action=Action("kill"), group="web"), "seccomp", GUARANTEES),
 )
 OPENED = Refused(
     1_700_000_000_123_456_789, 10, 11, b"cat", "openat", "x86_64", (2**64 - 100, 4096, 0, 0, 0, 0), 0, "/etc/passwd"
@@ -35,7 +35,7 @@ def lines(tmp_path):
 
     def make(style):
         path = tmp_path / "out"
-        return RefusalSink(Output(str(path)), HELD, style), lambda: path.read_text().splitlines()
+        return RefusalSink(Output(str(path)), ENFORCED, style), lambda: path.read_text().splitlines()
 
     return make
 
@@ -78,7 +78,7 @@ def test_after_a_while_a_repeated_one_is_shown_again(lines, monkeypatch):
 )
 def test_no_refusal_is_left_out_of_the_counts(events):
     read, write = os.pipe()
-    sink = RefusalSink(Output(f"/proc/self/fd/{write}"), HELD, Json())
+    sink = RefusalSink(Output(f"/proc/self/fd/{write}"), ENFORCED, Json())
     for pid, comm, rule, tick in events:
         sink.write([dataclasses.replace(OPENED, pid=pid, comm=comm, rule=rule)])
         sink.tick(everything=tick)
@@ -101,12 +101,12 @@ def test_no_refusal_is_left_out_of_the_counts(events):
     st.sampled_from([Lines(), Json()]),
 )
 def test_whatever_a_process_wrote_stays_one_line_of_plain_ascii(comm, what, style):
-    line = style.line(dataclasses.replace(OPENED, comm=comm, what=what), HELD[0], 1, False)
+    line = style.line(dataclasses.replace(OPENED, comm=comm, what=what), ENFORCED[0], 1, False)
     assert line.endswith(b"\n") and all(0x20 <= byte < 0x7F for byte in line[:-1])
 
 
 def test_lost_lines_are_said():
-    plan = EnforcementPlan(HELD, (), True)
+    plan = EnforcementPlan(ENFORCED, (), True)
     said = describe.count_lines(plan, {"seccomp": Counts({}, {0: 4}, 2)})
     assert said[:2] == ["deny open → EPERM: 4 refused", "web: deny kill → kill: 0 killed"]
     assert said[2].startswith("2 lines lost, the refusals themselves were not")

@@ -16,7 +16,7 @@ import recorded
 from recorded import CAT, CURL, SHELL
 from records import batch, make
 
-from isotrace.enforce import Held, Refused
+from isotrace.enforce import Enforced, Refused
 from isotrace.policy.model import Action, CallRule
 from isotrace.recording import parts, reader, refusals
 from isotrace.recording.choose import Chosen
@@ -158,7 +158,7 @@ def test_a_cut_file_is_shown_as_far_as_it_goes(recording, tmp_path):
 
 
 RULE = CallRule("open", frozenset({"openat"}), action=Action("kill"), group="g\x1b")
-HELD = Held(3, RULE, "lsm", recorded.Guarantees(True, "judged", True))
+ENFORCED = Enforced(3, RULE, "lsm", recorded.Guarantees(True, "judged", True))
 REFUSALS = [
     Refused(clock.offset() + 1_234_567_891, CAT, CAT + 1, b"cat", "openat", "x86_64", (), 3, "/etc/\udcff\x1b"),
     Refused(clock.offset() + 2_000_000_000, 7, 7, b"x\x1by", "unlink", "i386", (1, 2**64 - 1), 3),
@@ -170,14 +170,14 @@ def refused(tmp_path) -> Path:
     """Calls of two processes, one of which was refused something, and so was a third."""
     out = recorded.Writer(recorded.Asked(str(tmp_path / "refused")), recorded.Head())
     out.write(batch(make(0, pid=CAT, ppid=SHELL, uid=1000), make(0, pid=SHELL, ppid=1, uid=0)))
-    out.refused(REFUSALS, {3: HELD})
+    out.refused(REFUSALS, {3: ENFORCED})
     out.close(End(seen=2, delivered=2))
     return tmp_path / "refused"
 
 
 def test_refusals_are_shown_as_block_shows_them(refused):
     for style, options in ((Lines(), ["-t"]), (Json(), ["--format", "json"])):
-        expected = b"".join(style.line(record, HELD, 1, False) for record in REFUSALS).decode()
+        expected = b"".join(style.line(record, ENFORCED, 1, False) for record in REFUSALS).decode()
         for more in ([], ["--failed"]):
             assert command("--from", refused, *options, *more).stdout.endswith(expected)
     assert [line[:4] for line in command("--from", refused).stdout.splitlines()[2:]] == ["102 ", '7 "x']
@@ -206,7 +206,7 @@ def test_refusals_are_of_whom_they_are(refused, conditions, whose):
 def test_a_refusal_that_isotrace_cannot_have_written_is_corrupt(tmp_path, monkeypatch, note):
     out = recorded.Writer(recorded.Asked(str(tmp_path / "t")), recorded.Head())
     monkeypatch.setattr(refusals.json, "dumps", lambda _: note)
-    out.refused(REFUSALS, {3: HELD})
+    out.refused(REFUSALS, {3: ENFORCED})
     monkeypatch.undo()
     out.close()
     done = command("--from", tmp_path / "t")

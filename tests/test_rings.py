@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from isotrace.enforce import Guarantees, Held, rings
+from isotrace.enforce import Enforced, Guarantees, rings
 from isotrace.errors import KernelError
 from isotrace.policy import names
 from isotrace.trace.target import Target
@@ -43,8 +43,8 @@ def start():
         process.communicate("")
 
 
-def held(word, ring="closed"):
-    return [Held(0, names.parse(word), "lsm", Guarantees(True, ring, True))]
+def enforced(word, ring="closed"):
+    return [Enforced(0, names.parse(word), "lsm", Guarantees(True, ring, True))]
 
 
 @pytest.mark.parametrize("words", [(), ("mapped",)], ids=["a descriptor", "only mapped"])
@@ -53,28 +53,28 @@ def test_a_ring_is_found_and_the_target_turned_down(start, words):
     assert rings.holds_ring(pid)
     for target in (Target(pid=pid), Target(ppid=pid), Target(tree=pid), Target(ppid=os.getpid())):
         with pytest.raises(KernelError, match=f"process {pid} .* had io_uring before the rules"):
-            rings.check(held("open"), target)
-    rings.check(held("kill", "not concerned"), Target(pid=pid))
+            rings.check(enforced("open"), target)
+    rings.check(enforced("kill", "not concerned"), Target(pid=pid))
 
 
 def test_who_has_none_is_not_turned_down():
     process = subprocess.Popen([sys.executable, "-S", "-c", "import sys; sys.stdin.read()"], stdin=-1)
     try:
         assert not rings.holds_ring(process.pid)
-        rings.check(held("open"), Target(pid=process.pid))
+        rings.check(enforced("open"), Target(pid=process.pid))
     finally:
         process.communicate(b"")
     assert not rings.holds_ring(process.pid), "it is gone"
 
 
 def test_a_command_has_what_isotrace_has():
-    rings.check(held("open"), Target(command=("true",)))
+    rings.check(enforced("open"), Target(command=("true",)))
     descriptor = ctypes.CDLL(None).syscall(425, 8, ctypes.create_string_buffer(120))
     if descriptor < 0:
         pytest.skip("needs io_uring: of this kernel")
     try:
         with pytest.raises(KernelError, match="had io_uring before the rules"):
-            rings.check(held("open"), Target(command=("true",)))
+            rings.check(enforced("open"), Target(command=("true",)))
     finally:
         os.close(descriptor)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isotrace import catalog
-from isotrace.enforce import Guarantees, Held
+from isotrace.enforce import Enforced, Guarantees
 from isotrace.enforce.calls import cbpf
 from isotrace.policy import CallRequest, Group, Policy, decide, names
 from isotrace.policy.model import Action
@@ -18,13 +18,13 @@ ARCH = {"x86_64": 0xC000003E, "x32": 0xC000003E, "i386": 0x40000003, "arm64": 0x
 GUARANTEES = Guarantees(True, "closed", True)
 
 
-def held(*rules):
-    return [Held(number, rule, "seccomp", GUARANTEES) for number, rule in enumerate(rules)]
+def enforced(*rules):
+    return [Enforced(number, rule, "seccomp", GUARANTEES) for number, rule in enumerate(rules)]
 
 
 def compiled(rules, machine="x86_64"):
     verdicts = {number: 0x00050000 | 100 + number for number in range(len(rules))}
-    return cbpf.program(cbpf.table(held(*rules), machine), machine, verdicts)
+    return cbpf.program(cbpf.table(enforced(*rules), machine), machine, verdicts)
 
 
 def interpret(code, number, arch, args=(0,) * 6):
@@ -126,7 +126,7 @@ def test_a_rule_that_refuses_comes_before_one_that_reports():
 
 def test_the_supervisor_finds_the_entry_that_the_filter_found():
     rules = [names.parse("connect"), names.parse("shm")]
-    table = cbpf.table(held(*rules), "x86_64")
+    table = cbpf.table(enforced(*rules), "x86_64")
     entry = cbpf.find(table, ARCH["i386"], catalog.by_name("i386")["socketcall"].number, (3, 0, 0, 0, 0, 0))
     assert entry and (entry.call, entry.abi, entry.rule) == ("connect", "i386", 0)
     assert cbpf.find(table, ARCH["x86_64"], 44, (0,) * 6) is None

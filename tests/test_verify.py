@@ -6,13 +6,13 @@ import errno
 
 import pytest
 
-from isotrace.enforce import Guarantees, Held
+from isotrace.enforce import Enforced, Guarantees
 from isotrace.errors import KernelError
 from isotrace.policy import names
 from isotrace.verify import by_call, run
 from isotrace.verify.ways import ALL, Way
 
-HELD = Held(0, names.parse("open"), "lsm", Guarantees(True, "judged", True))
+ENFORCED = Enforced(0, names.parse("open"), "lsm", Guarantees(True, "judged", True))
 OPEN = Way("a way", "path", lambda on: None)
 CLOSED = Way("no way", "path", lambda on: (_ for _ in ()).throw(OSError(errno.ENOSYS, "")))
 
@@ -40,7 +40,7 @@ class Failing(Lax):
 @pytest.fixture
 def mechanism(monkeypatch):
     def use(enforcer):
-        monkeypatch.setattr(run.registry, "make", lambda name, held, target: enforcer)
+        monkeypatch.setattr(run.registry, "make", lambda name, enforced, target: enforcer)
         return enforcer
 
     return use
@@ -48,7 +48,7 @@ def mechanism(monkeypatch):
 
 def test_what_gets_through_under_the_rules_is_told_from_what_never_works(mechanism):
     enforcer = mechanism(Lax())
-    found = run._tried([OPEN, CLOSED], lambda on: [HELD])
+    found = run._tried([OPEN, CLOSED], lambda on: [ENFORCED])
     assert (found.through, found.absent, found.refused) == (["a way"], ["no way"], [])
     assert found.lines() == ["verify: no way on this kernel: no way", "verify: NOT REFUSED: a way"]
     assert enforcer.opened == [None, "closed"]
@@ -58,14 +58,14 @@ def test_a_way_that_fails_under_the_rules_only_is_refused(mechanism, monkeypatch
     mechanism(Lax())
     answers = iter(([0, 0], [errno.EUCLEAN, 0]))
     monkeypatch.setattr(run.child, "ask", lambda trials, arm, prepare=None: next(answers))
-    found = run._tried([OPEN, Way("another", "path", OPEN.tried)], lambda on: [HELD])
+    found = run._tried([OPEN, Way("another", "path", OPEN.tried)], lambda on: [ENFORCED])
     assert (found.refused, found.through) == (["a way"], ["another"])
 
 
 def test_32_bit_calls_that_the_guarantees_leave_open_are_announced(mechanism):
     mechanism(Lax())
     compat = Way("by int 0x80", "path", lambda on: None, compat=True)
-    weaker = Held(0, HELD.rule, "lsm", Guarantees(True, "judged", False))
+    weaker = Enforced(0, ENFORCED.rule, "lsm", Guarantees(True, "judged", False))
     found = run._tried([compat], lambda on: [weaker])
     assert (found.announced, found.through) == (["by int 0x80"], [])
 
@@ -73,7 +73,7 @@ def test_32_bit_calls_that_the_guarantees_leave_open_are_announced(mechanism):
 def test_rules_that_do_not_load_are_an_error_and_nothing_is_left(mechanism):
     enforcer = mechanism(Failing())
     with pytest.raises(KernelError, match="it does not load"):
-        run._tried([OPEN], lambda on: [HELD])
+        run._tried([OPEN], lambda on: [ENFORCED])
     assert enforcer.opened == ["closed"]
 
 
@@ -82,7 +82,7 @@ def test_a_child_that_does_not_come_to_its_end_is_an_error(mechanism, monkeypatc
     answers = iter(([0], [run.child.UNKNOWN]))
     monkeypatch.setattr(run.child, "ask", lambda trials, arm, prepare=None: next(answers))
     with pytest.raises(KernelError, match="did not come to an end with: a way"):
-        run._tried([OPEN], lambda on: [HELD])
+        run._tried([OPEN], lambda on: [ENFORCED])
 
 
 def test_ways_have_names_of_their_own_and_calls_only_those_that_are_refused():

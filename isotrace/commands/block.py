@@ -115,20 +115,20 @@ def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
     from isotrace.run.lifecycle import Part, Run
     from isotrace.run.recorder import Recorder
     from isotrace.run.records import recording
-    from isotrace.run.refusals import Refusals, held
+    from isotrace.run.refusals import Refusals, plan_for
     from isotrace.sinks.refusals import Json, Lines, RefusalSink
 
     whose = "the command's" if target.command else "" if choices["output"] else "the refusals'"
     asked = take_beside(choices, choices["output"], whose)
-    plan, report = held(policy, target, choices["backend"], choices["best_effort"])
+    plan, report = plan_for(policy, target, choices["backend"], choices["best_effort"])
     output = Output(choices["output"])
     if choices["verify"]:
         from isotrace.verify.run import must_hold
 
         must_hold(plan, report, choices["backend"], choices["best_effort"])
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
-    sink = RefusalSink(output, plan.enforced, Json() if choices["style"] == "json" else Lines())
-    recorder = Recorder(asked, rules=sink.held) if asked else None
+    sink = RefusalSink(output, plan.all_enforced, Json() if choices["style"] == "json" else Lines())
+    recorder = Recorder(asked, rules=sink.rules) if asked else None
     loader = Loader() if recorder else None
     part = Refusals(target, plan, enforcers, sink, choices["best_effort"], recorder)
     command = None

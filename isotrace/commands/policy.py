@@ -34,7 +34,7 @@ def check(file: str) -> None:
 @click.argument("file")
 @click.option("--backend", default="auto", show_default=True, help="As in isotrace block.")
 def explain(file: str, backend: str) -> None:
-    """Say what would hold each rule of FILE on this kernel, or why nothing would.
+    """Say what would enforce each rule of FILE on this kernel, or why nothing would.
 
     For processes that run already, and for a command that isotrace starts.
     """

@@ -1,6 +1,6 @@
-"""Refusing: the interface between rules and the mechanisms that hold them.
+"""Refusing: the interface between rules and the mechanisms that enforce them.
 
-A ``Mechanism`` says, purely, what it can truthfully hold on a kernel as a report describes it. ``plan`` chooses one for
+A ``Mechanism`` says, purely, what it can truthfully enforce on a kernel as a report describes it. ``plan`` chooses one for
 each rule. An ``Enforcer`` is a mechanism at work on the rules that were given to it. ``registry`` has both by name.
 """
 
@@ -43,7 +43,7 @@ Report = Mapping[str, Finding]
 
 @dataclass(frozen=True)
 class Guarantees:
-    """How well a mechanism holds a rule.
+    """How well a mechanism enforces a rule.
 
     ``after_the_fact``: the call may have happened before its process dies. ``ends``: calls work again when isotrace
     ends. ``notes`` say what a user should know, such as what is refused beyond what was asked. ``short`` says where
@@ -73,7 +73,7 @@ class Guarantees:
 
 @dataclass(frozen=True)
 class Unsupported:
-    """Why a mechanism cannot hold a rule, and what would help."""
+    """Why a mechanism cannot enforce a rule, and what would help."""
 
     reason: str
     hint: str = ""
@@ -93,13 +93,13 @@ class Mechanism(Protocol):
     def commands_only(self) -> bool:
         """Whether the target must be a command."""
 
-    def holds(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
-        """How well it holds the rule on this kernel, or why not. An "unknown" verdict is no yes."""
+    def guarantees(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
+        """How well it enforces the rule on this kernel, or why not. An "unknown" verdict is no yes."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """A rule, its number (the index in ``Policy.rules``), and the mechanism that holds it."""
+class Enforced:
+    """A rule, its number (the index in ``Policy.rules``), and the mechanism that enforces it."""
 
     number: int
     rule: Rule

@@ -1,11 +1,11 @@
-"""A plan in words: what holds each rule and how well, or why nothing does."""
+"""A plan in words: what enforces each rule and how well, or why nothing does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
-from isotrace.enforce import Counts, Held, Unsupported
+from isotrace.enforce import Counts, Enforced, Unsupported
 from isotrace.enforce.plan import EnforcementPlan, Unenforceable
 from isotrace.policy import names
 from isotrace.policy.model import CallRule, Rule
@@ -17,23 +17,23 @@ def plan_lines(plan: EnforcementPlan) -> list[str]:
     """Every rule with its mechanism or the reasons against it; then the notes, each once."""
     lines: list[str] = []
     told: tuple[tuple[str, Unsupported], ...] = ()
-    entries: list[Held | Unenforceable] = [*plan.enforced, *plan.unenforceable]
+    entries: list[Enforced | Unenforceable] = [*plan.all_enforced, *plan.unenforceable]
     for entry in sorted(entries, key=lambda entry: entry.number):
-        if isinstance(entry, Held):
-            lines += held_lines(entry)
+        if isinstance(entry, Enforced):
+            lines += enforced_lines(entry)
         else:
             lines += unenforceable_lines(entry, again=entry.reasons == told)
             told = entry.reasons
-    notes = {note: held.mechanism for held in plan.enforced for note in held.guarantees.notes}
+    notes = {note: one.mechanism for one in plan.all_enforced for note in one.guarantees.notes}
     return [*lines, *plan.left_out, *(f"{mechanism}: {note}" for note, mechanism in notes.items())]
 
 
-def held_lines(held: Held) -> Iterator[str]:
+def enforced_lines(enforced: Enforced) -> Iterator[str]:
     """``deny open → EPERM: seccomp · TOCTOU-safe yes · …``, and where less is enforced than asked."""
-    yield f"{_title(held.rule)}: {held.mechanism} · {held.guarantees.text}"
-    if calls := _calls(held):
+    yield f"{_title(enforced.rule)}: {enforced.mechanism} · {enforced.guarantees.text}"
+    if calls := _calls(enforced):
         yield f"  {calls}"
-    for short in held.guarantees.short:
+    for short in enforced.guarantees.short:
         yield f"  LESS THAN ASKED: {short}"
 
 
@@ -56,21 +56,21 @@ def _title(rule: Rule) -> str:
     return f"{group}{plain(rule.title)}" + ("" if rule.allow else f" → {rule.action.name}")
 
 
-def _calls(held: Held) -> str:
-    rule = held.rule
+def _calls(enforced: Enforced) -> str:
+    rule = enforced.rule
     if not isinstance(rule, CallRule):
         return ""
     listed = sorted(rule.calls)
     shown = ", ".join(name + " (with an address)" * (name in rule.addressed) for name in listed[:_MANY])
     more = f" and {len(listed) - _MANY} more" if len(listed) > _MANY else ""
-    beside = _beside(held, rule)
+    beside = _beside(enforced, rule)
     return shown + more + (f"; {' and '.join(beside)} refused as well" if beside else "")
 
 
-def _beside(held: Held, rule: CallRule) -> list[str]:
+def _beside(enforced: Enforced, rule: CallRule) -> list[str]:
     """What else is refused because it would do the same; security hooks see what io_submit does."""
-    if held.mechanism in ("lsm", "fmod_ret"):
-        return ["io_uring_setup"] if held.guarantees.io_uring == "closed" else []
+    if enforced.mechanism in ("lsm", "fmod_ret"):
+        return ["io_uring_setup"] if enforced.guarantees.io_uring == "closed" else []
     closed = names.closes(rule.calls)
     return [name for name in ("io_uring_*", "io_submit") if any(fnmatchcase(call, name) for call in closed)]
 
@@ -78,13 +78,13 @@ def _beside(held: Held, rule: CallRule) -> list[str]:
 def count_lines(plan: EnforcementPlan, counts: Mapping[str, Counts]) -> list[str]:
     """What happened, by rule."""
     lines = []
-    for held in plan.enforced:
-        hits = counts[held.mechanism].hits.get(held.number, 0)
-        if not counts[held.mechanism].counted and not held.rule.allow:
-            lines.append(f"{_title(held.rule)}: not counted: no second supervisor of seccomp can be had here")
-        elif not held.rule.allow and (hits or held not in plan.standing):
-            verb = {"errno": "refused", "kill": "killed", "audit": "would be refused"}[held.action.kind]
-            lines.append(f"{_title(held.rule)}: {hits} {verb}")
+    for enforced in plan.all_enforced:
+        hits = counts[enforced.mechanism].hits.get(enforced.number, 0)
+        if not counts[enforced.mechanism].counted and not enforced.rule.allow:
+            lines.append(f"{_title(enforced.rule)}: not counted: no second supervisor of seccomp can be had here")
+        elif not enforced.rule.allow and (hits or enforced not in plan.standing):
+            verb = {"errno": "refused", "kill": "killed", "audit": "would be refused"}[enforced.action.kind]
+            lines.append(f"{_title(enforced.rule)}: {hits} {verb}")
     if lost := sum(each.lost for each in counts.values()):
         lines.append(f"{lost} lines lost, the refusals themselves were not: output was too slow")
     if missed := sum(each.missed for each in counts.values()):

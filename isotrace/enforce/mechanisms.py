@@ -145,9 +145,9 @@ class _ByObject:
     feature: str
     commands_only: bool = False
 
-    def holds(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
+    def guarantees(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
         """Paths, addresses, and those calls that all come to a hook before they take effect."""
-        if isinstance(rule, CallRule) and (missing := coverage.unheld(rule.calls)):
+        if isinstance(rule, CallRule) and (missing := coverage.unenforceable(rule.calls)):
             return Unsupported(
                 f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing)
             )
@@ -159,7 +159,7 @@ class _ByObject:
         def exists(hook: str) -> bool:
             return _there(report, f"{self.name}:{hook}")
 
-        if isinstance(rule, CallRule) and (missing := coverage.unheld(rule.calls, exists)):
+        if isinstance(rule, CallRule) and (missing := coverage.unenforceable(rule.calls, exists)):
             return Unsupported(f"this kernel has no hook for {', '.join(sorted(missing))}", _split_hint(rule, missing))
         if isinstance(rule, PathRule) and (absent := coverage.lacking(rule.access, exists)):
             return Unsupported(f"this kernel has no hook {', '.join(absent)}", "CONFIG_SECURITY_PATH=y")
@@ -245,8 +245,8 @@ def _socket_notes(rule: NetRule) -> tuple[str, ...]:
 
 
 def _split_hint(rule: CallRule, missing: frozenset[str]) -> str:
-    held = sorted(rule.calls - missing)
-    return f"hooks hold {', '.join(held[:8])}{' …' if len(held) > 8 else ''}" if held else ""
+    enforced = sorted(rule.calls - missing)
+    return f"hooks enforce {', '.join(enforced[:8])}{' …' if len(enforced) > 8 else ''}" if enforced else ""
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ class _ByNumber:
     features: tuple[str, ...]
     commands_only: bool = False
 
-    def holds(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
+    def guarantees(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
         """Calls only."""
         if not isinstance(rule, CallRule):
             return _no_objects(rule)

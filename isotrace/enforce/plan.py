@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from isotrace.enforce import Guarantees, Held, Mechanism, Report, Unsupported
+from isotrace.enforce import Enforced, Guarantees, Mechanism, Report, Unsupported
 from isotrace.enforce.hooks import standing
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
 from isotrace.policy.model import CallRule, PathRule, Policy, Rule
@@ -26,7 +26,7 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Unenforceable:
-    """A rule that nothing holds, and what each admitted mechanism says to it."""
+    """A rule that nothing enforces, and what each admitted mechanism says to it."""
 
     number: int
     rule: Rule
@@ -37,26 +37,26 @@ class Unenforceable:
 class EnforcementPlan:
     """What will be enforced, in the order of the rules, and what will not.
 
-    ``ok`` says whether a run may start: every rule is held, or the user accepted less and something is held.
+    ``ok`` says whether a run may start: every rule is enforced, or the user accepted less and something is enforced.
     ``standing`` are the rules that come with the mechanisms (``enforce.hooks.standing``), ``left_out`` what to say of
     those that the user does not want.
     """
 
-    held: tuple[Held, ...]
+    enforced: tuple[Enforced, ...]
     unenforceable: tuple[Unenforceable, ...]
     ok: bool
-    standing: tuple[Held, ...] = ()
+    standing: tuple[Enforced, ...] = ()
     left_out: tuple[str, ...] = ()
 
     @property
-    def enforced(self) -> tuple[Held, ...]:
-        """The user's rules that are held, and the standing ones."""
-        return (*self.held, *self.standing)
+    def all_enforced(self) -> tuple[Enforced, ...]:
+        """The user's rules that are enforced, and the standing ones."""
+        return (*self.enforced, *self.standing)
 
-    def by_mechanism(self) -> dict[str, tuple[Held, ...]]:
-        """The rules that each mechanism in use holds."""
-        used = dict.fromkeys(held.mechanism for held in self.enforced)
-        return {name: tuple(held for held in self.enforced if held.mechanism == name) for name in used}
+    def by_mechanism(self) -> dict[str, tuple[Enforced, ...]]:
+        """The rules that each mechanism in use enforces."""
+        used = dict.fromkeys(one.mechanism for one in self.all_enforced)
+        return {name: tuple(one for one in self.all_enforced if one.mechanism == name) for name in used}
 
 
 def make(
@@ -65,13 +65,15 @@ def make(
     """The plan. Call rules are placed one by one; path rules together, and net rules together, as they decide together."""
     admitted = [mechanism for mechanism in MECHANISMS if mechanism.name in BACKENDS[backend]]
     chooser = _Chooser(admitted, report, target, best_effort)
-    placed: dict[int, Held | Unenforceable] = {}
+    placed: dict[int, Enforced | Unenforceable] = {}
     for rules in _units(policy.rules):
         placed |= chooser.place(rules)
-    held = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Held))
+    enforced = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Enforced))
     unenforceable = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Unenforceable))
-    beside, left_out = standing.held(held, report, len(policy.rules), best_effort)
-    return EnforcementPlan(held, unenforceable, bool(held) and (best_effort or not unenforceable), beside, left_out)
+    beside, left_out = standing.enforced(enforced, report, len(policy.rules), best_effort)
+    return EnforcementPlan(
+        enforced, unenforceable, bool(enforced) and (best_effort or not unenforceable), beside, left_out
+    )
 
 
 def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:
@@ -103,15 +105,15 @@ class _Chooser:
     target: Target
     best_effort: bool
 
-    def place(self, rules: Sequence[tuple[int, Rule]]) -> dict[int, Held | Unenforceable]:
-        """The first mechanism that holds most of the denials, an exception counting as much as it can."""
+    def place(self, rules: Sequence[tuple[int, Rule]]) -> dict[int, Enforced | Unenforceable]:
+        """The first mechanism that enforces most of the denials, an exception counting as much as it can."""
         answers = {m.name: [self._answer(m, rule) for _, rule in rules] for m in self.admitted}
         best = max(answers, key=lambda name: _score(rules, answers[name]), default="")
-        placed: dict[int, Held | Unenforceable] = {}
+        placed: dict[int, Enforced | Unenforceable] = {}
         for position, (number, rule) in enumerate(rules):
             answer = answers[best][position] if best else _NOT_BUILT
             if isinstance(answer, Guarantees):
-                placed[number] = Held(number, rule, best, answer)
+                placed[number] = Enforced(number, rule, best, answer)
             else:
                 reasons = [(name, given[position]) for name, given in answers.items()]
                 placed[number] = Unenforceable(
@@ -121,7 +123,7 @@ class _Chooser:
 
     def _answer(self, mechanism: Mechanism, rule: Rule) -> Guarantees | Unsupported:
         """What the mechanism says, made stricter by the target, by what is built, and by what the user accepts."""
-        answer = mechanism.holds(rule, self.report)
+        answer = mechanism.guarantees(rule, self.report)
         if isinstance(answer, Unsupported):
             return answer
         if mechanism.commands_only and not self._only_command:
@@ -139,8 +141,8 @@ class _Chooser:
 
 
 def _score(rules: Sequence[tuple[int, Rule]], answers: Sequence[Guarantees | Unsupported]) -> tuple[int, int, int]:
-    """How many denials are held, how many exceptions, and how much is held in full."""
+    """How many denials are enforced, how many exceptions, and how much is enforced in full."""
     pairs = list(zip(rules, answers, strict=True))
-    held = [(rule, answer) for (_, rule), answer in pairs if isinstance(answer, Guarantees)]
-    denials = sum(not rule.allow for rule, _ in held)
-    return denials, len(held) - denials, sum(not answer.short for _, answer in held)
+    enforced = [(rule, answer) for (_, rule), answer in pairs if isinstance(answer, Guarantees)]
+    denials = sum(not rule.allow for rule, _ in enforced)
+    return denials, len(enforced) - denials, sum(not answer.short for _, answer in enforced)

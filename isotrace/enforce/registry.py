@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
-from isotrace.enforce import Enforcer, Held, Mechanism
+from isotrace.enforce import Enforced, Enforcer, Mechanism
 from isotrace.enforce.mechanisms import FmodRetCall, FmodRetHook, Lkm, Lsm, Override, Seccomp, Signal
 from isotrace.trace.target import Target
 
@@ -21,7 +21,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
 )
 
 #: Mechanism → the module that implements it, None where this version has none. Such a module has
-#: ``make(held: Sequence[Held], target: Target) -> Enforcer``.
+#: ``make(enforced: Sequence[Enforced], target: Target) -> Enforcer``.
 BUILT: dict[str, str | None] = {
     "lsm": "isotrace.enforce.hooks.lsm",
     "fmod_ret": "isotrace.enforce.hooks.lsm",
@@ -43,9 +43,9 @@ BACKENDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def make(mechanism: str, held: Sequence[Held], target: Target) -> Enforcer:
-    """The enforcer of one mechanism for the rules that it holds."""
+def make(mechanism: str, enforced: Sequence[Enforced], target: Target) -> Enforcer:
+    """The enforcer of one mechanism for the rules that it enforces."""
     module = BUILT[mechanism]
     assert module is not None, "the plan names only mechanisms that are built"
-    enforcer: Enforcer = import_module(module).make(held, target)
+    enforcer: Enforcer = import_module(module).make(enforced, target)
     return enforcer

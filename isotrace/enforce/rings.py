@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from isotrace.decode import quote
-from isotrace.enforce import Held
+from isotrace.enforce import Enforced
 from isotrace.errors import KernelError
 from isotrace.trace import target as targets
 from isotrace.trace.target import Target
@@ -83,9 +83,9 @@ def of_target(target: Target) -> set[int]:
     return found | set(target.ppid) | ({os.getpid()} if target.command else set())
 
 
-def from_before(held: Sequence[Held], target: Target) -> str | None:
+def from_before(enforced: Sequence[Enforced], target: Target) -> str | None:
     """What there is to say of rings that the target has although a rule that is at work closes io_uring; else None."""
-    if not any(one.guarantees.io_uring == "closed" and not one.rule.allow for one in held):
+    if not any(one.guarantees.io_uring == "closed" and not one.rule.allow for one in enforced):
         return None
     found = holders(of_target(target))
     if not found:
@@ -100,7 +100,7 @@ def _name(pid: int) -> str:
     return f"process {pid}" + (f" ({quote.comm(process.comm)})" if process else "")
 
 
-def check(held: Sequence[Held], target: Target) -> None:
+def check(enforced: Sequence[Enforced], target: Target) -> None:
     """Raise ``KernelError`` where the target has rings from before that a rule closes."""
-    if trouble := from_before(held, target):
+    if trouble := from_before(enforced, target):
         raise KernelError(trouble, "start that under block, or --best-effort accepts it")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isotrace.catalog.model import Syscall
-from isotrace.enforce import Held
+from isotrace.enforce import Enforced
 from isotrace.enforce.hooks import coverage
 from isotrace.policy.decide import strictness
 from isotrace.policy.model import Action, CallRule
@@ -40,10 +40,10 @@ class Slots:
     numbers: list[int] = field(default_factory=lambda: [-1])
     actions: list[Action | None] = field(default_factory=lambda: [None])
 
-    def add(self, held: Held) -> int:
-        """The next slot, for ``held``."""
-        self.numbers.append(held.number)
-        self.actions.append(held.action)
+    def add(self, enforced: Enforced) -> int:
+        """The next slot, for ``enforced``."""
+        self.numbers.append(enforced.number)
+        self.actions.append(enforced.action)
         return len(self.numbers) - 1
 
     def strictest(self, slots: Sequence[int]) -> int:
@@ -56,9 +56,9 @@ class Slots:
         return action is not None and action.kind == "audit"
 
 
-def calls_by_strictness(held: Sequence[Held]) -> list[tuple[Held, CallRule]]:
+def calls_by_strictness(enforced: Sequence[Enforced]) -> list[tuple[Enforced, CallRule]]:
     """The rules on calls, the one that decides first."""
-    found = [(one, one.rule) for one in held if isinstance(one.rule, CallRule)]
+    found = [(one, one.rule) for one in enforced if isinstance(one.rule, CallRule)]
     return sorted(found, key=lambda pair: strictness(pair[1]))
 
 
@@ -67,37 +67,37 @@ def shown() -> dict[int, int]:
     return {slot: _PATH_ARGUMENT[call.name] for slot, call in plan.own_calls().items() if call.name in _PATH_ARGUMENT}
 
 
-def call_table(held: Sequence[tuple[int, CallRule]], calls: Mapping[int, Syscall]) -> dict[int, tuple[int, int]]:
+def call_table(enforced: Sequence[tuple[int, CallRule]], calls: Mapping[int, Syscall]) -> dict[int, tuple[int, int]]:
     """Call slot → (rule slot, rule slot where there is an address); for programs at the calls' own symbols."""
     found: dict[int, tuple[int, int]] = {}
     for slot, call in calls.items():
-        if entry := _entry(held, frozenset({call.name})):
+        if entry := _entry(enforced, frozenset({call.name})):
             found[slot] = entry
     return found
 
 
-def _entry(held: Sequence[tuple[int, CallRule]], names: frozenset[str]) -> tuple[int, int] | None:
-    always = next((slot for slot, rule in held if names & (rule.calls - rule.addressed)), 0)
-    addressed = next((slot for slot, rule in held if names & rule.calls), 0)
+def _entry(enforced: Sequence[tuple[int, CallRule]], names: frozenset[str]) -> tuple[int, int] | None:
+    always = next((slot for slot, rule in enforced if names & (rule.calls - rule.addressed)), 0)
+    addressed = next((slot for slot, rule in enforced if names & rule.calls), 0)
     return (always, addressed) if addressed else None
 
 
 def hook_table(
-    hook: str, held: Sequence[tuple[int, CallRule]], calls: Mapping[int, Syscall]
+    hook: str, enforced: Sequence[tuple[int, CallRule]], calls: Mapping[int, Syscall]
 ) -> dict[int, tuple[int, int]]:
     """Call slot → (rule slot, rule slot where there is an address) at a hook, NOT_REFUSED for what may come by."""
-    own, free = coverage.held_at(hook), coverage.comes_by(hook)
-    again = [(slot, rule) for slot, rule in held if rule.action.kind != "audit"]
+    own, free = coverage.enforced_at(hook), coverage.comes_by(hook)
+    again = [(slot, rule) for slot, rule in enforced if rule.action.kind != "audit"]
     found: dict[int, tuple[int, int]] = {}
     for slot, call in calls.items():
         names = own if call.name == coverage.SOCKETCALL and hook.startswith("socket_") else {call.name} & own
-        if entry := _entry(again if hook in coverage.SECOND else held, frozenset(names)):
+        if entry := _entry(again if hook in coverage.SECOND else enforced, frozenset(names)):
             found[slot] = (entry[0] or NOT_REFUSED, entry[1])
         elif call.name in free:
             found[slot] = (NOT_REFUSED, 0)
     if hook in coverage.BROAD:
         found |= {slot: (NOT_REFUSED, 0) for slot in range(SLOTS) if slot not in found}
-    ringed = [(slot, rule) for slot, rule in held if coverage.by_ring(hook, rule.calls)]
+    ringed = [(slot, rule) for slot, rule in enforced if coverage.by_ring(hook, rule.calls)]
     entry = _entry(ringed, own)
     found[SLOT_RING] = (entry[0] or NOT_REFUSED, entry[1]) if entry else (NOT_REFUSED, 0)
     return found
@@ -108,5 +108,5 @@ def hooks_for(rules: Sequence[CallRule], exists: Callable[[str], bool]) -> tuple
     wanted: dict[str, None] = {}
     for rule in rules:
         for call in sorted(rule.calls):
-            wanted |= dict.fromkeys(sorted(coverage.holding(call, exists) or ()))
+            wanted |= dict.fromkeys(sorted(coverage.enforcing(call, exists) or ()))
     return tuple(wanted)

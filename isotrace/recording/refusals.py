@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from isotrace import catalog
-from isotrace.enforce import Guarantees, Held, Refused
+from isotrace.enforce import Enforced, Guarantees, Refused
 from isotrace.policy.model import Action, StandingRule
 from isotrace.trace import events, plan
 from isotrace.trace.events import BLOB, Batch
@@ -21,7 +21,7 @@ _ERRNOS = {name: number for number, name in errno.errorcode.items()}
 _NO_GUARANTEES = Guarantees(toctou_safe=False, io_uring="not concerned", compat=False)
 
 
-def row(record: Refused, rule: Held) -> dict[str, Any]:
+def row(record: Refused, rule: Enforced) -> dict[str, Any]:
     """What the row has: the registers, the path or address as a capture, and the rule in its note."""
     known = catalog.by_name(record.abi).get(record.call)
     number = known.number if known else 0
@@ -43,7 +43,7 @@ def row(record: Refused, rule: Held) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def back(batch: Batch, index: int, note: str | None) -> tuple[Refused, Held]:
+def back(batch: Batch, index: int, note: str | None) -> tuple[Refused, Enforced]:
     """The refusal that was row ``index``, its rule in words. Raises ``ValueError`` or ``LookupError``."""
     said = json.loads(note or "")
     if not isinstance(said, dict) or not all(isinstance(said[name], str) for name in _WORDS):
@@ -57,7 +57,7 @@ def back(batch: Batch, index: int, note: str | None) -> tuple[Refused, Held]:
         events.ABI_NAMES[event["abi"]], args, number, what,
     )  # fmt: skip
     rule = StandingRule(said["asked"], "", _action(said["action"]), said["group"])
-    return record, Held(number, rule, said["mechanism"], _NO_GUARANTEES)
+    return record, Enforced(number, rule, said["mechanism"], _NO_GUARANTEES)
 
 
 def _action(name: str) -> Action:

@@ -22,7 +22,7 @@ from isotrace.trace import clock, events
 from isotrace.trace.events import Batch
 
 if TYPE_CHECKING:
-    from isotrace.enforce import Held, Refused
+    from isotrace.enforce import Enforced, Refused
     from isotrace.kernel.procfs import Process
 
 _ROWS = 32768  # of a batch in the file, at most about so many
@@ -134,7 +134,7 @@ class Writer:
             who = {"pid": process.pid, "tid": process.pid, "ppid": process.ppid, "uid": uid, "comm": process.comm}
             self._note(schema.PROCESS, **who)
 
-    def refused(self, records: Iterable[Refused], rules: Mapping[int, Held]) -> None:
+    def refused(self, records: Iterable[Refused], rules: Mapping[int, Enforced]) -> None:
         """Calls that were refused, or under audit noticed; ``rules`` by number."""
         for record in records:
             time = max(0, record.time_ns - self._wall)

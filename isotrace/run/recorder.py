@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isotrace.catalog.model import Syscall
-from isotrace.enforce import Held, Refused
+from isotrace.enforce import Enforced, Refused
 from isotrace.recording import output
 from isotrace.recording.asked import Asked
 from isotrace.recording.schema import End, Head
@@ -39,7 +39,7 @@ class Recorder:
         self,
         asked: Asked,
         calls: str | None = None,
-        rules: Mapping[int, Held] | None = None,
+        rules: Mapping[int, Enforced] | None = None,
     ) -> None:
         self._asked, self._calls = asked, calls
         self._fd = output.pipe(asked.path)

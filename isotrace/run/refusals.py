@@ -23,8 +23,8 @@ from isotrace.trace.target import Target
 _TICK = 0.025  # seconds to wait where what should wait fails
 
 
-def held(policy: Policy, target: Target, backend: str, best_effort: bool) -> tuple[EnforcementPlan, KernelReport]:
-    """What holds each rule on this kernel, told on standard error. Raises ``KernelError`` when a rule cannot be held."""
+def plan_for(policy: Policy, target: Target, backend: str, best_effort: bool) -> tuple[EnforcementPlan, KernelReport]:
+    """What enforces each rule on this kernel, told on standard error. Raises ``KernelError`` when one cannot be."""
     report = KernelReport()
     plan = planning.make(policy, report, target, backend, best_effort)
     tell(describe.plan_lines(plan))
@@ -32,7 +32,7 @@ def held(policy: Policy, target: Target, backend: str, best_effort: bool) -> tup
         short = f"{len(plan.unenforceable)} of {len(policy.rules)} rules cannot be enforced"
         raise KernelError(
             f"{short}: nothing was started, nothing is refused",
-            "above is what each mechanism lacks" + ("; --best-effort leaves those rules out" if plan.held else ""),
+            "above is what each mechanism lacks" + ("; --best-effort leaves those rules out" if plan.enforced else ""),
         )
     return plan, report
 
@@ -57,7 +57,7 @@ class Refusals(Part):
         self._unseen = self._stopped = False
         self._pid: int | None = None
         #: Mechanisms that the kernel answers for in isotrace's place: they let nothing pass on their way out.
-        self._final = {held.mechanism for held in plan.held if not held.guarantees.ends}
+        self._final = {one.mechanism for one in plan.enforced if not one.guarantees.ends}
 
     def starter(self) -> Execute:
         """How a command becomes what it is to be."""
@@ -75,10 +75,10 @@ class Refusals(Part):
         for name in self._enforcers.keys() & self._final:
             self._enforcers[name].open(self._pid)
         if self._best_effort:
-            trouble = rings.from_before(self._plan.held, self._target)
+            trouble = rings.from_before(self._plan.enforced, self._target)
             tell([f"LESS THAN ASKED: {trouble}"] if trouble else [])
         else:
-            rings.check(self._plan.held, self._target)
+            rings.check(self._plan.enforced, self._target)
         if self._pid is None:
             say("refusing from now on")
 
@@ -128,7 +128,7 @@ class Refusals(Part):
         return any(enforcer.alive() for enforcer in self._enforcers.values())
 
     def broken(self) -> str:
-        """That somebody took the programs away: isotrace cannot hold the rules, and does not pretend to."""
+        """That somebody took the programs away: isotrace cannot enforce the rules, and does not pretend to."""
         found = [why for enforcer in self._enforcers.values() if (why := enforcer.broken())]
         return "; ".join(found)
 

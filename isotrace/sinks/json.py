@@ -45,8 +45,8 @@ class Json:
                 heads[index]["call"] = lost.name if lost else None
             found[index] = heads[index] | {"result": int(batch.events["result"][index]), "value": text}
         lines = [orjson.dumps(entry) + b"\n" if entry else b"" for entry in found]
-        for index, (record, held) in batch.refused.items():
-            lines[index] = self._refusals.line(record, held, 1, False)
+        for index, (record, enforced) in batch.refused.items():
+            lines[index] = self._refusals.line(record, enforced, 1, False)
         self._output.write(b"".join(lines))
 
     def flush(self) -> None:

@@ -11,7 +11,7 @@ import orjson
 
 from isotrace.catalog import multiplexed
 from isotrace.decode.quote import comm, escape, quote
-from isotrace.enforce import Counts, Held, Refused
+from isotrace.enforce import Counts, Enforced, Refused
 from isotrace.enforce.describe import plain
 from isotrace.policy.model import StandingRule
 from isotrace.render.stamps import stamp
@@ -34,10 +34,10 @@ def _bytes(text: str) -> bytes:
 class Style(Protocol):
     """How lines look; ``count`` is how many refusals a line stands for."""
 
-    def line(self, record: Refused, held: Held, count: int, repeated: bool) -> bytes:
+    def line(self, record: Refused, enforced: Enforced, count: int, repeated: bool) -> bytes:
         """One line. ``repeated``: it counts ``count`` more like one that was shown before."""
 
-    def summary(self, held: Sequence[Held], counts: Mapping[str, Counts]) -> bytes:
+    def summary(self, enforced: Sequence[Enforced], counts: Mapping[str, Counts]) -> bytes:
         """The end of the output."""
 
 
@@ -51,9 +51,9 @@ class _Seen:
 class RefusalSink:
     """Writes records in ``style``. What happened between two lines about the same thing is in the second one's count."""
 
-    def __init__(self, output: Output, held: Iterable[Held], style: Style) -> None:
+    def __init__(self, output: Output, enforced: Iterable[Enforced], style: Style) -> None:
         self._output, self._style = output, style
-        self.held = {one.number: one for one in held}
+        self.rules = {one.number: one for one in enforced}
         self._seen: dict[_Key, _Seen] = {}
 
     def write(self, records: Sequence[Refused]) -> None:
@@ -86,10 +86,10 @@ class RefusalSink:
     def finish(self, counts: Mapping[str, Counts]) -> None:
         """Show what is left, and the end."""
         self.tick(everything=True)
-        self._output.write(self._style.summary(list(self.held.values()), counts))
+        self._output.write(self._style.summary(list(self.rules.values()), counts))
 
     def _line(self, record: Refused, count: int, repeated: bool) -> bytes:
-        return self._style.line(record, self.held[record.rule], count, repeated)
+        return self._style.line(record, self.rules[record.rule], count, repeated)
 
 
 def arguments(record: Refused) -> list[tuple[str, int]]:
@@ -101,37 +101,37 @@ def arguments(record: Refused) -> list[tuple[str, int]]:
 class Lines:
     """``12:00:01.123456 1234 cat  openat(dfd=0xffffff9c, …) = -1 EPERM  (deny open)``."""
 
-    def line(self, record: Refused, held: Held, count: int, repeated: bool) -> bytes:
+    def line(self, record: Refused, enforced: Enforced, count: int, repeated: bool) -> bytes:
         """One line of plain ASCII."""
         more = f"  {count} more" if repeated else ""
-        text = f"{stamp(record.time_ns)} {record.tid} {comm(record.comm)}  {self.said(record, held)}{more}\n"
+        text = f"{stamp(record.time_ns)} {record.tid} {comm(record.comm)}  {self.said(record, enforced)}{more}\n"
         return text.encode("ascii", "backslashreplace")
 
-    def said(self, record: Refused, held: Held) -> str:
+    def said(self, record: Refused, enforced: Enforced) -> str:
         """Such a line without who and when."""
         shown = quote(_bytes(record.what)) if record.what else self._registers(record)
         call = record.call if record.abi in ("x86_64", "arm64") else f"{record.call}@{record.abi}"
-        rule = plain(f"{held.rule.group}: {held.rule.title}" if held.rule.group else held.rule.title)
-        return f"{call}({shown}) {_outcome(held)}  ({rule})"
+        rule = plain(f"{enforced.rule.group}: {enforced.rule.title}" if enforced.rule.group else enforced.rule.title)
+        return f"{call}({shown}) {_outcome(enforced)}  ({rule})"
 
     @staticmethod
     def _registers(record: Refused) -> str:
         return ", ".join(f"{name}={value:#x}" for name, value in arguments(record))
 
-    def summary(self, held: Sequence[Held], counts: Mapping[str, Counts]) -> bytes:
+    def summary(self, enforced: Sequence[Enforced], counts: Mapping[str, Counts]) -> bytes:
         """Nothing: people read the counts on standard error."""
-        del held, counts
+        del enforced, counts
         return b""
 
 
-def _outcome(held: Held) -> str:
-    return {"errno": f"= -1 {held.action.name}", "kill": "killed", "audit": "allowed"}[held.action.kind]
+def _outcome(enforced: Enforced) -> str:
+    return {"errno": f"= -1 {enforced.action.name}", "kill": "killed", "audit": "allowed"}[enforced.action.kind]
 
 
 class Json:
     """One object a line: ``refused``, ``repeated`` (``count`` more like it), and at the end ``summary``."""
 
-    def line(self, record: Refused, held: Held, count: int, repeated: bool) -> bytes:
+    def line(self, record: Refused, enforced: Enforced, count: int, repeated: bool) -> bytes:
         """One object."""
         found = {
             "type": "repeated" if repeated else "refused",
@@ -143,34 +143,34 @@ class Json:
             "call": record.call,
             "args": [{"name": name, "raw": value} for name, value in arguments(record)],
             "what": escape(_bytes(record.what)) or None,
-            **_rule(held),
+            **_rule(enforced),
             "count": count,
         }
         return orjson.dumps(found) + b"\n"
 
-    def summary(self, held: Sequence[Held], counts: Mapping[str, Counts]) -> bytes:
+    def summary(self, enforced: Sequence[Enforced], counts: Mapping[str, Counts]) -> bytes:
         """The counts by rule."""
-        rules = [_sums(one, counts) for one in held if not isinstance(one.rule, StandingRule)]
-        beside = [_sums(one, counts) for one in held if isinstance(one.rule, StandingRule)]
+        rules = [_sums(one, counts) for one in enforced if not isinstance(one.rule, StandingRule)]
+        beside = [_sums(one, counts) for one in enforced if isinstance(one.rule, StandingRule)]
         names = ("lost", "missed", "not_followed")
         sums = {name: sum(getattr(each, name) for each in counts.values()) for name in names}
         return orjson.dumps({"type": "summary", "rules": rules, "standing": beside, **sums}) + b"\n"
 
 
-def _sums(held: Held, counts: Mapping[str, Counts]) -> dict[str, object]:
+def _sums(enforced: Enforced, counts: Mapping[str, Counts]) -> dict[str, object]:
     """A rule and what came of it."""
-    found = counts[held.mechanism]
+    found = counts[enforced.mechanism]
     unknown = 0 if found.counted else None
-    tries, hits = found.tries.get(held.number, unknown), found.hits.get(held.number, unknown)
-    return {**_rule(held), "mechanism": held.mechanism, "tries": tries, "hits": hits}
+    tries, hits = found.tries.get(enforced.number, unknown), found.hits.get(enforced.number, unknown)
+    return {**_rule(enforced), "mechanism": enforced.mechanism, "tries": tries, "hits": hits}
 
 
-def _rule(held: Held) -> dict[str, object]:
+def _rule(enforced: Enforced) -> dict[str, object]:
     return {
-        "rule": held.number,
-        "asked": _ascii(held.rule.title),
-        "group": held.rule.group or None,
-        "action": held.action.name,
+        "rule": enforced.number,
+        "asked": _ascii(enforced.rule.title),
+        "group": enforced.rule.group or None,
+        "action": enforced.action.name,
     }
 
 

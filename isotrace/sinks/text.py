@@ -40,8 +40,8 @@ class Text:
                 lines[index] = line
         for index, text in notices(batch, self._known):
             lines[index] = self._paint(_NOTE, text)
-        for index, (record, held) in batch.refused.items():
-            lines[index] = self._paint(_NOTE, self._refusals.said(record, held))
+        for index, (record, enforced) in batch.refused.items():
+            lines[index] = self._paint(_NOTE, self._refusals.said(record, enforced))
         self._output.write(self._assemble(batch, lines).encode("ascii", "backslashreplace"))
 
     def flush(self) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from isotrace.decode import quote
-from isotrace.enforce import Enforcer, Held, Refused, Report, describe, registry, rings
+from isotrace.enforce import Enforced, Enforcer, Refused, Report, describe, registry, rings
 from isotrace.enforce.plan import EnforcementPlan
 from isotrace.errors import IsotraceError
 from isotrace.policy import names
@@ -28,7 +28,7 @@ _ASKED = 0  # the number of the one rule of a refusal; standing rules come after
 _SHARE = 0.005  # of a core, for these looks
 _PATIENCE = 5.0  # seconds for an opening under way when all is to end; what it opens ends with the process in any case
 
-Make = Callable[[str, tuple[Held, ...], Target], Enforcer]
+Make = Callable[[str, tuple[Enforced, ...], Target], Enforcer]
 
 
 @dataclass
@@ -178,11 +178,11 @@ class Refuser:
         plan = self._plan(rule, target)
         if not plan.ok:
             raise IsotraceError(f"{wanted.call} cannot be refused here: {_reasons(plan)}")
-        mechanism = plan.held[0].mechanism
+        mechanism = plan.enforced[0].mechanism
         enforcer = self._make(mechanism, plan.by_mechanism()[mechanism], target)
         try:
             enforcer.open(None)
-            rings.check(plan.held, target)
+            rings.check(plan.enforced, target)
         except BaseException:
             enforcer.close()
             raise

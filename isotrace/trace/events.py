@@ -100,7 +100,7 @@ class Batch:
 
     ``events`` is a ``(n,)`` array of EVENT, ``starts`` a ``(n,)`` int array: where each event begins in ``data``.
     ``wall`` is what to add to their times for nanoseconds since the epoch. ``refused`` has by index what is known of
-    records of kind REFUSED, as ``enforce`` has it: a ``Refused`` and a ``Held``. A batch owns its memory.
+    records of kind REFUSED, as ``enforce`` has it: a ``Refused`` and an ``Enforced``. A batch owns its memory.
     """
 
     events: npt.NDArray[np.void]

@@ -24,7 +24,7 @@ def feature() -> Feature:
     """The row. What is refused is refused to a child that ends."""
     report = KernelReport()
     plan = planning.make(Policy((Group("", _RULES),)), report, Target(tree=(1,)), best_effort=True)
-    if not plan.held:
+    if not plan.enforced:
         return Feature(_NAME, "no", "no rule can be enforced here", "see the rows under to refuse", ("refuse",), _WHAT)
     try:
         return _row(verify(plan, report, "auto", True), len(plan.unenforceable))

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from isotrace.enforce import Held, Report, registry
+from isotrace.enforce import Enforced, Report, registry
 from isotrace.enforce import plan as planning
 from isotrace.enforce.calls import notify
 from isotrace.enforce.calls.seccomp import Seccomp
@@ -73,22 +73,22 @@ def must_hold(plan: EnforcementPlan, report: Report, backend: str, best_effort: 
 
 
 def verify(plan: EnforcementPlan, report: Report, backend: str, best_effort: bool) -> Verdict:
-    """Attack what the plan would hold. Raises ``KernelError`` where that cannot be tried.
+    """Attack what the plan would enforce. Raises ``KernelError`` where that cannot be tried.
 
     Call it before isotrace has threads: it forks. Nothing is left of it when it returns.
     """
     one_thread()
     found = Verdict()
-    kinds = _kinds(held.rule for held in plan.held)
+    kinds = _kinds(one.rule for one in plan.enforced)
     if kinds:
-        rules = [held.rule for held in plan.held if not isinstance(held.rule, CallRule)]
+        rules = [one.rule for one in plan.enforced if not isinstance(one.rule, CallRule)]
         chosen = [way for way in ways.ALL if way.kind in kinds]
-        found.add(_tried(chosen, lambda on: _holding([*rules, *on.rules(kinds)], report, backend, best_effort)))
+        found.add(_tried(chosen, lambda on: _enforced_on([*rules, *on.rules(kinds)], report, backend, best_effort)))
     for mechanism in plan.by_mechanism():
-        held = [one for one in plan.by_mechanism()[mechanism] if isinstance(one.rule, CallRule)]
-        if held and mechanism != "signal":  # it kills
-            chosen = for_calls(frozenset().union(*(_calls(one.rule) for one in held)))
-            found.add(_tried(chosen, lambda _on, held=held: [_refusing(one) for one in held]))  # type: ignore[misc]
+        enforced = [one for one in plan.by_mechanism()[mechanism] if isinstance(one.rule, CallRule)]
+        if enforced and mechanism != "signal":  # it kills
+            chosen = for_calls(frozenset().union(*(_calls(one.rule) for one in enforced)))
+            found.add(_tried(chosen, lambda _on, enforced=enforced: [_refusing(one) for one in enforced]))  # type: ignore[misc]
     return found
 
 
@@ -107,31 +107,31 @@ def _calls(rule: Rule) -> frozenset[str]:
     return rule.calls if isinstance(rule, CallRule) else frozenset()
 
 
-def _refusing(held: Held) -> Held:
+def _refusing(enforced: Enforced) -> Enforced:
     """The same, with the error that tells a refusal."""
-    return replace(held, rule=held.rule if held.rule.allow else replace(held.rule, action=_ACTION))
+    return replace(enforced, rule=enforced.rule if enforced.rule.allow else replace(enforced.rule, action=_ACTION))
 
 
-def _holding(rules: Sequence[Rule], report: Report, backend: str, best_effort: bool) -> list[Held]:
+def _enforced_on(rules: Sequence[Rule], report: Report, backend: str, best_effort: bool) -> list[Enforced]:
     policy = Policy((Group("", tuple(rules)),))
     plan = planning.make(policy, report, Target(tree=(1,)), backend, best_effort)
     if plan.unenforceable:
         raise KernelError("the rules that --verify tries cannot be enforced together with those asked for")
-    return [*map(_refusing, plan.held), *plan.standing]
+    return [*map(_refusing, plan.enforced), *plan.standing]
 
 
-def _tried(chosen: Sequence[Way], holding: Callable[[Scratch], Sequence[Held]]) -> Verdict:
+def _tried(chosen: Sequence[Way], enforcing: Callable[[Scratch], Sequence[Enforced]]) -> Verdict:
     """Each way without a rule, and those that get through then under the rules."""
     with scratch() as on:
         free = child.ask([_trial(way, on) for way in chosen], lambda _pid: None)
     found = Verdict(absent=[way.name for way, result in zip(chosen, free, strict=True) if result])
     open_ = [way for way, result in zip(chosen, free, strict=True) if not result]
     with scratch() as on, ExitStack() as stack:
-        held = holding(on)
-        if not all(one.guarantees.compat for one in held):
+        enforced = enforcing(on)
+        if not all(one.guarantees.compat for one in enforced):
             found.announced = [way.name for way in open_ if way.compat]
             open_ = [way for way in open_ if not way.compat]
-        results = _under(held, [_trial(way, on) for way in open_], stack)
+        results = _under(enforced, [_trial(way, on) for way in open_], stack)
     for way, result in zip(open_, results, strict=True):
         if result == child.UNKNOWN:
             raise KernelError(f"the child that attacks did not come to an end with: {way.name}", "see: isotrace doctor")
@@ -143,25 +143,25 @@ def _trial(way: Way, on: Scratch) -> child.Trial:
     return partial(errno_of, partial(way.tried, on))
 
 
-def _under(held: Sequence[Held], trials: Sequence[child.Trial], stack: ExitStack) -> list[int]:
+def _under(enforced: Sequence[Enforced], trials: Sequence[child.Trial], stack: ExitStack) -> list[int]:
     """What the trials return under the rules. Of seccomp the child has the filter, of all else it is the target."""
-    if held[0].mechanism == "seccomp":
-        filtering = Seccomp(held, reporting=False)
+    if enforced[0].mechanism == "seccomp":
+        filtering = Seccomp(enforced, reporting=False)
         stack.callback(filtering.close)
         return child.ask(trials, lambda _pid: None, lambda: _filtered(filtering.code))
 
-    return child.ask(trials, partial(_arm, held, stack))
+    return child.ask(trials, partial(_arm, enforced, stack))
 
 
-def _arm(held: Sequence[Held], stack: ExitStack, pid: int) -> None:
+def _arm(enforced: Sequence[Enforced], stack: ExitStack, pid: int) -> None:
     """Make ``pid`` the target of enforcers, which 0 closes. It is stopped until then: it would keep a processor busy."""
     if not pid:
         stack.close()
         return
     os.kill(pid, signal.SIGSTOP)
     try:
-        for name in dict.fromkeys(one.mechanism for one in held):
-            enforcer = registry.make(name, [one for one in held if one.mechanism == name], Target(tree=(pid,)))
+        for name in dict.fromkeys(one.mechanism for one in enforced):
+            enforcer = registry.make(name, [one for one in enforced if one.mechanism == name], Target(tree=(pid,)))
             stack.callback(enforcer.close)
             enforcer.open(None)
     finally:

@@ -14,7 +14,7 @@ import kernel_module
 import pytest
 from asked import Asked
 
-from isotrace.enforce import Enforcer, Guarantees, Held, registry
+from isotrace.enforce import Enforced, Enforcer, Guarantees, registry
 from isotrace.enforce.hooks import standing
 from isotrace.enforce.report import KernelReport
 from isotrace.policy import names
@@ -88,9 +88,9 @@ def deny(word: str, action: Action = DENIED) -> CallRule:
 
 
 def guarantees_of(mechanism: str, rule: Rule) -> Guarantees:
-    """How well the mechanism holds the rule on this kernel."""
+    """How well the mechanism enforces the rule on this kernel."""
     chosen = next(one for one in registry.MECHANISMS if one.name == mechanism)
-    found = chosen.holds(rule, KernelReport())
+    found = chosen.guarantees(rule, KernelReport())
     assert isinstance(found, Guarantees), found
     return found
 
@@ -105,11 +105,11 @@ def available(mechanism: str) -> Iterator[str]:
 
 @contextmanager
 def enforced(mechanism: str, rules: Sequence[Rule], target: Target, whole: bool = False) -> Iterator[Enforcer]:
-    """The rules held by the mechanism, one of NEEDS; ``whole``: with what every policy has beside its rules."""
+    """The rules enforced by the mechanism, one of NEEDS; ``whole``: with what every policy has beside its rules."""
     with available(mechanism) as name:
-        held = [Held(number, rule, name, guarantees_of(name, rule)) for number, rule in enumerate(rules)]
-        held += standing.held(held, KernelReport(), len(held), weaker_ok=False)[0] if whole else ()
-        enforcer = registry.make(name, held, target)
+        enforced = [Enforced(number, rule, name, guarantees_of(name, rule)) for number, rule in enumerate(rules)]
+        enforced += standing.enforced(enforced, KernelReport(), len(enforced), weaker_ok=False)[0] if whole else ()
+        enforcer = registry.make(name, enforced, target)
         try:
             enforcer.open(None)
             yield enforcer
@@ -119,8 +119,10 @@ def enforced(mechanism: str, rules: Sequence[Rule], target: Target, whole: bool 
 
 def module_for(rules: Sequence[CallRule], target: Target, tested: bool = True) -> Enforcer:
     """The enforcer; not ``tested`` first where a child that is refused all of that could not even try."""
-    held = [Held(number, rule, "lkm", Guarantees(True, "not concerned", True)) for number, rule in enumerate(rules)]
-    enforcer = registry.make("lkm", held, target)
+    enforced = [
+        Enforced(number, rule, "lkm", Guarantees(True, "not concerned", True)) for number, rule in enumerate(rules)
+    ]
+    enforcer = registry.make("lkm", enforced, target)
     if not tested:
         enforcer._self_test = lambda: None  # type: ignore[attr-defined]
     return enforcer
@@ -128,7 +130,7 @@ def module_for(rules: Sequence[CallRule], target: Target, tested: bool = True) -
 
 @contextmanager
 def refusing(rules: Sequence[CallRule], target: Target) -> Iterator[Enforcer]:
-    """The rules held by the module, which is loaded."""
+    """The rules enforced by the module, which is loaded."""
     enforcer = module_for(rules, target)
     enforcer.open(None)
     try:

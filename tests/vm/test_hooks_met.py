@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from isotrace.catalog import by_name
-from isotrace.enforce import Guarantees, Held
+from isotrace.enforce import Enforced, Guarantees
 from isotrace.enforce.hooks import coverage, lsm
 from isotrace.enforce.selftest import child
 from isotrace.policy.model import CallRule
@@ -26,7 +26,7 @@ NO_HOOK = 0xFFFF
 
 def test_every_call_of_the_catalogue_has_a_way() -> None:
     native = set(by_name("x86_64"))
-    rows = {call for hook in coverage.held() for call in coverage.held_at(hook)}
+    rows = {call for hook in coverage.on_calls() for call in coverage.enforced_at(hook)}
     assert (rows & native) - WAYS.keys() - UNTRIED.keys() == set()
     assert WAYS.keys() <= rows
 
@@ -48,11 +48,11 @@ def test_every_way_of_every_call_comes_to_its_hook(mechanism: str, tmp_path: Pat
     def exists(hook: str) -> bool:
         return lsm.by_lsm(hook, mechanism == "lsm") is not None
 
-    calls = frozenset(call for call in WAYS if coverage.holding(call, exists) is not None)
+    calls = frozenset(call for call in WAYS if coverage.enforcing(call, exists) is not None)
     assert len(calls) > 60
     rule = CallRule("all", calls)
-    held = [Held(0, rule, mechanism, Guarantees(True, "closed", True))]
-    enforcer = lsm.make(held, Target(pid=os.getpid()))
+    enforced = [Enforced(0, rule, mechanism, Guarantees(True, "closed", True))]
+    enforcer = lsm.make(enforced, Target(pid=os.getpid()))
     met: dict[tuple[str, int], list[int]] = {}
 
     def outcomes(ways: list[tuple[str, int]], hook: int) -> list[int]:
@@ -66,7 +66,7 @@ def test_every_way_of_every_call_comes_to_its_hook(mechanism: str, tmp_path: Pat
         enforcer.open(None)
         for number, hook in enumerate(enforcer._hooks, 1):
             progress(f"ways to {hook}")
-            ways = [(call, at) for call in sorted(coverage.held_at(hook) & calls) for at in range(len(WAYS[call]))]
+            ways = [(call, at) for call in sorted(coverage.enforced_at(hook) & calls) for at in range(len(WAYS[call]))]
             found = outcomes(ways, number)
             hidden = [way for way, result in zip(ways, found, strict=True) if result in (errno.EPERM, errno.EACCES)]
             free = dict(zip(hidden, outcomes(hidden, NO_HOOK), strict=True))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from isotrace import catalog
 from isotrace.catalog.model import X32_BIT
-from isotrace.enforce import Held
+from isotrace.enforce import Enforced
 from isotrace.policy import names
 from isotrace.policy.decide import strictness
 from isotrace.policy.model import CallRule
@@ -82,16 +82,16 @@ Table = dict[tuple[int, int], list[Entry]]
 """(AUDIT_ARCH, number without the x32 bit) → what is refused there, the first that matches decides."""
 
 
-def table(held: Iterable[Held], machine: str) -> Table:
+def table(enforced: Iterable[Enforced], machine: str) -> Table:
     """The entries of all rules. A rule that refuses comes before one that only reports; one that asks for a call before
     one that closes io_uring with it.
     """
     found: Table = {}
-    listed = list(held)
+    listed = list(enforced)
     turns = sorted(((strictness(one.rule), closing, at) for at, one in enumerate(listed) for closing in (False, True)))
     for _, closing, at in turns:
         number, rule = listed[at].number, listed[at].rule
-        assert isinstance(rule, CallRule), "seccomp holds call rules only"
+        assert isinstance(rule, CallRule), "seccomp enforces call rules only"
         calls = names.closes(rule.calls) if closing else rule.calls
         for arch, abis in ARCHES[machine].items():
             for abi in abis:

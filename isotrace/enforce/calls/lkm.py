@@ -11,7 +11,7 @@ from isotrace.backends import lkm
 from isotrace.backends.lkm import conditions
 from isotrace.catalog import by_number
 from isotrace.catalog.model import X32_BIT, Syscall
-from isotrace.enforce import Counts, Execute, Held, Refused
+from isotrace.enforce import Counts, Enforced, Execute, Refused
 from isotrace.enforce.calls import cbpf, entries
 from isotrace.enforce.calls.cbpf import Entry, Table, Test
 from isotrace.enforce.records import Records
@@ -34,9 +34,9 @@ _ALL_BITS = (1 << 64) - 1
 _STRING, _PATH_LIMIT = 1, 4095
 
 
-def make(held: Sequence[Held], target: Target) -> Module:
+def make(enforced: Sequence[Enforced], target: Target) -> Module:
     """The enforcer for the rules."""
-    return Module(held, target)
+    return Module(enforced, target)
 
 
 def pack_test(test: Test | None) -> tuple[int, int, int, int]:
@@ -113,10 +113,10 @@ def _shown(call: Syscall) -> tuple[Capture, ...]:
 class Module(lkm.Controller):
     """An ``Enforcer`` by the kernel module."""
 
-    def __init__(self, held: Sequence[Held], target: Target) -> None:
+    def __init__(self, enforced: Sequence[Enforced], target: Target) -> None:
         super().__init__(target, RING_BYTES)
-        self._table = cbpf.table(held, os.uname().machine)
-        self._actions = {one.number: one.action for one in held}
+        self._table = cbpf.table(enforced, os.uname().machine)
+        self._actions = {one.number: one.action for one in enforced}
         self._records = Records()
         self._switches = Switches(())
         self._by_ftrace = False

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from isotrace.backends.attached import u32
 from isotrace.catalog.model import X32_BIT
-from isotrace.enforce import Held, programs
+from isotrace.enforce import Enforced, programs
 from isotrace.enforce.calls import cbpf, entries
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.selftest import numbers
@@ -29,22 +29,22 @@ _MAPS = ("call_rules", "multiplexed")
 _MULTIPLEXERS = {102: 0, 117: 32}  # i386's socketcall and ipc → where their calls begin in the map `multiplexed`
 
 
-def make(held: Sequence[Held], target: Target) -> Refusing:
-    """The enforcer for the rules, all of which one of the three mechanisms holds."""
-    return {"override": Override, "fmod_ret_call": FmodRet, "signal": Signal}[held[0].mechanism](held, target)
+def make(enforced: Sequence[Enforced], target: Target) -> Refusing:
+    """The enforcer for the rules, all of which one of the three mechanisms enforces."""
+    return {"override": Override, "fmod_ret_call": FmodRet, "signal": Signal}[enforced[0].mechanism](enforced, target)
 
 
 class _ByNumber(Refusing):
     """What the three have in common: the table of calls."""
 
-    def __init__(self, held: Sequence[Held], target: Target) -> None:
+    def __init__(self, enforced: Sequence[Enforced], target: Target) -> None:
         slots = Slots()
-        by_number = {one.number: slots.add(one) for one in held}
-        rules = [one.rule for one in held if isinstance(one.rule, CallRule)]
+        by_number = {one.number: slots.add(one) for one in enforced}
+        rules = [one.rule for one in enforced if isinstance(one.rule, CallRule)]
         calls = frozenset().union(*(rule.calls | names.closes(rule.calls) for rule in rules))
-        self._table = cbpf.table(held, os.uname().machine)
+        self._table = cbpf.table(enforced, os.uname().machine)
         self._functions = self._attachable(entries.all_functions(calls | cbpf.multiplexers(calls)))
-        self._compat = all(one.guarantees.compat for one in held)
+        self._compat = all(one.guarantees.compat for one in enforced)
         self._by_number = by_number
         known = facts()
         super().__init__(target, self._plan(programs.constants(target, slots, known), slots, known), known)

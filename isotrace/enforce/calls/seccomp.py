@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from isotrace import catalog
-from isotrace.enforce import Counts, Execute, Held, Refused
+from isotrace.enforce import Counts, Enforced, Execute, Refused
 from isotrace.enforce.calls import cbpf, notify
 from isotrace.enforce.calls.cbpf import Entry, Test
 from isotrace.enforce.calls.supervisor import Supervisor
@@ -28,20 +28,20 @@ _MAX_PATH = 4096
 _OWN_EXEC = -1  # the rule number of the command's own execve
 
 
-def make(held: Sequence[Held], target: Target) -> Seccomp:
+def make(enforced: Sequence[Enforced], target: Target) -> Seccomp:
     """The enforcer for the rules. Raises ``UsageError`` when they do not fit into one filter."""
     del target  # a command and all that descends from it: what a filter is inherited by
-    return Seccomp(held, reporting=notify.listens().verdict == "yes")
+    return Seccomp(enforced, reporting=notify.listens().verdict == "yes")
 
 
 class Seccomp:
     """An ``Enforcer``; ``code`` is the filter. Without ``reporting`` the kernel refuses alone, and nothing is recorded."""
 
-    def __init__(self, held: Sequence[Held], reporting: bool) -> None:
+    def __init__(self, enforced: Sequence[Enforced], reporting: bool) -> None:
         machine = os.uname().machine
         self._path = ctypes.create_string_buffer(_MAX_PATH + 1)
-        self._actions = {one.number: one.action for one in held}
-        self._table = cbpf.table(held, machine)
+        self._actions = {one.number: one.action for one in enforced}
+        self._table = cbpf.table(enforced, machine)
         self._reporting = reporting
         if reporting:
             self._mark_own_exec(machine)

@@ -1,6 +1,6 @@
 """A command that isotrace starts may have isotrace's terminal, or its caller's: what it types there others would run.
 
-A seccomp filter of its own takes that from it, whatever else holds the rules: TIOCSTI types into a terminal (with
+A seccomp filter of its own takes that from it, whatever else enforces the rules: TIOCSTI types into a terminal (with
 dev.tty.legacy_tiocsti=1 from 6.2 on, always before), TIOCLINUX pastes into a console. The number of an ioctl is a register.
 """
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from isotrace.enforce import Held
+from isotrace.enforce import Enforced
 from isotrace.enforce.tables import Slots
 from isotrace.policy import families
 from isotrace.policy.decide import inet_specificity, means_unspecified, strictness
@@ -32,9 +32,9 @@ class Nets:
     closed: int
 
 
-def table(held: Sequence[Held], slots: Slots) -> Nets | None:
+def table(enforced: Sequence[Enforced], slots: Slots) -> Nets | None:
     """What the rules on IP addresses become; None where none is denied."""
-    found = [(one, one.rule) for one in held if isinstance(one.rule, NetRule) and one.rule.protocol != "unix"]
+    found = [(one, one.rule) for one in enforced if isinstance(one.rule, NetRule) and one.rule.protocol != "unix"]
     if all(rule.allow for _, rule in found):
         return None
     found.sort(key=lambda pair: strictness(pair[1]))

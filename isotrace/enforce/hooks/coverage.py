@@ -1,4 +1,4 @@
-"""Which security hooks hold which call: every call of a row comes to the row's hook before it takes effect.
+"""Which security hooks enforce which call: every call of a row comes to the row's hook before it takes effect.
 
 At a hook the program asks for the number of the call that is under way, so a hook that many calls come to still refuses
 just those that were asked for. Work that io_uring does comes to the same hooks from another call: what reaches a hook
@@ -230,8 +230,8 @@ def _table() -> dict[str, tuple[frozenset[str], bool]]:
     return found
 
 
-def holding(call: str, exists: Callable[[str], bool] = lambda _hook: True) -> frozenset[str] | None:
-    """The hooks that together hold ``call`` on a kernel where ``exists``, or None where nothing does.
+def enforcing(call: str, exists: Callable[[str], bool] = lambda _hook: True) -> frozenset[str] | None:
+    """The hooks that together enforce ``call`` on a kernel where ``exists``, or None where nothing does.
 
     None are needed where all that it needs came to the kernel together with the call.
     """
@@ -246,9 +246,9 @@ def unmet(calls: frozenset[str], mechanism: str) -> list[str]:
     return [words for some, words in (*_UNMET, *(_UNMET_BY_LSM if mechanism == "lsm" else ())) if some & calls]
 
 
-def unheld(calls: Iterable[str], exists: Callable[[str], bool] = lambda _hook: True) -> frozenset[str]:
-    """Those of ``calls`` that no set of hooks holds."""
-    return frozenset(call for call in calls if call not in NEEDLESS and holding(call, exists) is None)
+def unenforceable(calls: Iterable[str], exists: Callable[[str], bool] = lambda _hook: True) -> frozenset[str]:
+    """Those of ``calls`` that no set of hooks enforces."""
+    return frozenset(call for call in calls if call not in NEEDLESS and enforcing(call, exists) is None)
 
 
 def lacking(accesses: Iterable[str], exists: Callable[[str], bool]) -> list[str]:
@@ -268,13 +268,13 @@ def lacking_sockets(files: bool, names: bool, exists: Callable[[str], bool]) -> 
     return absent + [hook for hook in (*PEERS, *(["socket_bind"] if names else [])) if not exists(hook)]
 
 
-def held() -> frozenset[str]:
-    """The hooks that hold calls."""
+def on_calls() -> frozenset[str]:
+    """The hooks that enforce calls."""
     return frozenset(_table())
 
 
-def held_at(hook: str) -> frozenset[str]:
-    """The calls that ``hook`` helps to hold."""
+def enforced_at(hook: str) -> frozenset[str]:
+    """The calls that ``hook`` helps to enforce."""
     return _table()[hook][0]
 
 
@@ -284,10 +284,10 @@ def comes_by(hook: str) -> frozenset[str]:
     if hook in BROAD:
         return frozenset(catalog.names()) - {"io_uring_enter"}
     reached = {call for call in catalog.names() if hook in refuse.by_object(call)}
-    held = _table()[hook][0] if hook in _table() else frozenset()
-    return frozenset(reached | held | set(_ALSO.get(hook, "").split()))
+    enforced = _table()[hook][0] if hook in _table() else frozenset()
+    return frozenset(reached | enforced | set(_ALSO.get(hook, "").split()))
 
 
 def by_ring(hook: str, calls: frozenset[str]) -> bool:
     """Whether io_uring can be asked for one of ``calls`` and comes to ``hook`` with it."""
-    return bool(held_at(hook) & calls & VIA_IO_URING) if hook in _table() else False
+    return bool(enforced_at(hook) & calls & VIA_IO_URING) if hook in _table() else False

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from isotrace.backends.attached import u32
-from isotrace.enforce import Held, programs
+from isotrace.enforce import Enforced, programs
 from isotrace.enforce.hooks import addresses, coverage, guard, objects, sockets, standing
 from isotrace.enforce.hooks.nfa import BITS, mask
 from isotrace.enforce.hooks.objects import EXECUTE, FIXED, LETTERS, PEER, PlaceRule, Places
@@ -106,9 +106,9 @@ def _dentry_judge(hook: str, lsm: bool) -> str:
     return ("judge_first", "judge_second")[position]
 
 
-def make(held: Sequence[Held], target: Target) -> Hooks:
-    """The enforcer for the rules, all of which the mechanism "lsm", or all "fmod_ret", holds."""
-    return Hooks(held, target, lsm=held[0].mechanism == "lsm")
+def make(enforced: Sequence[Enforced], target: Target) -> Hooks:
+    """The enforcer for the rules, all of which the mechanism "lsm", or all "fmod_ret", enforces."""
+    return Hooks(enforced, target, lsm=enforced[0].mechanism == "lsm")
 
 
 def _offsets(unix: bool) -> dict[str, int]:
@@ -150,10 +150,10 @@ def _address6(other: int) -> int:
         return other
 
 
-def _place_rules(held: Sequence[Held], slots: Slots) -> list[PlaceRule]:
+def _place_rules(enforced: Sequence[Enforced], slots: Slots) -> list[PlaceRule]:
     """The rules on paths, those of unix sockets too, the most specific first."""
-    found = [(one, one.rule.pattern, _accesses(one.rule)) for one in held if isinstance(one.rule, PathRule)]
-    found += [(one, rule.path, PEER) for one, rule in sockets.rules(held) if rule.path]
+    found = [(one, one.rule.pattern, _accesses(one.rule)) for one in enforced if isinstance(one.rule, PathRule)]
+    found += [(one, rule.path, PEER) for one, rule in sockets.rules(enforced) if rule.path]
     found.sort(key=lambda entry: strictness(entry[0].rule))
     found.sort(key=lambda entry: entry[1].specificity, reverse=True)
     return [PlaceRule(slots.add(one), one.rule.allow, accesses, pattern) for one, pattern, accesses in found]
@@ -167,9 +167,11 @@ def _closed(slots: Slots, rules: Sequence[PlaceRule], unix: Sockets | None) -> d
     return {"CLOSED_RULE": on_files or both, "MOVE_CLOSED": both}
 
 
-def _standing(held: Sequence[Held], slots: Slots, exists: Callable[[str], bool]) -> dict[str, list[tuple[str, int]]]:
+def _standing(
+    enforced: Sequence[Enforced], slots: Slots, exists: Callable[[str], bool]
+) -> dict[str, list[tuple[str, int]]]:
     """Hook → what judges there for standing rules, and the slots of these."""
-    rules = [(slots.add(one), one.rule) for one in held if isinstance(one.rule, StandingRule)]
+    rules = [(slots.add(one), one.rule) for one in enforced if isinstance(one.rule, StandingRule)]
     return {hook: asked for hook, asked in standing.judges(rules).items() if exists(hook)}
 
 
@@ -188,35 +190,37 @@ def _accesses(rule: PathRule) -> int:
 class Hooks(Refusing):
     """An ``Enforcer`` at the security hooks."""
 
-    def __init__(self, held: Sequence[Held], target: Target, lsm: bool) -> None:
+    def __init__(self, enforced: Sequence[Enforced], target: Target, lsm: bool) -> None:
         slots, exists = Slots(), lambda hook: by_lsm(hook, lsm) is not None
-        self._rules: list[tuple[int, CallRule]] = [(slots.add(one), rule) for one, rule in calls_by_strictness(held)]
-        place_rules = _place_rules(held, slots)
+        self._rules: list[tuple[int, CallRule]] = [
+            (slots.add(one), rule) for one, rule in calls_by_strictness(enforced)
+        ]
+        place_rules = _place_rules(enforced, slots)
         self._places = Places(place_rules) if place_rules else None
         self._packed = objects.pack(self._places) if self._places else None
-        self._nets = addresses.table(held, slots)
-        self._sockets = sockets.table(held, slots, place_rules)
+        self._nets = addresses.table(enforced, slots)
+        self._sockets = sockets.table(enforced, slots, place_rules)
         rest = self._sockets.rest if self._sockets else 0
         if self._places and rest:
             self._places.denied |= PEER
         self._slots = slots
         self._closed = _closed(slots, place_rules, self._sockets) | _executing(slots, place_rules)
-        self._close_rings(held, slots)
+        self._close_rings(enforced, slots)
         self._pinned: list[int] = []
         calls = hooks_for([rule for _, rule in self._rules], exists)
         places = self._places.denied | (FIXED if self._places.fixtures else 0) if self._places else 0
         peers = self._sockets.judges() if self._sockets else {}
         judges = {**(coverage.NETS if self._nets else {}), **peers, **_place_judges(places, lsm)}
-        self._standing = _standing(held, slots, exists)
+        self._standing = _standing(enforced, slots, exists)
         self._user_hooks = {*calls, *judges}
         self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges, *self._standing)}
         self._learner = coverage.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._places else ""
         known = facts()
         super().__init__(target, self._plan(slots, programs.constants(target, slots, known), judges), known)
 
-    def _close_rings(self, held: Sequence[Held], slots: Slots) -> None:
+    def _close_rings(self, enforced: Sequence[Enforced], slots: Slots) -> None:
         """Refuse to set up io_uring where the guarantees say so, in the name of the strictest rule that asks for it."""
-        closing = [one for one in held if one.guarantees.io_uring == "closed" and not one.rule.allow]
+        closing = [one for one in enforced if one.guarantees.io_uring == "closed" and not one.rule.allow]
         first = min(closing, key=lambda one: strictness(one.rule), default=None)
         if first:
             slot = slots.numbers.index(first.number)
@@ -311,7 +315,7 @@ class Hooks(Refusing):
         guard.fill(self._loaded, self._target)
         calls = plan.own_calls()
         for index, hook in enumerate(self._hooks):
-            if not self._rules or hook not in coverage.held():  # one that only looks at paths or addresses
+            if not self._rules or hook not in coverage.on_calls():  # one that only looks at paths or addresses
                 continue
             found = hook_table(hook, self._rules, calls)
             entries = {u32(index * SLOTS + slot): struct.pack("=HH", *entry) for slot, entry in found.items()}

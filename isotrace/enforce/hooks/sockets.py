@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from isotrace.enforce import Held
+from isotrace.enforce import Enforced
 from isotrace.enforce.hooks import coverage
 from isotrace.enforce.hooks.nfa import TooMuch
 from isotrace.enforce.hooks.objects import PEER, PlaceRule
@@ -149,17 +149,17 @@ class Sockets:
         return found | ({"path_mknod": "judge_socket_made"} if self.rest else {})
 
 
-def rules(held: Sequence[Held]) -> list[tuple[Held, NetRule]]:
+def rules(enforced: Sequence[Enforced]) -> list[tuple[Enforced, NetRule]]:
     """The rules on unix sockets, the one that decides first at the front; none where nothing is denied."""
-    found = [(one, one.rule) for one in held if isinstance(one.rule, NetRule) and one.rule.protocol == "unix"]
+    found = [(one, one.rule) for one in enforced if isinstance(one.rule, NetRule) and one.rule.protocol == "unix"]
     found.sort(key=lambda pair: strictness(pair[1]))
     found.sort(key=lambda pair: unix_specificity(pair[1]), reverse=True)
     return found if any(not rule.allow for _, rule in found) else []
 
 
-def table(held: Sequence[Held], slots: Slots, places: Sequence[PlaceRule]) -> Sockets | None:
+def table(enforced: Sequence[Enforced], slots: Slots, places: Sequence[PlaceRule]) -> Sockets | None:
     """What the rules become beside ``places``, which has those on socket files; None where nothing is denied."""
-    found = rules(held)
+    found = rules(enforced)
     if not found:
         return None
     named = [NameRule(slots.add(one), rule.allow, rule.abstract) for one, rule in found if rule.abstract is not None]

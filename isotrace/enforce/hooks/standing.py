@@ -1,4 +1,4 @@
-"""Standing rules: part of every policy that security hooks hold, beside the user's rules.
+"""Standing rules: part of every policy that security hooks enforce, beside the user's rules.
 
 A row of ``TABLE`` names the hooks and what judges there: C functions ``int judge(u64 *ctx)`` (``judge(u64 *ctx, struct
 judged *judged)`` in ``JUDGED``) of bpf/block_guard.h and the like, which say whether the rule applies. They are asked
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from isotrace.enforce import Guarantees, Held, Report
+from isotrace.enforce import Enforced, Guarantees, Report
 from isotrace.policy.model import Action, PathRule, Rule, StandingRule
 
-#: Mechanisms that hold standing rules, most preferred first, and the features that they need.
+#: Mechanisms that enforce standing rules, most preferred first, and the features that they need.
 MECHANISMS = {"lsm": "lsm_bpf", "fmod_ret": "fmod_ret_security"}
-#: Mechanisms that are BPF programs, but at no security hooks: standing rules are held beside them where that can be.
+#: Mechanisms that are BPF programs, but at no security hooks: standing rules are enforced beside them where that can be.
 BESIDE = frozenset({"fmod_ret_call", "override", "signal"})
 #: Hooks where the current task says nothing about who acts: what is refused there is refused to everybody.
 ALWAYS = frozenset({"file_send_sigiotask"})
@@ -35,7 +35,7 @@ def _on_paths(rules: Sequence[Rule]) -> bool:
 class Standing:
     """A standing rule. ``title`` is shown in the plan and with each refusal; ``notes`` are told with the plan.
 
-    ``judges``: hook → C function. ``needed`` says for the rules that are held whether it is part of the policy.
+    ``judges``: hook → C function. ``needed`` says for the rules that are enforced whether it is part of the policy.
     ``without``: what is said where the user accepts less and it is left out; "" for one that never is.
     """
 
@@ -66,9 +66,9 @@ TABLE: tuple[Standing, ...] = (
             "the target cannot signal or trace isotrace, nor the shell and sudo that it runs in, use its BPF objects, load "
             "BPF programs but for packets, set probes by perf, or write to debugfs, tracefs, kernel.ftrace_enabled, "
             "sysrq-trigger, cgroup.kill, core_pattern and the like, which name programs that the kernel starts",
-            "what another root user does, or systemd and cron do when they are asked to, is not held; nor are modules, "
-            "/dev/mem, kexec, reboot, that isotrace is killed for want of memory, and who may write to its own files or to "
-            "programs that the kernel starts (Python, libraries, /sbin/modprobe, /sbin/request-key)",
+            "what another root user does, or systemd and cron do when they are asked to, is not prevented; nor are "
+            "modules, /dev/mem, kexec, reboot, that isotrace is killed for want of memory, and who may write to its own "
+            "files or to programs that the kernel starts (Python, libraries, /sbin/modprobe, /sbin/request-key)",
         ),
     ),
     Standing(
@@ -85,9 +85,9 @@ TABLE: tuple[Standing, ...] = (
         notes=(
             "the target cannot trace processes outside of it, make device nodes, mount what lies on a device, or ecryptfs, "
             "change the root by pivot_root, or make and remove snapshots (btrfs, bcachefs)",
-            "not held: device nodes that exist, core_pattern, a second procfs, sysfs or network file system, file servers, "
-            "helpers outside the target, also those that the kernel starts (request-key), a mount that is taken off or "
-            "moved away, files that a ring of another process puts into one of the target (IORING_MSG_SEND_FD)",
+            "not prevented: device nodes that exist, core_pattern, a second procfs, sysfs or network file system, file "
+            "servers, helpers outside the target, also those that the kernel starts (request-key), a mount that is taken "
+            "off or moved away, files that a ring of another process puts into one of the target (IORING_MSG_SEND_FD)",
         ),
         needed=_on_paths,
         without="the target may trace processes that are not of it, make device nodes and mount what it likes",
@@ -106,8 +106,10 @@ def of(rule: StandingRule) -> Standing:
     return _BY_NAME[rule.name]
 
 
-def held(user: Sequence[Held], report: Report, first: int, weaker_ok: bool) -> tuple[tuple[Held, ...], tuple[str, ...]]:
-    """The standing rules beside ``user``, the user's rules that are held, and what to say of those that are left out.
+def enforced(
+    user: Sequence[Enforced], report: Report, first: int, weaker_ok: bool
+) -> tuple[tuple[Enforced, ...], tuple[str, ...]]:
+    """The standing rules beside ``user``, the user's rules that are enforced, and what to say of those that are left out.
 
     Their numbers begin with ``first``. They go to the first of ``MECHANISMS`` that is in use, else, beside other BPF
     programs, to the first that this kernel has. Where every rule only reports, they do too. ``weaker_ok`` leaves out
@@ -121,7 +123,7 @@ def held(user: Sequence[Held], report: Report, first: int, weaker_ok: bool) -> t
     wanted = [one for one in TABLE if one.needed(rules)]
     kept = [one for one in wanted if not (weaker_ok and one.without)]
     found = tuple(
-        Held(first + index, _rule(one, audit), mechanism, _guarantees(one, mechanism, report))
+        Enforced(first + index, _rule(one, audit), mechanism, _guarantees(one, mechanism, report))
         for index, one in enumerate(kept)
     )
     return found, tuple(f"{one.title}: left out by --best-effort: {one.without}" for one in wanted if one not in kept)
