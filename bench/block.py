@@ -20,7 +20,7 @@ from pathlib import Path
 from bench.measure import compile_program
 from bench.report import BLOCK_HEADING, with_block
 from isotrace.enforce import Enforced, Enforcer, Guarantees, registry
-from isotrace.enforce.report import KernelReport
+from isotrace.enforce.findings import KernelFindings
 from isotrace.policy import names, paths
 from isotrace.policy.model import Rule
 from isotrace.trace.target import Target
@@ -67,8 +67,8 @@ class Group:
 
 
 def _mechanism() -> str:
-    report = KernelReport()
-    return "lsm" if report["lsm_bpf"].verdict == "yes" else "fmod_ret"
+    findings = KernelFindings()
+    return "lsm" if findings["lsm_bpf"].verdict == "yes" else "fmod_ret"
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Fake:
 USUAL = ("unpreempted", "lsm_unskipped", "io_threads", "ia32")
 
 
-def report(*present, unknown=(), usual=USUAL):
+def findings(*present, unknown=(), usual=USUAL):
     there = {*present, *usual}
     return {name: Fake("yes" if name in there else "unknown" if name in unknown else "no") for name in FEATURES}
 
@@ -82,15 +82,15 @@ PORT_53 = nets.parse(":53", allow=False)
     ],
 )
 def test_the_best_mechanism_that_holds_it(rule, present, target, expected):
-    assert mechanism_of(rule, report(*present), target) == expected
+    assert mechanism_of(rule, findings(*present), target) == expected
 
 
 def test_what_may_be_there_is_not_counted_on():
-    assert mechanism_of(OPEN, report(unknown=("lsm_bpf",))) is None
+    assert mechanism_of(OPEN, findings(unknown=("lsm_bpf",))) is None
 
 
 def test_a_backend_asked_for_is_the_only_one():
-    found = report("lsm_bpf", "kprobe", "override", "seccomp", "seccomp_notify", "lkm")
+    found = findings("lsm_bpf", "kprobe", "override", "seccomp", "seccomp_notify", "lkm")
     assert mechanism_of(OPEN, found, backend="override") == "override"
     assert mechanism_of(OPEN, found, COMMAND, backend="seccomp") == "seccomp"
     assert mechanism_of(OPEN, found, backend="lkm") == "lkm"
@@ -98,7 +98,7 @@ def test_a_backend_asked_for_is_the_only_one():
 
 
 def test_a_signal_comes_after_the_fact_and_only_when_that_is_accepted():
-    found = report("signal", "raw_tracepoint")
+    found = findings("signal", "raw_tracepoint")
     assert mechanism_of(KILL_OPEN, found) is None and mechanism_of(OPEN, found, best_effort=True) is None
     with mock.patch.dict(registry.BUILT, ALL_BUILT):
         made = plan.make(policy(KILL_OPEN), found, RUNNING, best_effort=True)
@@ -110,7 +110,7 @@ def test_a_signal_comes_after_the_fact_and_only_when_that_is_accepted():
 
 def test_a_mechanism_without_an_implementation_is_never_claimed():
     with mock.patch.dict(registry.BUILT, dict.fromkeys(registry.BUILT)):
-        made = plan.make(policy(OPEN), report(*FEATURES), COMMAND)
+        made = plan.make(policy(OPEN), findings(*FEATURES), COMMAND)
     assert not made.ok and not made.enforced
     said = dict(made.unenforceable[0].reasons)
     assert (
@@ -119,7 +119,7 @@ def test_a_mechanism_without_an_implementation_is_never_claimed():
 
 
 def test_the_reason_is_what_the_kernel_lacks():
-    found = report() | {
+    found = findings() | {
         "lsm_bpf": Fake("no", "an LSM program: EPERM although privileged", "lift it"),
         "unlocked": Fake("no", "locked down: integrity", "boot without lockdown="),
         "kprobe": Fake("no", "no event source", "CONFIG_KPROBES=y"),
@@ -135,12 +135,12 @@ def test_the_reason_is_what_the_kernel_lacks():
 
 
 def test_seccomp_is_not_for_a_part_of_a_command():
-    found = report("seccomp", "seccomp_notify")
+    found = findings("seccomp", "seccomp_notify")
     assert mechanism_of(OPEN, found, Target(command=("true",), uid=1000)) is None
 
 
 def test_without_notification_seccomp_neither_audits_nor_refuses_exec():
-    found = report("seccomp")
+    found = findings("seccomp")
     assert mechanism_of(OPEN, found, COMMAND) == "seccomp"
     assert mechanism_of(names.parse("open", action=Action("audit")), found, COMMAND) is None
     assert mechanism_of(names.parse("exec"), found, COMMAND) is None
@@ -160,7 +160,7 @@ def test_without_notification_seccomp_neither_audits_nor_refuses_exec():
     ],
 )
 def test_a_place_that_takes_no_program_holds_nothing(rule, details, expected):
-    found = report("lsm_bpf", "fmod_ret_security", "kprobe", "override")
+    found = findings("lsm_bpf", "fmod_ret_security", "kprobe", "override")
     found |= {name: Fake(verdict) for name, verdict in details.items()}
     assert mechanism_of(rule, found) == expected
 
@@ -175,31 +175,31 @@ def test_a_place_that_takes_no_program_holds_nothing(rule, details, expected):
     ],
 )
 def test_where_the_kernel_may_pass_a_program_over_a_rule_is_not_held(present, usual, expected):
-    assert mechanism_of(OPEN, report(*present, usual=usual)) == expected
-    enforced = plan.make(policy(OPEN), report(*present, usual=usual), RUNNING, best_effort=True).enforced
+    assert mechanism_of(OPEN, findings(*present, usual=usual)) == expected
+    enforced = plan.make(policy(OPEN), findings(*present, usual=usual), RUNNING, best_effort=True).enforced
     assert enforced and bool(enforced[0].guarantees.short) == (expected is None)
 
 
 def test_path_rules_stay_together():
     both = policy(WRITE_ETC, paths.parse("w:/etc/motd", allow=True), OPEN)
     with mock.patch.dict(registry.BUILT, ALL_BUILT):
-        made = plan.make(both, report("fmod_ret_security", "override", "kprobe"), RUNNING)
+        made = plan.make(both, findings("fmod_ret_security", "override", "kprobe"), RUNNING)
     assert [one.mechanism for one in made.enforced] == ["fmod_ret"] * 3
 
 
 def test_best_effort_leaves_out_what_cannot_be_held_and_says_it():
     mixed = policy(WRITE_ETC, OPEN)
-    strict = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND)
-    weaker = plan.make(mixed, report("seccomp", "seccomp_notify"), COMMAND, best_effort=True)
+    strict = plan.make(mixed, findings("seccomp", "seccomp_notify"), COMMAND)
+    weaker = plan.make(mixed, findings("seccomp", "seccomp_notify"), COMMAND, best_effort=True)
     assert not strict.ok and weaker.ok
     assert [one.number for one in weaker.enforced] == [1] and [one.number for one in weaker.unenforceable] == [0]
     assert "deny-path w:/etc/** → EPERM: NOT ENFORCEABLE" in describe.plan_lines(weaker)
-    assert not plan.make(policy(WRITE_ETC), report("seccomp"), COMMAND, best_effort=True).ok
+    assert not plan.make(policy(WRITE_ETC), findings("seccomp"), COMMAND, best_effort=True).ok
 
 
 def test_a_hostile_policy_cannot_write_to_the_terminal():
     rule = CallRule("/a\x1b[2J/", frozenset({"read"}))
-    assert all(line.isprintable() for line in describe.plan_lines(plan.make(policy(rule), report(), RUNNING)))
+    assert all(line.isprintable() for line in describe.plan_lines(plan.make(policy(rule), findings(), RUNNING)))
 
 
 _COMPONENT = st.sampled_from(["a", "b", "*", "**", "a*"])
@@ -246,7 +246,7 @@ _REQUESTS = st.one_of(
     ),
     st.builds(lambda path: NetRequest("unix", path=path), st.sampled_from(["/a/s", "/b"])),
 )
-_REPORTS = st.dictionaries(
+_FINDINGS = st.dictionaries(
     st.sampled_from(FEATURES), st.sampled_from([Fake("yes"), Fake("yes"), Fake("no"), Fake("unknown")])
 )
 
@@ -254,7 +254,7 @@ _REPORTS = st.dictionaries(
 @settings(max_examples=400, deadline=None)
 @given(
     st.lists(rules(), min_size=1, max_size=6),
-    _REPORTS,
+    _FINDINGS,
     st.sampled_from([RUNNING, COMMAND]),
     st.sampled_from(sorted(registry.BACKENDS)),
     st.booleans(),

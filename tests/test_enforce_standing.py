@@ -8,9 +8,9 @@ import re
 
 from isotrace.backends.loader import expand
 from isotrace.enforce import describe, plan, switches
+from isotrace.enforce.findings import Found
 from isotrace.enforce.hooks import coverage, guard, standing
 from isotrace.enforce.mechanisms import FEATURES
-from isotrace.enforce.report import Found
 from isotrace.enforce.selftest import child, trials
 from isotrace.policy import names, paths
 from isotrace.policy.model import Action, CallRule, Group, Policy, StandingRule
@@ -22,9 +22,9 @@ ALL = dict.fromkeys(FEATURES, YES)
 TARGET = Target(pid=1234)
 
 
-def _plan(*actions: Action, report=HOOKED, backend="auto") -> plan.EnforcementPlan:
+def _plan(*actions: Action, findings=HOOKED, backend="auto") -> plan.EnforcementPlan:
     rules = tuple(CallRule("mkdir", names.parse("mkdir").calls, action=action) for action in actions)
-    return plan.make(Policy((Group("", rules),)), report, TARGET, backend)
+    return plan.make(Policy((Group("", rules),)), findings, TARGET, backend)
 
 
 def test_every_judge_is_a_function_of_the_programs():
@@ -43,14 +43,14 @@ def test_standing_rules_come_after_the_user_s_and_go_to_the_same_mechanism():
 
 
 def test_where_no_hook_holds_a_rule_there_are_no_standing_ones():
-    found = _plan(Action(), report={"kprobe": YES, "override": YES, "unpreempted": YES}, backend="override")
+    found = _plan(Action(), findings={"kprobe": YES, "override": YES, "unpreempted": YES}, backend="override")
     assert found.enforced
     assert not found.standing
 
 
 def test_beside_programs_at_the_calls_they_are_held_at_hooks_where_this_kernel_has_them():
-    report = {**HOOKED, "kprobe": YES, "override": YES}
-    found = _plan(Action(), report=report, backend="override")
+    findings = {**HOOKED, "kprobe": YES, "override": YES}
+    found = _plan(Action(), findings=findings, backend="override")
     assert [one.mechanism for one in found.enforced] == ["override"]
     assert {one.mechanism for one in found.standing} == {"lsm"}
     assert set(found.by_mechanism()) == {"override", "lsm"}
@@ -68,8 +68,8 @@ def test_each_is_told_once_with_what_it_does_not_hold():
 
 
 def test_a_hook_that_takes_no_program_is_told():
-    report = {**HOOKED, "lsm:perf_event_open": Found("no", "no such hook")}
-    lines = describe.plan_lines(_plan(Action(), report=report))
+    findings = {**HOOKED, "lsm:perf_event_open": Found("no", "no such hook")}
+    lines = describe.plan_lines(_plan(Action(), findings=findings))
     assert any("not at perf_event_open" in line for line in lines)
 
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from isotrace.commands import doctor as command
-from isotrace.enforce import report
+from isotrace.enforce import findings
 from isotrace.enforce.calls import notify
 from isotrace.errors import KernelError
 from isotrace.kernel import attachable, features, sandbox
@@ -136,10 +136,10 @@ def test_what_could_not_be_told_is_asked_again_wherever_answers_are_kept(monkeyp
         assert [ask(f"no_such_hook_{probe}").verdict for _ in range(3)] == ["unknown", "yes", "yes"]
 
 
-def test_a_report_asks_again_and_tells_of_what_it_does_not_know(monkeypatch):
+def test_findings_are_asked_for_again_and_tell_of_what_is_not_known(monkeypatch):
     answers = iter([unknown("busy"), unknown("busy"), yes("there")])
-    monkeypatch.setitem(report._DETAILS, "lsm", lambda _hook: next(answers))
-    found = report.KernelReport()
+    monkeypatch.setitem(findings._DETAILS, "lsm", lambda _hook: next(answers))
+    found = findings.KernelFindings()
     assert found["lsm:x"].verdict == "unknown" and found.known()["lsm:x"].verdict == "unknown"
     assert [found["lsm:x"].verdict for _ in range(3)] == ["unknown", "yes", "yes"]
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from isotrace.enforce import Counts, Refused
-from isotrace.enforce.report import Found
+from isotrace.enforce.findings import Found
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.process import forkserver
-from isotrace.top import family, refuser, report
+from isotrace.top import family, findings, refuser
 from isotrace.top.model import GROUPS, Process
 from isotrace.top.refuser import Refuser
 from isotrace.top.refusing import Proposal, Status, Wanted
@@ -277,7 +277,7 @@ def nest(monkeypatch):
 
 
 def test_the_kernel_is_asked_by_a_child_of_the_fork_server(nest):
-    found = report.ask(refuser.rule_on("getppid"))
+    found = findings.ask(refuser.rule_on("getppid"))
     assert found["seccomp"].verdict in ("yes", "no", "unknown") and found["seccomp"].why
     with pytest.raises(KeyError):
         found["flying"]
@@ -307,5 +307,5 @@ def test_a_fork_server_that_is_gone_is_an_error_in_a_line(monkeypatch):
     os.kill(found.pid, 9)
     os.waitpid(found.pid, 0)
     with pytest.raises(IsotraceError) as error:
-        report.ask(refuser.rule_on("getppid"))
+        findings.ask(refuser.rule_on("getppid"))
     assert "\n" not in error.value.message

@@ -120,12 +120,12 @@ def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
 
     whose = "the command's" if target.command else "" if choices["output"] else "the refusals'"
     asked = take_beside(choices, choices["output"], whose)
-    plan, report = plan_for(policy, target, choices["backend"], choices["best_effort"])
+    plan, findings = plan_for(policy, target, choices["backend"], choices["best_effort"])
     output = Output(choices["output"])
     if choices["verify"]:
         from isotrace.verify.run import must_hold
 
-        must_hold(plan, report, choices["backend"], choices["best_effort"])
+        must_hold(plan, findings, choices["backend"], choices["best_effort"])
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
     sink = RefusalSink(output, plan.all_enforced, Json() if choices["style"] == "json" else Lines())
     recorder = Recorder(asked, rules=sink.rules) if asked else None

@@ -21,7 +21,7 @@ def policy() -> None:
 @policy.command()
 @click.argument("file")
 def check(file: str) -> None:
-    """Report every mistake in FILE at once, each with its line; status 2 if there is one."""
+    """Findings every mistake in FILE at once, each with its line; status 2 if there is one."""
     from isotrace.policy.file import load
 
     loaded = load(file)
@@ -39,14 +39,14 @@ def explain(file: str, backend: str) -> None:
     For processes that run already, and for a command that isotrace starts.
     """
     from isotrace.enforce import describe, plan
+    from isotrace.enforce.findings import KernelFindings
     from isotrace.enforce.registry import BACKENDS
-    from isotrace.enforce.report import KernelReport
     from isotrace.errors import UsageError
     from isotrace.policy.file import load
 
     if backend not in BACKENDS:
         raise UsageError(f"no such backend: {backend!r}", f"one of {', '.join(BACKENDS)}")
-    loaded, report = load(file), KernelReport()
+    loaded, findings = load(file), KernelFindings()
     for group in loaded.groups:
         if group.description:
             click.echo(f"{group.name}: {describe.plain(group.description)}")
@@ -55,5 +55,5 @@ def explain(file: str, backend: str) -> None:
         ("A command that isotrace starts (-- CMD)", Target(command=("CMD",))),
     ):
         click.echo(f"\n{title}:")
-        for line in describe.plan_lines(plan.make(loaded, report, target, backend, best_effort=True)):
+        for line in describe.plan_lines(plan.make(loaded, findings, target, backend, best_effort=True)):
             click.echo(f"  {line}")

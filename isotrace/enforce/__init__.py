@@ -1,6 +1,6 @@
 """Refusing: the interface between rules and the mechanisms that enforce them.
 
-A ``Mechanism`` says, purely, what it can truthfully enforce on a kernel as a report describes it. ``plan`` chooses one for
+A ``Mechanism`` says, purely, what it can truthfully enforce on a kernel, by its findings. ``plan`` chooses one for
 each rule. An ``Enforcer`` is a mechanism at work on the rules that were given to it. ``registry`` has both by name.
 """
 
@@ -38,7 +38,7 @@ Execute = Callable[[str, Sequence[str]], object]
 
 #: Features by name: lsm_bpf fmod_ret_security fmod_ret_syscall override signal seccomp seccomp_notify kprobe unlocked …;
 #: and whether a mechanism's program can be attached: lsm:HOOK fmod_ret:HOOK override:CALL override:CALL@i386 …
-Report = Mapping[str, Finding]
+Findings = Mapping[str, Finding]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Mechanism(Protocol):
     def commands_only(self) -> bool:
         """Whether the target must be a command."""
 
-    def guarantees(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
+    def guarantees(self, rule: Rule, findings: Findings) -> Guarantees | Unsupported:
         """How well it enforces the rule on this kernel, or why not. An "unknown" verdict is no yes."""
 
 

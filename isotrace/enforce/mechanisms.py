@@ -1,11 +1,11 @@
-"""What each mechanism can truthfully enforce. Pure: rule and report in, guarantees out, or why it is unsupported."""
+"""What each mechanism can truthfully enforce. Pure: rule and findings in, guarantees out, or why it is unsupported."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from isotrace.enforce import Guarantees, Report, Ring, Unsupported
+from isotrace.enforce import Findings, Guarantees, Ring, Unsupported
 from isotrace.enforce.calls import cbpf
 from isotrace.enforce.hooks import coverage
 from isotrace.policy import families, names
@@ -117,21 +117,21 @@ _BESIDE = {
 }
 
 
-def _lacks(report: Report, *features: str) -> Unsupported | None:
+def _lacks(findings: Findings, *features: str) -> Unsupported | None:
     """What is said of the first feature that is not a certain yes."""
     for name in features:
-        if name not in report:
+        if name not in findings:
             return Unsupported(f"nothing is known about {name} here")
-        finding = report[name]
+        finding = findings[name]
         if finding.verdict != "yes":
             doubt = "cannot tell about " if finding.verdict == "unknown" else "no "
-            return _also_locked(report, Unsupported(f"{doubt}{name}: {finding.why}", finding.remedy))
+            return _also_locked(findings, Unsupported(f"{doubt}{name}: {finding.why}", finding.remedy))
     return None
 
 
-def _also_locked(report: Report, lack: Unsupported) -> Unsupported:
+def _also_locked(findings: Findings, lack: Unsupported) -> Unsupported:
     """A root user's EPERM has a likely cause where the kernel is locked down."""
-    lock = report.get("unlocked")
+    lock = findings.get("unlocked")
     if "EPERM although" not in lack.reason or lock is None or lock.verdict != "no":
         return lack
     return Unsupported(f"{lack.reason}; {lock.why}", lock.remedy)
@@ -145,19 +145,19 @@ class _ByObject:
     feature: str
     commands_only: bool = False
 
-    def guarantees(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
+    def guarantees(self, rule: Rule, findings: Findings) -> Guarantees | Unsupported:
         """Paths, addresses, and those calls that all come to a hook before they take effect."""
         if isinstance(rule, CallRule) and (missing := coverage.unenforceable(rule.calls)):
             return Unsupported(
                 f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing)
             )
-        return _lacks(report, self.feature) or self._lacks_hooks(rule, report) or self._guarantees(rule, report)
+        return _lacks(findings, self.feature) or self._lacks_hooks(rule, findings) or self._guarantees(rule, findings)
 
-    def _lacks_hooks(self, rule: Rule, report: Report) -> Unsupported | None:
+    def _lacks_hooks(self, rule: Rule, findings: Findings) -> Unsupported | None:
         """What is said where this kernel takes no program at a hook that the rule needs."""
 
         def exists(hook: str) -> bool:
-            return _there(report, f"{self.name}:{hook}")
+            return _there(findings, f"{self.name}:{hook}")
 
         if isinstance(rule, CallRule) and (missing := coverage.unenforceable(rule.calls, exists)):
             return Unsupported(f"this kernel has no hook for {', '.join(sorted(missing))}", _split_hint(rule, missing))
@@ -169,22 +169,22 @@ class _ByObject:
             )
         return None
 
-    def _guarantees(self, rule: Rule, report: Report) -> Guarantees:
-        whole, ring = self._unskipped(report), self._ring(rule, report)
+    def _guarantees(self, rule: Rule, findings: Findings) -> Guarantees:
+        whole, ring = self._unskipped(findings), self._ring(rule, findings)
         notes = (_FOLLOWS_OBJECTS, *_hook_notes(rule, self.name), *((_OLD_RINGS,) if ring == "closed" else ()))
         return Guarantees(whole, ring, True, notes=notes, short=() if whole else (_SKIPPED,))
 
-    def _unskipped(self, report: Report) -> bool:
-        return _lacks(report, "unpreempted") is None
+    def _unskipped(self, findings: Findings) -> bool:
+        return _lacks(findings, "unpreempted") is None
 
     @staticmethod
-    def _ring(rule: Rule, report: Report) -> Ring:
+    def _ring(rule: Rule, findings: Findings) -> Ring:
         """Objects are judged whoever asks, but where kernel threads work, which belong to no process. Calls are not: what
         is linked to something that comes due runs at the end of any other call.
         """
         if isinstance(rule, CallRule):
             return ring(rule)
-        return "judged" if _there(report, "io_threads") else "closed"
+        return "judged" if _there(findings, "io_threads") else "closed"
 
 
 def _lacks_sockets(rule: NetRule, exists: Callable[[str], bool]) -> list[str]:
@@ -194,9 +194,9 @@ def _lacks_sockets(rule: NetRule, exists: Callable[[str], bool]) -> list[str]:
     return coverage.lacking_sockets(rule.abstract is None, rule.path is None, exists)
 
 
-def _there(report: Report, name: str) -> bool:
-    """Whether a detail that the report may have is there; a report that says nothing of it says nothing against it."""
-    finding = report.get(name)
+def _there(findings: Findings, name: str) -> bool:
+    """Whether a detail that the findings may have is there; nothing said of it is no no."""
+    finding = findings.get(name)
     return finding is None or finding.verdict == "yes"
 
 
@@ -256,8 +256,8 @@ class Lsm(_ByObject):
     name: str = "lsm"
     feature: str = "lsm_bpf"
 
-    def _unskipped(self, report: Report) -> bool:
-        return super()._unskipped(report) or _lacks(report, "lsm_unskipped") is None
+    def _unskipped(self, findings: Findings) -> bool:
+        return super()._unskipped(findings) or _lacks(findings, "lsm_unskipped") is None
 
 
 @dataclass(frozen=True)
@@ -306,15 +306,15 @@ class _ByNumber:
     features: tuple[str, ...]
     commands_only: bool = False
 
-    def guarantees(self, rule: Rule, report: Report) -> Guarantees | Unsupported:
+    def guarantees(self, rule: Rule, findings: Findings) -> Guarantees | Unsupported:
         """Calls only."""
         if not isinstance(rule, CallRule):
             return _no_objects(rule)
-        if lack := _lacks(report, *self.features):
+        if lack := _lacks(findings, *self.features):
             return lack
-        return self._guarantees(rule, report)
+        return self._guarantees(rule, findings)
 
-    def _guarantees(self, rule: CallRule, report: Report) -> Guarantees | Unsupported:
+    def _guarantees(self, rule: CallRule, findings: Findings) -> Guarantees | Unsupported:
         return Guarantees(True, ring(rule), True, notes=_number_notes(rule))
 
 
@@ -327,21 +327,21 @@ def _no_objects(rule: Rule) -> Unsupported:
 class _AtFunctions(_ByNumber):
     """Programs on the functions that calls are entered by."""
 
-    def _guarantees(self, rule: CallRule, report: Report) -> Guarantees | Unsupported:
+    def _guarantees(self, rule: CallRule, findings: Findings) -> Guarantees | Unsupported:
         calls = sorted(rule.calls | names.closes(rule.calls))
         for call in calls:
-            if not _there(report, f"{self.name}:{call}"):
-                return Unsupported(f"{call}: {report[f'{self.name}:{call}'].why}")
-        whole = _lacks(report, "unpreempted") is None
-        compat = [*calls, *sorted(cbpf.multiplexers(calls))] if _compat(report) else []
-        open_ = [call for call in compat if not _there(report, f"{self.name}:{call}@i386")]
+            if not _there(findings, f"{self.name}:{call}"):
+                return Unsupported(f"{call}: {findings[f'{self.name}:{call}'].why}")
+        whole = _lacks(findings, "unpreempted") is None
+        compat = [*calls, *sorted(cbpf.multiplexers(calls))] if _compat(findings) else []
+        open_ = [call for call in compat if not _there(findings, f"{self.name}:{call}@i386")]
         short = [*([] if whole else [_SKIPPED]), *([f"not their 32-bit entry: {', '.join(open_)}"] if open_ else [])]
         return Guarantees(whole, ring(rule), not open_, notes=_number_notes(rule), short=tuple(short))
 
 
-def _compat(report: Report) -> bool:
+def _compat(findings: Findings) -> bool:
     """Whether 32-bit calls may work here."""
-    finding = report.get("ia32")
+    finding = findings.get("ia32")
     return finding is None or finding.verdict != "no"
 
 
@@ -369,8 +369,8 @@ class Seccomp(_ByNumber):
     features: tuple[str, ...] = ("seccomp",)
     commands_only: bool = True
 
-    def _guarantees(self, rule: CallRule, report: Report) -> Guarantees | Unsupported:
-        silent = _lacks(report, "seccomp_notify")
+    def _guarantees(self, rule: CallRule, findings: Findings) -> Guarantees | Unsupported:
+        silent = _lacks(findings, "seccomp_notify")
         if silent and rule.action.kind == "audit":
             return Unsupported(f"cannot report without refusing: {silent.reason}", silent.hint)
         if silent and "execve" in rule.calls:
@@ -391,7 +391,7 @@ class Signal(_ByNumber):
     name: str = "signal"
     features: tuple[str, ...] = ("raw_tracepoint", "signal")
 
-    def _guarantees(self, rule: CallRule, report: Report) -> Guarantees | Unsupported:
+    def _guarantees(self, rule: CallRule, findings: Findings) -> Guarantees | Unsupported:
         if rule.action.kind != "kill":
             return Unsupported("can only kill", "ask for --kill")
         notes = (*_number_notes(rule), "kills after the fact: the call that was seen may still take effect")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from isotrace.enforce import Enforced, Guarantees, Mechanism, Report, Unsupported
+from isotrace.enforce import Enforced, Findings, Guarantees, Mechanism, Unsupported
 from isotrace.enforce.hooks import standing
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
 from isotrace.policy.model import CallRule, PathRule, Policy, Rule
@@ -60,17 +60,17 @@ class EnforcementPlan:
 
 
 def make(
-    policy: Policy, report: Report, target: Target, backend: str = "auto", best_effort: bool = False
+    policy: Policy, findings: Findings, target: Target, backend: str = "auto", best_effort: bool = False
 ) -> EnforcementPlan:
     """The plan. Call rules are placed one by one; path rules together, and net rules together, as they decide together."""
     admitted = [mechanism for mechanism in MECHANISMS if mechanism.name in BACKENDS[backend]]
-    chooser = _Chooser(admitted, report, target, best_effort)
+    chooser = _Chooser(admitted, findings, target, best_effort)
     placed: dict[int, Enforced | Unenforceable] = {}
     for rules in _units(policy.rules):
         placed |= chooser.place(rules)
     enforced = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Enforced))
     unenforceable = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Unenforceable))
-    beside, left_out = standing.enforced(enforced, report, len(policy.rules), best_effort)
+    beside, left_out = standing.enforced(enforced, findings, len(policy.rules), best_effort)
     return EnforcementPlan(
         enforced, unenforceable, bool(enforced) and (best_effort or not unenforceable), beside, left_out
     )
@@ -101,7 +101,7 @@ def concerned(target: Target) -> tuple[str, ...]:
 @dataclass(frozen=True)
 class _Chooser:
     admitted: Sequence[Mechanism]
-    report: Report
+    findings: Findings
     target: Target
     best_effort: bool
 
@@ -123,7 +123,7 @@ class _Chooser:
 
     def _answer(self, mechanism: Mechanism, rule: Rule) -> Guarantees | Unsupported:
         """What the mechanism says, made stricter by the target, by what is built, and by what the user accepts."""
-        answer = mechanism.guarantees(rule, self.report)
+        answer = mechanism.guarantees(rule, self.findings)
         if isinstance(answer, Unsupported):
             return answer
         if mechanism.commands_only and not self._only_command:

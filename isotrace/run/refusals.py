@@ -8,8 +8,8 @@ from functools import partial
 
 from isotrace.enforce import Counts, Enforcer, Execute, describe, rings
 from isotrace.enforce import plan as planning
+from isotrace.enforce.findings import KernelFindings
 from isotrace.enforce.plan import EnforcementPlan
-from isotrace.enforce.report import KernelReport
 from isotrace.enforce.strays import Births
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.policy.model import Policy
@@ -23,10 +23,10 @@ from isotrace.trace.target import Target
 _TICK = 0.025  # seconds to wait where what should wait fails
 
 
-def plan_for(policy: Policy, target: Target, backend: str, best_effort: bool) -> tuple[EnforcementPlan, KernelReport]:
+def plan_for(policy: Policy, target: Target, backend: str, best_effort: bool) -> tuple[EnforcementPlan, KernelFindings]:
     """What enforces each rule on this kernel, told on standard error. Raises ``KernelError`` when one cannot be."""
-    report = KernelReport()
-    plan = planning.make(policy, report, target, backend, best_effort)
+    findings = KernelFindings()
+    plan = planning.make(policy, findings, target, backend, best_effort)
     tell(describe.plan_lines(plan))
     if not plan.ok:
         short = f"{len(plan.unenforceable)} of {len(policy.rules)} rules cannot be enforced"
@@ -34,7 +34,7 @@ def plan_for(policy: Policy, target: Target, backend: str, best_effort: bool) ->
             f"{short}: nothing was started, nothing is refused",
             "above is what each mechanism lacks" + ("; --best-effort leaves those rules out" if plan.enforced else ""),
         )
-    return plan, report
+    return plan, findings
 
 
 class Refusals(Part):

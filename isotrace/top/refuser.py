@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from isotrace.decode import quote
-from isotrace.enforce import Enforced, Enforcer, Refused, Report, describe, registry, rings
+from isotrace.enforce import Enforced, Enforcer, Findings, Refused, describe, registry, rings
 from isotrace.enforce.plan import EnforcementPlan
 from isotrace.errors import IsotraceError
 from isotrace.policy import names
 from isotrace.policy.model import CallRule
-from isotrace.top import family, report
+from isotrace.top import family, findings
 from isotrace.top.refusing import ActiveRefusal, Answer, Proposal, Status, ViewState, Wanted
 from isotrace.trace.target import Target, ended
 
@@ -52,14 +52,14 @@ class Refuser:
         target: Target,
         births: Callable[[], Mapping[int, tuple[bytes, int]]],
         helpers: Collection[int] = (),
-        ask: Callable[[CallRule], Report] = report.ask,
+        ask: Callable[[CallRule], Findings] = findings.ask,
         make: Make = registry.make,
     ) -> None:
         self.view_state = ViewState()
         self.failure: BaseException | None = None
         self._target, self._births, self._ask, self._make = target, births, ask, make
         self._never = family.own(helpers)
-        self._reports: dict[CallRule, Report] = {}
+        self._findings: dict[CallRule, Findings] = {}
         self._active: list[_Active] = []
         self._numbers = 0
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -146,10 +146,10 @@ class Refuser:
         return replace(found, spared=self._never)
 
     def _plan(self, rule: CallRule, target: Target) -> EnforcementPlan:
-        found = self._reports.get(rule) or self._ask(rule)
+        found = self._findings.get(rule) or self._ask(rule)
         if all(finding.verdict != "unknown" for finding in found.values()):
-            self._reports[rule] = found
-        return report.for_rule(rule, target, found)
+            self._findings[rule] = found
+        return findings.for_rule(rule, target, found)
 
     def _propose(self, wanted: Wanted) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isotrace.enforce import plan as planning
-from isotrace.enforce.report import KernelReport
+from isotrace.enforce.findings import KernelFindings
 from isotrace.errors import IsotraceError
 from isotrace.kernel.features import Feature
 from isotrace.policy import names, nets, paths
@@ -22,12 +22,12 @@ _RULES: tuple[Rule, ...] = (
 
 def feature() -> Feature:
     """The row. What is refused is refused to a child that ends."""
-    report = KernelReport()
-    plan = planning.make(Policy((Group("", _RULES),)), report, Target(tree=(1,)), best_effort=True)
+    findings = KernelFindings()
+    plan = planning.make(Policy((Group("", _RULES),)), findings, Target(tree=(1,)), best_effort=True)
     if not plan.enforced:
         return Feature(_NAME, "no", "no rule can be enforced here", "see the rows under to refuse", ("refuse",), _WHAT)
     try:
-        return _row(verify(plan, report, "auto", True), len(plan.unenforceable))
+        return _row(verify(plan, findings, "auto", True), len(plan.unenforceable))
     except IsotraceError as error:
         return Feature(_NAME, "unknown", error.message, error.hint, ("refuse",), _WHAT)
 

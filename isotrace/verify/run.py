@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from isotrace.enforce import Enforced, Report, registry
+from isotrace.enforce import Enforced, Findings, registry
 from isotrace.enforce import plan as planning
 from isotrace.enforce.calls import notify
 from isotrace.enforce.calls.seccomp import Seccomp
@@ -61,9 +61,9 @@ class Verdict:
         return lines or ["verify: no way of the table is against these rules: nothing was tried"]
 
 
-def must_hold(plan: EnforcementPlan, report: Report, backend: str, best_effort: bool) -> None:
+def must_hold(plan: EnforcementPlan, findings: Findings, backend: str, best_effort: bool) -> None:
     """``verify``, and say what came of it. Raises ``KernelError`` where a way leads round the rules."""
-    found = verify(plan, report, backend, best_effort)
+    found = verify(plan, findings, backend, best_effort)
     tell(found.lines())
     if found.through:
         raise KernelError(
@@ -72,7 +72,7 @@ def must_hold(plan: EnforcementPlan, report: Report, backend: str, best_effort: 
         )
 
 
-def verify(plan: EnforcementPlan, report: Report, backend: str, best_effort: bool) -> Verdict:
+def verify(plan: EnforcementPlan, findings: Findings, backend: str, best_effort: bool) -> Verdict:
     """Attack what the plan would enforce. Raises ``KernelError`` where that cannot be tried.
 
     Call it before isotrace has threads: it forks. Nothing is left of it when it returns.
@@ -83,7 +83,7 @@ def verify(plan: EnforcementPlan, report: Report, backend: str, best_effort: boo
     if kinds:
         rules = [one.rule for one in plan.enforced if not isinstance(one.rule, CallRule)]
         chosen = [way for way in ways.ALL if way.kind in kinds]
-        found.add(_tried(chosen, lambda on: _enforced_on([*rules, *on.rules(kinds)], report, backend, best_effort)))
+        found.add(_tried(chosen, lambda on: _enforced_on([*rules, *on.rules(kinds)], findings, backend, best_effort)))
     for mechanism in plan.by_mechanism():
         enforced = [one for one in plan.by_mechanism()[mechanism] if isinstance(one.rule, CallRule)]
         if enforced and mechanism != "signal":  # it kills
@@ -112,9 +112,9 @@ def _refusing(enforced: Enforced) -> Enforced:
     return replace(enforced, rule=enforced.rule if enforced.rule.allow else replace(enforced.rule, action=_ACTION))
 
 
-def _enforced_on(rules: Sequence[Rule], report: Report, backend: str, best_effort: bool) -> list[Enforced]:
+def _enforced_on(rules: Sequence[Rule], findings: Findings, backend: str, best_effort: bool) -> list[Enforced]:
     policy = Policy((Group("", tuple(rules)),))
-    plan = planning.make(policy, report, Target(tree=(1,)), backend, best_effort)
+    plan = planning.make(policy, findings, Target(tree=(1,)), backend, best_effort)
     if plan.unenforceable:
         raise KernelError("the rules that --verify tries cannot be enforced together with those asked for")
     return [*map(_refusing, plan.enforced), *plan.standing]

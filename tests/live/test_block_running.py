@@ -8,7 +8,7 @@ import sys
 import pytest
 from tracer import PATIENCE, environment, started, until
 
-from isotrace.enforce.report import KernelReport
+from isotrace.enforce.findings import KernelFindings
 from isotrace.kernel import features
 
 MECHANISMS = ("lsm_bpf", "fmod_ret_security", "fmod_ret_syscall", "override")
@@ -20,9 +20,9 @@ def isotrace(*words):
 
 
 @pytest.fixture(scope="module")
-def report():
+def findings():
     """What this kernel has; the test is about one that has nothing."""
-    found = KernelReport()
+    found = KernelFindings()
     if served := [name for name in MECHANISMS if found[name].verdict == "yes"]:
         pytest.skip(f"needs a kernel that refuses nobody: this one has {', '.join(served)}")
     return found
@@ -34,23 +34,23 @@ def sleeper():
         yield process
 
 
-def reason(report, name):
+def reason(findings, name):
     """What is to be said of a feature: its own evidence."""
-    return report[name].why
+    return findings[name].why
 
 
 @pytest.mark.parametrize("backend", ["auto", "lsm", "override", "seccomp", "signal", "lkm"])
-def test_a_running_process_is_not_half_refused(report, sleeper, backend):
+def test_a_running_process_is_not_half_refused(findings, sleeper, backend):
     run = isotrace("block", "--pid", sleeper.pid, "--deny", "open", "--backend", backend)
     assert run.returncode == 3 and not run.stdout
     assert "isotrace: deny open → EPERM: NOT ENFORCEABLE" in run.stderr
     assert "1 of 1 rules cannot be enforced: nothing was started, nothing is refused" in run.stderr
     said = {line.split(":")[1].strip(): line for line in run.stderr.splitlines() if line.startswith("isotrace:   ")}
     expected = {
-        "lsm": reason(report, "lsm_bpf"),
-        "fmod_ret": reason(report, "fmod_ret_security"),
-        "fmod_ret_call": reason(report, "fmod_ret_syscall"),
-        "override": reason(report, "kprobe" if report["kprobe"].verdict != "yes" else "override"),
+        "lsm": reason(findings, "lsm_bpf"),
+        "fmod_ret": reason(findings, "fmod_ret_security"),
+        "fmod_ret_call": reason(findings, "fmod_ret_syscall"),
+        "override": reason(findings, "kprobe" if findings["kprobe"].verdict != "yes" else "override"),
         "seccomp": "works only in a command that isotrace starts",
         "signal": "can only kill",
         "lkm": "not loaded",
@@ -62,14 +62,14 @@ def test_a_running_process_is_not_half_refused(report, sleeper, backend):
         assert "locked down" in said["lsm"] and "boot without lockdown=" in said["lsm"]
 
 
-def test_explain_says_the_same(report, sleeper, tmp_path):
+def test_explain_says_the_same(findings, sleeper, tmp_path):
     policy = tmp_path / "p.toml"
     policy.write_text('version = 1\n[groups.a]\ndeny = "open"\ndeny-path = "/etc/shadow"\ndeny-net = ":53"\n')
     run = isotrace("policy", "explain", policy)
     assert run.returncode == 0
     running, command = run.stdout.split("A command that isotrace starts (-- CMD):")
     assert running.count("NOT ENFORCEABLE") == 3 and command.count("NOT ENFORCEABLE") == 2
-    assert f"lsm: no lsm_bpf: {reason(report, 'lsm_bpf')}" in running
+    assert f"lsm: no lsm_bpf: {reason(findings, 'lsm_bpf')}" in running
     assert "override: cannot judge paths" in running and "override: cannot judge addresses" in running
     blocked = isotrace("block", "--pid", sleeper.pid, "--policy", policy)
     assert blocked.returncode == 3 and "3 of 3 rules cannot be enforced" in blocked.stderr
@@ -77,8 +77,8 @@ def test_explain_says_the_same(report, sleeper, tmp_path):
     assert weaker.returncode == 3 and sleeper.poll() is None
 
 
-def test_a_signal_after_the_fact_only_where_that_is_accepted(report, tmp_path):
-    if report["signal"].verdict != "yes":
+def test_a_signal_after_the_fact_only_where_that_is_accepted(findings, tmp_path):
+    if findings["signal"].verdict != "yes":
         pytest.skip("needs signal: bpf_send_signal")
     words = ("--deny", "mkdir", "--kill")
     script = f"while :; do mkdir {tmp_path}/new && rmdir {tmp_path}/new; read line; done"

@@ -15,8 +15,8 @@ import pytest
 from asked import Asked
 
 from isotrace.enforce import Enforced, Enforcer, Guarantees, registry
+from isotrace.enforce.findings import KernelFindings
 from isotrace.enforce.hooks import standing
-from isotrace.enforce.report import KernelReport
 from isotrace.policy import names
 from isotrace.policy.model import Action, CallRule, Rule
 from isotrace.trace.target import Target
@@ -90,7 +90,7 @@ def deny(word: str, action: Action = DENIED) -> CallRule:
 def guarantees_of(mechanism: str, rule: Rule) -> Guarantees:
     """How well the mechanism enforces the rule on this kernel."""
     chosen = next(one for one in registry.MECHANISMS if one.name == mechanism)
-    found = chosen.guarantees(rule, KernelReport())
+    found = chosen.guarantees(rule, KernelFindings())
     assert isinstance(found, Guarantees), found
     return found
 
@@ -108,7 +108,7 @@ def enforced(mechanism: str, rules: Sequence[Rule], target: Target, whole: bool 
     """The rules enforced by the mechanism, one of NEEDS; ``whole``: with what every policy has beside its rules."""
     with available(mechanism) as name:
         enforced = [Enforced(number, rule, name, guarantees_of(name, rule)) for number, rule in enumerate(rules)]
-        enforced += standing.enforced(enforced, KernelReport(), len(enforced), weaker_ok=False)[0] if whole else ()
+        enforced += standing.enforced(enforced, KernelFindings(), len(enforced), weaker_ok=False)[0] if whole else ()
         enforcer = registry.make(name, enforced, target)
         try:
             enforcer.open(None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from isotrace.enforce import Enforced, Guarantees, Report
+from isotrace.enforce import Enforced, Findings, Guarantees
 from isotrace.policy.model import Action, PathRule, Rule, StandingRule
 
 #: Mechanisms that enforce standing rules, most preferred first, and the features that they need.
@@ -107,7 +107,7 @@ def of(rule: StandingRule) -> Standing:
 
 
 def enforced(
-    user: Sequence[Enforced], report: Report, first: int, weaker_ok: bool
+    user: Sequence[Enforced], findings: Findings, first: int, weaker_ok: bool
 ) -> tuple[tuple[Enforced, ...], tuple[str, ...]]:
     """The standing rules beside ``user``, the user's rules that are enforced, and what to say of those that are left out.
 
@@ -115,7 +115,7 @@ def enforced(
     programs, to the first that this kernel has. Where every rule only reports, they do too. ``weaker_ok`` leaves out
     those that protect the rules and not isotrace.
     """
-    mechanism = _mechanism({one.mechanism for one in user}, report)
+    mechanism = _mechanism({one.mechanism for one in user}, findings)
     if mechanism is None:
         return (), ()
     rules = [one.rule for one in user]
@@ -123,22 +123,22 @@ def enforced(
     wanted = [one for one in TABLE if one.needed(rules)]
     kept = [one for one in wanted if not (weaker_ok and one.without)]
     found = tuple(
-        Enforced(first + index, _rule(one, audit), mechanism, _guarantees(one, mechanism, report))
+        Enforced(first + index, _rule(one, audit), mechanism, _guarantees(one, mechanism, findings))
         for index, one in enumerate(kept)
     )
     return found, tuple(f"{one.title}: left out by --best-effort: {one.without}" for one in wanted if one not in kept)
 
 
-def _mechanism(used: Collection[str], report: Report) -> str | None:
+def _mechanism(used: Collection[str], findings: Findings) -> str | None:
     if found := next((name for name in MECHANISMS if name in used), None):
         return found
     if not BESIDE & set(used):
         return None
-    return next((name for name, feature in MECHANISMS.items() if _is(report, feature)), None)
+    return next((name for name, feature in MECHANISMS.items() if _is(findings, feature)), None)
 
 
-def _is(report: Report, name: str) -> bool:
-    finding = report.get(name)
+def _is(findings: Findings, name: str) -> bool:
+    finding = findings.get(name)
     return finding is not None and finding.verdict == "yes"
 
 
@@ -146,14 +146,14 @@ def _rule(one: Standing, audit: bool) -> StandingRule:
     return StandingRule(one.title, one.name, Action("audit") if audit else Action())
 
 
-def _guarantees(one: Standing, mechanism: str, report: Report) -> Guarantees:
-    lacks = sorted(hook for hook in one.judges.keys() - SPLIT if not _there(report, f"{mechanism}:{hook}"))
+def _guarantees(one: Standing, mechanism: str, findings: Findings) -> Guarantees:
+    lacks = sorted(hook for hook in one.judges.keys() - SPLIT if not _there(findings, f"{mechanism}:{hook}"))
     notes = (*one.notes, *([f"{one.title}: not at {', '.join(lacks)}, which take no program here"] if lacks else []))
     return Guarantees(True, "not concerned", True, notes=notes)
 
 
-def _there(report: Report, name: str) -> bool:
-    finding = report.get(name)
+def _there(findings: Findings, name: str) -> bool:
+    finding = findings.get(name)
     return finding is None or finding.verdict == "yes"
 
 

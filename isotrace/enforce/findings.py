@@ -1,4 +1,4 @@
-"""The kernel report that mechanisms judge by: features probed when they are first asked about."""
+"""What was found of the kernel, which mechanisms judge by: features probed when they are first asked about."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Found:
     remedy: str = ""
 
 
-class KernelReport(Mapping[str, Finding]):
+class KernelFindings(Mapping[str, Finding]):
     """The features that mechanisms ask about, as this kernel has them for this user, and the details of ``_DETAILS``.
 
     What could not be told is asked again with the next look.
