@@ -194,7 +194,7 @@ static __always_inline void describe(struct refusal *refusal, struct judged *jud
 	__builtin_memset(&refusal->blob, 0, sizeof(refusal->blob));
 }
 
-#if defined(PLACES) || defined(UNIX)
+#if defined(PATH_ACCESSES) || defined(UNIX)
 #define SHOWN_DEPTH 24
 #define NAME_ROOM 256
 
@@ -256,7 +256,7 @@ static __always_inline void report(struct judged *judged, u32 rule, s64 result)
 		return;
 	}
 	describe(refusal, judged, rule, result);
-#if defined(PLACES) || defined(UNIX)
+#if defined(PATH_ACCESSES) || defined(UNIX)
 	if (judged->dentry) {
 		size = write_path(refusal, judged->dentry, judged->mount);
 		refusal->blob.part = PART_PATH;

@@ -37,7 +37,7 @@ static __always_inline u64 mapped_path(u64 file)
 static __always_inline u32 judge_mapped(struct judged *judged, u64 file)
 {
 	u64 path = mapped_path(file);
-	u32 rule = judge_place(judged, read_u64(path + OFF_PATH_DENTRY), mount_of(path), ACCESS_EXECUTE);
+	u32 rule = judge_object(judged, read_u64(path + OFF_PATH_DENTRY), mount_of(path), ACCESS_EXECUTE);
 
 	return rule || !(judged->left & ACCESS_EXECUTE) ? rule : NOWHERE;
 }

@@ -8,7 +8,7 @@
  * every policy there (isotrace/enforce/hooks/standing.py), or no_standing. A hook that only such rules need is a line STANDING(index, symbol, standing),
  * one where they hold whoever the current task is a line ALWAYS(index, symbol, standing).
  *
- * Constants: see filter.h and block.h; OFF_… from the kernel's BTF; RULES, HOOKS: the sizes of maps; PLACES: there are rules on paths;
+ * Constants: see filter.h and block.h; OFF_… from the kernel's BTF; RULES, HOOKS: the sizes of maps; PATH_ACCESSES: there are rules on paths;
  * CALLS: there are rules on calls; GLOBS: there are patterns among those on paths; NETS: there are rules on IP addresses; UNIX: there are rules
  * on unix sockets.
  */
@@ -61,7 +61,7 @@ static __always_inline u32 call_rule(struct judged *judged, int has_address)
 #define UNIX_CLOSED 0
 #endif
 
-#if defined(PLACES)
+#if defined(PATH_ACCESSES)
 #include "block_paths.h"
 #include "block_execution.h"
 #include "block_ioctls.h"

@@ -103,7 +103,7 @@ static __always_inline int outside_ioctl(u64 *ctx)
 	return type == XFS && number == 123;	/* ATTRMULTI_BY_HANDLE */
 }
 
-#if defined(PLACES)
+#if defined(PATH_ACCESSES)
 #define MS_REMOUNT 0x20
 #define MS_BIND 0x1000
 #define MS_PROPAGATION 0x1e0000	/* MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED */
@@ -120,7 +120,7 @@ static __always_inline u32 judge_covered(struct judged *judged, u64 path)
 	judged->dentry = dentry;
 	judged->mount = mount;
 	rule = fixture_rule(dentry);
-#if defined(GLOBS) && PLACES & ACCESS_WRITE
+#if defined(GLOBS) && PATH_ACCESSES & ACCESS_WRITE
 	if (!rule)
 		rule = rule_of_bits(walk.leads.moves[0] & ~EVERYWHERE_LOW, walk.leads.moves[1] & ~EVERYWHERE_HIGH);
 #endif

@@ -112,19 +112,19 @@ struct walk {
 };
 
 /* What is read of a dentry, in one go, and its members. */
-struct place {
+struct dentry_copy {
 	char part[DENTRY_BYTES];
 };
 
-#define MEMBER_OF(place, offset) (*(u64 *)((place)->part + (offset) - DENTRY_FROM))
-#define PARENT_OF(place) MEMBER_OF(place, OFF_D_PARENT)
-#define INODE_OF(place) MEMBER_OF(place, OFF_D_INODE)
-#define NAME_OF(place) MEMBER_OF(place, OFF_D_NAME)
+#define MEMBER_OF(copy, offset) (*(u64 *)((copy)->part + (offset) - DENTRY_FROM))
+#define PARENT_OF(copy) MEMBER_OF(copy, OFF_D_PARENT)
+#define INODE_OF(copy) MEMBER_OF(copy, OFF_D_INODE)
+#define NAME_OF(copy) MEMBER_OF(copy, OFF_D_NAME)
 
-static __always_inline void read_place(struct place *place, u64 dentry)
+static __always_inline void read_dentry(struct dentry_copy *copy, u64 dentry)
 {
-	__builtin_memset(place, 0, sizeof(*place));
-	read_kernel(place->part, sizeof(place->part), (void *)(dentry + DENTRY_FROM));
+	__builtin_memset(copy, 0, sizeof(*copy));
+	read_kernel(copy->part, sizeof(copy->part), (void *)(dentry + DENTRY_FROM));
 }
 
 #if defined(GLOBS)
@@ -258,10 +258,10 @@ static __always_inline int climb(struct walk *walk)
 }
 
 /* Goes on at the directory above. */
-static __always_inline void step_up(struct walk *walk, struct place *place)
+static __always_inline void step_up(struct walk *walk, struct dentry_copy *copy)
 {
 	walk->below = walk->dentry;
-	walk->dentry = PARENT_OF(place);
+	walk->dentry = PARENT_OF(copy);
 	forget(walk);
 }
 
@@ -271,15 +271,15 @@ static __always_inline u32 walk_up(struct walk *walk)
 	int i;
 
 	for (i = 0; i < WALK; i++) {
-		struct place place;
+		struct dentry_copy copy;
 		struct anchor *anchor;
 
-		read_place(&place, walk->dentry);
-		anchor = INODE_OF(&place) ? anchors.lookup(&INODE_OF(&place)) : NULL;
+		read_dentry(&copy, walk->dentry);
+		anchor = INODE_OF(&copy) ? anchors.lookup(&INODE_OF(&copy)) : NULL;
 #if defined(GLOBS)
 		keep_globs(walk);
 #endif
-		if (PARENT_OF(&place) == walk->dentry) {
+		if (PARENT_OF(&copy) == walk->dentry) {
 			if (is_disconnected(walk->dentry))
 				return REASON_DISCONNECTED;
 			if (!anchor)
@@ -290,15 +290,15 @@ static __always_inline u32 walk_up(struct walk *walk)
 		forget(walk);
 		if (!walk->open)
 			return REASON_RULE;
-		if (PARENT_OF(&place) == walk->dentry) {
+		if (PARENT_OF(&copy) == walk->dentry) {
 			if (!climb(walk))
 				return REASON_RULE;
 			continue;
 		}
 #if defined(GLOBS)
-		step_globs(walk, NAME_OF(&place), spelled_anyhow(walk->dentry));
+		step_globs(walk, NAME_OF(&copy), spelled_anyhow(walk->dentry));
 #endif
-		step_up(walk, &place);
+		step_up(walk, &copy);
 	}
 	return REASON_DEEP;
 }
@@ -361,12 +361,12 @@ static __always_inline int walk_plain(struct walk *walk)
 	int i;
 
 	for (i = 0; i < WALK_PLAIN; i++) {
-		struct place place;
+		struct dentry_copy copy;
 		struct anchor *anchor;
 
-		read_place(&place, walk->dentry);
-		anchor = INODE_OF(&place) ? anchors.lookup(&INODE_OF(&place)) : NULL;
-		if (PARENT_OF(&place) == walk->dentry) {
+		read_dentry(&copy, walk->dentry);
+		anchor = INODE_OF(&copy) ? anchors.lookup(&INODE_OF(&copy)) : NULL;
+		if (PARENT_OF(&copy) == walk->dentry) {
 			if (is_disconnected(walk->dentry))
 				return 0;
 			if (!anchor)
@@ -381,12 +381,12 @@ static __always_inline int walk_plain(struct walk *walk)
 		forget(walk);
 		if (!walk->open)
 			return 1;
-		if (PARENT_OF(&place) == walk->dentry) {
+		if (PARENT_OF(&copy) == walk->dentry) {
 			if (!climb(walk))
 				return 1;
 			continue;
 		}
-		step_up(walk, &place);
+		step_up(walk, &copy);
 	}
 	return 0;
 }
@@ -411,7 +411,7 @@ static __always_inline u32 judge_walk(struct judged *judged, struct walk *walk)
 	return finish(judged, walk);
 }
 
-/* As judge_place(), by a walk that the caller has, as there is room on the stack for one: it has what led through the object. */
+/* As judge_object(), by a walk that the caller has, as there is room on the stack for one: it has what led through the object. */
 static __always_inline u32 judge_by(struct walk *walk, struct judged *judged, u64 dentry, u64 mount, u32 accesses)
 {
 	u32 rule;
@@ -420,7 +420,7 @@ static __always_inline u32 judge_by(struct walk *walk, struct judged *judged, u6
 	walk->dentry = dentry;
 	walk->mount = mount;
 	walk->object = dentry;
-	walk->open = accesses & PLACES;
+	walk->open = accesses & PATH_ACCESSES;
 	judged->left = 0;
 	if (!walk->open)
 		return 0;
@@ -428,13 +428,13 @@ static __always_inline u32 judge_by(struct walk *walk, struct judged *judged, u6
 	judged->mount = mount;
 	rule = judge_walk(judged, walk);
 	judged->left = walk->open;
-	if (judged->reason != REASON_RULE && (accesses & PLACES & ACCESS_PEER))
+	if (judged->reason != REASON_RULE && (accesses & PATH_ACCESSES & ACCESS_PEER))
 		return accesses == ACCESS_PEER ? UNIX_CLOSED : MOVE_CLOSED;
 	return rule;
 }
 
 /* The rule that denies one of `accesses` to the object, or 0. `mount` is 0 where the hook does not have it. */
-static __always_inline u32 judge_place(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
+static __always_inline u32 judge_object(struct judged *judged, u64 dentry, u64 mount, u32 accesses)
 {
 	struct walk walk;
 
@@ -449,7 +449,7 @@ static __always_inline u32 judge_file(struct judged *judged, u64 file, u32 acces
 {
 	u64 path = file + OFF_F_PATH;
 
-	return judge_place(judged, read_u64(path + OFF_PATH_DENTRY), mount_of(path), accesses);
+	return judge_object(judged, read_u64(path + OFF_PATH_DENTRY), mount_of(path), accesses);
 }
 
 /* Without a branch, or the verifier looks at all that follows once for each result. */
@@ -465,7 +465,7 @@ static __always_inline u32 accesses_of_flags(u32 flags)
 /* What is asked of a file that a layered file system opens for itself: what it reads can be mapped executable as the file above. */
 static __always_inline u32 accesses_beneath(u32 accesses)
 {
-	return (accesses | ((accesses & ACCESS_READ) * ACCESS_EXECUTE)) & PLACES;
+	return (accesses | ((accesses & ACCESS_READ) * ACCESS_EXECUTE)) & PATH_ACCESSES;
 }
 
 /*
@@ -497,7 +497,7 @@ static __always_inline u32 nowhere(u64 file, u32 asked, u32 open)
 static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 {
 	u64 file = ctx[0], dentry = *(u64 *)(file + OFF_F_PATH + OFF_PATH_DENTRY), mnt = *(u64 *)(file + OFF_F_PATH + OFF_PATH_MNT);
-	u32 asked = accesses_of_flags(*(u32 *)(file + OFF_F_FLAGS)), accesses = asked & PLACES;
+	u32 asked = accesses_of_flags(*(u32 *)(file + OFF_F_FLAGS)), accesses = asked & PATH_ACCESSES;
 	u64 beneath = 0;
 	struct walk walk = {.dentry = dentry, .mount = mnt - OFF_MOUNT_MNT, .object = dentry};
 	u32 rule;
@@ -508,7 +508,7 @@ static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 		beneath = 0;
 	else
 		accesses = accesses_beneath(asked);
-#elif PLACES & ACCESS_EXECUTE
+#elif PATH_ACCESSES & ACCESS_EXECUTE
 	if (read_u64(walk.mount + OFF_MOUNT_NS) == OWN_MOUNT)
 		accesses = accesses_beneath(asked);
 #endif
@@ -554,7 +554,7 @@ static __always_inline u32 judge_entry(u64 *ctx, struct judged *judged)
 {
 	u64 dentry = number_of(ctx[1]);
 
-	return remember(judge_place(judged, dentry, mount_of(ctx[0]), ACCESS_WRITE), dentry, 0);
+	return remember(judge_object(judged, dentry, mount_of(ctx[0]), ACCESS_WRITE), dentry, 0);
 }
 
 /* The rule whose path leads through the object, or 0: of several one that refuses. Were another object in its place, the path would name another file. */
@@ -568,7 +568,7 @@ static __always_inline u32 fixture_rule(u64 dentry)
 
 static __always_inline u32 judge_removed(struct judged *judged, u64 dentry, u64 mount)
 {
-	u32 rule = judge_place(judged, dentry, mount, ACCESS_WRITE), fixed;
+	u32 rule = judge_object(judged, dentry, mount, ACCESS_WRITE), fixed;
 
 	if (rule && !is_audit(rule))
 		return rule;
@@ -590,7 +590,7 @@ static __always_inline u32 judge_removal(u64 *ctx, struct judged *judged)
 static __always_inline u32 judge_node(struct judged *judged, u64 dentry, u64 mount, u64 mode)
 {
 	u32 socket = number_of((mode & S_IFMT) == S_IFSOCK ? ACCESS_PEER : 0);
-	u32 rule = judge_place(judged, dentry, mount, ACCESS_WRITE | socket);
+	u32 rule = judge_object(judged, dentry, mount, ACCESS_WRITE | socket);
 
 	return rule || !(judged->left & socket) ? rule : UNIX_REST;
 }
@@ -801,7 +801,7 @@ static __always_inline u32 judge_entry_beneath(u64 *ctx, struct judged *judged)
 {
 	u64 dentry = number_of(ctx[1]);
 
-	return is_remembered(dentry, 0) ? 0 : judge_place(judged, dentry, 0, ACCESS_WRITE);
+	return is_remembered(dentry, 0) ? 0 : judge_object(judged, dentry, 0, ACCESS_WRITE);
 }
 
 /* inode_symlink(dir, dentry, …) */
@@ -839,12 +839,12 @@ static __always_inline u32 judge_rename_beneath(u64 *ctx, struct judged *judged)
 /* inode_setattr and the like: there is no mount at hand */
 static __always_inline u32 judge_first(u64 *ctx, struct judged *judged)
 {
-	return judge_place(judged, number_of(ctx[0]), 0, ACCESS_WRITE);
+	return judge_object(judged, number_of(ctx[0]), 0, ACCESS_WRITE);
 }
 
 static __always_inline u32 judge_second(u64 *ctx, struct judged *judged)
 {
-	return judge_place(judged, number_of(ctx[1]), 0, ACCESS_WRITE);
+	return judge_object(judged, number_of(ctx[1]), 0, ACCESS_WRITE);
 }
 
 /*

@@ -68,8 +68,8 @@ static __always_inline u32 judge_name(struct judged *judged, u64 address, u64 le
 /* A socket's file; also one that was moved or removed since: it is where the kernel has it. */
 static __always_inline u32 judge_socket_file(struct judged *judged, u64 dentry, u64 mount)
 {
-#if defined(PLACES) && (PLACES & ACCESS_PEER)
-	u32 rule = judge_place(judged, dentry, mount, ACCESS_PEER);
+#if defined(PATH_ACCESSES) && (PATH_ACCESSES & ACCESS_PEER)
+	u32 rule = judge_object(judged, dentry, mount, ACCESS_PEER);
 
 	return rule || !(judged->left & ACCESS_PEER) ? rule : UNIX_REST;
 #else

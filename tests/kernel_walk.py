@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from isotrace.enforce.hooks.nfa import NAME, PathNfa, mask
-from isotrace.enforce.hooks.objects import CLASSES, EXECUTE, MOVE, PEER, PREFIX_NAME, READ, WRITE, Packed, Places
+from isotrace.enforce.hooks.objects import CLASSES, EXECUTE, MOVE, PEER, PREFIX_NAME, READ, WRITE, Anchors, Packed
 
 WALK = 64
 CLOSED = -1  # refused because the walk did not come to its end
@@ -86,17 +86,17 @@ class Kernel:
         denied, left = self._walk(path, PEER, True)
         return denied or (rest if left else 0)
 
-    def may_move(self, old: str, new: str, places: Places) -> bool:
+    def may_move(self, old: str, new: str, anchors: Anchors) -> bool:
         """Whether a directory may get another name, of which nothing is there yet, as far as its content is concerned."""
-        (left, before), (_, after) = self._places(old), self._places(new)
+        (left, before), (_, after) = self._anchors(old), self._anchors(new)
         if left or self.judge(new, WRITE):
             return False
         if (before.moves, before.cover) == (after.moves, after.cover) and not before.unsure | after.unsure:
             return True
-        leaves = any(_has(before.moves, bit) for bit, slots in places.moves.items() if slots)
-        return not leaves and not any(_has(after.moves, bit) for bit in places.written)
+        leaves = any(_has(before.moves, bit) for bit, slots in anchors.moves.items() if slots)
+        return not leaves and not any(_has(after.moves, bit) for bit in anchors.written)
 
-    def _places(self, path: str) -> tuple[int, Walk]:
+    def _anchors(self, path: str) -> tuple[int, Walk]:
         walk = Walk(READ | WRITE | EXECUTE | MOVE)
         return self._go(walk, path, True), walk
 

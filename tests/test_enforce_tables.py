@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from isotrace.enforce import Enforced, Guarantees
 from isotrace.enforce.hooks import addresses, lsm, objects, sockets
 from isotrace.enforce.hooks.nfa import TooMuch
-from isotrace.enforce.hooks.objects import LETTERS, Places
+from isotrace.enforce.hooks.objects import LETTERS, Anchors
 from isotrace.enforce.tables import Slots
 from isotrace.policy import Group, NetRequest, PathRequest, Policy, decide, nets, paths
 from isotrace.policy.decide import SocketRequest
@@ -63,10 +63,10 @@ def compiled(rules, world, folded=False):
     slots = Slots()
     mounted = [objects.Mount(one.device, "/", "/" + "/".join(one.point)) for one in world]
     try:
-        places = Places(lsm._place_rules(enforced(rules), slots), mounted)
+        anchors = Anchors(lsm._anchor_rules(enforced(rules), slots), mounted)
     except TooMuch:
         assume(False)
-    return slots.numbers, kernel_walk.Kernel(objects.pack(places), places.nfa, world, folded), places
+    return slots.numbers, kernel_walk.Kernel(objects.pack(anchors), anchors.nfa, world, folded), anchors
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -98,10 +98,10 @@ MOVED = st.lists(st.sampled_from(["c", "d", "ccc"]), min_size=1, max_size=3)  # 
     st.lists(path_rules(), min_size=1, max_size=5), PATHS, MOVED, PATHS, MOVED, st.lists(NAMES, min_size=1, max_size=3)
 )
 def test_nothing_that_is_denied_is_free_once_a_directory_above_it_has_moved(world, rules, one, to, other, there, below):
-    _, kernel, places = compiled(rules, WORLDS[world])
+    _, kernel, anchors = compiled(rules, WORLDS[world])
     old, new = "/".join([one, *to]), "/".join([other, *there])
     assume(not f"{new}/".startswith(f"{old}/") and kernel.mount_of(names_of(old)) == kernel.mount_of(names_of(new)))
-    if not kernel.may_move(old, new, places):
+    if not kernel.may_move(old, new, anchors):
         return
     policy = Policy((Group("", tuple(rules)),))
     for letter in LETTERS:
@@ -133,8 +133,8 @@ def test_nothing_that_is_denied_is_free_once_a_directory_above_it_has_moved(worl
 )
 def test_a_directory_moves_where_all_patterns_match_the_same_below_it(words, old, new, may):
     rules = [paths.parse(word.lstrip("+").format(BASE), allow=word.startswith("+")) for word in words]
-    _, kernel, places = compiled(rules, (ROOT,))
-    assert kernel.may_move(f"{BASE}/{old}", new if new.startswith("/") else f"{BASE}/{new}", places) == may
+    _, kernel, anchors = compiled(rules, (ROOT,))
+    assert kernel.may_move(f"{BASE}/{old}", new if new.startswith("/") else f"{BASE}/{new}", anchors) == may
 
 
 def test_what_the_path_of_a_rule_leads_through_is_fixed():
@@ -311,15 +311,15 @@ def socket_rules(draw):
 
 
 def compiled_sockets(rules):
-    """(the rule numbers by slot, the kernel with the places in it, the rest)."""
+    """(the rule numbers by slot, the kernel with the anchors in it, the rest)."""
     slots, entries = Slots(), enforced(rules)
-    place_rules = lsm._place_rules(entries, slots)
+    anchor_rules = lsm._anchor_rules(entries, slots)
     try:
-        places = Places(place_rules, [objects.Mount(1, "/", "/")])
+        anchors = Anchors(anchor_rules, [objects.Mount(1, "/", "/")])
         return (
             slots,
-            kernel_walk.Kernel(objects.pack(places), places.nfa, (ROOT,)),
-            sockets.table(entries, slots, place_rules),
+            kernel_walk.Kernel(objects.pack(anchors), anchors.nfa, (ROOT,)),
+            sockets.table(entries, slots, anchor_rules),
         )
     except TooMuch:
         assume(False)

@@ -94,11 +94,11 @@ for name in sys.argv[2:]:
     os.mkdir(where)
     if libc.mount(b"none", where, b"tmpfs", 0, None):
         sys.exit(77)
-from isotrace.enforce.hooks.objects import Places
+from isotrace.enforce.hooks.objects import Anchors
 from isotrace.kernel import procfs
 found = {mount.point for mount in procfs.mounts()}
 assert all(os.path.join(sys.argv[1], name) in found for name in sys.argv[2:]), found
-Places([])
+Anchors([])
 """
 
 

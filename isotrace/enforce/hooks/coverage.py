@@ -87,7 +87,7 @@ syslog: syslog
 
 #: Hooks that see paths: what judges there (bpf/block_paths.h, block_execution.h, block_ioctls.h), and the accesses it is
 #: needed for, u for unix sockets, k for what a rule's path leads through, which stays where it is.
-PLACES = {
+PATHS = {
     "file_open": ("judge_open", "rwx"),
     "file_receive": ("judge_received", "rwx"),
     "path_unlink": ("judge_removal", "wk"),
@@ -120,7 +120,7 @@ PLACES = {
     "inode_file_setattr": ("judge_dentry", "w"),
 }
 #: Of these, hooks that the calls themselves come to after another one, and a layered file system by itself.
-BENEATH = frozenset(hook for hook, (judge, _) in PLACES.items() if judge.endswith("_beneath"))
+BENEATH = frozenset(hook for hook, (judge, _) in PATHS.items() if judge.endswith("_beneath"))
 #: And hooks that exist on some kernels only, where the calls come to another as well.
 OPTIONAL = frozenset({"inode_set_acl", "inode_remove_acl", "file_ioctl_compat", "inode_file_setattr"})
 #: Hooks that see addresses of IP sockets, and what judges there (bpf/block_nets.h).
@@ -254,7 +254,7 @@ def unenforceable(calls: Iterable[str], exists: Callable[[str], bool] = lambda _
 def lacking(accesses: Iterable[str], exists: Callable[[str], bool]) -> list[str]:
     """The hooks that a rule on paths needs for ``accesses`` and that are not there."""
     wanted = {*accesses, "k"}
-    return [hook for hook, (_, on) in PLACES.items() if wanted & set(on) and hook not in OPTIONAL and not exists(hook)]
+    return [hook for hook, (_, on) in PATHS.items() if wanted & set(on) and hook not in OPTIONAL and not exists(hook)]
 
 
 def lacking_nets(exists: Callable[[str], bool]) -> list[str]:

@@ -14,7 +14,7 @@ from isotrace.backends.attached import u32
 from isotrace.enforce import Enforced, programs
 from isotrace.enforce.hooks import addresses, coverage, guard, objects, sockets, standing
 from isotrace.enforce.hooks.nfa import BITS, mask
-from isotrace.enforce.hooks.objects import EXECUTE, FIXED, LETTERS, PEER, PlaceRule, Places
+from isotrace.enforce.hooks.objects import EXECUTE, FIXED, LETTERS, PEER, AnchorRule, Anchors
 from isotrace.enforce.hooks.sockets import Sockets
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.selftest import child, trials
@@ -89,10 +89,10 @@ def by_lsm(hook: str, lsm: bool) -> bool | None:
     return False if attachable.fmod_ret(coverage.function(hook)).verdict == "yes" else None
 
 
-def _place_judges(denied: int, lsm: bool) -> dict[str, str]:
+def _path_judges(denied: int, lsm: bool) -> dict[str, str]:
     """Hook → what judges there, for what rules on paths deny."""
     found = {}
-    for hook, (judge, letters) in coverage.PLACES.items():
+    for hook, (judge, letters) in coverage.PATHS.items():
         means = by_lsm(hook, lsm) if denied & sum(_BITS[letter] for letter in letters) else None
         if means is not None:
             found[hook] = _dentry_judge(hook, means) if judge == "judge_dentry" else judge
@@ -150,16 +150,16 @@ def _address6(other: int) -> int:
         return other
 
 
-def _place_rules(enforced: Sequence[Enforced], slots: Slots) -> list[PlaceRule]:
+def _anchor_rules(enforced: Sequence[Enforced], slots: Slots) -> list[AnchorRule]:
     """The rules on paths, those of unix sockets too, the most specific first."""
     found = [(one, one.rule.pattern, _accesses(one.rule)) for one in enforced if isinstance(one.rule, PathRule)]
     found += [(one, rule.path, PEER) for one, rule in sockets.rules(enforced) if rule.path]
     found.sort(key=lambda entry: strictness(entry[0].rule))
     found.sort(key=lambda entry: entry[1].specificity, reverse=True)
-    return [PlaceRule(slots.add(one), one.rule.allow, accesses, pattern) for one, pattern, accesses in found]
+    return [AnchorRule(slots.add(one), one.rule.allow, accesses, pattern) for one, pattern, accesses in found]
 
 
-def _closed(slots: Slots, rules: Sequence[PlaceRule], unix: Sockets | None) -> dict[str, int]:
+def _closed(slots: Slots, rules: Sequence[AnchorRule], unix: Sockets | None) -> dict[str, int]:
     """The rules that answer for what cannot be judged: when a file is used, and when something with sockets moves."""
     on_sockets = unix.closed if unix else 0
     on_files = slots.strictest([rule.slot for rule in rules if not rule.allow and rule.accesses != PEER])
@@ -175,7 +175,7 @@ def _standing(
     return {hook: asked for hook, asked in standing.judges(rules).items() if exists(hook)}
 
 
-def _executing(slots: Slots, rules: Sequence[PlaceRule]) -> dict[str, int]:
+def _executing(slots: Slots, rules: Sequence[AnchorRule]) -> dict[str, int]:
     """The rules that answer for programs that no path has, and for memory that no file is known of."""
     on_programs = [rule for rule in rules if rule.accesses & EXECUTE]
     everywhere = next((rule for rule in on_programs if rule.pattern == EVERYTHING), None)
@@ -195,26 +195,26 @@ class Hooks(Refusing):
         self._rules: list[tuple[int, CallRule]] = [
             (slots.add(one), rule) for one, rule in calls_by_strictness(enforced)
         ]
-        place_rules = _place_rules(enforced, slots)
-        self._places = Places(place_rules) if place_rules else None
-        self._packed = objects.pack(self._places) if self._places else None
+        anchor_rules = _anchor_rules(enforced, slots)
+        self._anchors = Anchors(anchor_rules) if anchor_rules else None
+        self._packed = objects.pack(self._anchors) if self._anchors else None
         self._nets = addresses.table(enforced, slots)
-        self._sockets = sockets.table(enforced, slots, place_rules)
+        self._sockets = sockets.table(enforced, slots, anchor_rules)
         rest = self._sockets.rest if self._sockets else 0
-        if self._places and rest:
-            self._places.denied |= PEER
+        if self._anchors and rest:
+            self._anchors.denied |= PEER
         self._slots = slots
-        self._closed = _closed(slots, place_rules, self._sockets) | _executing(slots, place_rules)
+        self._closed = _closed(slots, anchor_rules, self._sockets) | _executing(slots, anchor_rules)
         self._close_rings(enforced, slots)
         self._pinned: list[int] = []
         calls = hooks_for([rule for _, rule in self._rules], exists)
-        places = self._places.denied | (FIXED if self._places.fixtures else 0) if self._places else 0
+        accesses = self._anchors.denied | (FIXED if self._anchors.fixtures else 0) if self._anchors else 0
         peers = self._sockets.judges() if self._sockets else {}
-        judges = {**(coverage.NETS if self._nets else {}), **peers, **_place_judges(places, lsm)}
+        judges = {**(coverage.NETS if self._nets else {}), **peers, **_path_judges(accesses, lsm)}
         self._standing = _standing(enforced, slots, exists)
         self._user_hooks = {*calls, *judges}
         self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges, *self._standing)}
-        self._learner = coverage.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._places else ""
+        self._learner = coverage.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._anchors else ""
         known = facts()
         super().__init__(target, self._plan(slots, programs.constants(target, slots, known), judges), known)
 
@@ -269,43 +269,43 @@ class Hooks(Refusing):
         found = [*guard.MAPS, *(["call_rules"] if self._rules else [])]
         found += ["nets", "socket_kinds"] if self._nets else []
         found += ["abstract_names"] if self._sockets and self._sockets.names else []
-        if self._places:
+        if self._anchors:
             found += ["anchors", "filesystems", "children", "fixtures", "learned", "anchor_bloom", "remembered"]
-            found += ["path_nfa", "words", "glob_entries", "move_rules", "departed"] if self._places.nfa.start else []
-            found += ["name_nfa"] if self._places.nfa.stars else []
+            found += ["path_nfa", "words", "glob_entries", "move_rules", "departed"] if self._anchors.nfa.start else []
+            found += ["name_nfa"] if self._anchors.nfa.stars else []
         return found
 
     def _sizes(self) -> list[str]:
-        found = {**(self._sockets.constants() if self._sockets else {}), **self._place_sizes()}
+        found = {**(self._sockets.constants() if self._sockets else {}), **self._anchor_sizes()}
         return [f"{name}={value}" for name, value in found.items()]
 
-    def _place_sizes(self) -> dict[str, int | str]:
-        if not self._places or not self._packed:
+    def _anchor_sizes(self) -> dict[str, int | str]:
+        if not self._anchors or not self._packed:
             return {}
-        found: dict[str, int | str] = {"PLACES": self._places.denied, "ROOTS": len(self._packed.roots)}
-        found |= self._closed | {"UNIX_DEEP": int(self._places.deep)} if self._sockets else self._closed
+        found: dict[str, int | str] = {"PATH_ACCESSES": self._anchors.denied, "ROOTS": len(self._packed.roots)}
+        found |= self._closed | {"UNIX_DEEP": int(self._anchors.deep)} if self._sockets else self._closed
         found |= {"ANCHORS": 2 * len(self._packed.objects) + 2, "FILESYSTEMS": 1024}
-        found["FIXTURES"] = 2 * len(self._places.fixtures) + 2
+        found["FIXTURES"] = 2 * len(self._anchors.fixtures) + 2
         found["CHILDREN"] = 2 * len(self._packed.children) + 2
-        if self._places.nfa.start:
-            found |= {"GLOBS": len(self._packed.globs), "WORDS": 2 * len(self._places.nfa.words) + 2}
-            found["ANCHOR_GLOBS"] = self._places.most_globs
-            found |= self._move_masks(self._places)
-        if self._places.nfa.stars:
-            found["STARS"] = len(self._places.nfa.stars)
+        if self._anchors.nfa.start:
+            found |= {"GLOBS": len(self._packed.globs), "WORDS": 2 * len(self._anchors.nfa.words) + 2}
+            found["ANCHOR_GLOBS"] = self._anchors.most_globs
+            found |= self._move_masks(self._anchors)
+        if self._anchors.nfa.stars:
+            found["STARS"] = len(self._anchors.nfa.stars)
         return found
 
-    def _move_masks(self, places: Places) -> dict[str, str]:
-        """The bits of the state that forbid moves, those that only report them, and those that ``places`` tells apart."""
+    def _move_masks(self, anchors: Anchors) -> dict[str, str]:
+        """The bits of the state that forbid moves, those that only report them, and those that ``anchors`` tells apart."""
         denying = {
-            bit: self._slots.reports(self._slots.strictest(slots)) for bit, slots in places.moves.items() if slots
+            bit: self._slots.reports(self._slots.strictest(slots)) for bit, slots in anchors.moves.items() if slots
         }
         kinds: dict[str, list[int]] = {
             "REFUSED_MOVES": [bit for bit, reports in denying.items() if not reports],
             "AUDITED_MOVES": [bit for bit, reports in denying.items() if reports],
-            "EVERYWHERE": [*places.everywhere],
-            "WRITTEN": [*places.written],
-            "NAMED": [*places.named],
+            "EVERYWHERE": [*anchors.everywhere],
+            "WRITTEN": [*anchors.written],
+            "NAMED": [*anchors.named],
         }
         parts = {name: zip(("LOW", "HIGH"), mask(bits), strict=True) for name, bits in kinds.items()}
         return {f"{name}_{part}": f"{word}ULL" for name, words in parts.items() for part, word in words}
@@ -325,13 +325,13 @@ class Hooks(Refusing):
             bpf.map_update(self._loaded.maps["socket_kinds"], u32(0), self._nets.kinds)
         if self._sockets and self._sockets.names:
             bpf.map_update(self._loaded.maps["abstract_names"], u32(0), self._sockets.names.pack())
-        if self._places and self._packed:
+        if self._anchors and self._packed:
             self._fill_patterns()
-            self._fill_places()
+            self._fill_anchors()
 
     def _fill_patterns(self) -> None:
-        assert self._places and self._packed
-        maps, nfa = self._loaded.maps, self._places.nfa
+        assert self._anchors and self._packed
+        maps, nfa = self._loaded.maps, self._anchors.nfa
         bpf.map_update_all(maps["children"], self._packed.children)
         if not nfa.start:
             return
@@ -341,17 +341,17 @@ class Hooks(Refusing):
         bpf.map_update_all(maps["glob_entries"], {u32(at): entry for at, entry in enumerate(self._packed.globs)})
         moves = {
             struct.pack("=QQ", 1 << bit % BITS, bit // BITS): struct.pack("=H", self._slots.strictest(slots))
-            for bit, slots in self._places.moves.items()
+            for bit, slots in self._anchors.moves.items()
         }
         bpf.map_update_all(maps["move_rules"], moves)
         if nfa.stars:
             bpf.map_update(maps["name_nfa"], u32(0), nfa.pack_name_nfa())
 
-    def _fill_places(self) -> None:
+    def _fill_anchors(self) -> None:
         """Ask the kernel for the inodes' addresses, and keep the inodes."""
         assert self._packed
-        assert self._places
-        _room_for_descriptors(len(self._packed.objects) + len(self._places.fixtures))
+        assert self._anchors
+        _room_for_descriptors(len(self._packed.objects) + len(self._anchors.fixtures))
         link = bpf.raw_tracepoint_open("", self._loaded.programs[self._learner])
         devices, bloom = set(self._packed.roots), [0] * (_BLOOM // 64)
         try:
@@ -360,7 +360,7 @@ class Hooks(Refusing):
                 bpf.map_update(self._loaded.maps["anchors"], struct.pack("=Q", inode), value)
                 devices.add(device)
                 bloom[number % _BLOOM // 64] |= 1 << number % 64
-            for path, slots in self._places.fixtures.items():
+            for path, slots in self._anchors.fixtures.items():
                 rule = struct.pack("=H", self._slots.strictest(slots))
                 bpf.map_update(self._loaded.maps["fixtures"], struct.pack("=Q", self._learn(path)[0]), rule)
         finally:
@@ -386,7 +386,7 @@ class Hooks(Refusing):
     def _self_test(self) -> None:
         guard.fill_links(self._loaded, self._links)
         tried = [hook for hook in trials.ACTIONS if hook in self._hooks]
-        later = coverage.PEERS.keys() | (coverage.BENEATH if self._places else frozenset())
+        later = coverage.PEERS.keys() | (coverage.BENEATH if self._anchors else frozenset())
         failed = self._not_refused([hook for hook in tried if hook not in later])
         numbers = {hook: number for number, hook in enumerate(self._hooks, 1)}
         for hook in sorted(later & numbers.keys() & set(tried)):

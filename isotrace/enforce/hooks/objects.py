@@ -1,6 +1,6 @@
 """Where path rules are anchored: the directories and files that exist now, and what is left of each pattern below them.
 
-``Places`` is what bpf/block_paths.h works with, but for the inodes' addresses, which the kernel tells when the
+``Anchors`` is what bpf/block_paths.h works with, but for the inodes' addresses, which the kernel tells when the
 enforcer asks (lsm.py).
 """
 
@@ -36,8 +36,8 @@ _BELOW = (Component(("", "")), *_SUBTREE)
 
 
 @dataclass(frozen=True)
-class PlaceRule:
-    """A rule on a pattern: ``slot`` is its place in the map `rules`; the smaller one is more specific."""
+class AnchorRule:
+    """A rule on a pattern: ``slot`` is its index in the map `rules`; the smaller one is more specific."""
 
     slot: int
     allow: bool
@@ -46,7 +46,7 @@ class PlaceRule:
 
 
 #: A rule and what its pattern still asks for below the anchor.
-Placed = tuple[PlaceRule, tuple[Component, ...]]
+Placed = tuple[AnchorRule, tuple[Component, ...]]
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Verdict:
 class Anchor:
     """What is decided at an object, below it, by the names right below it, and by patterns: (slot, bit, verdict).
 
-    ``placed`` are the rules with what their patterns still ask for below; ``Places`` makes the rest of it. ``moves`` are
+    ``placed`` are the rules with what their patterns still ask for below; ``Anchors`` makes the rest of it. ``moves`` are
     the bits that say that a pattern leads through an object below it, ``cover`` stands for the exceptions for all below it.
     ``folds``: names right below it may be spelled otherwise.
     """
@@ -95,13 +95,13 @@ class Anchor:
     cover: int = 0
     folds: bool = False
 
-    def put(self, rule: PlaceRule, left: tuple[Component, ...]) -> None:
+    def put(self, rule: AnchorRule, left: tuple[Component, ...]) -> None:
         """A rule whose pattern still asks for ``left`` below."""
         if (rule, left) not in self.placed:
             self.placed.append((rule, left))
 
 
-class Places:
+class Anchors:
     """The anchors of ``rules`` on the file systems as they are now.
 
     ``fixtures``: what rules' paths lead through → the slots of these. ``moves``: bit of a pattern that leads through a
@@ -109,7 +109,7 @@ class Places:
     denials of writing, and ``named``: those of these that ask for a name, so that few directories match.
     """
 
-    def __init__(self, rules: Sequence[PlaceRule], mounted: Sequence[Mount] | None = None) -> None:
+    def __init__(self, rules: Sequence[AnchorRule], mounted: Sequence[Mount] | None = None) -> None:
         self.nfa = PathNfa()
         self.objects: dict[str, Anchor] = {}
         self.roots: dict[int, Anchor] = {}
@@ -134,7 +134,7 @@ class Places:
         if self.most_globs > ANCHOR_GLOBS:
             raise TooMuch("too many patterns below one directory", f"{ANCHOR_GLOBS} is what fits")
 
-    def _place(self, rule: PlaceRule) -> None:
+    def _place(self, rule: AnchorRule) -> None:
         components = rule.pattern.components
         texts, there = _plain(rule)
         literal = len(texts)
@@ -146,7 +146,7 @@ class Places:
         self._inherit(rule, real, components[there:])
         self._fix(rule, [] if rule.allow else [rule.slot])
 
-    def _fix(self, rule: PlaceRule, slots: Sequence[int]) -> None:
+    def _fix(self, rule: AnchorRule, slots: Sequence[int]) -> None:
         """What the rule's path leads through, by plain names, stays where it is, says each of ``slots``."""
         texts, there = _plain(rule)
         for path in led_through(texts[:there], last=len(rule.pattern.components) > there) if slots else ():
@@ -191,12 +191,12 @@ class Places:
         for rule, left in patterns:
             self._put_pattern(anchor, rule, left)
 
-    def _put_pattern(self, anchor: Anchor, rule: PlaceRule, left: tuple[Component, ...]) -> None:
+    def _put_pattern(self, anchor: Anchor, rule: AnchorRule, left: tuple[Component, ...]) -> None:
         verdict = Verdict()
         verdict.add(rule.slot, rule.allow, rule.accesses)
         anchor.globs.append((rule.slot, self.nfa.add(left, not rule.allow), verdict))
 
-    def _settle_moves(self, anchors: Sequence[Anchor], rules: Sequence[PlaceRule]) -> None:
+    def _settle_moves(self, anchors: Sequence[Anchor], rules: Sequence[AnchorRule]) -> None:
         """Which patterns lead through a directory, where a denial does: those have to stay the same when it moves.
 
         So have the exceptions for what is in it, whose own paths are fixed then.
@@ -228,7 +228,7 @@ class Places:
         covering = [rule.slot for rule, left in anchor.placed if rule.allow and left == _SUBTREE]
         anchor.cover = _number_for(covering) if covering else 0
 
-    def _inherit(self, rule: PlaceRule, real: str, left: tuple[Component, ...]) -> None:
+    def _inherit(self, rule: AnchorRule, real: str, left: tuple[Component, ...]) -> None:
         """The roots of what is mounted below the anchor. An exception counts only where the file system is mounted once."""
         for mount in self._mounts:
             below = _below(real, mount.point)
@@ -242,7 +242,7 @@ class Places:
                     self.roots.setdefault(mount.device, Anchor()).put(rule, rest)
 
 
-def _plain(rule: PlaceRule) -> tuple[list[str], int]:
+def _plain(rule: AnchorRule) -> tuple[list[str], int]:
     """The plain names that the rule's pattern begins with, and how many of them lead to something that exists."""
     components = rule.pattern.components
     literal = next((i for i, part in enumerate(components) if not part.literal), len(components))
@@ -307,13 +307,13 @@ def _is_name(left: tuple[Component, ...]) -> bool:
     return bool(left) and left[0].literal and _is_whole(left[1:])
 
 
-def _is_deep(rule: PlaceRule, left: tuple[Component, ...]) -> bool:
+def _is_deep(rule: AnchorRule, left: tuple[Component, ...]) -> bool:
     """Whether an exception for sockets is only for what is deeper in directories below the anchor."""
     names = left[:-1] if left and left[-1].anything else left
     return rule.allow and bool(rule.accesses & PEER) and len(names) > 1
 
 
-def _leads_through(rule: PlaceRule, left: tuple[Component, ...]) -> range:
+def _leads_through(rule: AnchorRule, left: tuple[Component, ...]) -> range:
     """How many components of the pattern a directory may match whose content the rest of it, or all of it, matches.
 
     What a denial matches whole is not moved at all, nor is what a name right below the anchor stands for.
@@ -328,12 +328,12 @@ def _number_for(slots: Iterable[int]) -> int:
     return int.from_bytes(blake2b(repr(sorted(slots)).encode(), digest_size=8).digest(), "little") | 1
 
 
-def _passed_over(rule: PlaceRule, name: Component, patterns: Sequence[Placed]) -> bool:
+def _passed_over(rule: AnchorRule, name: Component, patterns: Sequence[Placed]) -> bool:
     """Whether a pattern that is more specific than the rule may match below the name."""
     return any(other.slot < rule.slot and (left[0] == name or not left[0].literal) for other, left in patterns)
 
 
-def _put_name(anchor: Anchor, rule: PlaceRule, left: tuple[Component, ...]) -> None:
+def _put_name(anchor: Anchor, rule: AnchorRule, left: tuple[Component, ...]) -> None:
     at, below = anchor.names.setdefault(name_of(left[0], PREFIX_NAME), (Verdict(), Verdict()))
     at.add(rule.slot, rule.allow, rule.accesses)
     if left[1:]:
@@ -356,17 +356,17 @@ class Packed:
     globs: list[bytes]
 
 
-def pack(places: Places) -> Packed:
+def pack(anchors: Anchors) -> Packed:
     """The anchors as the kernel's structs."""
     children: dict[bytes, bytes] = {}
     globs: list[bytes] = [b"\0" * 8]
     numbers = iter(range(1, 1 << 31))
 
-    def packed(anchors: Iterable[tuple[object, Anchor]]) -> dict[object, bytes]:
-        return {key: _pack_anchor(anchor, children, globs, lambda: next(numbers)) for key, anchor in anchors}
+    def packed(entries: Iterable[tuple[object, Anchor]]) -> dict[object, bytes]:
+        return {key: _pack_anchor(anchor, children, globs, lambda: next(numbers)) for key, anchor in entries}
 
-    objects = packed(places.objects.items())
-    roots = packed(places.roots.items())
+    objects = packed(anchors.objects.items())
+    roots = packed(anchors.roots.items())
     return Packed(objects, roots, children, globs)  # type: ignore[arg-type]
 
 

@@ -1,6 +1,6 @@
 """Rules on unix sockets as what bpf/block_unix.h works with. Pure.
 
-Rules on socket files become rules on places (objects.py) for an access of their own. Those on abstract names, with the
+Rules on socket files become rules on objects (objects.py) for an access of their own. Those on abstract names, with the
 rule on every socket, become one DFA over bytes: a state for what each pattern has matched so far, and in each state the
 rule that would decide.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from isotrace.enforce import Enforced
 from isotrace.enforce.hooks import coverage
 from isotrace.enforce.hooks.nfa import TooMuch
-from isotrace.enforce.hooks.objects import PEER, PlaceRule
+from isotrace.enforce.hooks.objects import PEER, AnchorRule
 from isotrace.enforce.tables import Slots
 from isotrace.policy.decide import strictness, unix_specificity
 from isotrace.policy.model import NetRule
@@ -142,7 +142,7 @@ class Sockets:
         return found | ({"NAME_STATES": self.names.room} if self.names else {})
 
     def judges(self) -> dict[str, str]:
-        """Hook → what judges there, where rules on places do not."""
+        """Hook → what judges there, where rules on paths do not."""
         found = dict(coverage.PEERS)
         if self.names or self.rest:
             found["socket_bind"] = "judge_unix_bind"
@@ -157,15 +157,15 @@ def rules(enforced: Sequence[Enforced]) -> list[tuple[Enforced, NetRule]]:
     return found if any(not rule.allow for _, rule in found) else []
 
 
-def table(enforced: Sequence[Enforced], slots: Slots, places: Sequence[PlaceRule]) -> Sockets | None:
-    """What the rules become beside ``places``, which has those on socket files; None where nothing is denied."""
+def table(enforced: Sequence[Enforced], slots: Slots, anchored: Sequence[AnchorRule]) -> Sockets | None:
+    """What the rules become beside ``anchored``, which has those on socket files; None where nothing is denied."""
     found = rules(enforced)
     if not found:
         return None
     named = [NameRule(slots.add(one), rule.allow, rule.abstract) for one, rule in found if rule.abstract is not None]
     every = [(slots.add(one), rule.allow) for one, rule in found if rule.path is None and rule.abstract is None]
     rest = next((0 if allow else slot for slot, allow in every), 0)
-    denying = [rule.slot for rule in places if rule.accesses & PEER and not rule.allow]
+    denying = [rule.slot for rule in anchored if rule.accesses & PEER and not rule.allow]
     denying += [rule.slot for rule in named if not rule.allow]
     closed = slots.strictest([*denying, *([rest] if rest else [])])
     return Sockets(rest, slots.strictest(_choices(named, rest)), closed, names(named, rest) if named else None)
