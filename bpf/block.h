@@ -2,7 +2,7 @@
 /*
  * Refusing, whatever the mechanism: who is concerned, by which call, what the verdict of a rule is, and the record of a refusal.
  *
- * A rule has a slot in `rules`, from 1 on; 0 is "no rule". User space sorts the slots of path and net rules so that the smaller one is the more
+ * A rule has an index in `rules`, from 1 on; 0 is "no rule". User space sorts the path and net rules so that the smaller one is the more
  * specific. Counting and refusing do not depend on the ring: a full one loses the record alone.
  */
 #ifndef ISOTRACE_BLOCK_H

@@ -29,7 +29,7 @@ class Mount:
 
 @dataclass
 class Walk:
-    """One walk; ``open`` are the accesses not yet decided, ``denied`` the slot of the rule that denies."""
+    """One walk; ``open`` are the accesses not yet decided, ``denied`` the index of the rule that denies."""
 
     open: int
     state: list[int] = field(default_factory=lambda: [0, 0])
@@ -78,11 +78,11 @@ class Kernel:
         )
 
     def judge(self, path: str, access: int, with_mount: bool = True) -> int:
-        """The slot of the rule that denies the access, 0 where none does; some hooks do not know the mount."""
+        """The index of the rule that denies the access, 0 where none does; some hooks do not know the mount."""
         return self._walk(path, access, with_mount)[0]
 
     def judge_socket(self, path: str, rest: int) -> int:
-        """The slot of the rule that denies a socket's file as a peer; ``rest`` denies what no rule on paths decides."""
+        """The index of the rule that denies a socket's file as a peer; ``rest`` denies what no rule on paths decides."""
         denied, left = self._walk(path, PEER, True)
         return denied or (rest if left else 0)
 
@@ -93,7 +93,7 @@ class Kernel:
             return False
         if (before.moves, before.cover) == (after.moves, after.cover) and not before.unsure | after.unsure:
             return True
-        leaves = any(_has(before.moves, bit) for bit, slots in anchors.moves.items() if slots)
+        leaves = any(_has(before.moves, bit) for bit, indexes in anchors.moves.items() if indexes)
         return not leaves and not any(_has(after.moves, bit) for bit in anchors.written)
 
     def _anchors(self, path: str) -> tuple[int, Walk]:
@@ -207,7 +207,7 @@ def _decide(walk: Walk, raw: bytes) -> bool:
 
 
 def judge_net(table: list[bytes], end: Endpoint) -> int:
-    """The slot of the rule that denies the address, 0 where none does."""
+    """The index of the rule that denies the address, 0 where none does."""
     words = end.address.ljust(16, b"\0")
     for raw in table:
         low, high, version, wanted, verdict, unspecified = struct.unpack("=HHBBHB3x", raw[32:])
@@ -220,7 +220,7 @@ def judge_net(table: list[bytes], end: Endpoint) -> int:
 
 
 def judge_kind(packed: bytes, family: int, type_: int, protocol: int) -> int:
-    """The slot of the rule that refuses a socket whole, 0 where none does."""
+    """The index of the rule that refuses a socket whole, 0 where none does."""
     table = struct.unpack(f"={64 + 16 * 512}H", packed)
     if family not in (2, 10):
         return table[min(family, 63)]
@@ -228,7 +228,7 @@ def judge_kind(packed: bytes, family: int, type_: int, protocol: int) -> int:
 
 
 def judge_name(packed: bytes, room: int, name: bytes) -> int:
-    """The slot of the rule that denies an abstract name, 0 where none does."""
+    """The index of the rule that denies an abstract name, 0 where none does."""
     table = struct.unpack(f"={257 * room}H", packed)
     state = 0
     for byte in name:

@@ -75,7 +75,7 @@ def test_a_hook_that_takes_no_program_is_told():
 
 def test_several_judges_at_one_hook_are_asked_in_turn():
     text = standing.function(3, [("first", 7), ("second", 8)], "task_kill")
-    assert text.index("first(ctx)) slot = 7") < text.index("second(ctx)) slot = 8")
+    assert text.index("first(ctx)) rule = 7") < text.index("second(ctx)) rule = 8")
 
 
 def test_isotrace_and_its_threads_are_its_own_and_what_it_runs_in_is_not_if_it_is_the_target():

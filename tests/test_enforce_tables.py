@@ -19,7 +19,7 @@ from isotrace.enforce import Enforced, Guarantees
 from isotrace.enforce.hooks import addresses, lsm, objects, sockets
 from isotrace.enforce.hooks.nfa import TooMuch
 from isotrace.enforce.hooks.objects import LETTERS, Anchors
-from isotrace.enforce.tables import Slots
+from isotrace.enforce.tables import RuleTable
 from isotrace.policy import Group, NetRequest, PathRequest, Policy, decide, nets, paths
 from isotrace.policy.decide import SocketRequest
 from isotrace.policy.model import Action
@@ -59,14 +59,14 @@ PATHS = st.builds(
 
 
 def compiled(rules, world, folded=False):
-    """(the rule numbers by slot, the kernel with the tables in place)."""
-    slots = Slots()
+    """(the rule numbers by index, the kernel with the tables in place)."""
+    rule_table = RuleTable()
     mounted = [objects.Mount(one.device, "/", "/" + "/".join(one.point)) for one in world]
     try:
-        anchors = Anchors(lsm._anchor_rules(enforced(rules), slots), mounted)
+        anchors = Anchors(lsm._anchor_rules(enforced(rules), rule_table), mounted)
     except TooMuch:
         assume(False)
-    return slots.numbers, kernel_walk.Kernel(objects.pack(anchors), anchors.nfa, world, folded), anchors
+    return rule_table.numbers, kernel_walk.Kernel(objects.pack(anchors), anchors.nfa, world, folded), anchors
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -77,8 +77,11 @@ def test_paths_are_judged_as_the_policy_says(world, rules, tried):
     policy = Policy((Group("", tuple(rules)),))
     for path in tried:
         for letter, access in LETTERS.items():
-            wanted, slot = decide(policy, PathRequest(path, frozenset(letter))), kernel.judge(path, access)
-            assert (rules[numbers[slot]] if slot else None) == (wanted.rule if wanted.denied else None), (path, letter)
+            wanted, index = decide(policy, PathRequest(path, frozenset(letter))), kernel.judge(path, access)
+            assert (rules[numbers[index]] if index else None) == (wanted.rule if wanted.denied else None), (
+                path,
+                letter,
+            )
             assert kernel.judge(path, access, with_mount=False) or not wanted.denied, (path, letter)
 
 
@@ -257,25 +260,27 @@ SOCKETS = st.builds(
 @settings(max_examples=500, deadline=None)
 @given(st.lists(net_rules(), min_size=1, max_size=8), st.lists(REQUESTS, min_size=1, max_size=10))
 def test_addresses_are_judged_as_the_policy_says(rules, requests):
-    slots = Slots()
-    table = addresses.table(enforced(rules), slots)
+    rule_table = RuleTable()
+    table = addresses.table(enforced(rules), rule_table)
     policy = Policy((Group("", tuple(rules)),))
     for request in requests:
-        slot = kernel_walk.judge_net(table.nets, in_memory(request)) if table else 0
+        index = kernel_walk.judge_net(table.nets, in_memory(request)) if table else 0
         wanted = decide(policy, request)
-        assert (rules[slots.numbers[slot]] if slot else None) == (wanted.rule if wanted.denied else None), request
+        assert (rules[rule_table.numbers[index]] if index else None) == (wanted.rule if wanted.denied else None), (
+            request
+        )
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(net_rules(), min_size=1, max_size=6), st.lists(SOCKETS, min_size=1, max_size=20))
 def test_kinds_of_sockets_are_refused_as_the_policy_says(rules, requests):
-    slots = Slots()
-    table = addresses.table(enforced(rules), slots)
+    rule_table = RuleTable()
+    table = addresses.table(enforced(rules), rule_table)
     policy = Policy((Group("", tuple(rules)),))
     for request in requests:
         asked = (request.family, request.type, request.protocol)
-        slot = kernel_walk.judge_kind(table.kinds, *asked) if table else 0
-        assert (rules[slots.numbers[slot]] if slot else None) == decide(policy, request).rule, request
+        index = kernel_walk.judge_kind(table.kinds, *asked) if table else 0
+        assert (rules[rule_table.numbers[index]] if index else None) == decide(policy, request).rule, request
 
 
 def test_a_destination_that_means_this_host_is_denied_with_any_of_its_addresses():
@@ -311,15 +316,15 @@ def socket_rules(draw):
 
 
 def compiled_sockets(rules):
-    """(the rule numbers by slot, the kernel with the anchors in it, the rest)."""
-    slots, entries = Slots(), enforced(rules)
-    anchor_rules = lsm._anchor_rules(entries, slots)
+    """(the rule numbers by index, the kernel with the anchors in it, the rest)."""
+    rule_table, entries = RuleTable(), enforced(rules)
+    anchor_rules = lsm._anchor_rules(entries, rule_table)
     try:
         anchors = Anchors(anchor_rules, [objects.Mount(1, "/", "/")])
         return (
-            slots,
+            rule_table,
             kernel_walk.Kernel(objects.pack(anchors), anchors.nfa, (ROOT,)),
-            sockets.table(entries, slots, anchor_rules),
+            sockets.table(entries, rule_table, anchor_rules),
         )
     except TooMuch:
         assume(False)
@@ -338,13 +343,15 @@ NAMED = st.one_of(
     st.lists(NAMED, min_size=1, max_size=8),
 )
 def test_unix_sockets_are_judged_as_the_policy_says(rules, files, names):
-    slots, kernel, table = compiled_sockets(rules)
+    rule_table, kernel, table = compiled_sockets(rules)
     policy = Policy((Group("", tuple(rules)),))
     requests = [NetRequest("unix", path=path) for path in files] + [NetRequest("unix", abstract=name) for name in names]
     for request in [*requests, NetRequest("unix")]:
         wanted = decide(policy, request)
-        slot = judge_socket(kernel, table, request) if table else 0
-        assert (rules[slots.numbers[slot]] if slot else None) == (wanted.rule if wanted.denied else None), request
+        index = judge_socket(kernel, table, request) if table else 0
+        assert (rules[rule_table.numbers[index]] if index else None) == (wanted.rule if wanted.denied else None), (
+            request
+        )
 
 
 def judge_socket(kernel, table, request):
@@ -359,25 +366,25 @@ def judge_socket(kernel, table, request):
 @settings(max_examples=300, deadline=None)
 @given(st.lists(socket_rules(), min_size=1, max_size=6), st.text(alphabet="ab0", min_size=5, max_size=5))
 def test_a_name_that_the_kernel_may_choose_is_never_less_than_asked(rules, name):
-    slots, _kernel, table = compiled_sockets(rules)
+    rule_table, _kernel, table = compiled_sockets(rules)
     wanted = decide(Policy((Group("", tuple(rules)),)), NetRequest("unix", abstract=name))
     if wanted.denied:
         assert table.chosen
-        assert wanted.rule.action.kind == "audit" or slots.actions[table.chosen].kind != "audit"
+        assert wanted.rule.action.kind == "audit" or rule_table.actions[table.chosen].kind != "audit"
 
 
 def test_what_cannot_be_judged_is_answered_for_by_a_rule_that_refuses():
     audit, refuse = Action("audit"), Action("errno", 13)
     rules = [nets.parse("unix:/run/a", allow=False, action=audit), nets.parse("unix:", allow=False, action=refuse)]
-    slots, _kernel, table = compiled_sockets(rules)
-    assert slots.actions[table.closed] == refuse
+    rule_table, _kernel, table = compiled_sockets(rules)
+    assert rule_table.actions[table.closed] == refuse
 
 
 def test_abstract_names_that_do_not_fit_are_refused_at_the_start():
     rules = [nets.parse(f"unix:@{chr(97 + n)}*{'x' * 100}", allow=False) for n in range(26)]
     with pytest.raises(TooMuch):
-        sockets.table(enforced(rules), Slots(), [])
+        sockets.table(enforced(rules), RuleTable(), [])
 
 
 def test_exceptions_alone_need_no_table():
-    assert sockets.table(enforced([nets.parse("unix:@a", allow=True)]), Slots(), []) is None
+    assert sockets.table(enforced([nets.parse("unix:@a", allow=True)]), RuleTable(), []) is None

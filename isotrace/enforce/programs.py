@@ -17,7 +17,7 @@ from isotrace.enforce import Counts, Execute, Refused
 from isotrace.enforce.records import Records
 from isotrace.enforce.strays import must_follow
 from isotrace.enforce.switches import Switches
-from isotrace.enforce.tables import Slots, pack_rule, shown
+from isotrace.enforce.tables import RuleTable, pack_rule, shown
 from isotrace.kernel import bpf, btf
 from isotrace.kernel.facts import Facts
 from isotrace.trace import plan
@@ -57,10 +57,10 @@ class Programs:
     attach: Sequence[Attachment]
     maps: Sequence[str]
     ending: str = ""
-    slots: Slots = field(default_factory=Slots)
+    rule_table: RuleTable = field(default_factory=RuleTable)
 
 
-def constants(target: Target, slots: Slots, known: Facts) -> list[str]:
+def constants(target: Target, rule_table: RuleTable, known: Facts) -> list[str]:
     """What bpf/block.h needs."""
     types = btf.vmlinux()
     found = {
@@ -69,7 +69,7 @@ def constants(target: Target, slots: Slots, known: Facts) -> list[str]:
         "THREAD_BYTES": 16384,
         # Since 6.9 the top of the stack has room for what FRED pushes, where the kernel knows FRED.
         "STACK_PADDING": 16 if types.has_struct("fred_frame") else 0,
-        "RULES": max(2, len(slots.numbers)),
+        "RULES": max(2, len(rule_table.numbers)),
         "RING_PAGES": RING_BYTES // _PAGE,
     }
     return [*known.constants(), *(f"{name}={value}" for name, value in found.items()), *target.defines()]
@@ -110,7 +110,7 @@ class Refusing(Ringed):
         super().__init__(target, (*follow, *wanted.attach))
         self._wanted = wanted
         self._kinds = {**{one.program: TYPES[one.how] for one in follow}, **wanted.programs}
-        self._slots = wanted.slots
+        self._rule_table = wanted.rule_table
         self._records = Records()
         self._switches = Switches(())
 
@@ -141,9 +141,9 @@ class Refusing(Ringed):
         self._open_ring(RING_BYTES)
 
     def _fill(self) -> None:
-        for slot, action in enumerate(self._slots.actions):
+        for index, action in enumerate(self._rule_table.actions):
             if action is not None:
-                bpf.map_update(self._loaded.maps["rules"], u32(slot), pack_rule(action))
+                bpf.map_update(self._loaded.maps["rules"], u32(index), pack_rule(action))
         for call, argument in shown().items():
             bpf.map_update(self._loaded.maps["shown"], u32(call), bytes([argument]))
 
@@ -171,7 +171,7 @@ class Refusing(Ringed):
     def _refused(self, batch: Batch, index: int) -> Refused:
         event = batch.events[index]
         return self._records.refused(
-            event, self._slots.numbers[int(event["duration"]) & 0xFFFF], self._what(batch, index)
+            event, self._rule_table.numbers[int(event["duration"]) & 0xFFFF], self._what(batch, index)
         )
 
     def _what(self, batch: Batch, index: int) -> str:
@@ -205,9 +205,9 @@ class Refusing(Ringed):
         if not self._loaded.maps:
             return Counts()
         hits: dict[int, int] = {}
-        for slot, number in enumerate(self._slots.numbers):
+        for index, number in enumerate(self._rule_table.numbers):
             if number >= 0:
-                hits[number] = hits.get(number, 0) + self._sum("hits", slot)
+                hits[number] = hits.get(number, 0) + self._sum("hits", index)
         births = self._missed("on_fork", "on_new_task", "on_start")
         return Counts(
             hits,

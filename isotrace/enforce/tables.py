@@ -1,6 +1,6 @@
 """From rules to the tables of the BPF programs. Pure.
 
-A rule gets a slot in the map `rules`, from 1 on. Where several rules are on one call, the strictest decides, then the
+A rule gets an index in the map `rules`, from 1 on. Where several rules are on one call, the strictest decides, then the
 first.
 """
 
@@ -34,25 +34,25 @@ def pack_rule(action: Action) -> bytes:
 
 
 @dataclass
-class Slots:
-    """The rules of the map `rules`: ``numbers[slot]`` is the rule's number in the policy."""
+class RuleTable:
+    """The rules of the map `rules`: ``numbers[index]`` is the rule's number in the policy."""
 
     numbers: list[int] = field(default_factory=lambda: [-1])
     actions: list[Action | None] = field(default_factory=lambda: [None])
 
     def add(self, enforced: Enforced) -> int:
-        """The next slot, for ``enforced``."""
+        """The next index, for ``enforced``."""
         self.numbers.append(enforced.number)
         self.actions.append(enforced.action)
         return len(self.numbers) - 1
 
-    def strictest(self, slots: Sequence[int]) -> int:
-        """The first of ``slots`` whose rule refuses, else the first that reports; 0 where there is none."""
-        return min(slots, key=self.reports, default=0)
+    def strictest(self, indexes: Sequence[int]) -> int:
+        """The first of ``indexes`` whose rule refuses, else the first that reports; 0 where there is none."""
+        return min(indexes, key=self.reports, default=0)
 
-    def reports(self, slot: int) -> bool:
+    def reports(self, index: int) -> bool:
         """Whether the rule only reports."""
-        action = self.actions[slot]
+        action = self.actions[index]
         return action is not None and action.kind == "audit"
 
 
@@ -68,7 +68,7 @@ def shown() -> dict[int, int]:
 
 
 def call_table(enforced: Sequence[tuple[int, CallRule]], calls: Mapping[int, Syscall]) -> dict[int, tuple[int, int]]:
-    """Call slot → (rule slot, rule slot where there is an address); for programs at the calls' own symbols."""
+    """Call slot → (rule index, rule index where there is an address); for programs at the calls' own symbols."""
     found: dict[int, tuple[int, int]] = {}
     for slot, call in calls.items():
         if entry := _entry(enforced, frozenset({call.name})):
@@ -77,17 +77,17 @@ def call_table(enforced: Sequence[tuple[int, CallRule]], calls: Mapping[int, Sys
 
 
 def _entry(enforced: Sequence[tuple[int, CallRule]], names: frozenset[str]) -> tuple[int, int] | None:
-    always = next((slot for slot, rule in enforced if names & (rule.calls - rule.addressed)), 0)
-    addressed = next((slot for slot, rule in enforced if names & rule.calls), 0)
+    always = next((index for index, rule in enforced if names & (rule.calls - rule.addressed)), 0)
+    addressed = next((index for index, rule in enforced if names & rule.calls), 0)
     return (always, addressed) if addressed else None
 
 
 def hook_table(
     hook: str, enforced: Sequence[tuple[int, CallRule]], calls: Mapping[int, Syscall]
 ) -> dict[int, tuple[int, int]]:
-    """Call slot → (rule slot, rule slot where there is an address) at a hook, NOT_REFUSED for what may come by."""
+    """Call slot → (rule index, rule index where there is an address) at a hook, NOT_REFUSED for what may come by."""
     own, free = coverage.enforced_at(hook), coverage.comes_by(hook)
-    again = [(slot, rule) for slot, rule in enforced if rule.action.kind != "audit"]
+    again = [(index, rule) for index, rule in enforced if rule.action.kind != "audit"]
     found: dict[int, tuple[int, int]] = {}
     for slot, call in calls.items():
         names = own if call.name == coverage.SOCKETCALL and hook.startswith("socket_") else {call.name} & own
@@ -97,7 +97,7 @@ def hook_table(
             found[slot] = (NOT_REFUSED, 0)
     if hook in coverage.BROAD:
         found |= {slot: (NOT_REFUSED, 0) for slot in range(SLOTS) if slot not in found}
-    ringed = [(slot, rule) for slot, rule in enforced if coverage.by_ring(hook, rule.calls)]
+    ringed = [(index, rule) for index, rule in enforced if coverage.by_ring(hook, rule.calls)]
     entry = _entry(ringed, own)
     found[SLOT_RING] = (entry[0] or NOT_REFUSED, entry[1]) if entry else (NOT_REFUSED, 0)
     return found

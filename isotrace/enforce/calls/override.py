@@ -16,7 +16,7 @@ from isotrace.enforce import Enforced, programs
 from isotrace.enforce.calls import cbpf, entries
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.selftest import numbers
-from isotrace.enforce.tables import Slots
+from isotrace.enforce.tables import RuleTable
 from isotrace.kernel import attachable, bpf
 from isotrace.kernel.facts import Facts, facts
 from isotrace.policy import names
@@ -38,8 +38,8 @@ class _ByNumber(Refusing):
     """What the three have in common: the table of calls."""
 
     def __init__(self, enforced: Sequence[Enforced], target: Target) -> None:
-        slots = Slots()
-        by_number = {one.number: slots.add(one) for one in enforced}
+        rule_table = RuleTable()
+        by_number = {one.number: rule_table.add(one) for one in enforced}
         rules = [one.rule for one in enforced if isinstance(one.rule, CallRule)]
         calls = frozenset().union(*(rule.calls | names.closes(rule.calls) for rule in rules))
         self._table = cbpf.table(enforced, os.uname().machine)
@@ -47,13 +47,13 @@ class _ByNumber(Refusing):
         self._compat = all(one.guarantees.compat for one in enforced)
         self._by_number = by_number
         known = facts()
-        super().__init__(target, self._plan(programs.constants(target, slots, known), slots, known), known)
+        super().__init__(target, self._plan(programs.constants(target, rule_table, known), rule_table, known), known)
 
     def _attachable(self, functions: Sequence[str]) -> tuple[str, ...]:
         """Those that take a program; what the others leave open is in the rules' guarantees."""
         return tuple(functions)
 
-    def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
+    def _plan(self, constants: list[str], rule_table: RuleTable, known: Facts) -> Programs:
         raise NotImplementedError
 
     def _fill(self) -> None:
@@ -83,9 +83,11 @@ class _ByNumber(Refusing):
 class Override(_ByNumber):
     """An ``Enforcer`` by kprobes and bpf_override_return."""
 
-    def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
+    def _plan(self, constants: list[str], rule_table: RuleTable, known: Facts) -> Programs:
         attach = [Attachment("kprobe", function, "on_kprobe") for function in self._functions]
-        return Programs("block_override.c", [*constants, "KPROBE"], {"on_kprobe": "KPROBE"}, attach, _MAPS, slots=slots)
+        return Programs(
+            "block_override.c", [*constants, "KPROBE"], {"on_kprobe": "KPROBE"}, attach, _MAPS, rule_table=rule_table
+        )
 
 
 class FmodRet(_ByNumber):
@@ -94,11 +96,11 @@ class FmodRet(_ByNumber):
     def _attachable(self, functions: Sequence[str]) -> tuple[str, ...]:
         return tuple(function for function in functions if attachable.fmod_ret(function).verdict == "yes")
 
-    def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
+    def _plan(self, constants: list[str], rule_table: RuleTable, known: Facts) -> Programs:
         kinds = {f"kmod_ret__{function}": "TRACING" for function in self._functions}
         attach = [Attachment("hook", "", name) for name in kinds]
         ending = "\n" + "".join(f"CALL({name})\n" for name in kinds)
-        return Programs("block_override.c", constants, kinds, attach, _MAPS, ending, slots)
+        return Programs("block_override.c", constants, kinds, attach, _MAPS, ending, rule_table)
 
 
 class Signal(_ByNumber):
@@ -107,9 +109,14 @@ class Signal(_ByNumber):
     def _self_test(self) -> None:
         """Nothing to test: what is killed has been seen, and may have taken effect."""
 
-    def _plan(self, constants: list[str], slots: Slots, known: Facts) -> Programs:
+    def _plan(self, constants: list[str], rule_table: RuleTable, known: Facts) -> Programs:
         enter, _exit = on_calls(known)
         attach = Attachment(enter.how, enter.where, "on_signal")
         return Programs(
-            "block_override.c", [*constants, "SIGNAL"], {"on_signal": TYPES[enter.how]}, [attach], _MAPS, slots=slots
+            "block_override.c",
+            [*constants, "SIGNAL"],
+            {"on_signal": TYPES[enter.how]},
+            [attach],
+            _MAPS,
+            rule_table=rule_table,
         )

@@ -18,7 +18,7 @@ from isotrace.enforce.hooks.objects import EXECUTE, FIXED, LETTERS, PEER, Anchor
 from isotrace.enforce.hooks.sockets import Sockets
 from isotrace.enforce.programs import Programs, Refusing
 from isotrace.enforce.selftest import child, trials
-from isotrace.enforce.tables import Slots, calls_by_strictness, hook_table, hooks_for
+from isotrace.enforce.tables import RuleTable, calls_by_strictness, hook_table, hooks_for
 from isotrace.errors import KernelError
 from isotrace.kernel import attachable, bpf, btf
 from isotrace.kernel.facts import facts
@@ -150,37 +150,37 @@ def _address6(other: int) -> int:
         return other
 
 
-def _anchor_rules(enforced: Sequence[Enforced], slots: Slots) -> list[AnchorRule]:
+def _anchor_rules(enforced: Sequence[Enforced], rule_table: RuleTable) -> list[AnchorRule]:
     """The rules on paths, those of unix sockets too, the most specific first."""
     found = [(one, one.rule.pattern, _accesses(one.rule)) for one in enforced if isinstance(one.rule, PathRule)]
     found += [(one, rule.path, PEER) for one, rule in sockets.rules(enforced) if rule.path]
     found.sort(key=lambda entry: strictness(entry[0].rule))
     found.sort(key=lambda entry: entry[1].specificity, reverse=True)
-    return [AnchorRule(slots.add(one), one.rule.allow, accesses, pattern) for one, pattern, accesses in found]
+    return [AnchorRule(rule_table.add(one), one.rule.allow, accesses, pattern) for one, pattern, accesses in found]
 
 
-def _closed(slots: Slots, rules: Sequence[AnchorRule], unix: Sockets | None) -> dict[str, int]:
+def _closed(rule_table: RuleTable, rules: Sequence[AnchorRule], unix: Sockets | None) -> dict[str, int]:
     """The rules that answer for what cannot be judged: when a file is used, and when something with sockets moves."""
     on_sockets = unix.closed if unix else 0
-    on_files = slots.strictest([rule.slot for rule in rules if not rule.allow and rule.accesses != PEER])
-    both = slots.strictest([slot for slot in (on_sockets, on_files) if slot])
+    on_files = rule_table.strictest([rule.index for rule in rules if not rule.allow and rule.accesses != PEER])
+    both = rule_table.strictest([index for index in (on_sockets, on_files) if index])
     return {"CLOSED_RULE": on_files or both, "MOVE_CLOSED": both}
 
 
 def _standing(
-    enforced: Sequence[Enforced], slots: Slots, exists: Callable[[str], bool]
+    enforced: Sequence[Enforced], rule_table: RuleTable, exists: Callable[[str], bool]
 ) -> dict[str, list[tuple[str, int]]]:
-    """Hook → what judges there for standing rules, and the slots of these."""
-    rules = [(slots.add(one), one.rule) for one in enforced if isinstance(one.rule, StandingRule)]
+    """Hook → what judges there for standing rules, and the indexes of these."""
+    rules = [(rule_table.add(one), one.rule) for one in enforced if isinstance(one.rule, StandingRule)]
     return {hook: asked for hook, asked in standing.judges(rules).items() if exists(hook)}
 
 
-def _executing(slots: Slots, rules: Sequence[AnchorRule]) -> dict[str, int]:
+def _executing(rule_table: RuleTable, rules: Sequence[AnchorRule]) -> dict[str, int]:
     """The rules that answer for programs that no path has, and for memory that no file is known of."""
     on_programs = [rule for rule in rules if rule.accesses & EXECUTE]
     everywhere = next((rule for rule in on_programs if rule.pattern == EVERYTHING), None)
-    closed = slots.strictest([rule.slot for rule in on_programs if not rule.allow])
-    return {"NOWHERE": 0 if everywhere is None or everywhere.allow else everywhere.slot, "EXECUTE_CLOSED": closed}
+    closed = rule_table.strictest([rule.index for rule in on_programs if not rule.allow])
+    return {"NOWHERE": 0 if everywhere is None or everywhere.allow else everywhere.index, "EXECUTE_CLOSED": closed}
 
 
 def _accesses(rule: PathRule) -> int:
@@ -191,42 +191,42 @@ class Hooks(Refusing):
     """An ``Enforcer`` at the security hooks."""
 
     def __init__(self, enforced: Sequence[Enforced], target: Target, lsm: bool) -> None:
-        slots, exists = Slots(), lambda hook: by_lsm(hook, lsm) is not None
+        rule_table, exists = RuleTable(), lambda hook: by_lsm(hook, lsm) is not None
         self._rules: list[tuple[int, CallRule]] = [
-            (slots.add(one), rule) for one, rule in calls_by_strictness(enforced)
+            (rule_table.add(one), rule) for one, rule in calls_by_strictness(enforced)
         ]
-        anchor_rules = _anchor_rules(enforced, slots)
+        anchor_rules = _anchor_rules(enforced, rule_table)
         self._anchors = Anchors(anchor_rules) if anchor_rules else None
         self._packed = objects.pack(self._anchors) if self._anchors else None
-        self._nets = addresses.table(enforced, slots)
-        self._sockets = sockets.table(enforced, slots, anchor_rules)
+        self._nets = addresses.table(enforced, rule_table)
+        self._sockets = sockets.table(enforced, rule_table, anchor_rules)
         rest = self._sockets.rest if self._sockets else 0
         if self._anchors and rest:
             self._anchors.denied |= PEER
-        self._slots = slots
-        self._closed = _closed(slots, anchor_rules, self._sockets) | _executing(slots, anchor_rules)
-        self._close_rings(enforced, slots)
+        self._rule_table = rule_table
+        self._closed = _closed(rule_table, anchor_rules, self._sockets) | _executing(rule_table, anchor_rules)
+        self._close_rings(enforced, rule_table)
         self._pinned: list[int] = []
         calls = hooks_for([rule for _, rule in self._rules], exists)
         accesses = self._anchors.denied | (FIXED if self._anchors.fixtures else 0) if self._anchors else 0
         peers = self._sockets.judges() if self._sockets else {}
         judges = {**(coverage.NETS if self._nets else {}), **peers, **_path_judges(accesses, lsm)}
-        self._standing = _standing(enforced, slots, exists)
+        self._standing = _standing(enforced, rule_table, exists)
         self._user_hooks = {*calls, *judges}
         self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges, *self._standing)}
         self._learner = coverage.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._anchors else ""
         known = facts()
-        super().__init__(target, self._plan(slots, programs.constants(target, slots, known), judges), known)
+        super().__init__(target, self._plan(rule_table, programs.constants(target, rule_table, known), judges), known)
 
-    def _close_rings(self, enforced: Sequence[Enforced], slots: Slots) -> None:
+    def _close_rings(self, enforced: Sequence[Enforced], rule_table: RuleTable) -> None:
         """Refuse to set up io_uring where the guarantees say so, in the name of the strictest rule that asks for it."""
         closing = [one for one in enforced if one.guarantees.io_uring == "closed" and not one.rule.allow]
         first = min(closing, key=lambda one: strictness(one.rule), default=None)
         if first:
-            slot = slots.numbers.index(first.number)
-            self._rules.append((slot, CallRule("io_uring", frozenset({"io_uring_setup"}), action=first.action)))
+            index = rule_table.numbers.index(first.number)
+            self._rules.append((index, CallRule("io_uring", frozenset({"io_uring_setup"}), action=first.action)))
 
-    def _plan(self, slots: Slots, constants: list[str], judges: Mapping[str, str]) -> Programs:
+    def _plan(self, rule_table: RuleTable, constants: list[str], judges: Mapping[str, str]) -> Programs:
         constants += [f"{name}={value}" for name, value in _offsets(self._sockets is not None).items()]
         constants += [f"HEARTBEAT={[*self._hooks].index(guard.BEATS)}"] if guard.BEATS in self._hooks else []
         constants += [f"HOOKS={max(1, len(self._hooks))}", *self._sizes(), *(["CALLS"] if self._rules else [])]
@@ -241,7 +241,7 @@ class Hooks(Refusing):
         loaded = [*symbols.values(), *([self._learner] if self._learner else [])]
         kinds = {symbol: "LSM" if symbol.startswith("lsm__") else "TRACING" for symbol in loaded}
         attach = [Attachment("hook", "", symbol) for symbol in symbols.values()]
-        return Programs("block_lsm.c", constants, kinds, attach, self._maps(), "".join(lines), slots)
+        return Programs("block_lsm.c", constants, kinds, attach, self._maps(), "".join(lines), rule_table)
 
     def broken(self) -> str:
         """Whether a program at a hook that isotrace comes to by itself does not run, though it was given three chances.
@@ -298,7 +298,9 @@ class Hooks(Refusing):
     def _move_masks(self, anchors: Anchors) -> dict[str, str]:
         """The bits of the state that forbid moves, those that only report them, and those that ``anchors`` tells apart."""
         denying = {
-            bit: self._slots.reports(self._slots.strictest(slots)) for bit, slots in anchors.moves.items() if slots
+            bit: self._rule_table.reports(self._rule_table.strictest(indexes))
+            for bit, indexes in anchors.moves.items()
+            if indexes
         }
         kinds: dict[str, list[int]] = {
             "REFUSED_MOVES": [bit for bit, reports in denying.items() if not reports],
@@ -340,8 +342,8 @@ class Hooks(Refusing):
         bpf.map_update_all(maps["words"], words)
         bpf.map_update_all(maps["glob_entries"], {u32(at): entry for at, entry in enumerate(self._packed.globs)})
         moves = {
-            struct.pack("=QQ", 1 << bit % BITS, bit // BITS): struct.pack("=H", self._slots.strictest(slots))
-            for bit, slots in self._anchors.moves.items()
+            struct.pack("=QQ", 1 << bit % BITS, bit // BITS): struct.pack("=H", self._rule_table.strictest(indexes))
+            for bit, indexes in self._anchors.moves.items()
         }
         bpf.map_update_all(maps["move_rules"], moves)
         if nfa.stars:
@@ -360,8 +362,8 @@ class Hooks(Refusing):
                 bpf.map_update(self._loaded.maps["anchors"], struct.pack("=Q", inode), value)
                 devices.add(device)
                 bloom[number % _BLOOM // 64] |= 1 << number % 64
-            for path, slots in self._anchors.fixtures.items():
-                rule = struct.pack("=H", self._slots.strictest(slots))
+            for path, indexes in self._anchors.fixtures.items():
+                rule = struct.pack("=H", self._rule_table.strictest(indexes))
                 bpf.map_update(self._loaded.maps["fixtures"], struct.pack("=Q", self._learn(path)[0]), rule)
         finally:
             os.close(link)

@@ -37,9 +37,9 @@ _BELOW = (Component(("", "")), *_SUBTREE)
 
 @dataclass(frozen=True)
 class AnchorRule:
-    """A rule on a pattern: ``slot`` is its index in the map `rules`; the smaller one is more specific."""
+    """A rule on a pattern: ``index`` is its index in the map `rules`; the smaller one is more specific."""
 
-    slot: int
+    index: int
     allow: bool
     accesses: int
     pattern: Pattern
@@ -51,15 +51,15 @@ Placed = tuple[AnchorRule, tuple[Component, ...]]
 
 @dataclass
 class Verdict:
-    """``struct verdict``: the slot that decides each access; the first rule given for one stays."""
+    """``struct verdict``: index of the rule that decides each access; the first rule given for one stays."""
 
     rules: dict[int, tuple[int, bool]] = field(default_factory=dict)
 
-    def add(self, slot: int, allow: bool, accesses: int) -> None:
+    def add(self, index: int, allow: bool, accesses: int) -> None:
         """A rule; of two on one access the more specific one decides."""
         for access in CLASSES:
-            if accesses & access and (access not in self.rules or slot < self.rules[access][0]):
-                self.rules[access] = (slot, allow)
+            if accesses & access and (access not in self.rules or index < self.rules[access][0]):
+                self.rules[access] = (index, allow)
 
     def over(self, other: Verdict) -> Verdict:
         """This verdict, and where it says nothing the other's."""
@@ -68,18 +68,18 @@ class Verdict:
     def pack(self) -> bytes:
         """``struct verdict`` of bpf/block_paths.h."""
         decided = sum(self.rules)
-        denied = sum(access for access, (_slot, allow) in self.rules.items() if not allow)
+        denied = sum(access for access, (_index, allow) in self.rules.items() if not allow)
         return struct.pack("=BB5H", decided, denied, *(self.rules.get(access, (0, True))[0] for access in CLASSES))
 
     def pack_single(self, bit: int) -> bytes:
         """``struct glob``: a verdict of one rule."""
-        slot, allow = next(iter(self.rules.values()))
-        return struct.pack("=HHBBH", slot, bit, sum(self.rules), 0 if allow else sum(self.rules), 0)
+        index, allow = next(iter(self.rules.values()))
+        return struct.pack("=HHBBH", index, bit, sum(self.rules), 0 if allow else sum(self.rules), 0)
 
 
 @dataclass
 class Anchor:
-    """What is decided at an object, below it, by the names right below it, and by patterns: (slot, bit, verdict).
+    """What is decided at an object, below it, by the names right below it, and by patterns: (index, bit, verdict).
 
     ``placed`` are the rules with what their patterns still ask for below; ``Anchors`` makes the rest of it. ``moves`` are
     the bits that say that a pattern leads through an object below it, ``cover`` stands for the exceptions for all below it.
@@ -104,8 +104,8 @@ class Anchor:
 class Anchors:
     """The anchors of ``rules`` on the file systems as they are now.
 
-    ``fixtures``: what rules' paths lead through → the slots of these. ``moves``: bit of a pattern that leads through a
-    directory → the slots of its denials; ``everywhere``: those of them that any directory matches; ``written``: those of
+    ``fixtures``: what rules' paths lead through → the indexes of these. ``moves``: bit of a pattern that leads through a
+    directory → the indexes of its denials; ``everywhere``: those of them that any directory matches; ``written``: those of
     denials of writing, and ``named``: those of these that ask for a name, so that few directories match.
     """
 
@@ -144,13 +144,13 @@ class Anchors:
             parent = os.path.realpath("/" + "/".join(texts[: there - 1]))
             self._object(parent).put(rule, components[there - 1 :])
         self._inherit(rule, real, components[there:])
-        self._fix(rule, [] if rule.allow else [rule.slot])
+        self._fix(rule, [] if rule.allow else [rule.index])
 
-    def _fix(self, rule: AnchorRule, slots: Sequence[int]) -> None:
-        """What the rule's path leads through, by plain names, stays where it is, says each of ``slots``."""
+    def _fix(self, rule: AnchorRule, indexes: Sequence[int]) -> None:
+        """What the rule's path leads through, by plain names, stays where it is, says each of ``indexes``."""
         texts, there = _plain(rule)
-        for path in led_through(texts[:there], last=len(rule.pattern.components) > there) if slots else ():
-            self.fixtures.setdefault(path, []).extend(slots)
+        for path in led_through(texts[:there], last=len(rule.pattern.components) > there) if indexes else ():
+            self.fixtures.setdefault(path, []).extend(indexes)
 
     def _object(self, path: str) -> Anchor:
         if path not in self.objects:
@@ -174,15 +174,15 @@ class Anchors:
         """The kernel looks at names, then patterns, then the subtree: what this order would pass over becomes a pattern."""
         patterns = [one for one in anchor.placed if not _is_name(one[1]) and not _is_whole(one[1])]
         named = [one for one in anchor.placed if _is_name(one[1])]
-        least = max((rule.slot for rule, _ in (*patterns, *named)), default=0)
+        least = max((rule.index for rule, _ in (*patterns, *named)), default=0)
         for rule, left in anchor.placed:
             if not _is_whole(left):
                 continue
-            anchor.at.add(rule.slot, rule.allow, rule.accesses)
-            if left and rule.slot < least:
+            anchor.at.add(rule.index, rule.allow, rule.accesses)
+            if left and rule.index < least:
                 patterns.append((rule, _BELOW))
             elif left:
-                anchor.below.add(rule.slot, rule.allow, rule.accesses)
+                anchor.below.add(rule.index, rule.allow, rule.accesses)
         for rule, left in named:
             if anchor.folds or _passed_over(rule, left[0], patterns):
                 patterns.append((rule, left))
@@ -193,8 +193,8 @@ class Anchors:
 
     def _put_pattern(self, anchor: Anchor, rule: AnchorRule, left: tuple[Component, ...]) -> None:
         verdict = Verdict()
-        verdict.add(rule.slot, rule.allow, rule.accesses)
-        anchor.globs.append((rule.slot, self.nfa.add(left, not rule.allow), verdict))
+        verdict.add(rule.index, rule.allow, rule.accesses)
+        anchor.globs.append((rule.index, self.nfa.add(left, not rule.allow), verdict))
 
     def _settle_moves(self, anchors: Sequence[Anchor], rules: Sequence[AnchorRule]) -> None:
         """Which patterns lead through a directory, where a denial does: those have to stay the same when it moves.
@@ -206,7 +206,7 @@ class Anchors:
         self.denied |= MOVE
         for anchor in anchors:
             self._lead(anchor)
-        denying = sorted({slot for slots in self.moves.values() for slot in slots})
+        denying = sorted({index for indexes in self.moves.values() for index in indexes})
         for rule in rules:
             self._fix(rule, denying if rule.allow else [])
 
@@ -219,13 +219,13 @@ class Anchors:
         for head, rules in leading.items():
             bit = self.nfa.add(head, True, frozenset(rules))
             anchor.moves.add(bit)
-            self.moves.setdefault(bit, []).extend(rule.slot for rule, _ in rules if not rule.allow)
+            self.moves.setdefault(bit, []).extend(rule.index for rule, _ in rules if not rule.allow)
             if any(not rule.allow and rule.accesses & WRITE for rule, _ in rules):
                 self.written.add(bit)
                 self.named |= set() if head[-1].anything else {bit}
             if head == _SUBTREE and all(rule.pattern.components[0].anything for rule, _ in rules):
                 self.everywhere.add(bit)
-        covering = [rule.slot for rule, left in anchor.placed if rule.allow and left == _SUBTREE]
+        covering = [rule.index for rule, left in anchor.placed if rule.allow and left == _SUBTREE]
         anchor.cover = _number_for(covering) if covering else 0
 
     def _inherit(self, rule: AnchorRule, real: str, left: tuple[Component, ...]) -> None:
@@ -323,21 +323,21 @@ def _leads_through(rule: AnchorRule, left: tuple[Component, ...]) -> range:
     return range(1, len(left) + (rule.allow and left[-1].anything))
 
 
-def _number_for(slots: Iterable[int]) -> int:
+def _number_for(indexes: Iterable[int]) -> int:
     """64 bits that stand for the rules; numbers of several anchors are added up."""
-    return int.from_bytes(blake2b(repr(sorted(slots)).encode(), digest_size=8).digest(), "little") | 1
+    return int.from_bytes(blake2b(repr(sorted(indexes)).encode(), digest_size=8).digest(), "little") | 1
 
 
 def _passed_over(rule: AnchorRule, name: Component, patterns: Sequence[Placed]) -> bool:
     """Whether a pattern that is more specific than the rule may match below the name."""
-    return any(other.slot < rule.slot and (left[0] == name or not left[0].literal) for other, left in patterns)
+    return any(other.index < rule.index and (left[0] == name or not left[0].literal) for other, left in patterns)
 
 
 def _put_name(anchor: Anchor, rule: AnchorRule, left: tuple[Component, ...]) -> None:
     at, below = anchor.names.setdefault(name_of(left[0], PREFIX_NAME), (Verdict(), Verdict()))
-    at.add(rule.slot, rule.allow, rule.accesses)
+    at.add(rule.index, rule.allow, rule.accesses)
     if left[1:]:
-        below.add(rule.slot, rule.allow, rule.accesses)
+        below.add(rule.index, rule.allow, rule.accesses)
 
 
 def _below(directory: str, path: str) -> list[str]:
@@ -380,7 +380,7 @@ def _pack_anchor(anchor: Anchor, children: dict[bytes, bytes], globs: list[bytes
         value = at.over(below).pack() + below.pack()
         children[struct.pack("=I", directory) + name.ljust(PREFIX_NAME, b"\0")] = value
     first = len(globs)
-    globs += [verdict.pack_single(bit) for _slot, bit, verdict in anchor.globs]
+    globs += [verdict.pack_single(bit) for _index, bit, verdict in anchor.globs]
     span = (first | len(globs) << 16) if anchor.globs else 0
     verdicts = anchor.at.pack() + anchor.below.pack()
     return verdicts + struct.pack("=IIQQQ", directory, span, *mask(sorted(anchor.moves)), anchor.cover)

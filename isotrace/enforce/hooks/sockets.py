@@ -15,7 +15,7 @@ from isotrace.enforce import Enforced
 from isotrace.enforce.hooks import coverage
 from isotrace.enforce.hooks.nfa import TooMuch
 from isotrace.enforce.hooks.objects import PEER, AnchorRule
-from isotrace.enforce.tables import Slots
+from isotrace.enforce.tables import RuleTable
 from isotrace.policy.decide import strictness, unix_specificity
 from isotrace.policy.model import NetRule
 
@@ -28,7 +28,7 @@ _CHOSEN_LETTERS, _CHOSEN = frozenset("0123456789abcdef"), 5  # what autobind mak
 class NameRule:
     """A rule on the abstract names that ``glob`` matches."""
 
-    slot: int
+    index: int
     allow: bool
     glob: str
 
@@ -40,7 +40,7 @@ _STAR = -1
 
 @dataclass(frozen=True)
 class NameDfa:
-    """The DFA: by state the next state for each byte, and the slot of the rule that denies, or 0; it begins in 0."""
+    """The DFA: by state the next state for each byte, and the index of the rule that denies, or 0; it begins in 0."""
 
     next: Sequence[Sequence[int]]
     denies: Sequence[int]
@@ -120,12 +120,12 @@ def _denies(rules: Sequence[NameRule], words: Sequence[Sequence[int]], state: _S
     matching = min((index for index, at in state if at == len(words[index])), default=None)
     if matching is None:
         return rest
-    return 0 if rules[matching].allow else rules[matching].slot
+    return 0 if rules[matching].allow else rules[matching].index
 
 
 @dataclass(frozen=True)
 class Sockets:
-    """``rest`` is the slot of the rule that denies every socket that no other rule decides, or 0.
+    """``rest`` is the index of the rule that denies every socket that no other rule decides, or 0.
 
     ``chosen``: of the rule that denies a name of the kernel's choosing, or 0; ``closed``: of the one that answers for what
     cannot be judged. ``names`` is None where no rule is on abstract names.
@@ -157,18 +157,20 @@ def rules(enforced: Sequence[Enforced]) -> list[tuple[Enforced, NetRule]]:
     return found if any(not rule.allow for _, rule in found) else []
 
 
-def table(enforced: Sequence[Enforced], slots: Slots, anchored: Sequence[AnchorRule]) -> Sockets | None:
+def table(enforced: Sequence[Enforced], rule_table: RuleTable, anchored: Sequence[AnchorRule]) -> Sockets | None:
     """What the rules become beside ``anchored``, which has those on socket files; None where nothing is denied."""
     found = rules(enforced)
     if not found:
         return None
-    named = [NameRule(slots.add(one), rule.allow, rule.abstract) for one, rule in found if rule.abstract is not None]
-    every = [(slots.add(one), rule.allow) for one, rule in found if rule.path is None and rule.abstract is None]
-    rest = next((0 if allow else slot for slot, allow in every), 0)
-    denying = [rule.slot for rule in anchored if rule.accesses & PEER and not rule.allow]
-    denying += [rule.slot for rule in named if not rule.allow]
-    closed = slots.strictest([*denying, *([rest] if rest else [])])
-    return Sockets(rest, slots.strictest(_choices(named, rest)), closed, names(named, rest) if named else None)
+    named = [
+        NameRule(rule_table.add(one), rule.allow, rule.abstract) for one, rule in found if rule.abstract is not None
+    ]
+    every = [(rule_table.add(one), rule.allow) for one, rule in found if rule.path is None and rule.abstract is None]
+    rest = next((0 if allow else index for index, allow in every), 0)
+    denying = [rule.index for rule in anchored if rule.accesses & PEER and not rule.allow]
+    denying += [rule.index for rule in named if not rule.allow]
+    closed = rule_table.strictest([*denying, *([rest] if rest else [])])
+    return Sockets(rest, rule_table.strictest(_choices(named, rest)), closed, names(named, rest) if named else None)
 
 
 def _choices(named: Sequence[NameRule], rest: int) -> list[int]:
@@ -180,5 +182,5 @@ def _choices(named: Sequence[NameRule], rest: int) -> list[int]:
             return found
         long = len(letters) == _CHOSEN or (len(letters) < _CHOSEN and "*" in rule.glob)
         if not rule.allow and long and _CHOSEN_LETTERS.issuperset(letters):
-            found.append(rule.slot)
+            found.append(rule.index)
     return [*found, *([rest] if rest else [])]

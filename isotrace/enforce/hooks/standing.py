@@ -158,22 +158,22 @@ def _there(findings: Findings, name: str) -> bool:
 
 
 def judges(rules: Iterable[tuple[int, StandingRule]]) -> dict[str, list[tuple[str, int]]]:
-    """``{hook: [(C function, slot)]}`` of the rules, which come with their slots."""
+    """``{hook: [(C function, index)]}`` of the rules, which come with their indexes."""
     found: dict[str, list[tuple[str, int]]] = {}
-    for slot, rule in rules:
+    for index, rule in rules:
         for hook, judge in of(rule).judges.items():
-            found.setdefault(hook, []).append((judge, slot))
+            found.setdefault(hook, []).append((judge, index))
     return found
 
 
 def function(index: int, asked: Sequence[tuple[str, int]], hook: str) -> str:
-    """C text of ``standing_INDEX``, which gives the slot of the first of ``asked`` that applies, or 0.
+    """C text of ``standing_INDEX``, which gives the index of the first of ``asked`` that applies, or 0.
 
     isotrace's own further processes, which compile and try things, are refused nothing though they may be of the target.
     """
-    own = "" if hook in ALWAYS else "\tif (slot && guard_of(CURRENT()) == GUARD_OWN) slot = 0;\n"
-    lines = "".join(f"\tif (!slot && {judge}(ctx)) slot = {slot};\n" for judge, slot in asked)
+    own = "" if hook in ALWAYS else "\tif (rule && guard_of(CURRENT()) == GUARD_OWN) rule = 0;\n"
+    lines = "".join(f"\tif (!rule && {judge}(ctx)) rule = {index};\n" for judge, index in asked)
     return (
         f"static __always_inline u32 standing_{index}(u64 *ctx, struct judged *judged)\n"
-        f"{{\n\tu32 slot = 0;\n{lines}{own}\treturn number_of(slot);\n}}\n"
+        f"{{\n\tu32 rule = 0;\n{lines}{own}\treturn number_of(rule);\n}}\n"
     )
