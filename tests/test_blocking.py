@@ -129,9 +129,9 @@ def test_who_cannot_tell_whether_the_target_has_ended_does_not_let_go(go, said):
 
 
 class Other:
-    """A part that does not hold anything, and fails where ``fails`` says."""
+    """A part that enforces nothing, and fails where ``fails`` says."""
 
-    holds, screen = False, None
+    enforces, screen = False, None
 
     def __init__(self, fails):
         self._fails, self.closed, self.finished = fails, False, False

@@ -40,21 +40,21 @@ class Ending:
         interrupts: Interrupts,
         command: Command | None,
         seconds: float | None,
-        holds: bool = False,
+        enforces: bool = False,
         silent: bool = False,
     ) -> None:
-        """With ``holds`` the terminal ends nothing. ``silent``: nothing is said meanwhile."""
+        """With ``enforces`` the terminal ends nothing. ``silent``: nothing is said meanwhile."""
         self._target, self._parts, self._interrupts, self._command = target, parts, interrupts, command
         self._deadline = time.monotonic() + seconds if seconds else 0.0
-        self._how_to_end = f"kill {os.getpid()} ends isotrace" if holds else "Ctrl-C stops tracing them"
-        self._holds = holds
+        self._how_to_end = f"kill {os.getpid()} ends isotrace" if enforces else "Ctrl-C stops tracing them"
+        self._enforces = enforces
         self._next_look = self._ended_at = 0.0
         self._expired, self._told = False, silent
         self.status = 0
 
     def left(self) -> str:
         """What is to be said of a command that goes on untraced after a signal; it may have typed the Ctrl-C itself."""
-        if self._holds or not self._command or not self._interrupts.stopped.is_set():
+        if self._enforces or not self._command or not self._interrupts.stopped.is_set():
             return ""
         if self._command.poll() is not None:
             return ""

@@ -28,12 +28,12 @@ Screen = Callable[[Callable[[], str | None], threading.Event], None]
 class Part(Concerned, Protocol):
     """Something that a run does to its target. Calls come in the order in which they stand here, serve over and over.
 
-    ``holds``: it must go on whatever becomes of other parts, and until it is certain that the target has ended. ``screen``:
+    ``enforces``: it must go on whatever becomes of other parts, until the target has certainly ended. ``screen``:
     what has the main thread while the run goes on, in place of ``serve``: the live table. What most parts have no need of
     does nothing here.
     """
 
-    holds: bool = False
+    enforces: bool = False
     screen: Screen | None = None
 
     def open(self, pid: int | None) -> None:
@@ -83,7 +83,7 @@ class Run:
         self._quiet, self._ends_command = quiet, ends_command
         self._parts: list[Part] = []
         self._screen: Screen | None = None
-        self._holds = self._blind = False
+        self._enforces = self._blind = False
 
     def go(self) -> int:
         """Until the target, the time or the user's patience ends; returns the exit status. Raises ``IsotraceError``."""
@@ -103,7 +103,7 @@ class Run:
             self._parts = list(self._make())
             for part in self._parts:
                 closing.callback(part.close)
-            self._holds = any(part.holds for part in self._parts)
+            self._enforces = any(part.enforces for part in self._parts)
             self._screen = next((part.screen for part in self._parts if part.screen), None)
             if not self._screen:
                 patience.use(say)
@@ -112,14 +112,14 @@ class Run:
                     part.open(command.pid if command else None)
             # With a table on the screen Ctrl-C is a key, and a signal to isotrace is meant for isotrace.
             forward = command.send if command and not self._screen else None
-            shared = self._holds and command is not None
-            self._interrupts = Interrupts(forward, LASTING if self._holds else ALL_ENDING, shared)
+            shared = self._enforces and command is not None
+            self._interrupts = Interrupts(forward, LASTING if self._enforces else ALL_ENDING, shared)
             for part in self._parts:
                 part.start()
             if command:
                 command.start()
             self._ending = Ending(
-                self._target, self._parts, self._interrupts, command, self._seconds, self._holds, bool(self._screen)
+                self._target, self._parts, self._interrupts, command, self._seconds, self._enforces, bool(self._screen)
             )
         except BaseException:
             if command:
@@ -155,7 +155,7 @@ class Run:
                 again = "again " if self._interrupts.stopped.is_set() else ""
                 self._interrupts.insist()
                 say(
-                    f"writing {left}; {f'kill {os.getpid()}' if self._holds else f'Ctrl-C {again}'.rstrip()} drops them"
+                    f"writing {left}; {f'kill {os.getpid()}' if self._enforces else f'Ctrl-C {again}'.rstrip()} drops them"
                 )
 
     def _serve(self, parts: Sequence[Part], ended: Callable[[], str | None]) -> str:
@@ -165,11 +165,11 @@ class Run:
         return reason
 
     def _guarded(self, part: Part, call: Callable[[], str | None]) -> str:
-        """Where something must be held, another part that fails is left out from then on."""
+        """Where something is enforced, another part that fails is left out from then on."""
         try:
             return call() or ""
         except Exception as error:
-            if part.holds or not self._holds:
+            if part.enforces or not self._enforces:
                 raise
             why = error.message if isinstance(error, IsotraceError) else repr(error)
             say(f"{why}: refusing goes on without it")
@@ -177,11 +177,11 @@ class Run:
             return ""
 
     def _look(self) -> str | None:
-        """Why to stop. What fails at looking is no reason where something is held: isotrace lets go only when it knows."""
+        """Why to stop. A failed look is no reason where something is enforced: isotrace lets go only when it knows."""
         try:
             return self._ending.reason()
         except Exception as error:
-            if not self._holds:
+            if not self._enforces:
                 raise
             if not self._blind:
                 say(f"cannot tell whether the target has ended ({error!r}): refusing goes on")

@@ -40,7 +40,7 @@ def plan_for(policy: Policy, target: Target, backend: str, best_effort: bool) ->
 class Refusals(Part):
     """The enforcers at work."""
 
-    holds = True
+    enforces = True
 
     def __init__(
         self,
