@@ -16,7 +16,7 @@ _NEEDS_COMMAND = Unsupported(
     "isotrace block … -- CMD, without --uid, --comm and the like",
 )
 _NOT_BUILT = Unsupported("not built into this version of isotrace")
-_WEAKER = "--best-effort accepts that"
+_BEST_EFFORT = "--best-effort accepts that"
 _NAMES = (
     "--comm: who is found under the name, at the start, by an execve or by what it does itself, stays concerned under any "
     "other, with its threads, io_uring's workers and the children that it forks, up to an execve under another name: a "
@@ -131,7 +131,7 @@ class _Chooser:
         if BUILT[mechanism.name] is None:
             return _NOT_BUILT
         if answer.short and not self.best_effort:
-            return Unsupported("; ".join(answer.short), _WEAKER)
+            return Unsupported("; ".join(answer.short), _BEST_EFFORT)
         return replace(answer, notes=(*answer.notes, *concerned(self.target)))
 
     @property

@@ -108,7 +108,7 @@ def enforced(mechanism: str, rules: Sequence[Rule], target: Target, whole: bool 
     """The rules enforced by the mechanism, one of NEEDS; ``whole``: with what every policy has beside its rules."""
     with available(mechanism) as name:
         enforced = [Enforced(number, rule, name, guarantees_of(name, rule)) for number, rule in enumerate(rules)]
-        enforced += standing.enforced(enforced, KernelFindings(), len(enforced), weaker_ok=False)[0] if whole else ()
+        enforced += standing.enforced(enforced, KernelFindings(), len(enforced), best_effort=False)[0] if whole else ()
         enforcer = registry.make(name, enforced, target)
         try:
             enforcer.open(None)

@@ -107,12 +107,12 @@ def of(rule: StandingRule) -> Standing:
 
 
 def enforced(
-    user: Sequence[Enforced], findings: Findings, first: int, weaker_ok: bool
+    user: Sequence[Enforced], findings: Findings, first: int, best_effort: bool
 ) -> tuple[tuple[Enforced, ...], tuple[str, ...]]:
     """The standing rules beside ``user``, the user's rules that are enforced, and what to say of those that are left out.
 
     Their numbers begin with ``first``. They go to the first of ``MECHANISMS`` that is in use, else, beside other BPF
-    programs, to the first that this kernel has. Where every rule only reports, they do too. ``weaker_ok`` leaves out
+    programs, to the first that this kernel has. Where every rule only reports, they do too. ``best_effort`` leaves out
     those that protect the rules and not isotrace.
     """
     mechanism = _mechanism({one.mechanism for one in user}, findings)
@@ -121,7 +121,7 @@ def enforced(
     rules = [one.rule for one in user]
     audit = all(rule.action.kind == "audit" for rule in rules if not rule.allow)
     wanted = [one for one in TABLE if one.needed(rules)]
-    kept = [one for one in wanted if not (weaker_ok and one.without)]
+    kept = [one for one in wanted if not (best_effort and one.without)]
     found = tuple(
         Enforced(first + index, _rule(one, audit), mechanism, _guarantees(one, mechanism, findings))
         for index, one in enumerate(kept)

@@ -37,7 +37,7 @@ ROWS = (
     *(
         Row(
             f"a ring from before opens, {how}",
-            ("--deny", "open", "--weaker-ok"),
+            ("--deny", "open", "--best-effort"),
             ("rings", "ring_from_before", "HERE/secret", how),
             by(REFUSED, Announced("had io_uring before the rules") if how == "sqpoll" else REFUSED),
             setup=_FILE, ready=True,

@@ -187,8 +187,8 @@ class Block:
 
     def __init__(self, mechanism: str, words: Sequence[str], log: Path, **options: object) -> None:
         self._log = log
-        weaker = ["--weaker-ok"] if mechanism in ("fmod_ret_call", "override") else []
-        argv = [sys.executable, "-c", ONLY, mechanism, "block", *weaker, *words]
+        lenient = ["--best-effort"] if mechanism in ("fmod_ret_call", "override") else []
+        argv = [sys.executable, "-c", ONLY, mechanism, "block", *lenient, *words]
         if options.pop("terminal", False):
             argv = ["setsid", "--ctty", *argv]
         with log.open("ab") as stream:
