@@ -338,7 +338,7 @@ def test_a_function_is_not_found_as_a_struct():
             read.type_id(name, kind)
 
 
-def test_what_looks_like_a_type_inside_another_is_passed_over():
+def test_what_looks_like_a_type_inside_another_is_skipped():
     """The members of a struct hold words that read as a function record of the wanted name."""
     strings = b"\0wanted\0"
     decoy = struct.pack("<III", 1, KIND_FUNC << 24, 0)

@@ -21,7 +21,7 @@ def test_without_bcc_the_package_is_named(monkeypatch):
     assert "install" in error.value.hint and error.value.status == 3
 
 
-def test_the_bcc_of_pypi_is_passed_over(monkeypatch, tmp_path):
+def test_the_bcc_of_pypi_is_skipped(monkeypatch, tmp_path):
     (tmp_path / "bcc.py").write_text("lattice = 'body-centred cubic'\n")
     monkeypatch.setattr(bcc, "_SYSTEM_PACKAGES", (str(tmp_path),))
     monkeypatch.syspath_prepend(str(tmp_path))

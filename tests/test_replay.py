@@ -1,4 +1,4 @@
-"""isotrace log --from: which records are shown, what is said of them, and what cannot be meant."""
+"""isotrace log --from: which records are shown, what is said of them, and which requests are invalid."""
 
 from __future__ import annotations
 

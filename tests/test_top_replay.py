@@ -207,7 +207,7 @@ def test_the_help_names_the_keys(long):
     assert any("ten seconds back" in line for line in drive(long, "question_mark", until=lambda s: "seek" in s[-1]))
 
 
-# ---- what cannot be meant, and isotrace calls ---------------------------------------------------------------------------
+# ---- requests that are invalid, and isotrace calls ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ class Attached:
         return sum(struct.unpack(f"={bpf.possible_cpus()}Q", raw)) if raw else 0
 
     def _missed(self, *programs: str) -> int:
-        """How often the kernel passed these programs over: see kernel/programs.py."""
+        """How often the kernel skipped these programs: see kernel/programs.py."""
         fds = (self._loaded.programs.get(program) for program in programs)
         return sum(bpf.recursion_misses(fd) for fd in fds if fd is not None)
 

@@ -137,7 +137,7 @@ class Counts:
     """By rule number: calls that were judged (``tries``), and those that were refused or, under audit, noticed (``hits``).
 
     ``lost``: refusals that happened but have no record, for want of room. ``tries`` equals ``hits`` where a mechanism
-    meets only calls that it refuses. ``missed``: how often the kernel passed a program over, and ``not_followed``:
+    meets only calls that it refuses. ``missed``: how often the kernel skipped a program, and ``not_followed``:
     children that no program followed; what these did was not judged. Without ``counted`` the mechanism refuses, but tells
     nobody: there are no numbers.
     """

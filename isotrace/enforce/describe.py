@@ -88,7 +88,7 @@ def count_lines(plan: EnforcementPlan, counts: Mapping[str, Counts]) -> list[str
     if lost := sum(each.lost for each in counts.values()):
         lines.append(f"{lost} lines lost, the refusals themselves were not: output was too slow")
     if missed := sum(each.missed for each in counts.values()):
-        lines.append(f"{missed} times the kernel passed a program over: what was asked then was not judged")
+        lines.append(f"{missed} times the kernel skipped a program: what was asked then was not judged")
     if strays := sum(each.not_followed for each in counts.values()):
         lines.append(
             f"{strays} births of processes missed: what such children and their descendants did was not refused"

@@ -201,7 +201,7 @@ class Refusing(Ringed):
         super().close()
 
     def counts(self) -> Counts:
-        """Refusals by rule, and what was not refused for want of room or because the kernel passed a program over."""
+        """Refusals by rule, and what was not refused for want of room or because the kernel skipped a program."""
         if not self._loaded.maps:
             return Counts()
         hits: dict[int, int] = {}

@@ -413,7 +413,7 @@ class TopApp(App[None]):
         self.draw()
 
     def action_refuse(self) -> None:
-        """Refuse the call of this row, once what that rests on was shown and accepted."""
+        """Refuse the call of this row, after the mechanism was shown and confirmed."""
         self._refusals.refuse(self._latest, *self._chosen())
 
     def action_refusals(self) -> None:

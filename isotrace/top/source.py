@@ -184,7 +184,7 @@ class Source:
         if self.requests.zero:
             self._zero(rows, errors, now)
             came, failed = came * 0, failed * 0
-        before, errors_before = self._base, self._base_errors  # burying takes the dead out of them
+        before, errors_before = self._base, self._base_errors  # retiring takes those that ended out of them
         moved = self._retire(rows, errors, gone)
         self.room_for = 0.5 * self._tables.capacity * span / max(1, self.retired)
         whole, calls = self._whole(ledger.less(rows, before), rows, came, moved)

@@ -246,7 +246,7 @@ class Hooks(Refusing):
     def broken(self) -> str:
         """Whether a program at a hook that isotrace comes to by itself does not run, though it was given three chances.
 
-        One that the kernel passes over because it runs already on that CPU is there: that is counted.
+        One that the kernel skips because it runs already on that CPU is there: that is counted.
         """
         if guard.BEATS not in self._hooks:
             return ""

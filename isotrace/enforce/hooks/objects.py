@@ -171,7 +171,7 @@ class Anchors:
                     anchor.put(rule, left)
 
     def _settle(self, anchor: Anchor) -> None:
-        """The kernel looks at names, then patterns, then the subtree: what this order would pass over becomes a pattern."""
+        """The kernel looks at names, then patterns, then the subtree: what this order would hide becomes a pattern."""
         patterns = [one for one in anchor.placed if not _is_name(one[1]) and not _is_whole(one[1])]
         named = [one for one in anchor.placed if _is_name(one[1])]
         least = max((rule.index for rule, _ in (*patterns, *named)), default=0)
@@ -184,7 +184,7 @@ class Anchors:
             elif left:
                 anchor.below.add(rule.index, rule.allow, rule.accesses)
         for rule, left in named:
-            if anchor.folds or _passed_over(rule, left[0], patterns):
+            if anchor.folds or _is_hidden(rule, left[0], patterns):
                 patterns.append((rule, left))
             else:
                 _put_name(anchor, rule, left)
@@ -328,7 +328,7 @@ def _number_for(indexes: Iterable[int]) -> int:
     return int.from_bytes(blake2b(repr(sorted(indexes)).encode(), digest_size=8).digest(), "little") | 1
 
 
-def _passed_over(rule: AnchorRule, name: Component, patterns: Sequence[Placed]) -> bool:
+def _is_hidden(rule: AnchorRule, name: Component, patterns: Sequence[Placed]) -> bool:
     """Whether a pattern that is more specific than the rule may match below the name."""
     return any(other.index < rule.index and (left[0] == name or not left[0].literal) for other, left in patterns)
 
