@@ -304,8 +304,8 @@ int on_start(void *ctx)
 
 	if (has_the_name())
 		is_watched(&who);
-	else if (in_family(self))
-		set_family(self, 0);
+	else if (is_followed(self))
+		set_followed(self, 0);
 #endif
 	return 0;
 }

@@ -17,7 +17,7 @@ static __always_inline int is_inside(u64 task)
 
 	if (pid == bpf_get_current_pid_tgid() >> 32)
 		return 1;
-	if (in_family(pid))
+	if (is_followed(pid))
 		return 1;
 	if (!may_be_target(pid))
 		return 0;

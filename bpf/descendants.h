@@ -28,7 +28,7 @@ static __always_inline int is_seeding(void)
 #define INHERITED(watched) 0
 #endif
 
-#if defined(FAMILY)
+#if defined(FOLLOWED)
 /*
  * Whether the child itself is due to be kept: a child of --ppid's process is one from its birth on, for it may end its parent before it makes a
  * call; and what a process of --comm's name has forked runs the same program, whatever it calls itself.
@@ -41,7 +41,7 @@ static __always_inline int is_born_to(u32 child, u32 forker, u64 task)
 	if (may_be_target(child) && is_target(&who))
 		return 1;
 #if defined(FILTER_COMM) && !defined(FILTER_PPID) && !defined(FILTER_PPIDS)
-	return in_family(forker);
+	return is_followed(forker);
 #else
 	return 0;
 #endif
@@ -53,7 +53,7 @@ static __always_inline int is_born_to(u32 child, u32 forker, u64 task)
  * be read for ever without a sight of one. So its parents are looked at, and theirs. The bits say of what it is a descendant.
  */
 #define OF_TREE 1
-#define OF_FAMILY 2
+#define OF_FOLLOWED 2
 #define ANCESTORS 32
 
 static __always_inline u32 heritage(u64 task)
@@ -70,9 +70,9 @@ static __always_inline u32 heritage(u64 task)
 		if (in_tree(pid))
 			found |= OF_TREE;
 #endif
-#if defined(FAMILY) && defined(FOLLOW)
-		if (in_family(pid))
-			found |= OF_FAMILY;
+#if defined(FOLLOWED) && defined(FOLLOW)
+		if (is_followed(pid))
+			found |= OF_FOLLOWED;
 #endif
 		task = read_u64(task + OFF_REAL_PARENT);
 	}
@@ -90,11 +90,11 @@ static __always_inline void set_born(u32 child, u32 forker, u64 task, int watche
 	else if (!pending)
 		set_tree(child, 0);
 #endif
-#if defined(FAMILY)
-	if (INHERITED(watched) || is_born_to(child, forker, task) || inherited & OF_FAMILY)
-		set_family(child, MEMBER_ACTIVE);
+#if defined(FOLLOWED)
+	if (INHERITED(watched) || is_born_to(child, forker, task) || inherited & OF_FOLLOWED)
+		set_followed(child, MEMBER_ACTIVE);
 	else if (!pending)
-		set_family(child, 0);
+		set_followed(child, 0);
 #endif
 }
 
@@ -109,7 +109,7 @@ static __always_inline int follow(u64 task)
 		return 0;
 	set_born(child, who.pid, task, watched, pending);
 	if (pending)
-		not_followed(born.update(&child, &who.pid));
+		not_followed(births.update(&child, &who.pid));
 	return 0;
 }
 
@@ -138,9 +138,9 @@ int on_end(struct bpf_raw_tracepoint_args *ctx)
 	if (tree_state(pid))
 		set_tree(pid, MEMBER_ENDED);
 #endif
-#if defined(FAMILY)
-	if (family_state(pid))
-		set_family(pid, MEMBER_ENDED);
+#if defined(FOLLOWED)
+	if (followed_state(pid))
+		set_followed(pid, MEMBER_ENDED);
 #endif
 	return 0;
 }

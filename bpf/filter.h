@@ -12,8 +12,8 @@
  *	FILTER_COMM_WORDS=N	or patterns of it: their table, of N words a byte, is `comm_bytes` (isotrace/trace/names.py)
  *	FILTER_CGROUP=ID, FILTER_CGROUP_LEVEL=N	in that cgroup or below it
  *	FILTER_TREE		in `tree`
- *	FOLLOW			or in `family`: what has matched once, and its descendants
- *	KEPT			or in `family`: what has matched once, also as a child of what has --comm's name, up to an execve under another
+ *	FOLLOW			or in `followed`: what has matched once, and its descendants
+ *	KEPT			or in `followed`: what has matched once, also as a child of what has --comm's name, up to an execve under another
  */
 #ifndef ISOTRACE_FILTER_H
 #define ISOTRACE_FILTER_H
@@ -23,9 +23,9 @@
 #define MEMBER_ENDED 3		/* its last thread is on its way out: a zombie, or nobody */
 
 #if defined(FOLLOW) || defined(KEPT)
-#define FAMILY
+#define FOLLOWED
 #endif
-#if defined(FILTER_TREE) || defined(FAMILY)
+#if defined(FILTER_TREE) || defined(FOLLOWED)
 #define DESCENDANTS
 #endif
 
@@ -74,12 +74,12 @@ BPF_ARRAY(comm_bytes, u64, 258 * FILTER_COMM_WORDS);
 #if defined(FILTER_COMM_0) || defined(FILTER_COMM_WORDS)
 #define FILTER_COMM
 #endif
-#if defined(FAMILY)
-BPF_PIDS(family);
+#if defined(FOLLOWED)
+BPF_PIDS(followed);
 #endif
 #if defined(DESCENDANTS)
 /* child → parent of every fork seen while the maps above are being filled from /proc */
-BPF_HASH(born, u32, u32, 65536);
+BPF_HASH(births, u32, u32, 65536);
 BPF_ARRAY(seeding, u32, 1);
 BPF_ARRAY(joined, u64, 1);	/* how many have become members: who looks through a map and finds nobody knows by it that nobody came meanwhile */
 #endif
@@ -198,19 +198,19 @@ static __always_inline void set_tree(u32 pid, u8 state)
 }
 #endif
 
-#if defined(FAMILY)
-static __always_inline u32 family_state(u32 pid)
+#if defined(FOLLOWED)
+static __always_inline u32 followed_state(u32 pid)
 {
 	u32 page = pid / PIDS_A_PAGE;
-	struct pids *found = family.lookup(&page);
+	struct pids *found = followed.lookup(&page);
 
 	return found ? found->state[pid & (PIDS_A_PAGE - 1)] : 0;
 }
 
-static __always_inline void set_family(u32 pid, u8 state)
+static __always_inline void set_followed(u32 pid, u8 state)
 {
 	u32 page = pid / PIDS_A_PAGE;
-	struct pids *found = family.lookup(&page);
+	struct pids *found = followed.lookup(&page);
 
 	if (found)
 		found->state[pid & (PIDS_A_PAGE - 1)] = state;
@@ -228,10 +228,10 @@ static __always_inline int in_tree(u32 pid)
 #endif
 }
 
-static __always_inline int in_family(u32 pid)
+static __always_inline int is_followed(u32 pid)
 {
-#if defined(FAMILY)
-	return family_state(pid) >= MEMBER_ACTIVE;
+#if defined(FOLLOWED)
+	return followed_state(pid) >= MEMBER_ACTIVE;
 #else
 	return 0;
 #endif
@@ -240,9 +240,9 @@ static __always_inline int in_family(u32 pid)
 /* Who has matched once stays: another name or parent does not free it. */
 static __always_inline void keep(u32 pid)
 {
-#if defined(FAMILY)
-	if (!in_family(pid))
-		set_family(pid, MEMBER_ACTIVE);
+#if defined(FOLLOWED)
+	if (!is_followed(pid))
+		set_followed(pid, MEMBER_ACTIVE);
 #endif
 }
 
@@ -373,9 +373,9 @@ static __always_inline int is_watched(struct who *who)
 	if (SPARED(pid))
 		return 0;
 #endif
-#if defined(FAMILY)
+#if defined(FOLLOWED)
 	fill_who(who);
-	if (in_family(pid))
+	if (is_followed(pid))
 		return 1;
 	if (!may_be_target(pid) || !is_target(who))
 		return 0;

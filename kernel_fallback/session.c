@@ -23,7 +23,7 @@ static void session_free(struct session *session)
 	kfree(session->cpus);
 	kvfree(session->notes);
 	kvfree(session->tree);
-	kvfree(session->family);
+	kvfree(session->followed);
 	kvfree(session->ended);
 	kvfree(session->births);
 	kvfree(session->rules);
@@ -112,17 +112,17 @@ void session_end(void)
 static int allocate_maps(struct session *session)
 {
 	bool tree = target_has(session, ISOTRACE_T_TREE) || target_has(session, ISOTRACE_T_COMMAND);
-	bool family = target_has(session, ISOTRACE_T_FOLLOW) || target_keeps(session);
+	bool followed = target_has(session, ISOTRACE_T_FOLLOW) || target_keeps(session);
 
 	if (tree)
 		session->tree = kvcalloc(BITS_TO_LONGS(PIDS), sizeof(long), GFP_KERNEL);
-	if (family)
-		session->family = kvcalloc(BITS_TO_LONGS(PIDS), sizeof(long), GFP_KERNEL);
-	if (!tree && !family)
+	if (followed)
+		session->followed = kvcalloc(BITS_TO_LONGS(PIDS), sizeof(long), GFP_KERNEL);
+	if (!tree && !followed)
 		return 0;
 	session->ended = kvcalloc(BITS_TO_LONGS(PIDS), sizeof(long), GFP_KERNEL);
 	session->births = kvcalloc(BIRTHS, sizeof(*session->births), GFP_KERNEL);
-	if ((tree && !session->tree) || (family && !session->family) || !session->ended || !session->births)
+	if ((tree && !session->tree) || (followed && !session->followed) || !session->ended || !session->births)
 		return -ENOMEM;
 	return 0;
 }
@@ -130,11 +130,11 @@ static int allocate_maps(struct session *session)
 static void free_maps(struct session *session)
 {
 	kvfree(session->tree);
-	kvfree(session->family);
+	kvfree(session->followed);
 	kvfree(session->ended);
 	kvfree(session->births);
 	session->tree = NULL;
-	session->family = NULL;
+	session->followed = NULL;
 	session->ended = NULL;
 	session->births = NULL;
 }

@@ -66,7 +66,7 @@ struct session {
 	u32 watermark;
 	struct target target;
 	bool logs;
-	unsigned long *tree, *family;	/* bitmaps by thread group */
+	unsigned long *tree, *followed;	/* bitmaps by thread group */
 	unsigned long *ended;		/* who in them has no thread left */
 	atomic64_t joined;		/* how many have become members */
 	bool seeding;

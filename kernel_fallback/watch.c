@@ -67,13 +67,13 @@ bool is_watched(struct session *session, struct who *who)
 	rcu_read_lock();
 	who->ppid = task_tgid_nr(rcu_dereference(current->real_parent));
 	rcu_read_unlock();
-	if (member(session->family, who->pid))
+	if (member(session->followed, who->pid))
 		return true;
 	if (!is_target(session, who))
 		return false;
 	/* Who has matched once stays: another name or parent does not free it. */
-	if (session->family && who->pid < PIDS)
-		enter(session, session->family, who->pid);
+	if (session->followed && who->pid < PIDS)
+		enter(session, session->followed, who->pid);
 	return true;
 }
 
@@ -102,7 +102,7 @@ static bool is_born_to(const struct session *session, u32 forker, struct task_st
 	rcu_read_unlock();
 	if (is_target(session, &who))
 		return true;
-	return target_has(session, ISOTRACE_T_COMM) && !target_has(session, ISOTRACE_T_PPID) && member(session->family, forker);
+	return target_has(session, ISOTRACE_T_COMM) && !target_has(session, ISOTRACE_T_PPID) && member(session->followed, forker);
 }
 
 /* What is due to who is born. While the map is being filled the parent may yet become a member: then `pending` keeps what is there. */
@@ -129,9 +129,9 @@ void follow(struct session *session, struct task_struct *child)
 	clear_bit(pid, session->ended);
 	set_born(session, session->tree, pid, member(session->tree, who.pid), pending);
 	if (target_has(session, ISOTRACE_T_FOLLOW))
-		set_born(session, session->family, pid, watched || is_born_to(session, who.pid, child), pending);
+		set_born(session, session->followed, pid, watched || is_born_to(session, who.pid, child), pending);
 	else
-		set_born(session, session->family, pid, is_born_to(session, who.pid, child), pending);
+		set_born(session, session->followed, pid, is_born_to(session, who.pid, child), pending);
 	if (pending)
 		remember_birth(session, who.pid, pid);
 }
@@ -144,7 +144,7 @@ void unfollow(struct session *session, struct task_struct *task)
 {
 	u32 pid = task_tgid_nr(task);
 
-	if (!atomic_read(&task->signal->live) && (member(session->tree, pid) || member(session->family, pid)))
+	if (!atomic_read(&task->signal->live) && (member(session->tree, pid) || member(session->followed, pid)))
 		set_bit(pid, session->ended);
 }
 
@@ -167,7 +167,7 @@ void judge_name(struct session *session)
 	if (is_named(session, current))
 		is_watched(session, &who);
 	else
-		clear_bit(task_tgid_nr(current), session->family);
+		clear_bit(task_tgid_nr(current), session->followed);
 }
 
 /* ---- descendants that there are already ---- */
@@ -261,7 +261,7 @@ void seed(struct session *session)
 {
 	if (session->tree)
 		seed_map(session, session->tree);
-	if (session->family)
-		seed_map(session, session->family);
+	if (session->followed)
+		seed_map(session, session->followed);
 	smp_store_release(&session->seeding, false);	/* pairs with follow() */
 }

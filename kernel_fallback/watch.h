@@ -16,7 +16,7 @@ static inline bool target_has(const struct session *session, unsigned int what)
 
 static inline bool target_descends(const struct session *session)
 {
-	return session->tree || session->family;
+	return session->tree || session->followed;
 }
 
 /*

@@ -140,5 +140,5 @@ def test_what_frees_a_process_from_a_condition_is_said():
 
 def test_the_kernel_keeps_a_map_for_names_and_parents_where_block_asks_for_it():
     kept = Target(comm="evil", keep=True)
-    assert kept.mapped and not kept.descends and kept.maps[-1] == "family" and "KEPT" in kept.defines()
+    assert kept.mapped and not kept.descends and kept.maps[-1] == "followed" and "KEPT" in kept.defines()
     assert not Target(comm="evil").mapped and "KEPT" not in Target(comm="evil", follow=True, keep=True).defines()

@@ -76,7 +76,7 @@ def test_a_plan_names_every_program_and_map_it_uses():
 def test_descent_is_attached_first():
     made = make(Options(Target(tree=5)), Facts(), [])
     assert [a.where for a in made.attach][:2] == ["sched_process_fork", "sched_process_exit"]
-    assert {"tree", "born", "seeding", "joined"} <= set(made.maps)
+    assert {"tree", "births", "seeding", "joined"} <= set(made.maps)
 
 
 def test_where_tracepoints_can_be_preempted_perf_events_are_used():

@@ -47,7 +47,7 @@ class Attached:
 
     def _watch(self, command_pid: int | None) -> None:
         """Attach, and find the descendants that there are. Raises ``KernelError``."""
-        self._pids = {name: Pids(self._loaded.maps[name]) for name in ("tree", "family") if name in self._loaded.maps}
+        self._pids = {name: Pids(self._loaded.maps[name]) for name in ("tree", "followed") if name in self._loaded.maps}
         self._fill_filter()
         if command_pid is not None:
             self._pids["tree"].add(command_pid, pids.ARMED)
@@ -85,7 +85,7 @@ class Attached:
     # ---- descendants: attached first, then filled from /proc until a round finds nothing new --------------------------
 
     def _births(self) -> list[tuple[int, int]]:
-        fd = self._loaded.maps["born"]
+        fd = self._loaded.maps["births"]
         found = [(key, bpf.map_lookup(fd, key, 4)) for key in bpf.map_keys(fd, 4)]
         return [(*struct.unpack("=I", key), *struct.unpack("=I", parent)) for key, parent in found if parent]
 
@@ -93,8 +93,8 @@ class Attached:
         plan_target = self._target
         if plan_target.tree:
             self._seed_with("tree", lambda: set(plan_target.tree), descend=True)
-        if "family" in self._pids:
-            self._seed_with("family", self._matching, descend=plan_target.follow)
+        if "followed" in self._pids:
+            self._seed_with("followed", self._matching, descend=plan_target.follow)
         bpf.map_update(self._loaded.maps["seeding"], u32(0), u32(0))
 
     def _matching(self) -> set[int]:
@@ -123,7 +123,7 @@ class Attached:
 
         Of a tree of which only some match, and what descends from these (``follow``), it is these and theirs.
         """
-        chosen = ["family"] if self._target.follow and "family" in self._pids else [*self._pids]
+        chosen = ["followed"] if self._target.follow and "followed" in self._pids else [*self._pids]
         return {pid for name in chosen for pid in self._pids[name].members()}
 
     def alive(self) -> bool:

@@ -147,11 +147,11 @@ class Target:
     @property
     def maps(self) -> tuple[str, ...]:
         """The maps that the programs keep for this target (bpf/filter.h)."""
-        found = ["born", "seeding", "joined"] if self.mapped else []
+        found = ["births", "seeding", "joined"] if self.mapped else []
         if self.tree or self.command:
             found.append("tree")
         if self.follow or self.keeps:
-            found.append("family")
+            found.append("followed")
         if max(len(self.pid), len(self.ppid)) > 1:
             found.append("chosen")
         if self.table:
