@@ -246,7 +246,7 @@ static __always_inline u32 write_path(struct refusal *refusal, u64 dentry, u64 m
 }
 #endif
 
-static __always_inline void report(struct judged *judged, u32 rule, s64 result)
+static __always_inline void submit_refusal(struct judged *judged, u32 rule, s64 result)
 {
 	struct refusal *refusal = events.ringbuf_reserve(sizeof(struct refusal));
 	u32 size = 0;
@@ -335,7 +335,7 @@ static __always_inline s64 refuse(struct judged *judged, u32 index)
 			bpf_send_signal(SIGKILL);
 	}
 	count_hit(index);
-	report(judged, index, -(s64)number);
+	submit_refusal(judged, index, -(s64)number);
 	return negative(number);
 }
 

@@ -1,4 +1,4 @@
-"""Calls that take effect without coming to the hook that holds them."""
+"""Calls that take effect without coming to the hook that enforces rules on them."""
 
 from tests.vm.attacks import REFUSED, Announced, Expected, Row, by
 

@@ -1,4 +1,4 @@
-"""This host by other addresses, sockets that are refused whole, and what a rule on an address does not hold.
+"""This host by other addresses, sockets that are refused whole, and what a rule on an address does not cover.
 
 tests/vm/test_block_nets.py has more of them, with the kernel's modules and sockets from before.
 """
