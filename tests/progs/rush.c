@@ -12,55 +12,55 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-struct tally {
+struct stats {
 	int tried, through;
 };
 
-static void attempt(struct tally *tally, const char *path)
+static void attempt(struct stats *stats, const char *path)
 {
 	int fd = open(path, O_RDONLY);
 
 	if (fd >= 0) {
 		close(fd);
-		__atomic_add_fetch(&tally->through, 1, __ATOMIC_SEQ_CST);
+		__atomic_add_fetch(&stats->through, 1, __ATOMIC_SEQ_CST);
 	}
-	__atomic_add_fetch(&tally->tried, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&stats->tried, 1, __ATOMIC_SEQ_CST);
 }
 
-static void grandchild(struct tally *tally, const char *path, pid_t parent)
+static void grandchild(struct stats *stats, const char *path, pid_t parent)
 {
-	attempt(tally, path);
+	attempt(stats, path);
 	while (getppid() == parent)
 		sched_yield();
-	attempt(tally, path);
+	attempt(stats, path);
 }
 
-static void child(struct tally *tally, const char *path, int orphans)
+static void child(struct stats *stats, const char *path, int orphans)
 {
 	pid_t me = getpid();
 
 	if (!orphans)
-		attempt(tally, path);
+		attempt(stats, path);
 	else if (fork() == 0)
-		grandchild(tally, path, me);
+		grandchild(stats, path, me);
 	_exit(0);
 }
 
 int rush(const char *path, int count, int orphans)
 {
-	struct tally *tally = mmap(NULL, sizeof(*tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct stats *stats = mmap(NULL, sizeof(*stats), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int wanted = orphans ? 2 * count : count, rounds, through;
 
 	for (int i = 0; i < count; i++) {
 		pid_t pid = fork();
 
 		if (pid == 0)
-			child(tally, path, orphans);
+			child(stats, path, orphans);
 		waitpid(pid, NULL, 0);
 	}
-	for (rounds = 0; __atomic_load_n(&tally->tried, __ATOMIC_SEQ_CST) < wanted && rounds < 2000; rounds++)
+	for (rounds = 0; __atomic_load_n(&stats->tried, __ATOMIC_SEQ_CST) < wanted && rounds < 2000; rounds++)
 		usleep(10000);
-	through = tally->tried == wanted ? tally->through : -1;
-	munmap(tally, sizeof(*tally));
+	through = stats->tried == wanted ? stats->through : -1;
+	munmap(stats, sizeof(*stats));
 	return through;
 }

@@ -28,7 +28,7 @@ static int is_tree(int map)
 	return !bpf(BPF_OBJ_GET_INFO_BY_FD, &with) && !strcmp(info.name, "tree");
 }
 
-/* FILE: takes itself out of every map of descent that it finds by its id. */
+/* FILE: takes itself out of every map of followed pids that it finds by its id. */
 static int leave_maps(char **a)
 {
 	union bpf_attr with;
