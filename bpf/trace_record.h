@@ -42,7 +42,7 @@ BPF_F_TABLE("array", u32, u64, flow, 2, BPF_F_MMAPABLE);
 #endif
 #if defined(MEASURE_TIME)
 /* When the call began that a task is in, by the task's address: the number of a thread that executes changes. */
-struct beginning { u64 time, slot; };
+struct beginning { u64 time; u32 slot, pid, tid, pad; };	/* BEGINNING in isotrace/backends/tracepoint.py */
 BPF_HASH(started, u64, struct beginning, 131072);
 BPF_ARRAY(asked, u8, SLOTS);	/* 1: calls of this slot are recorded, so they are timed */
 #endif
@@ -233,7 +233,8 @@ static __always_inline u32 number_slot(u32 slot)
 static __always_inline void note_start(u64 task, u32 slot)
 {
 #if defined(MEASURE_TIME)
-	struct beginning now = { bpf_ktime_get_ns(), slot };
+	u64 who = bpf_get_current_pid_tgid();
+	struct beginning now = { bpf_ktime_get_ns(), slot, who >> 32, who, 0 };
 	u8 *wanted = asked.lookup(&slot);
 
 	if (wanted && *wanted)

@@ -13,6 +13,7 @@ from records import Collected, batch, make, string
 
 from isotrace.render.halves import halves
 from isotrace.render.lines import Decoder
+from isotrace.sinks.ahead import Ahead
 from isotrace.sinks.formats import Beside
 from isotrace.sinks.strace import Strace
 from isotrace.trace import events, plan
@@ -249,6 +250,40 @@ def test_who_is_in_a_call_when_tracing_ends_is_detached():
         "7     read(3,  <unfinished ...>",
         "8     read(3,  <detached ...>",
     ]
+
+
+def told_while(tid: int, began: int, when: int) -> bytes:
+    """What is told of a call that is under way for long."""
+    spent = (when - began) * US
+    return make(SLOTS["read"], (3, 0x1000, 1), kind=events.UNFINISHED, pid=tid, time=when * US, duration=spent)
+
+
+def test_a_call_that_takes_long_begins_where_it_began_if_that_was_told():
+    others = [found(call(8, "close", at, at + 1)) for at in range(50_000, 1_000_000, 100_000)]
+    told = found(told_while(7, 60_000, 210_000))
+    written = lines(*others[:2], told, *others[2:], found(read(7, 60_000, 990_000)), clock=3)
+    assert [line.partition(" read")[2] for line in written[1:2]] == ["(3,  <unfinished ...>"]
+    assert written[-1].endswith('<... read resumed>"x", 1) = 1')
+    moments = [line.split()[1] for line in written]
+    assert moments == sorted(moments) and len(written) == len(others) + 2
+
+
+def test_of_a_recording_calls_that_take_long_are_read_beforehand():
+    path = [string(1, b"/long")]
+    shut = [call(8, "close", at, at + 1) for at in range(100_000, 3_000_000, 100_000)]
+    slow = call(7, "openat", 150_000, 2_950_001, (AT_FDCWD, 0x10, 0), 3, blobs=path)
+    again = call(7, "read", 2_950_002, 3_500_000, (3, 0x10, 1), 0)
+    batches = [found(one) for one in [*shut, slow, again]]
+    output = Collected()
+    sink = Ahead(Strace(output, CALLS, Beside(clock=3)), batches)
+    for one in batches:
+        sink.write(one)
+    sink.complete()
+    moments = [line.split()[1] for line in output.lines]
+    assert moments == sorted(moments) and len(moments) == len(shut) + 3
+    begun, end = (line for line in output.lines if "openat" in line)
+    assert begun == '7     1700000000.150000 openat(AT_FDCWD, "/long", O_RDONLY <unfinished ...>'
+    assert end == "7     1700000002.950001 <... openat resumed>) = 3"
 
 
 def test_a_call_that_was_announced_is_not_begun_again():

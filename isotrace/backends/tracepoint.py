@@ -19,6 +19,9 @@ from isotrace.trace.ring import Chunk
 
 _SLOT, _COUNT = np.dtype([("slot", "<u4")]), np.dtype([("count", "<u8")])
 _LOSS_KEY, _LOSS = np.dtype([("pid", "<u4"), ("slot", "<u4")]), np.dtype([("count", "<u8"), ("comm", "S16")])
+_TASK = np.dtype([("task", "<u8")])
+#: struct beginning of bpf/trace_record.h: a call that a thread is in, and when it began (ns, monotonic).
+BEGINNING = np.dtype([("time", "<u8"), ("slot", "<u4"), ("pid", "<u4"), ("tid", "<u4"), ("pad", "<u4")])
 _FLOW_TAKEN = 1  # bpf/trace_record.h
 _LOSSES = 8192  # places in the map of losses
 _STAT_NOT_FOLLOWED, _STAT_EXTRAS_LOST = 0, 1  # bpf/event.h
@@ -88,6 +91,11 @@ class Tracepoints(Ringed):
             who = zip(keys["pid"].tolist(), values["comm"].tolist(), keys["slot"].tolist(), strict=True)
             found |= dict(zip(who, values["count"].tolist(), strict=True))
         return found
+
+    def under_way(self) -> npt.NDArray[np.void]:
+        """``(n,)`` of BEGINNING: the calls that threads are in, where time is measured. Raises ``OSError``."""
+        found = [values.copy() for _, values in batch.chunks(self._loaded.maps["started"], _TASK, BEGINNING)]
+        return np.concatenate(found) if found else np.zeros(0, dtype=BEGINNING)
 
     def counters(self) -> Counters:
         """The counts over all CPUs."""

@@ -119,7 +119,8 @@ def log(**choices: Any) -> int:
             target, calls, choices["string_limit"], choices["ring"], durations, notices, choices["lossless"]
         )
         recorder = Recorder(asked, choices["calls"]) if asked else None
-        return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"])]
+        announce = choices["style"] in formats.ORDERED and not choices["failed"]
+        return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"], announce)]
 
     return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()
 
@@ -146,8 +147,14 @@ def _recorded(choices: dict[str, Any]) -> int:
     recordings = reader.open_all(paths)
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
-    chosen = Chosen(target, calls, quiet=choices["quiet"], until=until)
+    chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))
     made = formats.make(choices["style"], output, all_calls(), _beside(choices))
+    if choices["style"] in formats.ORDERED and not choices["follow_file"] and not choices["failed"]:
+        from isotrace.sinks.ahead import Ahead
+
+        twice = reader.once_more(recordings)
+        made = [Ahead(sink, filter(None, replay.chosen(twice, again))) for sink in made]
+        reader.close_all(twice)
     sinks: list[Sink] = [Failed(sink) for sink in made] if choices["failed"] else made
     wait, quiet, strict = choices["follow_file"], choices["quiet"], choices["strict"]
     return replay.show(recordings, chosen, sinks, grow=wait, quiet=quiet, strict=strict)

@@ -8,6 +8,7 @@ from isotrace.export.files import Target
 from isotrace.recording import reader
 from isotrace.recording.reader import Recording
 from isotrace.render import stamps
+from isotrace.sinks.ahead import Ahead
 from isotrace.sinks.formats import Beside
 from isotrace.sinks.strace import Strace
 from isotrace.trace import events, plan
@@ -17,7 +18,10 @@ def strace(recordings: Sequence[Recording], to: str | None) -> int:
     """As ``strace -f -ttt -T -o FILE`` writes it."""
     count = 0
     with Target(to) as target:
-        sink = Strace(target, plan.all_calls(), Beside(clock=stamps.EPOCH, durations=True))
+        twice = reader.once_more(recordings)
+        lines = Strace(target, plan.all_calls(), Beside(clock=stamps.EPOCH, durations=True))
+        sink = Ahead(lines, reader.batches(twice))
+        reader.close_all(twice)
         for batch in reader.batches(recordings):
             sink.write(batch)
             count += int((batch.events["kind"] == events.CALL).sum())

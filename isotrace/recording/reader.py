@@ -42,7 +42,7 @@ class Recording:
         self.left = False  # not read to its end, because nothing more was wanted
         self.end: End | None = None
         self.rows = 0
-        self._frames = Frames(path)
+        self.path, self._frames = path, Frames(path)
         self.name = self._frames.name
         first = self._frames.first()
         self._prefix = self._begin(first)
@@ -118,9 +118,14 @@ class Recording:
             self.damage.rows += rows.num_rows
             return None
 
+    @property
+    def regular(self) -> bool:
+        """Whether it can be read more than once."""
+        return self._frames.regular
+
     def rewind(self) -> None:
         """Read from the first batch on again. Raises ``IsotraceError`` for a pipe."""
-        if not self._frames.regular:
+        if not self.regular:
             raise IsotraceError(f"{self.name} can be read once only", "write it to a file first")
         self._frames.seek(self._first_batch)
         self.damage, self._frames.torn, self.rows = Damage(), 0, 0
@@ -253,6 +258,17 @@ def not_among(paths: Iterable[str], output: str | None) -> None:
 def open_all(patterns: Sequence[str]) -> list[Recording]:
     """The recordings, the earliest first, parts of one run in their order. Raises ``IsotraceError``."""
     return sorted(map(Recording, found(patterns)), key=lambda one: (one.head.began, one.head.run, one.head.part))
+
+
+def once_more(recordings: Sequence[Recording]) -> list[Recording]:
+    """The same, to be read once more by themselves; none where one of them is a pipe. Raises ``IsotraceError``."""
+    return [Recording(one.path) for one in recordings] if all(one.regular for one in recordings) else []
+
+
+def close_all(recordings: Iterable[Recording]) -> None:
+    """Give their files back."""
+    for recording in recordings:
+        recording.close()
 
 
 def counts(recordings: Iterable[Recording]) -> dict[str, int]:

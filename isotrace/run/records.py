@@ -20,6 +20,7 @@ from isotrace.run.lifecycle import Part
 from isotrace.run.recorder import Recorder
 from isotrace.run.spool import Made
 from isotrace.run.stats import Stats
+from isotrace.run.underway import UnderWay
 from isotrace.sinks import Sink
 from isotrace.sinks.output import ClosedPipe
 from isotrace.trace import plan as planning
@@ -61,7 +62,7 @@ class Records(Part):
     """What ``sinks`` makes for the calls of the plan gets all records, and so does ``recorder``.
 
     BPF programs record, or without a ``loader`` the kernel module. ``quiet``: no summary, unless something was lost.
-    ``strict``: a loss is an error.
+    ``strict``: a loss is an error. ``announce``: the sinks are told what calls are under way, while they are; BPF knows.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Records(Part):
         recorder: Recorder | None = None,
         quiet: bool = False,
         strict: bool = False,
+        announce: bool = False,
     ) -> None:
         """Start compiling. Raises ``IsotraceError``."""
         self.stats = Stats()
@@ -81,6 +83,9 @@ class Records(Part):
         outputs = sinks(self._plan.calls)
         self._outputs = len(outputs)
         self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.stats)
+        self._under_way = None
+        if announce and isinstance(self._backend, Tracepoints):
+            self._under_way = UnderWay(self._backend.under_way, self._plan.slots, self._delivery.put)
         self._ended = 0  # outputs that were said to have failed
         self._read = 0  # calls that came out of the ring
         self._stopped = self._written = self._told = self._first = False
@@ -98,6 +103,8 @@ class Records(Part):
         self._delivery.start()
         if not self._plan.target.command:
             self._show_unfinished()
+        if self._under_way:
+            self._under_way.start()
 
     def serve(self, seconds: float) -> None:
         """Take what has come out of the ring, for the sinks. Their errors are raised here."""
@@ -115,6 +122,7 @@ class Records(Part):
 
     def stop(self, reason: str) -> None:
         """Detach, read what is left, show what the target is inside of."""
+        self._announce_no_more()
         self._backend.detach()
         self._settle()
         self._show_unfinished()
@@ -177,6 +185,7 @@ class Records(Part):
 
     def close(self) -> None:
         """Give everything back to the kernel."""
+        self._announce_no_more()
         self._delivery.end()
         self._backend.close()
         self._delivery.join(_LAST)
@@ -214,6 +223,10 @@ class Records(Part):
             elif time.monotonic() > deadline:
                 return
             time.sleep(_TICK)
+
+    def _announce_no_more(self) -> None:
+        if self._under_way:
+            self._under_way.end()
 
     def _show_unfinished(self) -> None:
         batch = unfinished.batch(self._members(), self._plan.slots)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from isotrace.decode.quote import escape
 from isotrace.errors import IsotraceError
 from isotrace.process.telling import tell
-from isotrace.recording import encode, parts
+from isotrace.recording import encode, parts, reader
 from isotrace.recording.choose import Chosen
 from isotrace.recording.reader import Recording
 from isotrace.recording.schema import End
@@ -54,11 +54,6 @@ def _learnt(rows: pa.RecordBatch, wanted: Chosen) -> list[Batch]:
     return list(encode.batches_of(rows))
 
 
-def _close(recordings: list[Recording]) -> None:
-    for recording in recordings:
-        recording.close()
-
-
 def _goes_on(recording: Recording, among: Sequence[Recording]) -> bool:
     """Whether this is a part of a run whose next one is not ``among`` them."""
     head, end = recording.head, recording.end
@@ -72,7 +67,7 @@ def show(
     """Give the sinks all that is wanted; returns the exit status. Raises ``IsotraceError``."""
     shown = 0
     with contextlib.ExitStack() as closing:
-        closing.callback(_close, recordings)
+        closing.callback(reader.close_all, recordings)
         with contextlib.suppress(KeyboardInterrupt) if grow else contextlib.nullcontext():
             for batch in chosen(recordings, wanted, grow=grow):
                 for sink in sinks:

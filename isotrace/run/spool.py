@@ -78,7 +78,7 @@ def most() -> int:
 
 
 class Spool:
-    """Items in the order in which they were put. One thread puts, another gets, a third one ``spill``s.
+    """Items in the order in which they were put. Any thread puts, one gets, another ``spill``s.
 
     ``memory`` bytes are kept in memory, what is beyond goes to $TMPDIR in files of ``segment`` bytes; ``most`` is what
     memory has at most while these are written.

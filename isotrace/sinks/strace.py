@@ -155,7 +155,8 @@ class Strace:
             texts = zip(decoded.rows.index, *columns, decoded.texts(), strict=True)
             for position, (index, tid, ended, spent, kind, text) in enumerate(texts):
                 if kind == events.UNFINISHED:
-                    self._put(ended, index, _Begun(tid, tid, ended, ended, decoded, position, text))
+                    began = ended - spent
+                    self._put(began, index, _Begun(tid, tid, began, ended, decoded, position, text))
                     continue
                 entry = _Entry(tid, tid, ended - spent, ended, decoded, position, text)
                 if self._taken and (taken := self._taken.get(tid)) and entry.began < taken[1] < ended:

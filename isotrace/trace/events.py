@@ -144,6 +144,15 @@ class Batch:
         texts = [data[begin:end] for begin, end in pairs]
         return [_new(Blob, row) for row in zip(*columns, texts, strict=True)]
 
+    def alone(self) -> Batch:
+        """The same records, with no memory but that of their captures."""
+        ends = (self.starts + self.events["size"]).tolist()
+        begins = (self.starts + EVENT.itemsize).tolist()
+        parts = [self.data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        starts = np.cumsum([-EVENT.itemsize, *map(len, parts)], dtype=np.int64)[:-1]
+        data = np.concatenate(parts) if parts else self.data[:0]
+        return Batch(self.events, starts, data, self.wall, self.refused)
+
     def select(self, mask: npt.NDArray[np.bool_]) -> Batch:
         """The records where ``mask`` (``(n,)`` bool) holds."""
         place = np.cumsum(mask) - 1

@@ -106,7 +106,7 @@ class Plan:
         """The maps that user space reads or writes."""
         found = ["events", "exits", "enters", "seen", "lost", "losses", "losing", "stats", "captures", "befores"]
         found += ["flow"] if self.lossless else []
-        found += ["asked"] if "MEASURE_TIME" in self.constants else []
+        found += ["asked", "started"] if "MEASURE_TIME" in self.constants else []
         return (*found, *self.target.maps)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +25,21 @@ _BLOB = struct.Struct("<BBBxHxxQ")
 _ELF32 = 1  # EI_CLASS
 
 
-def batch(pids: Iterable[int], slots: Mapping[int, Slot]) -> events.Batch:
-    """The calls of ``slots`` that the threads of ``pids`` are blocked in, as records of kind UNFINISHED."""
+def batch(pids: Iterable[int], slots: Mapping[int, Slot], among: Container[int] | None = None) -> events.Batch:
+    """The calls of ``slots`` that the threads of ``pids`` are blocked in, as records of kind UNFINISHED.
+
+    ``among``: only of the threads with these numbers.
+    """
     rows, data = [], bytearray()
     for pid in sorted(pids):
-        for record in _of_process(pid, slots):
+        for record in _of_process(pid, slots, among):
             rows.append(len(data) // ROW)
             whole = bytes(HEADER) + record
             data += whole.ljust(-(-len(whole) // ROW) * ROW, b"\0")
     return batch_of(np.frombuffer(bytes(data), dtype=np.uint8), np.array(rows, dtype=np.int64))
 
 
-def _of_process(pid: int, slots: Mapping[int, Slot]) -> Iterator[bytes]:
+def _of_process(pid: int, slots: Mapping[int, Slot], among: Container[int] | None) -> Iterator[bytes]:
     process = procfs.stat(procfs.read(pid, "stat") or b"")
     uid = procfs.number(procfs.read(pid, "status") or b"", b"Uid")
     if process is None or uid is None:
@@ -47,6 +50,8 @@ def _of_process(pid: int, slots: Mapping[int, Slot]) -> Iterator[bytes]:
     except OSError:
         return
     for tid in tids:
+        if among is not None and tid not in among:
+            continue
         found = _registers(PROC / str(pid) / "task" / str(tid))
         if found is None:
             continue

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tracer import PATIENCE, environment, log, started, until
+from tracer import PATIENCE, environment, log, replay, started, until
 
 Compile = Callable[..., Path]
 
@@ -23,14 +23,6 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "hammer": ((), ("200",)),
     "types": ((), ()),
 }
-
-
-def replay(recording: Path, *args: object) -> bytes:
-    """What ``isotrace log --from`` shows."""
-    command = [sys.executable, "-m", "isotrace", "log", "--from", str(recording), *map(str, args)]
-    done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False, env=environment())
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -122,6 +122,19 @@ def test_every_call_that_is_broken_off_is_resumed(both: Callable[..., tuple[str,
         assert list(_halves(text)), "they do something at a time"
 
 
+WAITING = "sleep 1.3 & for i in 1 2; do sleep 0.4; done; wait"
+
+
+def test_a_call_that_takes_long_begins_where_it_began(tmp_path: Path) -> None:
+    """Its record comes much later."""
+    file = tmp_path / "t"
+    live = tracer.log("--format", "strace", "--record", file, "--", "/bin/sh", "-c", WAITING).file
+    for text in (live, tracer.replay(file, "--format", "strace").decode()):
+        broken = Counter(name for _, name in _halves(text))
+        assert broken["clock_nanosleep"] and broken["wait4"] >= 2
+    assert b"unfinished" not in tracer.replay(file, "--format", "json"), "they are not recorded"
+
+
 # ---- other people's programs --------------------------------------------------------------------------------------------
 
 

@@ -113,6 +113,14 @@ def log(*args: object, env: dict[str, str] | None = None, cwd: Path | None = Non
         return Run(done.returncode, done.stdout, done.stderr, output.read_text() if output.exists() else "")
 
 
+def replay(recording: Path, *args: object) -> bytes:
+    """What ``isotrace log --from`` shows."""
+    command = [sys.executable, "-m", "isotrace", "log", "--from", str(recording), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False, env=environment())
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @dataclass
 class Live:
     """An isotrace that is running; ``stop`` ends it as Ctrl-C does and gives what it left."""
