@@ -410,12 +410,12 @@ static int get_counters(struct sk_buff *skb, struct genl_info *info)
 /* The next members from `pid` on that have not ended, at most `room` of them, in either map. */
 static u32 next_members(const struct session *session, u32 *pid, u32 *found, u32 room)
 {
-	u32 count = 0, tree, family;
+	u32 count = 0, tree, followed;
 
 	while (count < room) {
 		tree = session->tree ? find_next_bit(session->tree, PIDS, *pid) : PIDS;
-		family = session->family ? find_next_bit(session->family, PIDS, *pid) : PIDS;
-		*pid = min(tree, family);
+		followed = session->followed ? find_next_bit(session->followed, PIDS, *pid) : PIDS;
+		*pid = min(tree, followed);
 		if (*pid >= PIDS)
 			break;
 		if (!test_bit(*pid, session->ended))
