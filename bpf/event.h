@@ -41,10 +41,12 @@ struct event {
 	char comm[16];
 	u32 size;		/* bytes of event and blobs, without the padding at the end */
 	u8 abi;
-	u8 pad[3];
+	u8 unread;		/* a blob of it could not be read */
+	u8 later;		/* bit n: user space has read argument n after that (isotrace/trace/late.py); 0 here */
+	u8 pad;
 };
 
-enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2 };
+enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2, BLOB_LATER = 4 /* with one of these: read in user space, after the call had returned */ };
 
 /* What a blob is of its argument: the thing pointed to, or a part that this points to in turn. */
 enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4, PART_PATH = 5,

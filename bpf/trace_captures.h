@@ -25,6 +25,7 @@ static __always_inline void close_blob(struct event *event, struct blob *blob, l
 {
 	if (got < 0) {
 		blob->state = BLOB_FAULT;
+		event->unread = 1;
 		got = 0;
 	}
 	blob->size = got;

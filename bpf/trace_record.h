@@ -131,17 +131,31 @@ static __always_inline void begin(struct event *event, struct who *who, u8 abi, 
 	event->slot = slot;
 	event->kind = KIND_CALL;
 	event->blobs = 0;
+	event->unread = 0;
 	event->duration = 0;
 	event->abi = abi;
 	event->size = sizeof(*event);
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 }
 
-/* The reader looks at the ring some times a second; it is woken only for every WATERMARK bytes that this CPU has sent. */
+static __always_inline int failed(struct event *event)
+{
+	return event->result < 0 && event->result >= -4095;
+}
+
+#define EFAULT 14
+
+/* What a call that failed was given and could not be read here, the reader reads at once from the process's own memory, unless the kernel could not. */
+static __always_inline int is_urgent(struct event *event)
+{
+	return event->unread && event->kind == KIND_CALL && failed(event) && event->result != -EFAULT;
+}
+
+/* The reader looks at the ring some times a second; it is woken only for every WATERMARK bytes that this CPU has sent, and for what is urgent. */
 static __always_inline u64 wakeup(struct scratch *scratch, u32 size)
 {
 	scratch->sent += size;
-	if (scratch->sent < WATERMARK)
+	if (scratch->sent < WATERMARK && !is_urgent(&scratch->event))
 		return BPF_RB_NO_WAKEUP;
 	scratch->sent = 0;
 	return BPF_RB_FORCE_WAKEUP;
@@ -255,11 +269,6 @@ static __always_inline void set_duration(struct event *event)
 		started.delete(&task);
 	}
 #endif
-}
-
-static __always_inline int failed(struct event *event)
-{
-	return event->result < 0 && event->result >= -4095;
 }
 
 /* The record of the call that ends here, without captures; NULL never happens, but the verifier cannot know. */

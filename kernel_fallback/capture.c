@@ -47,6 +47,7 @@ static void close_blob(struct event *event, struct blob *blob, long got)
 {
 	if (got < 0) {
 		blob->state = BLOB_FAULT;
+		event->unread = 1;
 		got = 0;
 	}
 	blob->size = got;

@@ -37,7 +37,7 @@ from isotrace.trace.events import Batch, Blob
 
 SLOTS = {(call.name, call.abi): slot for slot, call in plan.all_calls().items()}
 READ, OPENAT, EXECVE = (SLOTS[name, "x86_64"] for name in ("read", "openat", "execve"))
-FIELDS = [name for name in events.EVENT.names if name not in ("pad", "size")]
+FIELDS = [name for name in events.EVENT.names if name not in ("pad", "size", "unread")]
 
 
 def written(path: Path, *batches: Batch, end: End | None = None, **options) -> Path:

@@ -29,6 +29,7 @@ _UNKNOWN = 255
 _OF_CALL = np.zeros(256, dtype=bool)  # kinds of rows
 _OF_CALL[[events.CALL, events.EXEC_ENTER, events.UNFINISHED, events.REFUSED, events.LOST]] = True
 _SIZE_AT = np.array([4, 5])  # of BLOB["size"] in its head
+_STATE_AT = BLOB.fields["state"][1]  # type: ignore[index]
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,8 @@ def _payload(memory: pa.BinaryArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray
 
 
 def _check(found: npt.NDArray[np.void], starts: npt.NDArray[np.int64], data: npt.NDArray[np.uint8]) -> None:
-    """Raise ``ValueError`` unless all captures lie within their rows, and every slot is one: the file may be anybody's."""
+    """Mark which arguments were read later. Raise ``ValueError`` unless all captures lie within their rows, and every
+    slot is one: the file may be anybody's."""
     if (found["slot"] >= events.SLOTS).any():
         raise ValueError("a call slot that there cannot be")
     at = starts + EVENT.itemsize
@@ -223,6 +225,7 @@ def _check(found: npt.NDArray[np.void], starts: npt.NDArray[np.int64], data: npt
     left = found["blobs"].astype(np.int64)
     rows = np.flatnonzero(left)
     head = BLOB.itemsize
+    found["later"] = 0
     while len(rows):
         begin = at[rows]
         if (begin + head > end[rows]).any():
@@ -230,6 +233,8 @@ def _check(found: npt.NDArray[np.void], starts: npt.NDArray[np.int64], data: npt
         sizes = data[begin[:, None] + _SIZE_AT].view("<u2")[:, 0].astype(np.int64)
         if (begin + head + sizes > end[rows]).any():
             raise ValueError("a capture that ends behind its row's end")
+        later = (data[begin + _STATE_AT] & events.LATER) // events.LATER
+        found["later"][rows] |= later << np.minimum(data[begin], 7)
         at[rows] = begin + head + ((sizes + 7) & ~7)
         left[rows] -= 1
         rows = rows[left[rows] > 0]

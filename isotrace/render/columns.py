@@ -25,6 +25,8 @@ Scalar = Callable[[int], str]
 
 #: What a column holds where the argument is not shown at all.
 OMITTED = "\0"
+#: Behind an argument whose memory was read only after the call had returned: it may have changed since.
+LATER = " /* read later */"
 
 _MEMO_LIMIT = 1 << 16
 _MEMO_BLOBS, _MEMO_BYTES = 4096, 256

@@ -15,7 +15,7 @@ from isotrace.decode import scalars
 from isotrace.decode.errnos import result_text
 from isotrace.decode.signals import signal, sigset
 from isotrace.decode.structs import STRUCTS
-from isotrace.render.columns import OMITTED, Memo, Render, column_of, scalar
+from isotrace.render.columns import LATER, OMITTED, Memo, Render, column_of, scalar
 from isotrace.render.notes import NOTES
 from isotrace.render.rows import Column, ExecArguments, Rows
 from isotrace.trace import events, plan
@@ -121,6 +121,11 @@ class CallDecoder:
         args = [column(rows) for column in self._columns]
         if self.call.name in _RETURNS:
             args = [_restored_mask(rows)]
+        if any(later := rows.field("later")):
+            args = [
+                [text + LATER if mask >> i & 1 else text for text, mask in zip(column, later, strict=True)]
+                for i, column in enumerate(args)
+            ]
         return Decoded(rows, [self.call.name] * len(rows), self.call, args, self._results(rows))
 
     def _results(self, rows: Rows) -> Column:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from isotrace.errors import IsotraceError
+from isotrace.run.late import Late
 from isotrace.run.spool import Item, Made, Spool, most
 from isotrace.run.stats import Stats
 from isotrace.sinks import Sink
@@ -20,13 +21,14 @@ class Delivery:
     """``sinks`` take what ``put`` was given, in order, in a thread of their own; without sinks it is counted at once.
 
     Another thread writes into files what they are slow to take. What a sink raises (``IsotraceError``) ends that sink, and
-    is raised by ``check`` once none is left.
+    is raised by ``check`` once none is left. ``late`` completes what could not be read in the kernel.
     """
 
-    def __init__(self, sinks: Sequence[Sink], stats: Stats) -> None:
+    def __init__(self, sinks: Sequence[Sink], stats: Stats, late: Late | None = None) -> None:
         self._sinks, self._stats = list(sinks), stats
         #: What sinks have raised, while others went on.
         self.failures: list[tuple[Sink, IsotraceError]] = []
+        self._late = late
         self._spool = Spool(most=most())
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="sinks", daemon=True)
@@ -36,13 +38,15 @@ class Delivery:
         """Start the thread."""
         if self._sinks:
             sys.setswitchinterval(_SWITCH)
+            if self._late:
+                self._late.start()
             self._thread.start()
             self._spilling.start()
 
     def put(self, item: Chunk | Made) -> None:
         """Take an item; waits for nobody."""
         if self._sinks:
-            self._spool.put(item)
+            self._spool.put(self._late.take(item) if self._late and isinstance(item, Chunk) else item)
         elif isinstance(item, Chunk):
             self._stats.add(item.slots())
 

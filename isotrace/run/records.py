@@ -16,6 +16,7 @@ from isotrace.kernel.facts import Facts, facts
 from isotrace.process.priority import go_first
 from isotrace.process.telling import say, tell
 from isotrace.run.delivery import Delivery
+from isotrace.run.late import Late
 from isotrace.run.lifecycle import Part
 from isotrace.run.recorder import Recorder
 from isotrace.run.spool import Made
@@ -82,7 +83,8 @@ class Records(Part):
         self._recorder, self._quiet, self._strict = recorder, quiet, strict
         outputs = sinks(self._plan.calls)
         self._outputs = len(outputs)
-        self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.stats)
+        late = Late(self._plan.slots, options.string_limit)
+        self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.stats, late)
         self._under_way = None
         if announce and isinstance(self._backend, Tracepoints):
             self._under_way = UnderWay(self._backend.under_way, self._plan.slots, self._delivery.put)

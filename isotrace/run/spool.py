@@ -115,7 +115,7 @@ class Spool:
         where = tempfile.gettempdir()
         return f"what is not yet written comes faster than {where} takes it: calls may be lost" if self.full else ""
 
-    def put(self, item: Chunk | Made) -> None:
+    def put(self, item: Item) -> None:
         """Keep it; waits for nobody who takes or writes."""
         kept = _Kept(item)
         with self._came:
@@ -187,5 +187,5 @@ class Spool:
         return self._over and not self._items
 
 
-def _size(item: Item) -> int:
+def _size(item: Item) -> int:  # of what can be written to a file
     return item.data.nbytes + item.rows.nbytes if isinstance(item, Chunk) else 0

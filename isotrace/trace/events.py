@@ -24,6 +24,8 @@ X86_64, X32, I386 = range(3)
 ABI_NAMES = ("x86_64", "x32", "i386")
 
 WHOLE, CUT, FAULT = range(3)
+#: With one of these in a record, as in ``bpf/event.h``: ``later`` of the event says it of the argument.
+LATER = 4
 PART_SELF, PART_IOV, PART_DATA, PART_NAME, PART_CONTROL, PART_PATH, PART_BEFORE = range(7)
 
 EVENT = np.dtype(
@@ -43,7 +45,9 @@ EVENT = np.dtype(
         ("comm", "S16"),
         ("size", "<u4"),
         ("abi", "u1"),
-        ("pad", "u1", (3,)),
+        ("unread", "u1"),
+        ("later", "u1"),
+        ("pad", "u1"),
     ]
 )
 
@@ -128,7 +132,7 @@ class Batch:
         for _ in range(self.events["blobs"][index]):
             arg, part, state, size, full = _unpack_blob(data, at)
             at += 16
-            yield Blob(arg, part, state, full, data[at : at + size])
+            yield Blob(arg, part, state & ~LATER, full, data[at : at + size])
             at += (size + 7) & ~7
 
     def single_blobs(self, index: Sequence[int]) -> list[Blob] | None:
@@ -140,6 +144,7 @@ class Batch:
         begins = at + BLOB.itemsize
         pairs = zip(begins.tolist(), (begins + heads["size"]).tolist(), strict=True)
         data = self._bytes
+        heads["state"] &= 0xFF ^ LATER
         columns = [heads[name].tolist() for name in ("arg", "part", "state", "full")]
         texts = [data[begin:end] for begin, end in pairs]
         return [_new(Blob, row) for row in zip(*columns, texts, strict=True)]

@@ -7,7 +7,6 @@ still is when they are detached, is found here. Memory that the call was given i
 from __future__ import annotations
 
 import os
-import struct
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,12 +15,11 @@ import numpy as np
 
 from isotrace.kernel import procfs
 from isotrace.kernel.procfs import PROC
-from isotrace.trace import events
-from isotrace.trace.captures import BYTES, STRING, Capture, count_in
+from isotrace.trace import events, memory
+from isotrace.trace.captures import Capture
 from isotrace.trace.plan import Slot, slot_of
 from isotrace.trace.ring import HEADER, ROW, batch_of
 
-_BLOB = struct.Struct("<BBBxHxxQ")
 _ELF32 = 1  # EI_CLASS
 
 
@@ -87,29 +85,5 @@ def _registers(task: Path) -> tuple[int, list[int]] | None:
 
 def _captures(pid: int, args: list[int], wanted: Iterable[Capture]) -> Iterator[bytes]:
     for capture in wanted:
-        address, count = args[capture.arg], count_in(args, capture.length)
-        if capture.on_success or count is None or not address:
-            continue
-        if capture.op == STRING:
-            data = _read(pid, address, capture.limit + 1)
-            text, nul, _ = data.partition(b"\0")
-            found = events.WHOLE if nul else events.CUT
-            yield _blob(capture.arg, found, 0, text + nul) if data else _blob(capture.arg, events.FAULT, address, b"")
-        elif capture.op == BYTES:
-            full = capture.unit * count
-            data = _read(pid, address, min(full, capture.limit))
-            found = events.FAULT if full and not data else events.CUT if full > len(data) else events.WHOLE
-            yield _blob(capture.arg, found, full, data)
-
-
-def _blob(arg: int, state: int, full: int, data: bytes) -> bytes:
-    return _BLOB.pack(arg, events.PART_SELF, state, len(data), full) + data.ljust((len(data) + 7) & ~7, b"\0")
-
-
-def _read(pid: int, address: int, size: int) -> bytes:
-    """At most ``size`` bytes of its memory; none where that cannot be read."""
-    try:
-        with open(PROC / str(pid) / "mem", "rb", buffering=0) as memory:
-            return os.pread(memory.fileno(), size, address)
-    except (OSError, OverflowError):
-        return b""
+        if not capture.on_success and (found := memory.capture(pid, args, capture)) is not None:
+            yield found

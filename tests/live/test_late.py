@@ -1,0 +1,72 @@
+"""What a sandbox refuses is shown with the very path that was refused, though nobody had touched its page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tracer
+from tracer import argv, environment, until
+
+Compile = Callable[..., Path]
+
+CALLS = "open,symlink,connect,execve,rmdir,chdir"
+REFUSED = [
+    'open("/x/secret" /* read later */, O_RDONLY) = -1 EPERM (Operation not permitted)',
+    'symlink("/x/from" /* read later */, "/x/to" /* read later */) = -1 EPERM (Operation not permitted)',
+    'connect(3, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("127.0.0.1")} /* read later */, 16) = -1 EPERM'
+    " (Operation not permitted)",
+    'execve("/x/command" /* read later */, ["command", "--option"] /* read later */, NULL) = -1 EPERM'
+    " (Operation not permitted)",
+    'open("/x/there", O_RDONLY) = -1 EPERM (Operation not permitted)',
+    "chdir(0x8<fault>) = -1 EFAULT (Bad address)",
+]
+
+
+def traced(
+    program: Path, tmp_path: Path, how: str = "", *options: object
+) -> tuple[list[str], subprocess.CompletedProcess[str]]:
+    """What is shown of ./unread, which goes on until all of it is."""
+    output = tmp_path / "trace"
+    command = argv("-o", output, "--calls", CALLS, *options, "--", program, tmp_path / "pages", *how.split())
+    run = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    try:
+        until(lambda: run.poll() is not None or "chdir" in (output.read_text() if output.exists() else ""), "all of it")
+        _, err = run.communicate(timeout=tracer.PATIENCE)
+    finally:
+        run.kill()
+        run.wait()
+    first, *found = [line.call for line in tracer.parse(output.read_text())]
+    assert first.startswith("execve(") and first.endswith(" = 0")
+    shown = [line for line in found if not line.startswith("+++")]
+    return shown, subprocess.CompletedProcess(command, run.returncode, "", err)
+
+
+def test_what_a_sandbox_refuses_is_read_at_once(compiled: Compile, tmp_path: Path) -> None:
+    shown, done = traced(compiled("unread"), tmp_path)
+    assert shown == REFUSED
+    assert done.returncode == 0 and " 0 lost" in done.stderr
+
+
+def test_the_recording_says_what_was_read_later(compiled: Compile, tmp_path: Path) -> None:
+    shown, done = traced(compiled("unread"), tmp_path, "", "--record", tmp_path / "t.arrow")
+    assert done.returncode == 0 and shown == REFUSED
+    command = [sys.executable, "-m", "isotrace", "log", "--from", str(tmp_path / "t.arrow")]
+    again = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+    assert [line.call for line in tracer.parse(again.stdout)][1 : len(REFUSED) + 1] == REFUSED
+
+
+def test_a_page_that_nobody_brings_holds_nothing_up(compiled: Compile, tmp_path: Path) -> None:
+    """userfaultfd: whoever reads the page waits for ever."""
+    shown, done = traced(compiled("unread"), tmp_path, "stuck")
+    if done.returncode == 77:
+        pytest.skip("needs userfaultfd: this kernel has none")
+    assert re.fullmatch(r"rmdir\(0x[0-9a-f]+<fault>\) = -1 EPERM \(Operation not permitted\)", shown[0])
+    assert len(shown) == len(REFUSED) + 1 and shown[-2:] == REFUSED[-2:]
+    assert done.returncode == 0 and " 0 lost" in done.stderr
