@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import Collected, batch, make, string
 
+from isotrace.errors import UsageError
+from isotrace.sinks import status
 from isotrace.sinks.isolates import Isolates
 from isotrace.sinks.json import Json
 from isotrace.sinks.text import Text
@@ -264,3 +266,47 @@ def test_clone3_has_no_flag_that_it_refuses():
     blob = Blob(0, events.PART_SELF, events.WHOLE, 88, args)
     (line,) = text_of(make(slot("clone3"), (0x1000, 88), -22, blobs=[blob]))
     assert "{flags=0x400000 /* CLONE_??? */, exit_signal=0, stack=NULL, stack_size=0}, 88)" in line
+
+
+# ---- --status -----------------------------------------------------------------------------------------------------------
+
+
+def ending(expression: str) -> list[int]:
+    """The results that are shown of some calls that returned; exit_group, a loss and a signal are among the records."""
+    results = [0, 5, -1, -2, -11, -13, -512, -4095, -4096]
+    records = [make(slot("read"), (3, 0, 0), result) for result in results]
+    others = [make(slot("exit_group"), (0,)), make(0, (), 15, kind=events.SIGNAL), make(0, (), 7, kind=events.LOST)]
+    shown: list[int] = []
+
+    class Sink:
+        def write(self, found):
+            rows = found.events
+            assert rows["result"][rows["kind"] != events.CALL].tolist() == [7]
+            shown.extend(rows["result"][rows["kind"] == events.CALL].tolist())
+
+    status.Status(Sink(), status.parse(expression)).write(batch(*records, *others))
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("expression", "results"),
+    [
+        ("failed", [-1, -2, -11, -13, -512, -4095]),
+        ("successful", [0, 5, -4096]),
+        ("EPERM,EACCES", [-1, -13]),
+        ("enoent, ewouldblock", [-2, -11]),
+        ("ERESTARTSYS", [-512]),
+        ("failed,!EAGAIN,!ENOENT", [-1, -13, -512, -4095]),
+        ("!failed", [0, 5, -4096]),
+        ("!EPERM", [0, 5, -2, -11, -13, -512, -4095, -4096]),
+        ("failed,successful", [0, 5, -1, -2, -11, -13, -512, -4095, -4096]),
+    ],
+)
+def test_calls_that_ended_so(expression, results):
+    assert ending(expression) == results
+
+
+@pytest.mark.parametrize("expression", ["", "EPREM", "failed,", "1", "EPERM,!EPERM", "!!EPERM", "unfinished"])
+def test_what_is_no_way_to_end_is_refused(expression):
+    with pytest.raises(UsageError):
+        status.parse(expression)

@@ -15,6 +15,7 @@ from isotrace.commands.options import (
     BACKEND,
     FOR,
     LOSSLESS,
+    ONCE,
     RING,
     STRICT,
     STRING_LIMIT,
@@ -45,6 +46,7 @@ Examples:
   isotrace log --ppid $$                           children of this shell (from another terminal)
   isotrace log -f --pid 1234 -o trace.txt          a process and what it starts from now on
   isotrace log --tree 1234 --calls %file --failed  file accesses that fail, anywhere below 1234
+  isotrace log --uid www-data --status EPERM,EACCES  what its processes may not do
   isotrace log --uid www-data --for 10s --format json
   isotrace log --comm nginx --format none          count only
   isotrace log --comm 'php*' --comm nginx          names and patterns of names, any of them
@@ -63,7 +65,13 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.command(epilog=_EPILOG)
 @target_options
 @from_options
-@click.option("--failed", is_flag=True, help="Only calls that returned an error.")
+@click.option("--failed", is_flag=True, help="Only calls that returned an error: --status failed.")
+@click.option(
+    "--status",
+    metavar="EXPR",
+    **ONCE,
+    help="Only calls that ended so: failed, successful, or the names of errors; ! takes away.",
+)
 @click.option("--format", "style", type=click.Choice(formats.NAMES), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
 @FOR
@@ -89,7 +97,7 @@ def log(**choices: Any) -> int:
     Each call is a line when it returns, as strace prints it: who, the call with its arguments decoded, its result.
     """
     not_alone(choices)
-    beside = _beside(choices)
+    beside, status = _beside(choices), _status(choices)
     if choices["sources"]:
         return _recorded(choices)
     target = take_target(choices)
@@ -105,12 +113,12 @@ def log(**choices: Any) -> int:
     from isotrace.run.lifecycle import Run
     from isotrace.run.recorder import Recorder
     from isotrace.run.records import Records
-    from isotrace.sinks.failed import Failed
+    from isotrace.sinks.status import Status
     from isotrace.trace.plan import Options
 
     def sinks(known: Mapping[int, Syscall]) -> list[Sink]:
         made = formats.make(choices["style"], output, known, beside)
-        return [Failed(sink) for sink in made] if choices["failed"] else made
+        return [Status(sink, status) for sink in made] if status else made
 
     def parts() -> list[Records]:
         durations = beside.durations or bool(asked) or choices["style"] in formats.ORDERED
@@ -119,10 +127,22 @@ def log(**choices: Any) -> int:
             target, calls, choices["string_limit"], choices["ring"], durations, notices, choices["lossless"]
         )
         recorder = Recorder(asked, choices["calls"]) if asked else None
-        announce = choices["style"] in formats.ORDERED and not choices["failed"]
+        announce = choices["style"] in formats.ORDERED and not status
         return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"], announce)]
 
     return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()
+
+
+def _status(choices: dict[str, Any]) -> frozenset[int]:
+    """What calls are shown end with; nothing where all are. Raises ``UsageError``."""
+    if choices["failed"] and choices["status"] is not None:
+        raise UsageError("--failed and --status are both about how calls end", "give --status alone")
+    asked = "failed" if choices["failed"] else choices["status"]
+    if asked is None:
+        return frozenset()
+    from isotrace.sinks import status
+
+    return status.parse(asked)
 
 
 def _beside(choices: dict[str, Any]) -> formats.Beside:
@@ -135,11 +155,12 @@ def _beside(choices: dict[str, Any]) -> formats.Beside:
 def _recorded(choices: dict[str, Any]) -> int:
     """The same of what was recorded."""
     files, target = take_recorded(choices)
+    status = _status(choices)
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
     from isotrace.recording import reader
     from isotrace.recording.choose import Chosen
     from isotrace.run import replay
-    from isotrace.sinks.failed import Failed
+    from isotrace.sinks.status import Status
     from isotrace.trace.plan import all_calls
 
     paths = reader.found(files)
@@ -149,12 +170,12 @@ def _recorded(choices: dict[str, Any]) -> int:
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))
     made = formats.make(choices["style"], output, all_calls(), _beside(choices))
-    if choices["style"] in formats.ORDERED and not choices["follow_file"] and not choices["failed"]:
+    if choices["style"] in formats.ORDERED and not choices["follow_file"] and not status:
         from isotrace.sinks.ahead import Ahead
 
         twice = reader.once_more(recordings)
         made = [Ahead(sink, filter(None, replay.chosen(twice, again))) for sink in made]
         reader.close_all(twice)
-    sinks: list[Sink] = [Failed(sink) for sink in made] if choices["failed"] else made
+    sinks: list[Sink] = [Status(sink, status) for sink in made] if status else made
     wait, quiet, strict = choices["follow_file"], choices["quiet"], choices["strict"]
     return replay.show(recordings, chosen, sinks, grow=wait, quiet=quiet, strict=strict)

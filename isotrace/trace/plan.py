@@ -165,6 +165,12 @@ def execs() -> npt.NDArray[np.bool_]:
     return slots(lambda call: call.name in EXECS)
 
 
+@cache
+def endless() -> npt.NDArray[np.bool_]:
+    """Which slots hold calls that never return."""
+    return slots(lambda call: call.name in _ENDLESS)
+
+
 def _slot(call: Syscall, string_limit: int) -> Slot:
     captures = captures_of(call, string_limit)
     if call.name in EXECS:
