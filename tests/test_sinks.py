@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from records import Collected, batch, make, string
 
 from isotrace.errors import UsageError
-from isotrace.sinks import status
+from isotrace.sinks import endings
 from isotrace.sinks.isolates import Isolates
 from isotrace.sinks.json import Json
+from isotrace.sinks.status import Status
 from isotrace.sinks.text import Text
 from isotrace.trace import events, plan
 from isotrace.trace.events import Blob
@@ -284,7 +285,7 @@ def ending(expression: str) -> list[int]:
             assert rows["result"][rows["kind"] != events.CALL].tolist() == [7]
             shown.extend(rows["result"][rows["kind"] == events.CALL].tolist())
 
-    status.Status(Sink(), status.parse(expression)).write(batch(*records, *others))
+    Status(Sink(), endings.parse(expression)).write(batch(*records, *others))
     return shown
 
 
@@ -309,4 +310,4 @@ def test_calls_that_ended_so(expression, results):
 @pytest.mark.parametrize("expression", ["", "EPREM", "failed,", "1", "EPERM,!EPERM", "!!EPERM", "unfinished"])
 def test_what_is_no_way_to_end_is_refused(expression):
     with pytest.raises(UsageError):
-        status.parse(expression)
+        endings.parse(expression)

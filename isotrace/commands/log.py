@@ -27,7 +27,7 @@ from isotrace.errors import UsageError
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
-from isotrace.sinks import Sink, formats
+from isotrace.sinks import Sink, endings, formats
 from isotrace.sinks.output import Output
 
 _EPILOG = """\b
@@ -47,6 +47,7 @@ Examples:
   isotrace log -f --pid 1234 -o trace.txt          a process and what it starts from now on
   isotrace log --tree 1234 --calls %file --failed  file accesses that fail, anywhere below 1234
   isotrace log --uid www-data --status EPERM,EACCES  what its processes may not do
+  isotrace log --tree 1234 -P '/etc/*' -P '*.conf'  calls that name such files
   isotrace log --uid www-data --for 10s --format json
   isotrace log --comm nginx --format none          count only
   isotrace log --comm 'php*' --comm nginx          names and patterns of names, any of them
@@ -71,6 +72,14 @@ At the end, on standard error: how many calls the kernel program met, how many w
     metavar="EXPR",
     **ONCE,
     help="Only calls that ended so: failed, successful, or the names of errors; ! takes away.",
+)
+@click.option(
+    "-P",
+    "--path",
+    metavar="GLOB",
+    multiple=True,
+    help="Only calls that name such a path or unix socket, in the words of the caller: no descriptors, nothing resolved."
+    " * is anything, / too. May be given several times.",
 )
 @click.option("--format", "style", type=click.Choice(formats.NAMES), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
@@ -113,12 +122,10 @@ def log(**choices: Any) -> int:
     from isotrace.run.lifecycle import Run
     from isotrace.run.recorder import Recorder
     from isotrace.run.records import Records
-    from isotrace.sinks.status import Status
     from isotrace.trace.plan import Options
 
     def sinks(known: Mapping[int, Syscall]) -> list[Sink]:
-        made = formats.make(choices["style"], output, known, beside)
-        return [Status(sink, status) for sink in made] if status else made
+        return _sinks(choices, status, output, known)
 
     def parts() -> list[Records]:
         durations = beside.durations or bool(asked) or choices["style"] in formats.ORDERED
@@ -138,11 +145,7 @@ def _status(choices: dict[str, Any]) -> frozenset[int]:
     if choices["failed"] and choices["status"] is not None:
         raise UsageError("--failed and --status are both about how calls end", "give --status alone")
     asked = "failed" if choices["failed"] else choices["status"]
-    if asked is None:
-        return frozenset()
-    from isotrace.sinks import status
-
-    return status.parse(asked)
+    return frozenset() if asked is None else endings.parse(asked)
 
 
 def _beside(choices: dict[str, Any]) -> formats.Beside:
@@ -150,6 +153,17 @@ def _beside(choices: dict[str, Any]) -> formats.Beside:
     if choices["relative"] and choices["style"] != "strace":
         raise UsageError("-r is strace's", "give --format strace as well")
     return formats.Beside(choices["clock"], choices["relative"], choices["durations"])
+
+
+def _sinks(choices: dict[str, Any], status: frozenset[int], output: Output, known: Mapping[int, Syscall]) -> list[Sink]:
+    """What shows the calls, behind what chooses among them."""
+    from isotrace.sinks.paths import Paths
+    from isotrace.sinks.status import Status
+
+    sinks = formats.make(choices["style"], output, known, _beside(choices))
+    if choices["path"]:
+        sinks = [Paths(sink, choices["path"]) for sink in sinks]
+    return [Status(sink, status) for sink in sinks] if status else sinks
 
 
 def _recorded(choices: dict[str, Any]) -> int:
@@ -160,7 +174,6 @@ def _recorded(choices: dict[str, Any]) -> int:
     from isotrace.recording import reader
     from isotrace.recording.choose import Chosen
     from isotrace.run import replay
-    from isotrace.sinks.status import Status
     from isotrace.trace.plan import all_calls
 
     paths = reader.found(files)
@@ -169,13 +182,12 @@ def _recorded(choices: dict[str, Any]) -> int:
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))
-    made = formats.make(choices["style"], output, all_calls(), _beside(choices))
-    if choices["style"] in formats.ORDERED and not choices["follow_file"] and not status:
+    sinks = _sinks(choices, status, output, all_calls())
+    if choices["style"] in formats.ORDERED and not choices["follow_file"]:
         from isotrace.sinks.ahead import Ahead
 
         twice = reader.once_more(recordings)
-        made = [Ahead(sink, filter(None, replay.chosen(twice, again))) for sink in made]
+        sinks = [Ahead(sink, filter(None, replay.chosen(twice, again))) for sink in sinks]
         reader.close_all(twice)
-    sinks: list[Sink] = [Status(sink, status) for sink in made] if status else made
     wait, quiet, strict = choices["follow_file"], choices["quiet"], choices["strict"]
     return replay.show(recordings, chosen, sinks, grow=wait, quiet=quiet, strict=strict)

@@ -8,20 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from isotrace.sinks import Sink
+from isotrace.sinks.passing import Passing
 from isotrace.trace import events, plan
 from isotrace.trace.events import Batch
 
 _LONG = 250_000_000  # ns: what shows them keeps its lines back for as long
 
 
-class Ahead:
+class Ahead(Passing):
     """Passes records on to ``sink``, and each call that took long as one of kind UNFINISHED in time for its beginning.
 
     ``batches`` are the same records, read once more beforehand.
     """
 
     def __init__(self, sink: Sink, batches: Iterable[Batch]) -> None:
-        self._sink = sink
+        super().__init__(sink)
         found: dict[int, list[Batch]] = {}
         for batch in batches:
             if len(long := batch.select(_long(batch.events))):
@@ -34,14 +35,6 @@ class Ahead:
         if calls and len(batch) and len(told := calls.until(int(batch.events["time"].max()))):
             self._sink.write(told)
         self._sink.write(batch)
-
-    def flush(self) -> None:
-        """Nothing more is waiting."""
-        self._sink.flush()
-
-    def complete(self) -> None:
-        """Nothing more will come."""
-        self._sink.complete()
 
 
 def _long(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:

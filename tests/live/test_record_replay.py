@@ -43,6 +43,7 @@ def test_text_from_the_recording_is_the_live_text(compiled: Compile, tmp_path: P
         ("--format", "strace", "-ttt", "-r", "-T"),
         ("--format", "strace", "--failed"),
         ("--failed",),
+        ("-P", "/no/*", "-P", "*/cat", "--format", "strace"),
         ("--status", "ENOENT,successful"),
         ("--calls", "%file,!openat", "--failed", "--format", "json"),
         ("--calls", "%process", "-T"),
