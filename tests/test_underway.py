@@ -11,7 +11,7 @@ import pytest
 
 from isotrace.backends.tracepoint import BEGINNING
 from isotrace.run.underway import UnderWay
-from isotrace.trace import events, plan
+from isotrace.trace import events, plan, unfinished
 
 SLOTS = plan.slots_for(None, 32)
 READ, CLOSE = plan.slot_of("x86_64", 0), plan.slot_of("x86_64", 3)
@@ -65,10 +65,24 @@ def test_nothing_is_told_that_is_young_or_another_call(reader, slot, ago):
 
 def test_nothing_is_told_of_a_call_that_returned_while_it_was_looked_at(reader):
     """What was read of its memory may be of the next one."""
-    answers = [calls((reader, READ, LONG_AGO)), calls((reader, READ, LONG_AGO - 1_000_000_000))]
+    answers = [calls((reader, READ, LONG_AGO)), calls((reader, READ, 0))]
     under_way = UnderWay(lambda: answers.pop(0) if len(answers) > 1 else answers[0], SLOTS, lambda _: None)
     assert not len(under_way.look())
-    assert len(under_way.look()), "the next one is told in its turn"
+    deadline = time.monotonic() + 60
+    while not len(told := under_way.look()):
+        assert time.monotonic() < deadline, "the next one is told in its turn"
+    assert told.events["time"] - told.events["duration"] == answers[0]["time"]
+    assert not len(under_way.look())
+
+
+def test_what_cannot_be_told_yet_is_told_later(reader, monkeypatch):
+    """A thread that is on a processor has no registers in /proc."""
+    rows = calls((reader, READ, LONG_AGO))
+    under_way = UnderWay(lambda: rows, SLOTS, lambda _: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(unfinished, "_registers", lambda _task: None)
+        assert not len(under_way.look())
+    assert len(under_way.look()) == 1 and not len(under_way.look())
 
 
 def test_it_is_told_from_a_thread_of_its_own(reader):

@@ -31,8 +31,13 @@ class UnderWay:
         self, calls: Callable[[], npt.NDArray[np.void]], slots: Mapping[int, Slot], put: Callable[[Made], None]
     ) -> None:
         self._calls, self._put = calls, put
-        self._slots = {slot: found for slot, found in slots.items() if not plan.execs()[slot]}
-        self._told: set[_Call] = set()
+        self._slots = {
+            slot: found
+            for slot, found in slots.items()
+            if not plan.execs()[slot] and found.exit != plan.DEMUX_EXIT  # these are named when they return
+        }
+        self._until = -1  # calls that began by then have been looked at
+        self._waiting: set[_Call] = set()  # those of them that could not be told yet
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="under way", daemon=True)
 
@@ -56,21 +61,28 @@ class UnderWay:
 
     def look(self) -> Batch:
         """Those that were not told before. What a thread gave is read from its memory while it is still in the call."""
-        found = self._long()
-        new = {call[1]: call for call in found - self._told if call[2] in self._slots}
-        self._told &= found
-        batch = unfinished.batch({call[0] for call in new.values()}, self._slots, new)
-        still = self._long() if len(batch) else set()
-        rows, kept = batch.events, np.zeros(len(batch), dtype=bool)
-        for index, (tid, slot) in enumerate(zip(rows["tid"].tolist(), rows["slot"].tolist(), strict=True)):
-            call = new.get(tid)
-            if call in still and call is not None and call[2] == slot:
-                kept[index] = True
-                rows["duration"][index] = int(rows["time"][index]) - call[3]
-                self._told.add(call)
-        return batch.select(kept)
-
-    def _long(self) -> set[_Call]:
+        since, self._until = self._until, time.monotonic_ns() - _LONG
         rows = self._calls()
-        rows = rows[rows["time"] + _LONG <= time.monotonic_ns()]
-        return set(zip(*(rows[name].tolist() for name in ("pid", "tid", "slot", "time")), strict=True))
+        times = rows["time"].astype(np.int64)
+        found = _tuples(rows[(times > since) & (times <= self._until)])
+        new = {call[1]: call for call in found | self._waiting if call[2] in self._slots}
+        batch = unfinished.batch({call[0] for call in new.values()}, self._slots, new)
+        if not new:
+            return batch
+        rows = self._calls()
+        still = _tuples(rows[np.isin(rows["tid"], list(new))])
+        told = batch.select(np.array([self._is(new, still, row) for row in batch.events], dtype=bool))
+        began = [new[tid][3] for tid in told.events["tid"].tolist()]
+        told.events["duration"] = told.events["time"] - np.array(began, dtype=np.uint64)
+        self._waiting = (set(new.values()) & still) - {new[tid] for tid in told.events["tid"].tolist()}
+        return told
+
+    @staticmethod
+    def _is(new: Mapping[int, _Call], still: set[_Call], row: np.void) -> bool:
+        """Whether a thread that was found in a call is in the one that is to be told."""
+        call = new[int(row["tid"])]
+        return call in still and call[2] == row["slot"]
+
+
+def _tuples(rows: npt.NDArray[np.void]) -> set[_Call]:
+    return set(zip(*(rows[name].tolist() for name in ("pid", "tid", "slot", "time")), strict=True))
