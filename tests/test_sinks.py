@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from isotrace.sinks.json import Json
 from isotrace.sinks.status import Status
 from isotrace.sinks.text import Text
 from isotrace.trace import events, plan
-from isotrace.trace.events import Blob
+from isotrace.trace.events import Batch, Blob
 
 CALLS = plan.all_calls()
 SLOTS = {(call.name, call.abi): slot for slot, call in CALLS.items()}
@@ -311,3 +312,14 @@ def test_calls_that_ended_so(expression, results):
 def test_what_is_no_way_to_end_is_refused(expression):
     with pytest.raises(UsageError):
         endings.parse(expression)
+
+
+@pytest.mark.parametrize(
+    ("clock", "form"), [(1, r"\d\d:\d\d:00\.000001"), (2, r"\d\d:\d\d:00\.000001"), (3, r"\d+00\.000001")]
+)
+def test_the_time_before_a_line_of_text(clock, form):
+    whole = batch(make(slot("getpid"), (), 1, time=1_000))
+    output = Collected()
+    sink = Text(output, CALLS, durations=False, clock=clock, colour=False)
+    sink.write(Batch(whole.events, whole.starts, whole.data, 1_700_000_100_000_000_000))
+    assert re.fullmatch(rf"{form} 1 prog  getpid\(\) += 1", output.lines[0])
