@@ -122,6 +122,7 @@ def _offsets(unix: bool) -> dict[str, int]:
         found |= {name: btf.vmlinux().offset(*path) for name, path in _CGROUP_OFFSETS.items()}
     user_path = _user_path()
     found |= {"BORROWED_PATH": 1} if user_path is None else {"OFF_BACKING_PATH": user_path}
+    found["OFF_D_HASH"] = found["OFF_D_NAME"]  # a qstr begins with its hash and length
     found["OFF_D_NAME"] += _QSTR_NAME
     found["OFF_SK_ADDRESS6"] = _address6(found["OFF_SK_ADDRESS"])
     dentry = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
