@@ -192,9 +192,9 @@ static int submit(struct ring *ring, int polled, int *result)
 {
 	if (!polled)
 		return syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
-	for (int i = 0; i < 300 && !ring_got(ring, 2, result); i++) {
+	for (int i = 0; i < 3000 && !ring_got(ring, 2, result); i++) {
 		usleep(10000);
-		if (i == 100)
+		if (i % 100 == 99)	/* it sleeps, or has not begun: on a busy machine that takes long */
 			syscall(SYS_io_uring_enter, ring->fd, 1, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0);
 	}
 	return 0;
