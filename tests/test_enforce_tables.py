@@ -132,6 +132,14 @@ def test_nothing_that_is_denied_is_free_once_a_directory_above_it_has_moved(worl
         (["r:{}/*/conf/key"], "a/c/x", "a/conf", True),
         (["w:{}/*/conf/key"], "a/c/x", "a/conf", False),
         (["w:{}/*/conf/key"], "a/c/x", "a/c/y", True),
+        (["+r:{}/a/b", "r:{}/a/**"], "a/b", "ab/c", False),
+        (["+r:{}/a/b", "r:{}/a/**"], "a/b", "a/c", False),
+        (["+r:{}/a/*", "r:{}/a/**"], "a/b", "a/c", True),
+        (["+r:{}/a/c", "r:{}/a/c/**"], "a/c", "ab/c", False),
+        (["+r:{}/a/*", "r:{}/a/**"], "ab/c", "a/c", True),
+        (["+w:{}/a/*", "w:{}/a/**"], "ab/c", "a/c", False),
+        (["+r:{}/a/b/**", "r:{}/a/**"], "a/b/c", "a/b/d", True),
+        (["+r:{}/ab/c", "r:{}/a/**"], "ab/c", "ab/d", True),
     ],
 )
 def test_a_directory_moves_where_all_patterns_match_the_same_below_it(words, old, new, may):

@@ -101,6 +101,29 @@ def test_directories_move_where_patterns_match_the_same(mechanism, tmp_path):
 
 
 @pytest.mark.parametrize("mechanism", OBJECTS)
+def test_an_exception_for_a_directory_alone_lets_nothing_out_of_a_tree(mechanism, tmp_path):
+    """What is in it is denied where it is, and would not be elsewhere; so with one that is made only then."""
+    need_for(mechanism)
+    srv, kept = tmp_path / "srv", tmp_path / "kept"
+    (srv / "pub").mkdir(parents=True)
+    kept.mkdir()
+    (srv / "pub" / "key").write_text("secret")
+    rules = [f"+r:{srv}/pub", f"r:{srv}/**", f"+rw:{kept}/late", f"r:{kept}/late/**"]
+
+    def move(old, new):
+        return f"os.rename({str(old)!r}, {str(new)!r})"
+
+    with refused(mechanism, rules) as (ask, _):
+        assert ask(f"len(os.listdir({str(srv / 'pub')!r}))") != "EXDEV"
+        assert ask(f"open({str(srv / 'pub' / 'key')!r})") == "EXDEV"
+        assert ask(move(srv / "pub", tmp_path / "free")) == "EXDEV"
+        assert ask(f"os.mkdir({str(kept / 'late')!r})") == "ok"
+        assert ask(move(kept / "late", tmp_path / "free")) == "EXDEV"
+        assert ask(f"os.mkdir({str(tmp_path / 'other')!r})") == "ok"
+        assert ask(move(tmp_path / "other", tmp_path / "free")) == "ok"
+
+
+@pytest.mark.parametrize("mechanism", OBJECTS)
 def test_git_works_below_a_pattern(mechanism, tmp_path):
     need_for(mechanism)
     if not shutil.which("git"):

@@ -120,6 +120,8 @@ class Anchors:
         self.written: set[int] = set()
         self.named: set[int] = set()
         self.fixtures: dict[str, list[int]] = {}
+        exceptions = [rule for rule in rules if rule.allow]
+        self._opened = {rule for rule in rules if not rule.allow and any(_opens(one, rule) for one in exceptions)}
         for rule in rules:
             self.denied |= 0 if rule.allow else rule.accesses
             self._place(rule)
@@ -201,7 +203,7 @@ class Anchors:
 
         So have the exceptions for what is in it, whose own paths are fixed then.
         """
-        if not any(not rule.allow and _leads_through(rule, left) for one in anchors for rule, left in one.placed):
+        if not any(not rule.allow and self._leads_through(rule, left) for one in anchors for rule, left in one.placed):
             return
         self.denied |= MOVE
         for anchor in anchors:
@@ -214,7 +216,7 @@ class Anchors:
         """The bits of the state for what leads through; rules that lead through the same directories share one."""
         leading: dict[tuple[Component, ...], set[Placed]] = {}
         for rule, left in anchor.placed:
-            for length in _leads_through(rule, left):
+            for length in self._leads_through(rule, left):
                 leading.setdefault(left[:length], set()).add((rule, left[length:]))
         for head, rules in leading.items():
             bit = self.nfa.add(head, True, frozenset(rules))
@@ -227,6 +229,19 @@ class Anchors:
                 self.everywhere.add(bit)
         covering = [rule.index for rule, left in anchor.placed if rule.allow and left == _SUBTREE]
         anchor.cover = _number_for(covering) if covering else 0
+
+    def _leads_through(self, rule: AnchorRule, left: tuple[Component, ...]) -> range:
+        """How many components of the pattern a directory may match whose content the rest of it, or all of it, matches.
+
+        What a denial matches whole is not moved at all, nor is what a name right below the anchor stands for: unless an
+        exception for the directory alone lets it go.
+        """
+        whole = bool(left) and left[-1].anything
+        if rule in self._opened:
+            return range(1, len(left) + whole)
+        if _is_whole(left) or _is_name(left):
+            return range(0)
+        return range(1, len(left) + (rule.allow and whole))
 
     def _inherit(self, rule: AnchorRule, real: str, left: tuple[Component, ...]) -> None:
         """The roots of what is mounted below the anchor. An exception counts only where the file system is mounted once."""
@@ -313,14 +328,19 @@ def _is_deep(rule: AnchorRule, left: tuple[Component, ...]) -> bool:
     return rule.allow and bool(rule.accesses & PEER) and len(names) > 1
 
 
-def _leads_through(rule: AnchorRule, left: tuple[Component, ...]) -> range:
-    """How many components of the pattern a directory may match whose content the rest of it, or all of it, matches.
-
-    What a denial matches whole is not moved at all, nor is what a name right below the anchor stands for.
-    """
-    if _is_whole(left) or _is_name(left):
-        return range(0)
-    return range(1, len(left) + (rule.allow and left[-1].anything))
+def _opens(exception: AnchorRule, denial: AnchorRule) -> bool:
+    """Whether it may be for a directory, and not for what is in it, that the denial matches with all that is in it."""
+    ours, theirs = exception.pattern.components, denial.pattern.components
+    if exception.index > denial.index or not exception.accesses & denial.accesses:
+        return False
+    if not theirs or not theirs[-1].anything or ours[-1:] == _SUBTREE:
+        return False
+    for one, other in zip(ours, theirs[:-1], strict=False):
+        if not (one.literal and other.literal):
+            return True
+        if one.pieces[0].casefold() != other.pieces[0].casefold():
+            return False
+    return len(ours) >= len(theirs) - 1
 
 
 def _number_for(indexes: Iterable[int]) -> int:
