@@ -190,7 +190,7 @@ static __always_inline void describe(struct refusal *refusal, struct judged *jud
 	current_args(event->args, judged->abi, registers_of(judged->who.task));
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 	event->abi = judged->abi;
-	__builtin_memset(event->pad, 0, sizeof(event->pad));
+	event->unread = event->later = event->pad = 0;
 	__builtin_memset(&refusal->blob, 0, sizeof(refusal->blob));
 }
 

@@ -266,7 +266,8 @@ def _module(bcc: Any, source: str, constants: Sequence[str], programs: Container
     flags = [f"-D{constant}" for constant in constants]
     bcc.BPF._trace_autoload = lambda _module: None  # BCC would attach by name, before the maps have content
     return bcc.BPF(
-        text=(only(expand(source), programs) + ending).encode(), cflags=[*flags, "-Wno-unused-function", "-g0"]
+        text=(only(expand(source), programs) + ending).encode(),
+        cflags=[*flags, "-Wno-unused-function", "-Werror=int-conversion", "-g0"],
     )
 
 

@@ -26,7 +26,7 @@ from isotrace.trace.events import BLOB, EVENT, Batch
 from isotrace.trace.plan import Slot
 from isotrace.trace.ring import HEADER, ROW, Chunk
 
-PATIENCE = 0.1  # seconds that whoever takes the records waits for what is being read
+PATIENCE = 1.0  # seconds from when a record came that whoever takes it waits for what is being read
 _WAITING = 16  # chunks that may wait at a time
 _RECORDS = 64  # records of a chunk that are looked after; a process that fails on purpose gets no more
 _EFAULT = 14
@@ -39,6 +39,7 @@ class Waiting:
     def __init__(self, chunk: Chunk, rows: list[int]) -> None:
         self.chunk, self.rows = chunk, rows
         self._done = threading.Event()
+        self._until = time.monotonic() + PATIENCE
         self._result = chunk
 
     def __len__(self) -> int:
@@ -51,7 +52,7 @@ class Waiting:
 
     def batch(self) -> Batch:
         """The records, completed if that has been done in time."""
-        self._done.wait(PATIENCE)
+        self._done.wait(max(0.0, self._until - time.monotonic()))
         return self._result.batch()
 
 

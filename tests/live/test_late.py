@@ -14,6 +14,7 @@ from tracer import argv, environment, until
 
 Compile = Callable[..., Path]
 
+ATTEMPTS = 5
 CALLS = "open,symlink,connect,execve,rmdir,chdir"
 REFUSED = [
     'open("/x/secret" /* read later */, O_RDONLY) = -1 EPERM (Operation not permitted)',
@@ -49,17 +50,16 @@ def traced(
 
 
 def test_what_a_sandbox_refuses_is_read_at_once(compiled: Compile, tmp_path: Path) -> None:
-    shown, done = traced(compiled("unread"), tmp_path)
-    assert shown == REFUSED
-    assert done.returncode == 0 and " 0 lost" in done.stderr
-
-
-def test_the_recording_says_what_was_read_later(compiled: Compile, tmp_path: Path) -> None:
-    shown, done = traced(compiled("unread"), tmp_path, "", "--record", tmp_path / "t.arrow")
-    assert done.returncode == 0 and shown == REFUSED
-    command = [sys.executable, "-m", "isotrace", "log", "--from", str(tmp_path / "t.arrow")]
-    again = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
-    assert [line.call for line in tracer.parse(again.stdout)][1 : len(REFUSED) + 1] == REFUSED
+    """On a busy machine the thread that reads may come too late: the address is shown then, and nothing false."""
+    for _ in range(ATTEMPTS):
+        shown, done = traced(compiled("unread"), tmp_path, "", "--record", tmp_path / "t.arrow")
+        assert done.returncode == 0 and " 0 lost" in done.stderr
+        command = [sys.executable, "-m", "isotrace", "log", "--from", str(tmp_path / "t.arrow")]
+        again = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+        assert [line.call for line in tracer.parse(again.stdout)][1 : len(shown) + 1] == shown
+        if shown == REFUSED:
+            return
+    pytest.fail("\n".join(shown))
 
 
 def test_a_page_that_nobody_brings_holds_nothing_up(compiled: Compile, tmp_path: Path) -> None:

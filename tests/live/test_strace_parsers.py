@@ -38,7 +38,7 @@ def command(request: pytest.FixtureRequest, compiled: Callable[..., Path], tmp_p
     # It runs before other work of the machine, and one job at a time: who has called vfork goes on before the child has
     # children. Otherwise the two programs that make trees of processes lose some, of strace's own files as well.
     make = ["/usr/bin/chrt", "-f", "1", "/usr/bin/make", "-s"]
-    hammer = [str(compiled("hammer", "-pthread")), "4", "50"]
+    hammer = [str(compiled("hammer", "-pthread")), "4", "500"]
     return {"make": make, "sh": ["/bin/sh", "-c", PIPELINE], "threads": hammer}[request.param]
 
 
@@ -98,7 +98,7 @@ _LINES = (
 
 def _checked(line: str, time: str) -> re.Match[str]:
     for form in _LINES:
-        if match := re.fullmatch(rf"\d{{1,5}} {{1,5}}{time}{form}", line):
+        if match := re.fullmatch(rf"\d+ {{1,5}}{time}{form}", line):
             return match
     raise AssertionError(f"not a line of strace's: {line!r}")
 
@@ -130,8 +130,11 @@ def _halves(text: str) -> Iterator[tuple[str, str]]:
 
 
 def test_every_call_that_is_broken_off_is_resumed(both: Callable[..., tuple[str, str]]) -> None:
-    for text in both():
-        assert list(_halves(text)), "they do something at a time"
+    for _ in range(ATTEMPTS):
+        halves = [list(_halves(text)) for text in both()]
+        if all(halves):
+            return
+    pytest.fail("on a busy machine they may do one thing after the other, but not always")
 
 
 def _plain(text: str) -> list[str]:
@@ -146,7 +149,7 @@ def test_the_file_of_one_process_is_the_same_to_the_last_blank(both: Callable[..
     _same(both, (), _plain)
 
 
-WAITING = "sleep 1.3 & for i in 1 2; do sleep 0.4; done; wait"
+WAITING = "sleep 4 & for i in 1 2; do sleep 1.5; done; wait"
 
 
 def test_a_call_that_takes_long_begins_where_it_began(tmp_path: Path) -> None:
