@@ -50,7 +50,8 @@ enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2, BLOB_LATER = 4 /
 
 /* What a blob is of its argument: the thing pointed to, or a part that this points to in turn. */
 enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4, PART_PATH = 5,
-	PART_BEFORE = 6 /* the thing pointed to as it was when the call began; what PART_SELF has is from its end */ };
+	PART_BEFORE = 6, /* the thing pointed to as it was when the call began; what PART_SELF has is from its end */
+	PART_FILE = 7 /* what a descriptor is: a struct descriptor, or nothing where it is not open; `full` is its number */ };
 
 struct blob {
 	u8 arg;
@@ -60,6 +61,38 @@ struct blob {
 	u16 size;		/* bytes that follow */
 	u16 pad2;
 	u64 full;		/* bytes that the argument has; of a string 0, or its address if that could not be read */
+};
+
+/* The `arg` of a descriptor that a call returned. */
+#define BLOB_RESULT 7
+
+enum descriptor_state {
+	DESCRIPTOR_DELETED = 1,
+	DESCRIPTOR_CUT = 2,	/* there are more names above */
+	DESCRIPTOR_ALONE = 4,	/* nothing is above its name: what the kernel keeps to itself, such as a pipe */
+	DESCRIPTOR_UNSURE = 8,	/* it changed while it was looked at */
+};
+
+/* What a descriptor is; behind it a struct endpoints of a socket, of anything else its names, from its own up to the root, a NUL behind each. */
+struct descriptor {
+	u64 inode;		/* its number */
+	u64 other;		/* of a device its number, of a pidfd the process, 0 where it is gone */
+	u32 magic;		/* of the file system */
+	u16 mode;
+	u8 state;		/* bits of enum descriptor_state */
+	u8 pad;
+};
+
+/* Of a socket; behind it the path of a unix socket that has one, as in struct sockaddr_un. */
+struct endpoints {
+	u64 peer;		/* inode of a unix socket's other end, 0 where there is none; a netlink socket's port */
+	u16 family;
+	u16 protocol;
+	u16 port;		/* in the host's order, as the next */
+	u16 peer_port;
+	u8 address[16];
+	u8 peer_address[16];
+	char name[16];		/* the protocol's, of the kernel */
 };
 
 /* Call slots: x86-64 and x32 share the first half by number, i386 has the second; the last of each is "no such call". */
@@ -78,6 +111,7 @@ enum capture_op {
 	OP_IOVEC = 3,		/* an array of iovec and its buffers */
 	OP_MSGHDR = 4,		/* a msghdr, its name, its iovec and its control data */
 	OP_MESSAGES = 5,	/* the same for `length` mmsghdr: each one's blobs begin with PART_SELF */
+	OP_FILE = 6,		/* what descriptor it is; where `unit` is 1, AT_FDCWD is the working directory */
 };
 
 enum capture_length {
@@ -103,13 +137,17 @@ struct capture {
 
 #define CAPTURES 5
 
+#define FILES_RESULT 1		/* the result */
+#define FILES_PAIR 2		/* and more: the two ints that argument n - 2 points to */
+
 /* Counters that are not of one call. */
 enum stats { STAT_NOT_FOLLOWED = 0, STAT_EXTRAS_LOST = 1, STATS = 2 };
 
 struct captures {
 	struct capture list[CAPTURES];
 	u8 before;		/* the call has rows in `befores` as well: what it was given, where the kernel writes over it */
-	u8 pad[7];
+	u8 files;		/* descriptors that the call makes: FILES_… */
+	u8 pad[6];
 };
 
 #endif

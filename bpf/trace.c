@@ -15,10 +15,22 @@
 #include "calls.h"
 #include "trace_record.h"
 #include "trace_captures.h"
+#include "trace_files.h"
 #include "trace_calls.h"
 #include "trace_exec.h"
 #include "trace_enter.h"
 #include "trace_demux.h"
+
+/* Of a call whose end is not recorded, as the task has another name by now: no other call may be taken for it. */
+static __always_inline void forget_given(u32 pid)
+{
+#if defined(DESCRIPTORS)
+	u64 task = bpf_get_current_task();
+
+	if (pid != SELF)
+		given.delete(&task);
+#endif
+}
 
 int on_exit(struct call_context *ctx)
 {
@@ -28,8 +40,10 @@ int on_exit(struct call_context *ctx)
 	u32 slot;
 	u8 abi;
 
-	if (!is_watched(&who))
+	if (!is_watched(&who)) {
+		forget_given(who.pid);
 		return 0;
+	}
 	number = original_number(REGISTERS(ctx));
 	abi = abi_of(who.task, number);
 	if (number == -1) {
@@ -67,7 +81,7 @@ int on_enter(struct call_context *ctx)
 	u32 slot;
 	u8 abi;
 
-#if !defined(MEASURE_TIME)
+#if !defined(MEASURE_TIME) && !defined(DESCRIPTORS)
 	if (!maybe_special(number))
 		return 0;
 #endif

@@ -74,6 +74,9 @@ static __always_inline int memory_record(struct call_context *ctx)
 		else
 			capture_readable(scratch, one->arg, PART_SELF, address, length_of(event, one->length) * one->unit, one->limit);
 	}
+#if defined(DESCRIPTORS)
+	capture_made(scratch, plan->files);
+#endif
 	finish(scratch);
 	return 0;
 }

@@ -101,6 +101,12 @@ int enter_before(struct call_context *ctx)
 
 		if (one->op == OP_NONE)
 			break;
+#if defined(DESCRIPTORS)
+		if (one->op == OP_FILE) {
+			capture_file(scratch, AT_ENTER, one->arg, event->args[one->arg & 7], one->unit);
+			continue;
+		}
+#endif
 		capture_readable(scratch, one->arg, PART_BEFORE, event->args[one->arg & 7], length_of(event, one->length) * one->unit,
 				 one->limit);
 	}

@@ -98,6 +98,10 @@ int enter_exec(struct call_context *ctx)
 	scratch->event.kind = KIND_EXEC_ENTER;
 	scratch->event.time = scratch->stamp;
 	scratch->event.args[5] = bpf_get_current_task();
+#if defined(DESCRIPTORS)
+	if (path_arg(&scratch->event) & 1)
+		capture_file(scratch, AT_ENTER, 0, scratch->event.args[0], 1);
+#endif
 	capture_exec(scratch);
 	send_extra(scratch, STAT_EXTRAS_LOST);
 	return 0;

@@ -2,7 +2,7 @@
 /*
  * One record: where it is made, how it is sent, and the counts of those that were and were not. Needs event.h, filter.h and calls.h.
  *
- * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes).
+ * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes); DESCRIPTORS.
  */
 #ifndef ISOTRACE_TRACE_RECORD_H
 #define ISOTRACE_TRACE_RECORD_H
@@ -67,7 +67,11 @@ struct scratch {
 	u64 total, iov_at, iov_count, msg_at, msg_count;
 };
 /* What a call that has not returned was given: the beginning of a scratch, by the task's address. */
+#if defined(DESCRIPTORS)
+#define BEFORE 2048
+#else
 #define BEFORE 512		/* bytes of captures; tests/test_plan.py sees that no call needs more */
+#endif
 struct before {
 	struct event event;
 	char bytes[BEFORE];

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from isotrace.decode import descriptors
 from isotrace.trace import captures, events
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +47,9 @@ def compiled(tmp_path_factory):
     lines += [f'printf("{name} %d\\n", (int){name});' for name in re.findall(r"\b([A-Z]+_[A-Z_0-9]+) = ", HEADER)]
     lines += [f'printf("{name} %d\\n", (int)({name}));' for name in ("SLOTS", "SLOT_I386", "SLOT_UNKNOWN", "CAPTURES")]
     lines.append('printf("captures %zu\\n", sizeof(struct captures));')
+    lines += [f'printf("{name} %zu\\n", sizeof(struct {name}));' for name in ("descriptor", "endpoints")]
+    lines.append('printf("descriptor.state %zu\\n", offsetof(struct descriptor, state));')
+    lines += [f'printf("{name} %d\\n", (int)({name}));' for name in ("BLOB_RESULT", "FILES_RESULT", "FILES_PAIR")]
     where = tmp_path_factory.mktemp("layout")
     (where / "layout.c").write_text(PROGRAM % "\n".join(lines))
     subprocess.run(["gcc", "-I", ROOT / "bpf", "-o", where / "layout", where / "layout.c"], check=True)
@@ -73,17 +78,30 @@ def test_constants_agree(compiled):
         "PART_DATA",
         "PART_NAME",
         "PART_CONTROL",
+        "PART_BEFORE",
+        "PART_FILE",
         "SLOTS",
         "SLOT_I386",
         "SLOT_UNKNOWN",
     ):
         assert compiled[name] == (getattr(events, name),)
-    for name in ("STRING", "BYTES", "IOVEC", "MSGHDR"):
+    for name in ("DELETED", "CUT", "ALONE", "UNSURE"):
+        assert compiled[f"DESCRIPTOR_{name}"] == (getattr(descriptors, name),)
+    assert compiled["BLOB_RESULT"] == (events.RESULT_ARG,)
+    for name in ("RESULT", "PAIR"):
+        assert compiled[f"FILES_{name}"] == (getattr(captures, f"MADE_{name}"),)
+    for name in ("STRING", "BYTES", "IOVEC", "MSGHDR", "MESSAGES", "FILE"):
         assert compiled[f"OP_{name}"] == (getattr(captures, name),)
     assert compiled["LEN_RESULT"] == (captures.RESULT,)
     assert compiled["LEN_POINTER"] == (captures.POINTER,)
     assert compiled["LEN_NARROW"] == (captures.NARROW,)
     assert compiled["CAPTURES"] == (captures.CAPTURES,)
+
+
+def test_what_is_said_of_a_descriptor_has_its_size(compiled):
+    assert compiled["descriptor"] == (descriptors.DESCRIPTOR.size,)
+    assert compiled["descriptor.state"] == (struct.calcsize("<QQIH"),)
+    assert compiled["endpoints"] == (descriptors.ENDPOINTS.size,)
 
 
 def test_packed_captures_have_the_size_of_the_map_value(compiled):

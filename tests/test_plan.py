@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotrace.backends import lkm
+from isotrace.backends import lkm, tracepoint
 from isotrace.catalog import by_name, by_number, multiplexed
+from isotrace.decode.descriptors import DESCRIPTOR
 from isotrace.errors import UsageError
 from isotrace.kernel.facts import Facts
 from isotrace.trace import captures, events, plan
-from isotrace.trace.captures import BYTES, IOVEC, RESULT, STRING, captures_of
+from isotrace.trace.captures import BYTES, FILE, IOVEC, RESULT, STRING, captures_of
 from isotrace.trace.plan import Options, Slot, make, slot_of, slots_for
 from isotrace.trace.target import Target, descendants
 
@@ -129,11 +130,37 @@ def test_captures_fit_the_map_for_every_call(slot, limit):
 
 
 def test_what_is_kept_of_a_call_until_it_returns_has_room():
-    room = int(re.search(r"#define BEFORE (\d+)", (BPF / "trace_record.h").read_text())[1])
+    with_files, room = map(int, re.findall(r"#define BEFORE\s+(\d+)", (BPF / "trace_record.h").read_text()))
+    assert with_files == tracepoint._ROOM
+    names = int(re.search(r"#define FILE_NAMES\s+(\d+)", (BPF / "trace_files.h").read_text())[1])
     for call in plan.all_calls().values():
         rows = captures.befores_of(call)
         assert len(rows) <= captures.CAPTURES
-        assert sum(16 + -(-row.limit // 8) * 8 for row in rows) <= room, call.name
+        taken = sum(16 + -(-row.limit // 8) * 8 for row in rows)
+        assert taken <= room, call.name
+        files = captures.files_of(call)
+        assert len(files) + len(rows) <= captures.CAPTURES
+        assert taken + len(files) * (16 + DESCRIPTOR.size + names) <= with_files, call.name
+
+
+def test_descriptors_are_looked_at_when_a_call_begins_and_when_it_has_made_them():
+    made = make(Options(Target(pid=(1,)), descriptors=True), Facts(), [])
+    assert "DESCRIPTORS" in made.constants
+    slots = {name: made.slots[X86[name].number] for name in ("openat", "dup2", "pipe2", "fcntl", "getpid", "execveat")}
+    assert [(slot.exit, slot.enter, len(slot.befores), slot.made) for slot in slots.values()] == [
+        ("exit_memory", plan.KEEPING, 1, captures.MADE_RESULT),
+        ("exit_memory", plan.KEEPING, 2, captures.MADE_RESULT),
+        ("exit_memory", None, 0, captures.MADE_PAIR),
+        ("exit_memory", plan.KEEPING, 1, captures.MADE_RESULT),
+        ("exit_plain", None, 0, captures.MADE_NONE),
+        ("exit_exec", "enter_exec", 0, captures.MADE_NONE),
+    ]
+    assert slots["openat"].befores[0].unit == captures.OR_HOME
+
+
+def test_without_descriptors_nothing_is_different():
+    assert not [slot for slot in planned().slots.values() if slot.made or FILE in [row.op for row in slot.befores]]
+    assert "DESCRIPTORS" not in planned().constants
 
 
 def test_calls_that_are_looked_at_when_they_begin_are_those_that_pass_the_first_test():

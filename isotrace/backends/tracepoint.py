@@ -14,14 +14,19 @@ from isotrace.backends.loader import Loader
 from isotrace.backends.losses import Losses
 from isotrace.kernel import batch, bpf
 from isotrace.trace import captures
+from isotrace.trace.events import EVENT, PART_FILE, split
 from isotrace.trace.plan import Plan
 from isotrace.trace.ring import Chunk
+from isotrace.trace.unfinished import CallKey
 
 _SLOT, _COUNT = np.dtype([("slot", "<u4")]), np.dtype([("count", "<u8")])
 _LOSS_KEY, _LOSS = np.dtype([("pid", "<u4"), ("slot", "<u4")]), np.dtype([("count", "<u8"), ("comm", "S16")])
 _TASK = np.dtype([("task", "<u8")])
 #: struct beginning of bpf/trace_record.h: a call that a thread is in, and when it began (ns, monotonic).
 BEGINNING = np.dtype([("time", "<u8"), ("slot", "<u4"), ("pid", "<u4"), ("tid", "<u4"), ("pad", "<u4")])
+_ROOM = 2048  # BEFORE of bpf/trace_record.h, where descriptors are asked for
+_BEFORE = np.dtype([("event", EVENT), ("bytes", f"V{_ROOM}")])
+_PART = 1  # of struct blob
 _FLOW_TAKEN = 1  # bpf/trace_record.h
 _LOSSES = 8192  # places in the map of losses
 _STAT_NOT_FOLLOWED, _STAT_EXTRAS_LOST = 0, 1  # bpf/event.h
@@ -61,8 +66,9 @@ class Tracepoints(Ringed):
                 bpf.map_update(maps["asked"], key, b"\1")
             if content.enter:
                 bpf.map_update(maps["enters"], key, u32(programs[content.enter]))
-            if content.captures:
-                bpf.map_update(maps["captures"], key, captures.pack(content.captures, bool(content.befores)))
+            if content.captures or content.befores or content.made:
+                packed = captures.pack(content.captures, bool(content.befores), content.made)
+                bpf.map_update(maps["captures"], key, packed)
             if content.befores:
                 bpf.map_update(maps["befores"], key, captures.pack(content.befores))
 
@@ -96,6 +102,20 @@ class Tracepoints(Ringed):
         """``(n,)`` of BEGINNING: the calls that threads are in, where time is measured. Raises ``OSError``."""
         found = [values.copy() for _, values in batch.chunks(self._loaded.maps["started"], _TASK, BEGINNING)]
         return np.concatenate(found) if found else np.zeros(0, dtype=BEGINNING)
+
+    def descriptors(self) -> dict[CallKey, list[bytes]]:
+        """What the descriptors are of the calls that threads are in, where that was asked for. Raises ``OSError``.
+
+        Each as the captures of a record. A call that has returned may be among them.
+        """
+        found: dict[CallKey, list[bytes]] = {}
+        for _, values in batch.chunks(self._loaded.maps["given"], _TASK, _BEFORE):
+            for value in values:
+                event = value["event"]
+                key = (int(event["pid"]), int(event["tid"]), int(event["slot"]), tuple(event["args"].tolist()))
+                blobs = split(value["bytes"].tobytes(), int(event["blobs"]))
+                found[key] = [blob for blob in blobs if blob[_PART] == PART_FILE]
+        return found
 
     def counters(self) -> Counters:
         """The counts over all CPUs."""

@@ -13,6 +13,7 @@ from isotrace.catalog.model import Syscall
 from isotrace.commands.keeping import record_options, take_beside
 from isotrace.commands.options import (
     BACKEND,
+    DESCRIPTORS,
     FOR,
     LOSSLESS,
     ONCE,
@@ -21,6 +22,7 @@ from isotrace.commands.options import (
     STRING_LIMIT,
     take_target,
     target_options,
+    trace_options,
 )
 from isotrace.commands.recorded import from_options, not_alone, take_recorded
 from isotrace.errors import UsageError
@@ -50,6 +52,7 @@ Examples:
   isotrace log --tree 1234 -P '/etc/*' -P '*.conf'  calls that name such files
   isotrace log --uid www-data --for 10s --format json
   isotrace log --comm nginx --format none          count only
+  isotrace log -yy --pid 1234                      what descriptors are: read(3</etc/passwd>, ...)
   isotrace log --comm 'php*' --comm nginx          names and patterns of names, any of them
   isotrace log --from t.arrow --failed             what was recorded, under the same conditions
   isotrace log --format strace -ttt -T -o t.strace -- make    what strace -f -ttt -T -o t.strace make writes
@@ -94,6 +97,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 )
 @click.option("-r", "--relative", is_flag=True, help="With --format strace: the time since the line before.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
+@DESCRIPTORS
 @STRING_LIMIT
 @RING
 @BACKEND
@@ -122,17 +126,13 @@ def log(**choices: Any) -> int:
     from isotrace.run.lifecycle import Run
     from isotrace.run.recorder import Recorder
     from isotrace.run.records import Records
-    from isotrace.trace.plan import Options
 
     def sinks(known: Mapping[int, Syscall]) -> list[Sink]:
         return _sinks(choices, status, output, known)
 
     def parts() -> list[Records]:
         durations = beside.durations or bool(asked) or choices["style"] in formats.ORDERED
-        notices = not choices["quiet"]
-        options = Options(
-            target, calls, choices["string_limit"], choices["ring"], durations, notices, choices["lossless"]
-        )
+        options = trace_options(choices, target, calls, durations)
         recorder = Recorder(asked, choices["calls"]) if asked else None
         announce = choices["style"] in formats.ORDERED and not status
         return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"], announce)]
@@ -152,7 +152,7 @@ def _beside(choices: dict[str, Any]) -> formats.Beside:
     """What is to stand beside calls. Raises ``UsageError``."""
     if choices["relative"] and choices["style"] != "strace":
         raise UsageError("-r is strace's", "give --format strace as well")
-    return formats.Beside(choices["clock"], choices["relative"], choices["durations"])
+    return formats.Beside(choices["clock"], choices["relative"], choices["durations"], choices["descriptors"])
 
 
 def _sinks(choices: dict[str, Any], status: frozenset[int], output: Output, known: Mapping[int, Syscall]) -> list[Sink]:
@@ -179,6 +179,8 @@ def _recorded(choices: dict[str, Any]) -> int:
     paths = reader.found(files)
     reader.not_among(paths, choices["output"])
     recordings = reader.open_all(paths)
+    if choices["descriptors"] and (lacking := [one.name for one in recordings if not one.head.descriptors]):
+        raise UsageError(f"{lacking[0]}: what descriptors were is not recorded", "isotrace record -y keeps it")
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from isotrace import units
 from isotrace.errors import UsageError
 from isotrace.trace.target import Target, parse_uid
+
+if TYPE_CHECKING:  # numpy's import takes longer than what comes before it
+    from isotrace.trace.plan import Options
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -98,6 +101,13 @@ BACKEND = click.option(
     show_default=True,
     help="auto uses BPF, and the kernel module only where BPF cannot serve and the module is loaded.",
 )
+DESCRIPTORS = click.option(
+    "-y",
+    "--descriptors",
+    count=True,
+    help="Show what descriptors are when a call begins, or has made them: 3</etc/passwd>, 4<socket:[1234]>; -yy also the"
+    " addresses of sockets, devices' numbers, processes of pidfds.",
+)
 STRICT = click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
 LOSSLESS = click.option(
     "--lossless",
@@ -131,3 +141,19 @@ def take_target(values: dict[str, Any], keep: bool = False) -> Target:
     target = Target(**{name: values.pop(name) for name in names}, keep=keep)
     target.check()
     return target
+
+
+def trace_options(values: dict[str, Any], target: Target, calls: frozenset[str] | None, durations: bool) -> Options:
+    """What is to be recorded, by the options above. Imports what takes time."""
+    from isotrace.trace.plan import Options
+
+    return Options(
+        target,
+        calls,
+        values["string_limit"],
+        values["ring"],
+        durations,
+        notices=not values["quiet"],
+        lossless=values["lossless"],
+        descriptors=values["descriptors"] > 0,
+    )

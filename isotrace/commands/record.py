@@ -11,6 +11,7 @@ from isotrace.catalog import expr
 from isotrace.commands.keeping import how_options, is_stdout, take
 from isotrace.commands.options import (
     BACKEND,
+    DESCRIPTORS,
     FOR,
     LOSSLESS,
     RING,
@@ -18,6 +19,7 @@ from isotrace.commands.options import (
     STRING_LIMIT,
     take_target,
     target_options,
+    trace_options,
 )
 from isotrace.errors import UsageError
 from isotrace.kernel.backend import choose
@@ -33,6 +35,7 @@ the processes that ran before are in it.
 Examples:
   isotrace record -o build.arrow -- make -j2        a build, from its first call on
   isotrace record -o web.arrow --uid www-data --for 10m
+  isotrace record -y -o files.arrow -- make        with what descriptors are, for isotrace log --from files.arrow -y
   isotrace record -o days.arrow --tree 1234 --max-size 1g --keep 20     twenty files of a gigabyte, the oldest goes
   isotrace record -o mail.arrow --redact data,argv --comm smtpd         names, no contents
   isotrace record -o - --pid 1234 | ssh host 'cat >1234.arrow'
@@ -46,6 +49,7 @@ Examples:
 @how_options
 @click.option("--no-durations", is_flag=True, help="Do not time calls: each costs the target less.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
+@DESCRIPTORS
 @STRING_LIMIT
 @RING
 @BACKEND
@@ -67,13 +71,9 @@ def record(**choices: Any) -> int:
     from isotrace.run.lifecycle import Run
     from isotrace.run.recorder import Recorder
     from isotrace.run.records import Records
-    from isotrace.trace.plan import Options
 
     def parts() -> list[Records]:
-        durations, notices = not choices["no_durations"], not choices["quiet"]
-        options = Options(
-            target, calls, choices["string_limit"], choices["ring"], durations, notices, choices["lossless"]
-        )
+        options = trace_options(choices, target, calls, not choices["no_durations"])
         recorder = Recorder(asked, text)
         return [Records(options, loader, lambda _: [], recorder, choices["quiet"], choices["strict"])]
 

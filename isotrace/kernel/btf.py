@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
@@ -213,13 +213,94 @@ _ANCESTORS = {
 _EXECUTOR = (("signal_struct", "group_exec_task"), ("signal_struct", "group_exit_task"))
 
 
+#: What bpf/trace_files.h needs to say what a descriptor is.
+_FILE_OFFSETS = {
+    "OFF_FILES": ("task_struct", "files"),
+    "OFF_FS": ("task_struct", "fs"),
+    "OFF_PWD": ("fs_struct", "pwd"),
+    "OFF_FDT": ("files_struct", "fdt"),
+    "OFF_MAX_FDS": ("fdtable", "max_fds"),
+    "OFF_FD": ("fdtable", "fd"),
+    "OFF_F_PATH": ("file", "f_path"),
+    "OFF_F_INODE": ("file", "f_inode"),
+    "OFF_F_PRIVATE": ("file", "private_data"),
+    "OFF_PATH_MNT": ("path", "mnt"),
+    "OFF_PATH_DENTRY": ("path", "dentry"),
+    "OFF_D_SEQ": ("dentry", "d_seq"),
+    "OFF_D_HASHED": ("dentry", "d_hash"),
+    "OFF_D_PARENT": ("dentry", "d_parent"),
+    "OFF_D_NAME": ("dentry", "d_name"),
+    "OFF_D_INODE": ("dentry", "d_inode"),
+    "OFF_I_INO": ("inode", "i_ino"),
+    "OFF_I_MODE": ("inode", "i_mode"),
+    "OFF_I_RDEV": ("inode", "i_rdev"),
+    "OFF_I_SB": ("inode", "i_sb"),
+    "OFF_I_PRIVATE": ("inode", "i_private"),
+    "OFF_S_MAGIC": ("super_block", "s_magic"),
+    "OFF_MNT_ROOT": ("vfsmount", "mnt_root"),
+    "OFF_MOUNT_MNT": ("mount", "mnt"),
+    "OFF_MOUNT_PARENT": ("mount", "mnt_parent"),
+    "OFF_MOUNT_POINT": ("mount", "mnt_mountpoint"),
+    "OFF_NS_OPERATIONS": ("ns_common", "ops"),
+    "OFF_NS_NAME": ("proc_ns_operations", "name"),
+    "OFF_PID_TASKS": ("pid", "tasks"),
+    "OFF_PID_NUMBERS": ("pid", "numbers"),
+    "OFF_SOCKET_SK": ("socket", "sk"),
+    "OFF_SOCKET_INODE": ("socket_alloc", "vfs_inode"),
+    "OFF_SK_SOCKET": ("sock", "sk_socket"),
+    "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
+    "OFF_SK_CREATOR": ("sock", "sk_prot_creator"),
+    "OFF_PROTO_NAME": ("proto", "name"),
+    "OFF_SK_FAMILY": ("sock_common", "skc_family"),  # the first member of struct sock
+    "OFF_SK_PORT": ("sock_common", "skc_num"),
+    "OFF_SK_PEER_PORT": ("sock_common", "skc_dport"),
+    "OFF_SK_ADDRESS": ("sock_common", "skc_rcv_saddr"),
+    "OFF_SK_PEER_ADDRESS": ("sock_common", "skc_daddr"),
+}
+#: Of what a kernel may be built without: all of a group, or none.
+_FAMILY_OFFSETS = (
+    {
+        "OFF_SK_ADDRESS6": ("sock_common", "skc_v6_rcv_saddr"),
+        "OFF_SK_PEER_ADDRESS6": ("sock_common", "skc_v6_daddr"),
+    },
+    {
+        "OFF_UNIX_PEER": ("unix_sock", "peer"),
+        "OFF_UNIX_ADDRESS": ("unix_sock", "addr"),
+        "OFF_UNIX_LENGTH": ("unix_address", "len"),
+        "OFF_UNIX_NAME": ("unix_address", "name"),
+    },
+    {"OFF_NETLINK_PORT": ("netlink_sock", "portid")},
+)
+_QSTR_NAME = 8  # offsetof(struct qstr, name)
+_PPREV = 8  # offsetof(struct hlist_bl_node, pprev)
+
+
+def file_constants() -> dict[str, int]:
+    """The constants that programs need which say what descriptors are. Raises ``KernelError``."""
+    btf = vmlinux()
+    found = _required(_FILE_OFFSETS)
+    found["OFF_D_NAME"] += _QSTR_NAME
+    found["OFF_D_HASHED"] += _PPREV
+    for group in _FAMILY_OFFSETS:
+        with suppress(KeyError):
+            found |= {name: btf.offset(*path) for name, path in group.items()}
+    dentry = [found[name] for name in ("OFF_D_SEQ", "OFF_D_HASHED", "OFF_D_PARENT", "OFF_D_NAME")]
+    begin, end = min(dentry) // 8 * 8, max(dentry) // 8 * 8 + 8
+    return found | {"DENTRY_FROM": begin, "DENTRY_WORDS": (end - begin) // 8}
+
+
+def _required(offsets: Mapping[str, tuple[str, str]]) -> dict[str, int]:
+    btf = vmlinux()
+    try:
+        return {name: btf.offset(*path) for name, path in offsets.items()}
+    except KeyError as missing:
+        raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", _HINT) from None
+
+
 def constants() -> dict[str, int]:
     """The ``-D`` constants that the BPF programs need from this kernel. Raises ``KernelError``."""
     btf = vmlinux()
-    try:
-        found = {name: btf.offset(*path) for name, path in _OFFSETS.items()}
-    except KeyError as missing:
-        raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", _HINT) from None
+    found = _required(_OFFSETS)
     with suppress(KeyError):
         found |= {name: btf.offset(*path) for name, path in _ANCESTORS.items()}
     for path in _EXECUTOR:

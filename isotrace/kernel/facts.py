@@ -27,8 +27,8 @@ class Facts:
         return [*found, *(["PERF_TRACEPOINTS"] if self.preemptible else []), *(["DIRECT"] if self.typed_task else [])]
 
 
-def facts() -> Facts:
-    """Offsets, preemption, kprobes, typed loads. Raises ``KernelError``."""
-    offsets = btf.constants()
+def facts(descriptors: bool = False) -> Facts:
+    """Offsets (``descriptors``: also to say what one is), preemption, kprobes, typed loads. Raises ``KernelError``."""
+    offsets = btf.constants() | (btf.file_constants() if descriptors else {})
     typed = programs.typed_task(offsets["OFF_TGID"])
     return Facts(offsets, programs.tracepoints_preemptible(), perf.has_kprobes(), typed)

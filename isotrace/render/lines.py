@@ -16,10 +16,11 @@ from isotrace.decode.errnos import result_text
 from isotrace.decode.signals import signal, sigset
 from isotrace.decode.structs import STRUCTS
 from isotrace.render.columns import LATER, OMITTED, Memo, Render, column_of, scalar
+from isotrace.render.descriptors import Descriptors
 from isotrace.render.notes import NOTES
 from isotrace.render.rows import Column, ExecArguments, Rows
 from isotrace.trace import events, plan
-from isotrace.trace.events import FAULT, PART_IOV, Batch, Blob
+from isotrace.trace.events import FAULT, PART_FILE, PART_IOV, Batch, Blob
 from isotrace.units import many
 
 ARGUMENTS = 32  # as many of an argv are copied
@@ -103,8 +104,9 @@ def _restored_mask(rows: Rows) -> Column:
 class CallDecoder:
     """Decodes records of one call; built once for each call that is met."""
 
-    def __init__(self, call: Syscall) -> None:
+    def __init__(self, call: Syscall, descriptors: int = 0) -> None:
         self.call = call
+        self._descriptors = Descriptors(call, descriptors) if descriptors else None
         self._columns: list[Render] = [column_of(call, index, arg) for index, arg in enumerate(call.args)]
         self._note = NOTES.get(call.name)
         self._result_memo = _plain_result(self._scalar_result())
@@ -121,12 +123,15 @@ class CallDecoder:
         args = [column(rows) for column in self._columns]
         if self.call.name in _RETURNS:
             args = [_restored_mask(rows)]
+        results = self._results(rows)
+        if self._descriptors:
+            args, results = self._descriptors.beside(rows, args, results)
         if any(later := rows.field("later")):
             args = [
                 [text + LATER if mask >> i & 1 else text for text, mask in zip(column, later, strict=True)]
                 for i, column in enumerate(args)
             ]
-        return Decoded(rows, [self.call.name] * len(rows), self.call, args, self._results(rows))
+        return Decoded(rows, [self.call.name] * len(rows), self.call, args, results)
 
     def _results(self, rows: Rows) -> Column:
         if self.call.ret == "none" and self.call.name.startswith("exit"):
@@ -193,9 +198,13 @@ class _Exec:
 
 @dataclass
 class Decoder:
-    """Decodes batches in the order in which they came; keeps what an execve needs from one record to the next."""
+    """Decodes batches in the order in which they came; keeps what an execve needs from one record to the next.
+
+    ``descriptors``: say what they are, 1 as strace -y does, 2 as -yy.
+    """
 
     calls: Mapping[int, Syscall]
+    descriptors: int = 0
     _execs: dict[tuple[int, int], _Exec] = field(default_factory=dict)
     _decoders: dict[int, CallDecoder] = field(default_factory=dict)
 
@@ -218,7 +227,7 @@ class Decoder:
             call = self.calls.get(slot)
             if call is None:
                 return _unknown(rows)
-            decoder = self._decoders[slot] = CallDecoder(call)
+            decoder = self._decoders[slot] = CallDecoder(call, self.descriptors)
         return decoder(rows)
 
     # ---- execve: three records, one call -------------------------------------------------------------------------
@@ -267,7 +276,7 @@ def _joined(started: _Exec, registers: tuple[int, ...], after: tuple[Blob, ...],
     if path and path[0].state == FAULT and started.file:
         path = [started.file._replace(arg=path_arg)]
     argv = _argv([b for b in before if b.arg == path_arg + 1], after, started.script)
-    rest = [blob for blob in before if blob.arg == path_arg + 2]
+    rest = [blob for blob in before if blob.arg == path_arg + 2 or blob.part == PART_FILE]
     return ExecArguments(started.enter[0], (*path, *argv, *rest))
 
 

@@ -64,6 +64,7 @@ class Recorder:
             string_limit=options.string_limit,
             notices=options.notices,
             durations=options.durations,
+            descriptors=options.descriptors,
             command=target.command,
         )
         self._writer = Writer(self._asked, head, fd=self._fd)

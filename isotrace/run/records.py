@@ -43,11 +43,13 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
         raise KernelError(
             "the kernel module cannot slow its target down", "--lossless needs BPF: leave one of them out"
         )
+    if options.descriptors and not loader:
+        raise KernelError("the kernel module does not say what descriptors are", "-y needs BPF: leave one of them out")
     if not loader:
         plan = planning.make(options, Facts(), [])
         return plan, Module(plan, options)
     try:
-        plan = planning.make(options, facts(), options.target.defines())
+        plan = planning.make(options, facts(options.descriptors), options.target.defines())
         return plan, Tracepoints(plan, loader)
     except BaseException:
         loader.close()
@@ -87,7 +89,8 @@ class Records(Part):
         self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.stats, late)
         self._under_way = None
         if announce and isinstance(self._backend, Tracepoints):
-            self._under_way = UnderWay(self._backend.under_way, self._plan.slots, self._delivery.put)
+            descriptors = self._backend.descriptors if options.descriptors else dict
+            self._under_way = UnderWay(self._backend.under_way, self._plan.slots, self._delivery.put, descriptors)
         self._ended = 0  # outputs that were said to have failed
         self._read = 0  # calls that came out of the ring
         self._stopped = self._written = self._told = self._first = False

@@ -13,6 +13,7 @@ from isotrace.run.spool import Made
 from isotrace.trace import plan, unfinished
 from isotrace.trace.events import Batch
 from isotrace.trace.plan import Slot
+from isotrace.trace.unfinished import CallKey
 
 _LOOK = 0.1  # seconds between two looks
 _LONG = 100_000_000  # ns in a call after which it is told: what shows it keeps its line back for longer than both
@@ -24,13 +25,18 @@ _Call = tuple[int, int, int, int]
 class UnderWay:
     """Tells, in a thread of its own, each such call once, as a record of kind UNFINISHED with a duration.
 
-    ``calls()`` is all that are under way, ``(n,)`` of ``tracepoint.BEGINNING``; ``put`` takes what is told.
+    ``calls()`` is all that are under way, ``(n,)`` of ``tracepoint.BEGINNING``; ``put`` takes what is told;
+    ``descriptors()`` is what is known of the descriptors of calls, as captures.
     """
 
     def __init__(
-        self, calls: Callable[[], npt.NDArray[np.void]], slots: Mapping[int, Slot], put: Callable[[Made], None]
+        self,
+        calls: Callable[[], npt.NDArray[np.void]],
+        slots: Mapping[int, Slot],
+        put: Callable[[Made], None],
+        descriptors: Callable[[], Mapping[CallKey, list[bytes]]] = dict,
     ) -> None:
-        self._calls, self._put = calls, put
+        self._calls, self._put, self._descriptors = calls, put, descriptors
         self._slots = {
             slot: found
             for slot, found in slots.items()
@@ -66,7 +72,8 @@ class UnderWay:
         times = rows["time"].astype(np.int64)
         found = _tuples(rows[(times > since) & (times <= self._until)])
         new = {call[1]: call for call in found | self._waiting if call[2] in self._slots}
-        batch = unfinished.batch({call[0] for call in new.values()}, self._slots, new)
+        known = self._descriptors() if new else {}  # between the two looks: of the very calls that are in both
+        batch = unfinished.batch({call[0] for call in new.values()}, self._slots, new, known)
         if not new:
             return batch
         rows = self._calls()

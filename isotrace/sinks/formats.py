@@ -16,11 +16,14 @@ ORDERED = ("strace",)
 
 @dataclass(frozen=True)
 class Beside:
-    """What lines have beside the call: ``clock`` is how often -t was given, ``relative`` -r, ``durations`` -T."""
+    """What lines have beside the call: ``clock`` and ``descriptors`` are how often -t and -y were given,
+    ``relative`` is -r, ``durations`` -T.
+    """
 
     clock: int = 0
     relative: bool = False
     durations: bool = False
+    descriptors: int = 0
 
 
 def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> list[Sink]:
@@ -28,7 +31,9 @@ def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Besid
     if style == "text":
         from isotrace.sinks.text import Text
 
-        return [Text(output, calls, durations=beside.durations, clock=beside.clock, colour=output.colour)]
+        clock, durations = beside.clock, beside.durations
+        how = beside.descriptors
+        return [Text(output, calls, durations=durations, clock=clock, colour=output.colour, descriptors=how)]
     if style == "strace":
         from isotrace.sinks.strace import Strace
 
@@ -36,7 +41,7 @@ def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Besid
     if style == "json":
         from isotrace.sinks.json import Json
 
-        return [Json(output, calls)]
+        return [Json(output, calls, beside.descriptors)]
     if style == "isolates":
         from isotrace.sinks.isolates import Isolates
 

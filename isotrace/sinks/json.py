@@ -27,9 +27,9 @@ _TYPES = {
 class Json:
     """Lines of JSON with raw and decoded values."""
 
-    def __init__(self, output: Output, calls: Mapping[int, Syscall]) -> None:
+    def __init__(self, output: Output, calls: Mapping[int, Syscall], descriptors: int = 0) -> None:
         self._output = output
-        self._decoder, self._known = Decoder(calls), calls
+        self._decoder, self._known = Decoder(calls, descriptors), calls
         self._refusals = refusals.Json()
 
     def write(self, batch: Batch) -> None:

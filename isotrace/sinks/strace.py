@@ -87,7 +87,7 @@ class Strace:
     """Writes them. What is no line of strace's, a loss or a refusal, is said on standard error when it is its turn."""
 
     def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> None:
-        self._decoder, self._known = Decoder(calls), calls
+        self._decoder, self._known = Decoder(calls, beside.descriptors), calls
         self._lines = _Lines(output, beside)
         self._refusals = refusals.Lines()
         self._points: list[_Point] = []

@@ -21,13 +21,23 @@ _DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[33m"
 
 
 class Text:
-    """Lines as strace prints them. ``durations`` adds ``<0.000012>``, ``clock`` the time before each line (``stamps``)."""
+    """Lines as strace prints them. ``durations`` adds ``<0.000012>``, ``clock`` the time before each line (``stamps``).
+
+    ``descriptors`` says what they are, 1 as strace -y, 2 as -yy.
+    """
 
     def __init__(
-        self, output: Output, calls: Mapping[int, Syscall], *, durations: bool, clock: int, colour: bool
+        self,
+        output: Output,
+        calls: Mapping[int, Syscall],
+        *,
+        durations: bool,
+        clock: int,
+        colour: bool,
+        descriptors: int = 0,
     ) -> None:
         self._output = output
-        self._decoder, self._known = Decoder(calls), calls
+        self._decoder, self._known = Decoder(calls, descriptors), calls
         self._durations, self._clock, self._colour = durations, clock, colour
         self._refusals = refusals.Lines()
         self._prefixes: dict[tuple[int, bytes], str] = {}

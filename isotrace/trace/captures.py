@@ -6,13 +6,17 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from isotrace.catalog.alternatives import chooser
+from isotrace.catalog.alternatives import chooser, result_arg
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode.scalars import s32
 from isotrace.decode.structs import STRUCTS
 
 CAPTURES = 5
-NONE, STRING, BYTES, IOVEC, MSGHDR, MESSAGES = range(6)
+NONE, STRING, BYTES, IOVEC, MSGHDR, MESSAGES, FILE = range(7)
+#: Of a row FILE, as its unit: AT_FDCWD is a descriptor, too.
+OR_HOME = 1
+#: What descriptors a call makes, FILES_… of bpf/event.h: none, the result, two in memory that argument n - 2 points to.
+MADE_NONE, MADE_RESULT, MADE_PAIR = range(3)
 ONE, RESULT, POINTER, NARROW, BITS = 0, 8, 17, 25, 33
 STRING_MAX = 4096
 
@@ -37,9 +41,9 @@ class Capture(NamedTuple):
     limit: int = 0
 
 
-def pack(captures: tuple[Capture, ...], before: bool = False) -> bytes:
+def pack(captures: tuple[Capture, ...], before: bool = False, made: int = MADE_NONE) -> bytes:
     """``struct captures`` for the kernel's map; ``before``: the call has captures at its beginning as well."""
-    return pack_rows(captures) + bytes([before]).ljust(_TAIL, b"\0")
+    return pack_rows(captures) + bytes([before, made]).ljust(_TAIL, b"\0")
 
 
 def pack_rows(captures: tuple[Capture, ...]) -> bytes:
@@ -60,6 +64,24 @@ def befores_of(call: Syscall) -> tuple[Capture, ...]:
     found = [row for row in rows if row]
     messages = [(i, arg) for i, arg in enumerate(call.args) if arg.kind in ("outmsg", "outmmsg")]
     return (*(_headers(call, i, arg) for i, arg in messages), *found)
+
+
+def files_of(call: Syscall) -> tuple[Capture, ...]:
+    """The captures of what the call's descriptors are, when it begins."""
+    kinds = {"fd": 0, "dirfd": OR_HOME}
+    return tuple(Capture(FILE, i, unit=kinds[arg.kind]) for i, arg in enumerate(call.args) if arg.kind in kinds)
+
+
+def made_by(call: Syscall) -> int:
+    """Which descriptors the call makes: MADE_…"""
+    if call.ret == "fd" or (call.ret.startswith("alt(") and _may_make(call)):
+        return MADE_RESULT
+    pairs = [index for index, arg in enumerate(call.args) if arg.kind == "out" and arg.params[0] == "fdpair"]
+    return MADE_PAIR + pairs[0] if pairs else MADE_NONE
+
+
+def _may_make(call: Syscall) -> bool:
+    return any(case.arg.kind == "fd" for case in chooser(call, result_arg(call)).cases)
 
 
 def _headers(call: Syscall, index: int, arg: Arg) -> Capture:

@@ -26,7 +26,9 @@ ABI_NAMES = ("x86_64", "x32", "i386")
 WHOLE, CUT, FAULT = range(3)
 #: With one of these in a record, as in ``bpf/event.h``: ``later`` of the event says it of the argument.
 LATER = 4
-PART_SELF, PART_IOV, PART_DATA, PART_NAME, PART_CONTROL, PART_PATH, PART_BEFORE = range(7)
+PART_SELF, PART_IOV, PART_DATA, PART_NAME, PART_CONTROL, PART_PATH, PART_BEFORE, PART_FILE = range(8)
+#: The ``arg`` of a descriptor that a call returned.
+RESULT_ARG = 7
 
 EVENT = np.dtype(
     [
@@ -92,6 +94,16 @@ def failed_among(kinds: npt.NDArray[np.uint8], results: npt.NDArray[np.int64]) -
 def ends(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     """Which records are of a thread that ended, and not of a leader whose number another has taken by an execve."""
     found: npt.NDArray[np.bool_] = (rows["kind"] == TASK_EXIT) & (rows["args"][:, 0] == 0)
+    return found
+
+
+def split(memory: bytes, count: int) -> list[bytes]:
+    """``count`` captures that lie one after the other, each with its head and padding."""
+    found, at = [], 0
+    for _ in range(count):
+        size = BLOB.itemsize + ((_unpack_blob(memory, at)[3] + 7) & ~7)
+        found.append(memory[at : at + size])
+        at += size
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -14,7 +14,18 @@ from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.errors import UsageError
 from isotrace.kernel.facts import Facts
 from isotrace.trace import events
-from isotrace.trace.captures import BYTES, IOVEC, MESSAGES, MSGHDR, Capture, befores_of, captures_of
+from isotrace.trace.captures import (
+    BYTES,
+    IOVEC,
+    MADE_NONE,
+    MESSAGES,
+    MSGHDR,
+    Capture,
+    befores_of,
+    captures_of,
+    files_of,
+    made_by,
+)
 from isotrace.trace.target import Target
 
 #: What tail-called program serves a slot at sys_exit, and at sys_enter.
@@ -43,7 +54,8 @@ _ENDLESS = frozenset({"exit", "exit_group"})
 class Options:
     """What the user chose: ``calls`` is a set of names, or None for every call, known to the catalogue or not.
 
-    ``lossless``: who makes calls waits for the reader while the ring is more than half full.
+    ``lossless``: who makes calls waits for the reader while the ring is more than half full. ``descriptors``: what a call's
+    descriptors are is recorded, too.
     """
 
     target: Target
@@ -53,6 +65,7 @@ class Options:
     durations: bool = False
     notices: bool = True
     lossless: bool = False
+    descriptors: bool = False
 
 
 #: How a program on calls and tasks is attached → its type, as an attribute of bcc.BPF.
@@ -73,12 +86,16 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Slot:
-    """What one call slot holds: programs for sys_exit and sys_enter, and what to copy at the one and at the other."""
+    """What one call slot holds: programs for sys_exit and sys_enter, and what to copy at the one and at the other.
+
+    ``made``: the descriptors that the call makes, and that the record says what they are.
+    """
 
     exit: str
     enter: str | None = None
     captures: tuple[Capture, ...] = ()
     befores: tuple[Capture, ...] = ()
+    made: int = MADE_NONE
 
 
 @dataclass(frozen=True)
@@ -107,6 +124,7 @@ class Plan:
         found = ["events", "exits", "enters", "seen", "lost", "losses", "losing", "stats", "captures", "befores"]
         found += ["flow"] if self.lossless else []
         found += ["asked", "started"] if "MEASURE_TIME" in self.constants else []
+        found += ["given"] if "DESCRIPTORS" in self.constants else []
         return (*found, *self.target.maps)
 
 
@@ -191,6 +209,17 @@ def _slot(call: Syscall, string_limit: int) -> Slot:
     return Slot("exit_memory", enter, captures, befores) if captures else Slot("exit_plain")
 
 
+def with_descriptors(slot: Slot, call: Syscall) -> Slot:
+    """What the slot holds where the call's descriptors are to be known, too."""
+    files, made = files_of(call), made_by(call)
+    if not (files or made) or slot.exit == "exit_exec":
+        return slot
+    program = "exit_memory" if slot.exit == "exit_plain" else slot.exit
+    return replace(
+        slot, exit=program, enter=slot.enter or (KEEPING if files else None), befores=(*files, *slot.befores), made=made
+    )
+
+
 def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot]:
     """The slots to fill. For every call (None) also those that have no name, so that no number goes unseen."""
     known = own_calls()
@@ -268,5 +297,11 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
     if options.lossless:
         constants.append(f"LOSSLESS={size // 2}")
     slots = slots_for(options.calls, options.string_limit)
+    if options.descriptors:
+        constants.append("DESCRIPTORS")
+        known = all_calls()
+        slots = {
+            number: with_descriptors(slot, known[number]) if number in known else slot for number, slot in slots.items()
+        }
     attached = attachments(options, facts)
     return Plan(options.target, tuple(constants), slots, attached, size, all_calls(), options.lossless)

@@ -20,24 +20,33 @@ from isotrace.trace.captures import Capture
 from isotrace.trace.plan import Slot, slot_of
 from isotrace.trace.ring import HEADER, ROW, batch_of
 
+#: (pid, tid, slot, arguments) of a call that a thread is in.
+CallKey = tuple[int, int, int, tuple[int, ...]]
 _ELF32 = 1  # EI_CLASS
 
 
-def batch(pids: Iterable[int], slots: Mapping[int, Slot], among: Container[int] | None = None) -> events.Batch:
+def batch(
+    pids: Iterable[int],
+    slots: Mapping[int, Slot],
+    among: Container[int] | None = None,
+    known: Mapping[CallKey, list[bytes]] | None = None,
+) -> events.Batch:
     """The calls of ``slots`` that the threads of ``pids`` are blocked in, as records of kind UNFINISHED.
 
-    ``among``: only of the threads with these numbers.
+    ``among``: only of the threads with these numbers. ``known``: captures of calls from when they began.
     """
     rows, data = [], bytearray()
     for pid in sorted(pids):
-        for record in _of_process(pid, slots, among):
+        for record in _of_process(pid, slots, among, known or {}):
             rows.append(len(data) // ROW)
             whole = bytes(HEADER) + record
             data += whole.ljust(-(-len(whole) // ROW) * ROW, b"\0")
     return batch_of(np.frombuffer(bytes(data), dtype=np.uint8), np.array(rows, dtype=np.int64))
 
 
-def _of_process(pid: int, slots: Mapping[int, Slot], among: Container[int] | None) -> Iterator[bytes]:
+def _of_process(
+    pid: int, slots: Mapping[int, Slot], among: Container[int] | None, known: Mapping[CallKey, list[bytes]]
+) -> Iterator[bytes]:
     process = procfs.stat(procfs.read(pid, "stat") or b"")
     uid = procfs.number(procfs.read(pid, "status") or b"", b"Uid")
     if process is None or uid is None:
@@ -56,7 +65,7 @@ def _of_process(pid: int, slots: Mapping[int, Slot], among: Container[int] | Non
         number, args = found
         slot = slot_of(events.ABI_NAMES[abi], number)
         if slot in slots:
-            blobs = list(_captures(pid, args, slots[slot].captures))
+            blobs = [*known.get((pid, tid, slot, tuple(args)), ()), *_captures(pid, args, slots[slot].captures)]
             event = np.zeros(1, dtype=events.EVENT)
             event["time"] = time.monotonic_ns()
             event["pid"], event["tid"], event["ppid"], event["uid"] = pid, tid, process.ppid, uid

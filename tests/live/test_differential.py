@@ -22,10 +22,10 @@ _RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. \w+ resumed>(?P<text>.*)")
 _WHOLE = re.compile(r"(?P<pid>\d+) +(?P<text>.*)")
 
 
-def _strace(command: list[str], directory: Path) -> list[tuple[int, str]]:
+def _strace(command: list[str], directory: Path, *options: str) -> list[tuple[int, str]]:
     """(tid, text) of each line, halves of interrupted lines joined."""
     output = directory.parent / "strace"
-    line = ["strace", "-f", "-s", "32", "-o", output, "--", *command]
+    line = ["strace", "-f", "-s", "32", *options, "-o", output, "--", *command]
     subprocess.run(
         line,
         cwd=directory,
@@ -47,8 +47,8 @@ def _strace(command: list[str], directory: Path) -> list[tuple[int, str]]:
     return found
 
 
-def _isotrace(command: list[str], directory: Path) -> list[tuple[int, str]]:
-    run = tracer.log("--string-limit", 32, "--", *command, cwd=directory)
+def _isotrace(command: list[str], directory: Path, *options: str) -> list[tuple[int, str]]:
+    run = tracer.log("--string-limit", 32, *options, "--", *command, cwd=directory)
     assert run.counts[2] == 0, run.err
     return [(line.tid, line.text) for line in run.lines]
 
@@ -71,6 +71,8 @@ VOLATILE = [
     ),  # 4096 bytes are copied
     (r"^(sysinfo)\(.*\)", r"\1(NOW)"),
     (r"f_(bfree|bavail|ffree)=\d+", "FREE"),
+    (r"(pipe|socket|mnt|[A-Z][\w-]*):\[\d+(->\d+)?", r"\1:[INODE\2"),  # of what descriptors are
+    (r"(127\.0\.0\.1|\[::1\]):(3[2-9]|[45]\d|6[0-5])\d{3}", r"\1:EPHEMERAL"),
     (r'^(read\(\d+, )"[0-9a-f]{8,12}-[0-9a-f]{8,12} [^"]*"\.\.\.(, \d+\) = )\d+', r"\1MAPS\2SIZE"),
 ]
 
@@ -120,6 +122,18 @@ PROGRAMS = {
     "gcc": ["gcc", "-c", "hello.c", "-o", "hello.o"],
     "git": ["git", "status"],
     "curl": ["curl", "-sS", "-o", "page", "http://127.0.0.1:{port}/a.txt"],
+}
+
+
+#: A web server and its client in one process: connected sockets of both ends.
+SERVERS = {
+    "serve": [
+        "/usr/bin/python3",
+        "-c",
+        "import http.server as h, threading as t, urllib.request as u;"
+        "s = h.HTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler); t.Thread(target=s.handle_request).start();"
+        "u.urlopen(f'http://127.0.0.1:{s.server_port}/sub/a.txt').read(); s.server_close()",
+    ]
 }
 
 
@@ -175,6 +189,24 @@ def test_a_real_program_looks_as_under_strace(name: str, tmp_path: Path, port: i
     _compare(name, command, tmp_path, _RESIDUE)
 
 
+#: The same beside descriptors.
+FILES_RESIDUE = RESIDUE | {
+    r"(recvfrom|recvmsg|sendto|getsockopt|fcntl|getsockname|getpeername)\(": "timing decides how often",
+    r"clone3\(": "strace shows what the call has filled as well",
+    r"\w+\(\d+<UNIX": "strace remembers what a socket was connected to when it first looked",
+}
+_FILES_RESIDUE = re.compile("|".join(FILES_RESIDUE))
+
+
+@pytest.mark.parametrize("option", ["-y", "-yy"])
+@pytest.mark.parametrize("name", ["cat", "sh", "python3", "tar", "curl", "serve"])
+def test_descriptors_are_what_strace_says_they_are(name: str, option: str, tmp_path: Path, port: int) -> None:
+    command = [word.format(port=port) if "{port}" in word else word for word in (PROGRAMS | SERVERS)[name]]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {name}: not installed")
+    _compare(name, command, tmp_path, _FILES_RESIDUE, option)
+
+
 #: Calls of tests/progs/misc.c → why they look different; everything else of it is deterministic and compared.
 MISC_RESIDUE = {
     r"--- SIGCHLD ": RESIDUE[next(iter(RESIDUE))],
@@ -192,23 +224,23 @@ def test_calls_of_every_kind_look_as_under_strace(compiled: Callable[..., Path],
     _compare("misc", [str(compiled("misc"))], tmp_path, re.compile("|".join(MISC_RESIDUE)))
 
 
-def _differences(name: str, command: list[str], where: Path, residue: re.Pattern[str]) -> set[str]:
+def _differences(name: str, command: list[str], where: Path, residue: re.Pattern[str], *options: str) -> set[str]:
     found = []
     for trace in (_strace, _isotrace):
         _populate(where)
         if name == "git":
             _commit(where)
-        found.append(_normalise(trace(command, where), residue))
+        found.append(_normalise(trace(command, where, *options), residue))
     strace, isotrace = found
     assert sum(strace.values()) > 30, "strace itself saw the program"
     differences = {f"strace {n}x {line}" for line, n in (strace - isotrace).items()}
     return differences | {f"isotrace {n}x {line}" for line, n in (isotrace - strace).items()}
 
 
-def _compare(name: str, command: list[str], tmp_path: Path, residue: re.Pattern[str]) -> None:
+def _compare(name: str, command: list[str], tmp_path: Path, residue: re.Pattern[str], *options: str) -> None:
     """What differs every time is a difference; chance (a limit that equals a pid, a signal that restarts a call) is not."""
-    differences = _differences(name, command, tmp_path / "w", residue)
+    differences = _differences(name, command, tmp_path / "w", residue, *options)
     for _ in range(ATTEMPTS):
         if differences:
-            differences &= _differences(name, command, tmp_path / "w", residue)
+            differences &= _differences(name, command, tmp_path / "w", residue, *options)
     assert not differences, "\n".join(sorted(differences))

@@ -1,0 +1,112 @@
+"""What a descriptor is, in strace's words: ``</etc/passwd>``, ``<pipe:[123]>``, ``<TCP:[127.0.0.1:80->127.0.0.1:81]>``."""
+
+from __future__ import annotations
+
+import re
+import socket
+import stat
+import struct
+from typing import NamedTuple
+
+from .quote import escape, quote
+from .xlat import enum
+
+#: What is not known, as it changed under the reader's hands, or nobody looked.
+UNKNOWN = "<?>"
+
+DELETED, CUT, ALONE, UNSURE = 1, 2, 4, 8  # enum descriptor_state of bpf/event.h
+DESCRIPTOR = struct.Struct("<QQIHBx")
+ENDPOINTS = struct.Struct("<QHHHH16s16s16s")
+
+_PIPE, _SOCKET, _ANONYMOUS, _NAMESPACE, _PIDFD = 0x50495045, 0x534F434B, 0x09041934, 0x6E736673, 0x50494446
+#: Protocols whose sockets have addresses that strace shows.
+_ADDRESSED = re.compile(r"(TCP|UDP|UDPLITE|DCCP|SCTP|MPTCP)(v6)?")
+_FAMILIES = {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}
+
+
+class _Head(NamedTuple):
+    inode: int
+    other: int
+    magic: int
+    mode: int
+    state: int
+
+
+def descriptor(data: bytes, details: bool) -> str:
+    """The text behind the number; ``data`` is what the kernel program says: struct descriptor, and what follows it.
+
+    ``details``: as strace -yy has it, with addresses, device numbers and processes.
+    """
+    if len(data) < DESCRIPTOR.size:
+        return ""
+    head, rest = _Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
+    if head.state & UNSURE:
+        return UNKNOWN
+    if head.magic == _SOCKET and len(rest) >= ENDPOINTS.size:
+        return f"<{_socket(head, rest) if details else f'socket:[{head.inode}]'}>"
+    if head.magic == _PIDFD or (head.magic == _ANONYMOUS and rest.startswith(b"[pidfd]\0")):
+        return f"<pid:{head.other}>" if details and head.other else "<anon_inode:[pidfd]>"
+    return _named(head, rest.split(b"\0")[:-1], details)
+
+
+def _named(head: _Head, names: list[bytes], details: bool) -> str:
+    first = _escaped(names[0]) if names else ""
+    if head.magic == _PIPE and head.state & ALONE:
+        return f"<pipe:[{head.inode}]>"
+    if head.magic == _NAMESPACE:
+        return f"<{first}:[{head.inode}]>"
+    if head.magic == _ANONYMOUS:
+        return f"<anon_inode:{first}>"
+    if head.state & ALONE:  # what has a name and no place, such as a memfd
+        return f"</{first}>(deleted)"
+    path = _escaped(b"/" + b"/".join(reversed(names)))
+    path = f"...{path}" if head.state & CUT else path
+    if head.state & DELETED:
+        return f"<{path}>(deleted)"
+    if details and (kind := _DEVICES.get(stat.S_IFMT(head.mode))):
+        return f"<{path}<{kind} {head.other >> 20}:{head.other & 0xFFFFF}>>"
+    return f"<{path}>"
+
+
+_DEVICES = {stat.S_IFCHR: "char", stat.S_IFBLK: "block"}
+
+
+def _escaped(name: bytes) -> str:
+    """As between strace's angle brackets, which a name may have as well."""
+    text = escape(name)
+    return re.sub("[<>](?=([0-7])?)", _bracket, text) if "<" in text or ">" in text else text
+
+
+def _bracket(match: re.Match[str]) -> str:
+    return f"\\{ord(match[0]):0{3 if match[1] else 2}o}"
+
+
+def _socket(head: _Head, data: bytes) -> str:
+    peer, family, protocol, port, peer_port, address, peer_address, name = ENDPOINTS.unpack_from(data)
+    kind = escape(name.partition(b"\0")[0])
+    if family not in _FAMILIES or not kind:
+        return f"socket:[{head.inode}]"
+    if family == socket.AF_UNIX:
+        return f"{kind}:[{head.inode}{f'->{peer}' if peer else ''}{_path(data[ENDPOINTS.size :])}]"
+    if family == socket.AF_NETLINK and peer:
+        return f"{kind}:[{enum('netlink_protocols', protocol).removeprefix('NETLINK_')}:{peer}]"
+    if family == socket.AF_NETLINK or not port or not _ADDRESSED.fullmatch(kind):
+        return f"{kind}:[{head.inode}]"
+    here = _address(family, address, port)
+    return (
+        f"{kind}:[{here}->{_address(family, peer_address, peer_port)}]"
+        if peer_port or any(peer_address)
+        else f"{kind}:[{here}]"
+    )
+
+
+def _address(family: int, address: bytes, port: int) -> str:
+    text = socket.inet_ntop(family, address[: 4 if family == socket.AF_INET else 16])
+    return f"{text}:{port}" if family == socket.AF_INET else f"[{text}]:{port}"
+
+
+def _path(path: bytes) -> str:
+    """The name of a unix socket, behind a comma."""
+    if not path:
+        return ""
+    return f",@{quote(path[1:])}" if path[:1] == b"\0" else f",{quote(path.partition(bytes(1))[0])}"
