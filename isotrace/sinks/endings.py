@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from isotrace.decode.errnos import errno_name
 from isotrace.errors import UsageError
 from isotrace.policy.names import parse_errno
 
@@ -26,6 +25,8 @@ def parse(text: str) -> frozenset[int]:
 
 
 def _numbers(name: str) -> frozenset[int]:
+    from isotrace.decode.errnos import errno_name  # --help needs no table
+
     if name in ("failed", "successful"):
         return _FAILURE if name == "failed" else _SUCCESS
     own = {errno_name(number): number for number in range(1, 1024)}
