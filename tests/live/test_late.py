@@ -62,6 +62,13 @@ def test_what_a_sandbox_refuses_is_read_at_once(compiled: Compile, tmp_path: Pat
     pytest.fail("\n".join(shown))
 
 
+def test_what_descriptor_a_sandbox_refused_is_not_known(compiled: Compile, tmp_path: Path) -> None:
+    """Such a call comes to no sys_enter, and what the number is by its end is another question."""
+    shown, done = traced(compiled("unread"), tmp_path, "", "-y")
+    assert done.returncode == 0
+    assert [line.partition("<")[2][:3] for line in shown if line.startswith("connect(")] == ["?>,"]
+
+
 def test_a_page_that_nobody_brings_holds_nothing_up(compiled: Compile, tmp_path: Path) -> None:
     """userfaultfd: whoever reads the page waits for ever."""
     shown, done = traced(compiled("unread"), tmp_path, "stuck")
