@@ -21,12 +21,15 @@ sys.meta_path.insert(0, Finder())
 
 
 def signalled(place: Path, at: str, number: int, *command: str) -> subprocess.CompletedProcess[str]:
-    """``[nohup] isotrace ARGS`` to its end, in ``place``; it gets the signal when it first imports ``at``."""
+    """``[nohup] isotrace ARGS`` to its end, in ``place``; it gets the signal when it first imports ``at``.
+
+    Whoever runs the tests may keep signals from them: nohup does, and shells do from what they start in the background.
+    """
     (place / "sitecustomize.py").write_text(_SITE)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(place), str(ROOT)])}
     environment |= {"SIGNALLED_AT": at, "SIGNALLED_BY": str(int(number))}
     before = command.index("isotrace")
     return subprocess.run(
-        [*command[:before], sys.executable, "-m", *command[before:]], env=environment, capture_output=True, text=True,
-        check=False, cwd=place, stdin=subprocess.DEVNULL,
+        ["env", "--default-signal=HUP,INT,QUIT,TERM", *command[:before], sys.executable, "-m", *command[before:]],
+        env=environment, capture_output=True, text=True, check=False, cwd=place, stdin=subprocess.DEVNULL,
     )  # fmt: skip
