@@ -257,7 +257,7 @@ def _remaining(index: int, known: Struct) -> Render:
     def text(blob: Blob | None, address: int, result: int) -> str:
         if blob is None or blob.state == FAULT or result not in _SLEEP_CUT:
             return scalars.ptr(address)
-        return known.decode(blob.data)
+        return _one(known, blob)
 
     return lambda rows: list(map(text, rows.memory(index), rows.arg(index), rows.results))
 
@@ -279,7 +279,7 @@ def _moved(index: int, known: Struct) -> Render:
 
     def text(before: str, blob: Blob | None, address: int, result: int) -> str:
         moved = result > 0 and address and blob is not None and blob.state != FAULT
-        return f"{before} => {known.decode(blob.data)}" if moved and blob else before
+        return f"{before} => {_one(known, blob)}" if moved and blob else before
 
     return lambda rows: list(map(text, asked(rows), rows.memory(index), rows.arg(index), rows.results))
 
@@ -287,7 +287,8 @@ def _moved(index: int, known: Struct) -> Render:
 def _numbers(blobs: Iterable[Blob | None], known: Struct) -> list[str | None]:
     """Numbers behind pointers, as text; None for those that could not be read."""
     return [
-        None if blob is None or len(blob.data) < known.size else known.decode(blob.data).strip("[]") for blob in blobs
+        None if blob is None or len(blob.data) < known.size else known.decode(blob.data[: known.size]).strip("[]")
+        for blob in blobs
     ]
 
 
