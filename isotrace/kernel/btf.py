@@ -213,7 +213,36 @@ _ANCESTORS = {
 _EXECUTOR = (("signal_struct", "group_exec_task"), ("signal_struct", "group_exit_task"))
 
 
-#: What bpf/trace_files.h needs to say what a descriptor is.
+#: Files, paths, mounts and sockets: what programs at security hooks look at as well as bpf/trace_files.h.
+OBJECTS = {
+    "OFF_F_PATH": ("file", "f_path"),
+    "OFF_F_INODE": ("file", "f_inode"),
+    "OFF_PATH_MNT": ("path", "mnt"),
+    "OFF_PATH_DENTRY": ("path", "dentry"),
+    "OFF_D_PARENT": ("dentry", "d_parent"),
+    "OFF_D_NAME": ("dentry", "d_name"),
+    "OFF_D_INODE": ("dentry", "d_inode"),
+    "OFF_I_INO": ("inode", "i_ino"),
+    "OFF_I_MODE": ("inode", "i_mode"),
+    "OFF_I_SB": ("inode", "i_sb"),
+    "OFF_S_MAGIC": ("super_block", "s_magic"),
+    "OFF_MNT_ROOT": ("vfsmount", "mnt_root"),
+    "OFF_MOUNT_MNT": ("mount", "mnt"),
+    "OFF_MOUNT_PARENT": ("mount", "mnt_parent"),
+    "OFF_MOUNT_POINT": ("mount", "mnt_mountpoint"),
+    "OFF_SOCKET_SK": ("socket", "sk"),
+    "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
+    "OFF_SK_FAMILY": ("sock_common", "skc_family"),  # the first member of struct sock
+    "OFF_SK_PORT": ("sock_common", "skc_num"),
+    "OFF_SK_ADDRESS": ("sock_common", "skc_rcv_saddr"),
+}
+#: The names of unix sockets, where a kernel has these.
+UNIX_NAMES = {
+    "OFF_UNIX_ADDRESS": ("unix_sock", "addr"),
+    "OFF_UNIX_LENGTH": ("unix_address", "len"),
+    "OFF_UNIX_NAME": ("unix_address", "name"),
+}
+#: What bpf/trace_files.h needs beside them to say what a descriptor is.
 _FILE_OFFSETS = {
     "OFF_FILES": ("task_struct", "files"),
     "OFF_FS": ("task_struct", "fs"),
@@ -221,40 +250,20 @@ _FILE_OFFSETS = {
     "OFF_FDT": ("files_struct", "fdt"),
     "OFF_MAX_FDS": ("fdtable", "max_fds"),
     "OFF_FD": ("fdtable", "fd"),
-    "OFF_F_PATH": ("file", "f_path"),
-    "OFF_F_INODE": ("file", "f_inode"),
     "OFF_F_PRIVATE": ("file", "private_data"),
-    "OFF_PATH_MNT": ("path", "mnt"),
-    "OFF_PATH_DENTRY": ("path", "dentry"),
     "OFF_D_SEQ": ("dentry", "d_seq"),
     "OFF_D_HASHED": ("dentry", "d_hash"),
-    "OFF_D_PARENT": ("dentry", "d_parent"),
-    "OFF_D_NAME": ("dentry", "d_name"),
-    "OFF_D_INODE": ("dentry", "d_inode"),
-    "OFF_I_INO": ("inode", "i_ino"),
-    "OFF_I_MODE": ("inode", "i_mode"),
     "OFF_I_RDEV": ("inode", "i_rdev"),
-    "OFF_I_SB": ("inode", "i_sb"),
     "OFF_I_PRIVATE": ("inode", "i_private"),
-    "OFF_S_MAGIC": ("super_block", "s_magic"),
-    "OFF_MNT_ROOT": ("vfsmount", "mnt_root"),
-    "OFF_MOUNT_MNT": ("mount", "mnt"),
-    "OFF_MOUNT_PARENT": ("mount", "mnt_parent"),
-    "OFF_MOUNT_POINT": ("mount", "mnt_mountpoint"),
     "OFF_NS_OPERATIONS": ("ns_common", "ops"),
     "OFF_NS_NAME": ("proc_ns_operations", "name"),
     "OFF_PID_TASKS": ("pid", "tasks"),
     "OFF_PID_NUMBERS": ("pid", "numbers"),
-    "OFF_SOCKET_SK": ("socket", "sk"),
     "OFF_SOCKET_INODE": ("socket_alloc", "vfs_inode"),
     "OFF_SK_SOCKET": ("sock", "sk_socket"),
-    "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
     "OFF_SK_CREATOR": ("sock", "sk_prot_creator"),
     "OFF_PROTO_NAME": ("proto", "name"),
-    "OFF_SK_FAMILY": ("sock_common", "skc_family"),  # the first member of struct sock
-    "OFF_SK_PORT": ("sock_common", "skc_num"),
     "OFF_SK_PEER_PORT": ("sock_common", "skc_dport"),
-    "OFF_SK_ADDRESS": ("sock_common", "skc_rcv_saddr"),
     "OFF_SK_PEER_ADDRESS": ("sock_common", "skc_daddr"),
 }
 #: Of what a kernel may be built without: all of a group, or none.
@@ -263,23 +272,18 @@ _FAMILY_OFFSETS = (
         "OFF_SK_ADDRESS6": ("sock_common", "skc_v6_rcv_saddr"),
         "OFF_SK_PEER_ADDRESS6": ("sock_common", "skc_v6_daddr"),
     },
-    {
-        "OFF_UNIX_PEER": ("unix_sock", "peer"),
-        "OFF_UNIX_ADDRESS": ("unix_sock", "addr"),
-        "OFF_UNIX_LENGTH": ("unix_address", "len"),
-        "OFF_UNIX_NAME": ("unix_address", "name"),
-    },
+    {"OFF_UNIX_PEER": ("unix_sock", "peer")} | UNIX_NAMES,
     {"OFF_NETLINK_PORT": ("netlink_sock", "portid")},
 )
-_QSTR_NAME = 8  # offsetof(struct qstr, name)
+QSTR_NAME = 8  # offsetof(struct qstr, name)
 _PPREV = 8  # offsetof(struct hlist_bl_node, pprev)
 
 
 def file_constants() -> dict[str, int]:
     """The constants that programs need which say what descriptors are. Raises ``KernelError``."""
     btf = vmlinux()
-    found = _required(_FILE_OFFSETS)
-    found["OFF_D_NAME"] += _QSTR_NAME
+    found = required(OBJECTS | _FILE_OFFSETS)
+    found["OFF_D_NAME"] += QSTR_NAME
     found["OFF_D_HASHED"] += _PPREV
     for group in _FAMILY_OFFSETS:
         with suppress(KeyError):
@@ -289,18 +293,19 @@ def file_constants() -> dict[str, int]:
     return found | {"DENTRY_FROM": begin, "DENTRY_WORDS": (end - begin) // 8}
 
 
-def _required(offsets: Mapping[str, tuple[str, str]]) -> dict[str, int]:
+def required(offsets: Mapping[str, tuple[str, str]], hint: str = _HINT) -> dict[str, int]:
+    """The offsets of these members, by the same names. Raises ``KernelError`` where this kernel has one of them not."""
     btf = vmlinux()
     try:
         return {name: btf.offset(*path) for name, path in offsets.items()}
     except KeyError as missing:
-        raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", _HINT) from None
+        raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", hint) from None
 
 
 def constants() -> dict[str, int]:
     """The ``-D`` constants that the BPF programs need from this kernel. Raises ``KernelError``."""
     btf = vmlinux()
-    found = _required(_OFFSETS)
+    found = required(_OFFSETS)
     with suppress(KeyError):
         found |= {name: btf.offset(*path) for name, path in _ANCESTORS.items()}
     for path in _EXECUTOR:

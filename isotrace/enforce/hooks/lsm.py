@@ -30,11 +30,8 @@ from isotrace.trace.events import SLOTS
 from isotrace.trace.plan import Attachment
 from isotrace.trace.target import Target
 
-_OFFSETS = {
+_OFFSETS = btf.OBJECTS | {
     "OFF_MSG_NAME": ("msghdr", "msg_name"),
-    "OFF_D_PARENT": ("dentry", "d_parent"),
-    "OFF_D_INODE": ("dentry", "d_inode"),
-    "OFF_D_NAME": ("dentry", "d_name"),
     "OFF_D_SB": ("dentry", "d_sb"),
     "OFF_D_FLAGS": ("dentry", "d_flags"),
     "OFF_S_DEV": ("super_block", "s_dev"),
@@ -42,40 +39,17 @@ _OFFSETS = {
     "OFF_S_TYPE": ("super_block", "s_type"),
     "OFF_FS_FLAGS": ("file_system_type", "fs_flags"),
     "OFF_FS_NAME": ("file_system_type", "name"),
-    "OFF_I_MODE": ("inode", "i_mode"),
-    "OFF_I_INO": ("inode", "i_ino"),
-    "OFF_I_SB": ("inode", "i_sb"),
-    "OFF_S_MAGIC": ("super_block", "s_magic"),
     "OFF_FILE_INODE": ("file", "f_inode"),
-    "OFF_F_PATH": ("file", "f_path"),
-    "OFF_F_INODE": ("file", "f_inode"),
     "OFF_F_FLAGS": ("file", "f_flags"),
     "OFF_F_MODE": ("file", "f_mode"),
     "OFF_I_DENTRY": ("inode", "i_dentry"),
     "OFF_MOUNT_NS": ("mount", "mnt_ns"),
-    "OFF_PATH_MNT": ("path", "mnt"),
-    "OFF_PATH_DENTRY": ("path", "dentry"),
-    "OFF_MNT_ROOT": ("vfsmount", "mnt_root"),
-    "OFF_MOUNT_MNT": ("mount", "mnt"),
-    "OFF_MOUNT_PARENT": ("mount", "mnt_parent"),
-    "OFF_MOUNT_POINT": ("mount", "mnt_mountpoint"),
     "OFF_VM_FILE": ("vm_area_struct", "vm_file"),
     "OFF_PERSONALITY": ("task_struct", "personality"),
-    "OFF_SOCKET_SK": ("socket", "sk"),
-    "OFF_SK_PROTOCOL": ("sock", "sk_protocol"),
     "OFF_SK_TYPE": ("sock", "sk_type"),
-    "OFF_SK_FAMILY": ("sock_common", "skc_family"),  # the first member of struct sock
-    "OFF_SK_ADDRESS": ("sock_common", "skc_rcv_saddr"),
-    "OFF_SK_PORT": ("sock_common", "skc_num"),
 }
-_UNIX_OFFSETS = {
-    "OFF_UNIX_PATH": ("unix_sock", "path"),
-    "OFF_UNIX_ADDRESS": ("unix_sock", "addr"),
-    "OFF_UNIX_LENGTH": ("unix_address", "len"),
-    "OFF_UNIX_NAME": ("unix_address", "name"),
-}
+_UNIX_OFFSETS = {"OFF_UNIX_PATH": ("unix_sock", "path")} | btf.UNIX_NAMES
 _CGROUP_OFFSETS = {"OFF_TASK_CGROUPS": ("task_struct", "cgroups"), "OFF_CSS_DEFAULT": ("css_set", "dfl_cgrp")}
-_QSTR_NAME = 8  # offsetof(struct qstr, name)
 _LEARN_AT = "sb_statfs"
 _BLOOM = 4096  # bpf/block_paths.h
 
@@ -113,17 +87,14 @@ def make(enforced: Sequence[Enforced], target: Target) -> Hooks:
 
 def _offsets(unix: bool) -> dict[str, int]:
     wanted = _OFFSETS | guard.OFFSETS | (_UNIX_OFFSETS if unix else {})
-    try:
-        found = {name: btf.vmlinux().offset(*path) for name, path in wanted.items()}
-    except KeyError as missing:
-        raise KernelError(f"this kernel's BTF does not describe {missing.args[0]}", "see: isotrace doctor") from None
+    found = btf.required(wanted, "see: isotrace doctor")
     found["OFF_D_ALIAS"] = _alias()
     with suppress(KeyError):  # a kernel without cgroups
         found |= {name: btf.vmlinux().offset(*path) for name, path in _CGROUP_OFFSETS.items()}
     user_path = _user_path()
     found |= {"BORROWED_PATH": 1} if user_path is None else {"OFF_BACKING_PATH": user_path}
     found["OFF_D_HASH"] = found["OFF_D_NAME"]  # a qstr begins with its hash and length
-    found["OFF_D_NAME"] += _QSTR_NAME
+    found["OFF_D_NAME"] += btf.QSTR_NAME
     found["OFF_SK_ADDRESS6"] = _address6(found["OFF_SK_ADDRESS"])
     dentry = [found[name] for name in ("OFF_D_PARENT", "OFF_D_INODE", "OFF_D_NAME")]
     return found | {"DENTRY_FROM": min(dentry), "DENTRY_BYTES": max(dentry) + 8 - min(dentry)}
