@@ -4,7 +4,7 @@ import ctypes
 import os
 
 from isotrace.catalog.load import by_name
-from isotrace.trace import captures, events, memory, unfinished
+from isotrace.trace import captures, events, unfinished
 
 DIRTY = 0xDEADBEEF00000000
 TEXT = ctypes.create_string_buffer(b"/some/where")
@@ -15,7 +15,7 @@ def taken(name: str, registers: list[int]) -> list[tuple[int, int, bytes]]:
     """(state, full, data) of each capture, as if this very process were inside of the call."""
     call = by_name("x86_64")[name]
     found = unfinished._captures(os.getpid(), [*registers, *[0] * (6 - len(registers))], captures.captures_of(call, 32))
-    heads = [(memory.BLOB.unpack_from(raw), raw[memory.BLOB.size :]) for raw in found]
+    heads = [(events._BLOB.unpack_from(raw), raw[events._BLOB.size :]) for raw in found]
     return [(state, full, data[:size]) for (_arg, _part, state, size, full), data in heads]
 
 

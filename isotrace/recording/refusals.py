@@ -12,7 +12,7 @@ from isotrace import catalog
 from isotrace.enforce import Enforced, Guarantees, Refused
 from isotrace.policy.model import Action, StandingRule
 from isotrace.trace import events, plan
-from isotrace.trace.events import BLOB, Batch
+from isotrace.trace.events import Batch
 
 _WORDS = ("asked", "group", "action", "mechanism", "call")
 _ERRNOS = {name: number for number, name in errno.errorcode.items()}
@@ -34,10 +34,10 @@ def row(record: Refused, rule: Enforced) -> dict[str, Any]:
         "call": record.call,
         "registers": len(record.args),
     }
-    what = record.what.encode("utf-8", "surrogateescape")
+    what = events.pack_blob(0, events.WHOLE, 0, record.what.encode("utf-8", "surrogateescape") + b"\0")
     values = np.array([*record.args, *[0] * 6][:6], dtype=np.uint64)
     return {
-        "note": json.dumps(note), "memory": _capture(what), "pid": record.pid, "tid": record.tid, "comm": record.comm,
+        "note": json.dumps(note), "memory": what, "pid": record.pid, "tid": record.tid, "comm": record.comm,
         "abi": events.ABI_NAMES.index(record.abi), "number": number, "args": values, "blobs": 1,
         "slot": plan.slot_of(record.abi, number) if known else events.SLOT_UNKNOWN,
     }  # fmt: skip
@@ -64,9 +64,3 @@ def _action(name: str) -> Action:
     if name == "kill":
         return Action("kill")
     return Action("audit") if name == "audit" else Action("errno", _ERRNOS[name])
-
-
-def _capture(what: bytes) -> bytes:
-    head = np.zeros(1, dtype=BLOB)
-    head["state"], head["size"] = events.WHOLE, len(what) + 1
-    return head.tobytes() + (what + b"\0").ljust((len(what) + 8) & ~7, b"\0")

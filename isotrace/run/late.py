@@ -13,7 +13,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from isotrace.trace import events, memory
 from isotrace.trace.captures import STRING_MAX
 from isotrace.trace.events import BLOB, EVENT, Batch
 from isotrace.trace.plan import Slot
-from isotrace.trace.ring import HEADER, ROW, Chunk
+from isotrace.trace.ring import HEADER, ROW, Chunk, framed
 
 PATIENCE = 1.0  # seconds from when a record came that whoever takes it waits for what is being read
 _WAITING = 16  # chunks that may wait at a time
@@ -93,7 +93,7 @@ class Late:
         parts, end = [chunk.data], len(chunk.data)
         for row in rows:
             if (record := self._record(batch, row)) is not None:
-                whole = (bytes(HEADER) + record).ljust(-(-(HEADER + len(record)) // ROW) * ROW, b"\0")
+                whole = framed(record)
                 places[row] = end // ROW
                 end += len(whole)
                 parts.append(np.frombuffer(whole, np.uint8))
@@ -106,7 +106,10 @@ class Late:
         if slot is None:
             return None
         blobs, later = [], 0
-        for place, (head, whole) in enumerate(_blobs(batch, row)):
+        begin = int(batch.starts[row])
+        given = batch.data[begin + EVENT.itemsize : begin + int(event["size"])].tobytes()
+        for place, whole in enumerate(events.split(given, int(event["blobs"]))):
+            head = np.frombuffer(whole, BLOB, 1)[0]
             arg = int(head["arg"])
             if head["state"] == events.FAULT and head["part"] == events.PART_SELF and arg < len(event["args"]):
                 limit = self._strings if place else STRING_MAX - 1
@@ -137,16 +140,6 @@ def _unread(chunk: Chunk) -> npt.NDArray[np.int64]:
     rows = chunk.batch().events[some]
     found: npt.NDArray[np.int64] = some[events.failed(rows) & (rows["result"] != -_EFAULT)]
     return found
-
-
-def _blobs(batch: Batch, row: int) -> Iterator[tuple[np.void, bytes]]:
-    """The captures of a record: head, and the whole of it."""
-    at = int(batch.starts[row]) + EVENT.itemsize
-    for _ in range(int(batch.events["blobs"][row])):
-        head = batch.data[at : at + BLOB.itemsize].view(BLOB)[0]
-        size = BLOB.itemsize + ((int(head["size"]) + 7) & ~7)
-        yield head, batch.data[at : at + size].tobytes()
-        at += size
 
 
 def _is_still(event: np.void) -> bool:

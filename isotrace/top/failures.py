@@ -16,7 +16,7 @@ from isotrace.top.model import Snapshot
 from isotrace.trace import events
 from isotrace.trace.events import Batch
 from isotrace.trace.plan import all_calls
-from isotrace.trace.ring import HEADER, ROW, batch_of
+from isotrace.trace.ring import batch_of, framed
 
 _FAULT = re.compile(r"(0x[0-9a-f]+)<fault>")
 _TEXT = 64  # ERROR_TEXT of bpf/counts.h
@@ -51,8 +51,7 @@ def _record(slot: int, number: int, latest: np.void) -> Batch:
     if position and latest["text"]:
         blob = _path(position[0], bytes(latest["text"]))
         event["blobs"] = 1
-    whole = bytes(HEADER) + event.tobytes() + blob
-    data = np.frombuffer(whole.ljust(-(-len(whole) // ROW) * ROW, b"\0"), dtype=np.uint8)
+    data = np.frombuffer(framed(event.tobytes() + blob), dtype=np.uint8)
     return batch_of(data, np.zeros(1, dtype=np.int64))
 
 
@@ -60,9 +59,7 @@ def _path(arg: int, text: bytes) -> bytes:
     path = text.partition(b"\0")[0]
     cut = len(path) >= _TEXT - 1
     data = path if cut else path + b"\0"
-    head = np.zeros(1, dtype=events.BLOB)
-    head["arg"], head["state"], head["size"] = arg, events.CUT if cut else events.WHOLE, len(data)
-    return head.tobytes() + data.ljust((len(data) + 7) & ~7, b"\0")
+    return events.pack_blob(arg, events.CUT if cut else events.WHOLE, 0, data)
 
 
 def recent(snapshot: Snapshot, owner: int | None, slot: int | None, most: int = 20) -> Iterator[tuple[int, str]]:

@@ -97,6 +97,11 @@ def ends(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     return found
 
 
+def pack_blob(arg: int, state: int, full: int, data: bytes) -> bytes:
+    """A capture of PART_SELF as it lies in a record."""
+    return _BLOB.pack(arg, PART_SELF, state, len(data), full) + data.ljust((len(data) + 7) & ~7, b"\0")
+
+
 def split(memory: bytes, count: int) -> list[bytes]:
     """``count`` captures that lie one after the other, each with its head and padding."""
     found, at = [], 0

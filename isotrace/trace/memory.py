@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Sequence
 
 from isotrace.kernel.procfs import PROC
 from isotrace.trace import events
 from isotrace.trace.captures import BYTES, STRING, Capture, count_in
-
-BLOB = struct.Struct("<BBBxHxxQ")
 
 
 def capture(pid: int, args: Sequence[int], wanted: Capture, later: bool = False) -> bytes | None:
@@ -25,23 +22,20 @@ def capture(pid: int, args: Sequence[int], wanted: Capture, later: bool = False)
     full = wanted.unit * count
     data = read(pid, address, min(full, wanted.limit))
     state = events.FAULT if full and not data else events.CUT if full > len(data) else events.WHOLE
-    return blob(wanted.arg, state, full, data, later)
+    return _blob(wanted.arg, state, full, data, later)
 
 
 def string(pid: int, arg: int, address: int, limit: int, later: bool = False) -> bytes:
     """The blob of a string of at most ``limit`` bytes."""
     data = read(pid, address, limit + 1)
     if not data:
-        return blob(arg, events.FAULT, address, b"")
+        return _blob(arg, events.FAULT, address, b"")
     text, nul, _ = data.partition(b"\0")
-    return blob(arg, events.WHOLE if nul else events.CUT, 0, text + nul, later)
+    return _blob(arg, events.WHOLE if nul else events.CUT, 0, text + nul, later)
 
 
-def blob(arg: int, state: int, full: int, data: bytes, later: bool = False) -> bytes:
-    """One capture as it lies in a record."""
-    state |= events.LATER if later and state != events.FAULT else 0
-    head = BLOB.pack(arg, events.PART_SELF, state, len(data), full)
-    return head + data.ljust((len(data) + 7) & ~7, b"\0")
+def _blob(arg: int, state: int, full: int, data: bytes, later: bool = False) -> bytes:
+    return events.pack_blob(arg, state | (events.LATER if later and state != events.FAULT else 0), full, data)
 
 
 def read(pid: int, address: int, size: int) -> bytes:

@@ -63,6 +63,11 @@ def walk(heads: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
     return found[: busy[0]] if len(busy) else found
 
 
+def framed(record: bytes) -> bytes:
+    """A record as it lies in the ring: behind a header, up to the end of a row."""
+    return (bytes(HEADER) + record).ljust(-(-(HEADER + len(record)) // ROW) * ROW, b"\0")
+
+
 def batch_of(data: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], wall: int | None = None) -> Batch:
     """The batch of the records that begin at ``rows`` of ``data`` (``(bytes,)`` uint8, a multiple of 32 long).
 

@@ -18,7 +18,7 @@ from isotrace.kernel.procfs import PROC
 from isotrace.trace import events, memory
 from isotrace.trace.captures import Capture
 from isotrace.trace.plan import Slot, slot_of
-from isotrace.trace.ring import HEADER, ROW, batch_of
+from isotrace.trace.ring import ROW, batch_of, framed
 
 #: (pid, tid, slot, arguments) of a call that a thread is in.
 CallKey = tuple[int, int, int, tuple[int, ...]]
@@ -39,8 +39,7 @@ def batch(
     for pid in sorted(pids):
         for record in _of_process(pid, slots, among, known or {}):
             rows.append(len(data) // ROW)
-            whole = bytes(HEADER) + record
-            data += whole.ljust(-(-len(whole) // ROW) * ROW, b"\0")
+            data += framed(record)
     return batch_of(np.frombuffer(bytes(data), dtype=np.uint8), np.array(rows, dtype=np.int64))
 
 
