@@ -112,7 +112,7 @@ def log(**choices: Any) -> int:
     not_alone(choices)
     beside, status = _beside(choices), _status(choices)
     if choices["sources"]:
-        return _recorded(choices)
+        return _recorded(choices, beside, status)
     target = take_target(choices)
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
     by_module = choose(choices["backend"]) == "lkm"
@@ -128,7 +128,7 @@ def log(**choices: Any) -> int:
     from isotrace.run.records import Records
 
     def sinks(known: Mapping[int, Syscall]) -> list[Sink]:
-        return _sinks(choices, status, output, known)
+        return _sinks(choices, beside, status, output, known)
 
     def parts() -> list[Records]:
         durations = beside.durations or bool(asked) or choices["style"] in formats.ORDERED
@@ -155,21 +155,26 @@ def _beside(choices: dict[str, Any]) -> formats.Beside:
     return formats.Beside(choices["clock"], choices["relative"], choices["durations"], choices["descriptors"])
 
 
-def _sinks(choices: dict[str, Any], status: frozenset[int], output: Output, known: Mapping[int, Syscall]) -> list[Sink]:
+def _sinks(
+    choices: dict[str, Any],
+    beside: formats.Beside,
+    status: frozenset[int],
+    output: Output,
+    known: Mapping[int, Syscall],
+) -> list[Sink]:
     """What shows the calls, behind what chooses among them."""
     from isotrace.sinks.paths import Paths
     from isotrace.sinks.status import Status
 
-    sinks = formats.make(choices["style"], output, known, _beside(choices))
+    sinks = formats.make(choices["style"], output, known, beside)
     if choices["path"]:
         sinks = [Paths(sink, choices["path"]) for sink in sinks]
     return [Status(sink, status) for sink in sinks] if status else sinks
 
 
-def _recorded(choices: dict[str, Any]) -> int:
+def _recorded(choices: dict[str, Any], beside: formats.Beside, status: frozenset[int]) -> int:
     """The same of what was recorded."""
     files, target = take_recorded(choices)
-    status = _status(choices)
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
     from isotrace.recording import reader
     from isotrace.recording.choose import Chosen
@@ -184,7 +189,7 @@ def _recorded(choices: dict[str, Any]) -> int:
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))
-    sinks = _sinks(choices, status, output, all_calls())
+    sinks = _sinks(choices, beside, status, output, all_calls())
     if choices["style"] in formats.ORDERED and not choices["follow_file"]:
         from isotrace.sinks.ahead import Ahead
 
