@@ -18,6 +18,7 @@ import pytest
 import recorded
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 from recorded import CAT, CURL, SHELL
+from signalled import signalled
 
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.export import forms
@@ -256,6 +257,19 @@ def test_a_signal_to_end_is_an_interruption(recording, tmp_path):
     run.send_signal(signal.SIGTERM)
     assert b"interrupted" in run.communicate()[1]
     assert run.returncode == 130 and not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("isotrace.export.forms", ("export", "{}", "--to", "csv", "-o", "out.csv")),
+        ("isotrace.recording.results", ("sql", "{}", "SELECT count(*) AS n FROM calls")),
+    ],
+    ids=["export", "sql"],
+)
+def test_a_hangup_that_nohup_keeps_away_ends_nothing(recording, tmp_path, at, words):
+    done = signalled(tmp_path, at, signal.SIGHUP, "nohup", "isotrace", *(word.format(recording) for word in words))
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_link_stays_a_link(recording, tmp_path):

@@ -6,6 +6,7 @@ import signal
 
 import click
 
+from isotrace.process.interrupts import ALL_ENDING
 from isotrace.process.telling import tell
 
 _FORMS = ("parquet", "csv", "json", "strace", "perfetto", "chrome")
@@ -34,7 +35,7 @@ Examples:
 @click.option("-o", "--output", metavar="PATH", help="Where it goes.")
 def export(files: tuple[str, ...], form: str, output: str | None) -> int:
     """Write recordings as Parquet, CSV, JSON, strace's lines, a Perfetto or Chrome trace."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ALL_ENDING & {signal.SIGTERM, signal.SIGHUP}:
         signal.signal(number, _interrupt)
     from isotrace.export import forms
 

@@ -8,6 +8,7 @@ import sys
 import click
 
 from isotrace.errors import UsageError
+from isotrace.process.interrupts import ALL_ENDING
 
 _EPILOG = """\b
 Tables: calls, processes, losses, refusals, signals. A query reads only the columns that it asks about.
@@ -46,7 +47,7 @@ def sql(files: tuple[str, ...], form: str | None) -> int:
         return 0
     if query is None and "-" in names:
         raise UsageError("a recording from standard input leaves no room for a query there", "give the query as well")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    for number in ALL_ENDING:
         signal.signal(number, signal.SIG_DFL)  # DuckDB would not let Python see a signal before it is done
     result = database.run(sys.stdin.read() if query is None else query)
     if result is None:
