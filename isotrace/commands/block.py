@@ -103,6 +103,8 @@ def block(**choices: Any) -> int:
     words = {key: choices[key] for key in ("deny", "deny_path", "allow_path", "deny_net", "allow_net")}
     action = assemble.action(choices["errno"], choices["kill"], choices["audit"])
     policy = assemble.policy(words, action, choices["policy"])
+    if policy.asks:
+        raise UsageError("the policy has questions, which block does not ask", "isotrace ask --policy FILE")
     children.dumpable(False)  # the command may be of the same user
     if target.command:
         find(target.command)

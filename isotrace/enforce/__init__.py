@@ -50,6 +50,8 @@ class Guarantees:
     less is enforced than was asked: a rule with it starts only with ``--best-effort``.
 
     ``toctou_safe``: what was judged cannot change before the kernel acts on it. ``compat``: 32-bit calls are judged, too.
+    Of a rule that asks ``waits`` says who stands still until there is an answer, and ``orphaned`` what becomes of them when
+    isotrace is killed; both are "" of other rules.
     """
 
     toctou_safe: bool
@@ -59,16 +61,20 @@ class Guarantees:
     ends: bool = True
     notes: tuple[str, ...] = ()
     short: tuple[str, ...] = ()
+    waits: Literal["", "thread", "process"] = ""
+    orphaned: str = ""
 
     @property
     def text(self) -> str:
-        """``TOCTOU-safe yes · io_uring closed · 32-bit yes``."""
+        """``TOCTOU-safe yes · io_uring closed · 32-bit yes``, and ``the thread waits · if isotrace is killed: allowed``."""
         parts = [
             f"TOCTOU-safe {_yes(self.toctou_safe)}",
             f"io_uring {self.io_uring}",
             f"32-bit {_yes(self.compat)}",
         ]
-        return " · ".join([*parts, *(["after the fact"] if self.after_the_fact else [])])
+        parts += ["after the fact"] if self.after_the_fact else []
+        parts += [f"the {self.waits} waits", f"if isotrace is killed: {self.orphaned}"] if self.waits else []
+        return " · ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,10 @@ class Mechanism(Protocol):
     @property
     def commands_only(self) -> bool:
         """Whether the target must be a command."""
+
+    @property
+    def cannot_ask(self) -> str:
+        """Why no call can wait there for an answer; "" where one can, and its enforcer is ``Asking``."""
 
     def guarantees(self, rule: Rule, findings: Findings) -> Guarantees | Unsupported:
         """How well it enforces the rule on this kernel, or why not. An "unknown" verdict is no yes."""
@@ -184,6 +194,49 @@ class Enforcer(Protocol):
 
     def close(self) -> None:
         """Give everything back to the kernel. Must be safe to call twice, and after a failed ``open``."""
+
+
+#: What is said to one call that waits. ``deny`` gives the errno of its rule, ``kill`` kills the process.
+Verdict = Literal["allow", "deny", "kill"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call that waits for a verdict; ``id`` is its own within its enforcer. The rest as in ``Refused``.
+
+    ``time_ns`` (CLOCK_REALTIME) is when it was first asked. ``what`` is the path or address that the rule is about,
+    ``access`` the letters of what is asked of a path; "" where that is not known, or it is none.
+    """
+
+    id: int
+    time_ns: int
+    pid: int
+    tid: int
+    comm: bytes
+    call: str
+    abi: str
+    args: tuple[int, ...]
+    rule: int
+    what: str = ""
+    access: str = ""
+
+
+class Asking(Enforcer, Protocol):
+    """An enforcer of rules some of which ask. It knows verdicts for one waiting call each, and nothing of people.
+
+    Whatever it is not told to allow does not happen. What cannot wait it gives what the rule's action says
+    (``Action.otherwise``), and reports it as ``Refused``, as it does what it refuses by itself. These methods may
+    be called by another thread than the rest, and wait for nothing.
+    """
+
+    def questions(self) -> Sequence[Question]:
+        """Those that have come since the last look, the oldest first."""
+
+    def gone(self) -> Sequence[int]:
+        """The ids of those that wait no more although nobody answered: the thread was killed, or a signal took it away."""
+
+    def answer(self, id: int, verdict: Verdict) -> bool:
+        """Let the call go on, fail or end its process. False where it waits no more."""
 
 
 def _yes(value: bool) -> str:

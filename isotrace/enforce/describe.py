@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from isotrace.enforce import Counts, Enforced, Unsupported
 from isotrace.enforce.plan import EnforcementPlan, Unenforceable
 from isotrace.policy import names
-from isotrace.policy.model import CallRule, Rule
+from isotrace.policy.model import Action, CallRule, Rule
 
+_VERBS = {"errno": "refused", "kill": "killed", "audit": "would be refused", "ask": "asked about"}
 _MANY = 8  # calls that are listed one by one
 
 
@@ -53,7 +54,14 @@ def plain(text: str) -> str:
 
 def _title(rule: Rule) -> str:
     group = f"{rule.group}: " if rule.group else ""
-    return f"{group}{plain(rule.title)}" + ("" if rule.allow else f" → {rule.action.name}")
+    return f"{group}{plain(rule.title)}" + ("" if rule.allow else f" → {_outcome(rule.action)}")
+
+
+def _outcome(action: Action) -> str:
+    """``EPERM``; of what asks also what becomes of a call that nobody answers: ``ask, else EPERM``."""
+    if action.kind != "ask":
+        return action.name
+    return f"ask, else {'kill' if action.otherwise == 'kill' else Action(errno=action.errno).name}"
 
 
 def _calls(enforced: Enforced) -> str:
@@ -83,7 +91,7 @@ def count_lines(plan: EnforcementPlan, counts: Mapping[str, Counts]) -> list[str
         if not counts[enforced.mechanism].counted and not enforced.rule.allow:
             lines.append(f"{_title(enforced.rule)}: not counted: no second supervisor of seccomp can be had here")
         elif not enforced.rule.allow and (hits or enforced not in plan.standing):
-            verb = {"errno": "refused", "kill": "killed", "audit": "would be refused"}[enforced.action.kind]
+            verb = _VERBS[enforced.action.kind]
             lines.append(f"{_title(enforced.rule)}: {hits} {verb}")
     if lost := sum(each.lost for each in counts.values()):
         lines.append(f"{lost} lines lost, the refusals themselves were not: output was too slow")

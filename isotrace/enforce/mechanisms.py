@@ -144,6 +144,7 @@ class _ByObject:
     name: str
     feature: str
     commands_only: bool = False
+    cannot_ask: str = "not built into this version of isotrace"
 
     def guarantees(self, rule: Rule, findings: Findings) -> Guarantees | Unsupported:
         """Paths, addresses, and those calls that all come to a hook before they take effect."""
@@ -305,6 +306,7 @@ class _ByNumber:
     name: str
     features: tuple[str, ...]
     commands_only: bool = False
+    cannot_ask: str = "what judges a call here cannot let it wait"
 
     def guarantees(self, rule: Rule, findings: Findings) -> Guarantees | Unsupported:
         """Calls only."""
@@ -368,6 +370,7 @@ class Seccomp(_ByNumber):
     name: str = "seccomp"
     features: tuple[str, ...] = ("seccomp",)
     commands_only: bool = True
+    cannot_ask: str = "not built into this version of isotrace"
 
     def _guarantees(self, rule: CallRule, findings: Findings) -> Guarantees | Unsupported:
         silent = _lacks(findings, "seccomp_notify")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from isotrace.enforce import Enforced, Findings, Guarantees, Mechanism, Unsupported
 from isotrace.enforce.hooks import standing
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
-from isotrace.policy.model import CallRule, PathRule, Policy, Rule
+from isotrace.policy.model import CallRule, PathRule, Policy, Rule, asks
 from isotrace.trace.target import Target
 
 _NEEDS_COMMAND = Unsupported(
@@ -126,6 +126,8 @@ class _Chooser:
         answer = mechanism.guarantees(rule, self.findings)
         if isinstance(answer, Unsupported):
             return answer
+        if asks(rule) and mechanism.cannot_ask:
+            return Unsupported(f"cannot ask: {mechanism.cannot_ask}")
         if mechanism.commands_only and not self._only_command:
             return _NEEDS_COMMAND
         if BUILT[mechanism.name] is None:

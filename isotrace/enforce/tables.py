@@ -28,9 +28,8 @@ _PATH_ARGUMENT = {"open": 1, "creat": 1, "openat": 2, "openat2": 2, "execve": 1,
 
 def pack_rule(action: Action) -> bytes:
     """``struct rule`` of bpf/block.h."""
-    if action.kind == "errno":
-        return struct.pack("=II", action.errno, 0)
-    return struct.pack("=II", *((_EPERM, KILL) if action.kind == "kill" else (0, AUDIT)))
+    number, flags = {"errno": (action.errno, 0), "kill": (_EPERM, KILL), "audit": (0, AUDIT)}[action.kind]
+    return struct.pack("=II", number, flags)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Policies: what is refused. Pure: model, the words that people write, and the reference decision."""
 
-from isotrace.policy.decide import CallRequest, Decision, NetRequest, PathRequest, Request, decide
-from isotrace.policy.model import Action, CallRule, Group, NetRule, PathRule, Policy, Rule
+from isotrace.policy.decide import CallRequest, Decision, NetRequest, PathRequest, Request, decide, decide_all
+from isotrace.policy.model import Action, CallRule, Group, NetRule, PathRule, Policy, Rule, asks
 from isotrace.policy.patterns import Pattern
 
 __all__ = [
@@ -18,5 +18,7 @@ __all__ = [
     "Policy",
     "Request",
     "Rule",
+    "asks",
     "decide",
+    "decide_all",
 ]

@@ -9,11 +9,13 @@ from isotrace.errors import UsageError
 from isotrace.policy import names, nets, paths
 from isotrace.policy.model import Action, Group, Policy, Rule
 
-_PARSERS: tuple[tuple[str, Callable[..., Rule], bool], ...] = (
-    ("deny_path", paths.parse, False),
-    ("allow_path", paths.parse, True),
-    ("deny_net", nets.parse, False),
-    ("allow_net", nets.parse, True),
+_PARSERS: tuple[tuple[str, Callable[..., Rule]], ...] = (
+    ("deny_path", paths.parse),
+    ("ask_path", paths.parse),
+    ("allow_path", paths.parse),
+    ("deny_net", nets.parse),
+    ("ask_net", nets.parse),
+    ("allow_net", nets.parse),
 )
 
 
@@ -27,12 +29,16 @@ def action(errno: str | None, kill: bool, audit: bool) -> Action:
 def policy(words: Mapping[str, Sequence[str]], chosen: Action, path: str | None) -> Policy:
     """The rules of the command line, in a group without a name, then those of the file.
 
-    ``words`` are the option values by option: deny, deny_path, allow_path, deny_net, allow_net. With ``chosen`` audit,
-    the file's rules are audited, too. Raises ``UsageError`` when nothing is denied.
+    ``words`` are the option values by option: deny, deny_path, allow_path, deny_net, allow_net, and where it may ask ask,
+    ask_path, ask_net. A denial has the action ``chosen``. With ``chosen`` audit, the file's rules are audited, too.
+    Raises ``UsageError`` when nothing is denied or asked about.
     """
+    asking = Action("ask", chosen.errno)
     rules: list[Rule] = [names.parse(word, action=chosen) for word in words["deny"]]
-    for option, parse, allow in _PARSERS:
-        rules += [parse(word, allow=allow, action=chosen) for word in words[option]]
+    rules += [names.parse(word, action=asking) for word in words.get("ask", ())]
+    for option, parse in _PARSERS:
+        allow, action = option.startswith("allow"), asking if option.startswith("ask") else chosen
+        rules += [parse(word, allow=allow, action=action) for word in words.get(option, ())]
     groups = [Group("", tuple(rules))] if rules else []
     groups += _from_file(path, chosen) if path is not None else []
     if all(rule.allow for group in groups for rule in group.rules):

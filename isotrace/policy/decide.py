@@ -1,7 +1,7 @@
 """The reference: what a policy says about one request. Mechanisms are tested against this small model.
 
-The most specific rule that matches wins, and a tie denies; of denials, one that refuses wins over one that only
-reports. Nothing matched is allowed. For paths the more specific
+The most specific rule that matches wins, and a tie denies: one that refuses wins over one that asks, and that over one
+that only reports. Nothing matched is allowed. For paths the more specific
 pattern wins, whatever its letters; for addresses the longer prefix, then the narrower range of ports, then a named
 protocol. A request for several accesses is denied when one of them is.
 """
@@ -9,13 +9,13 @@ protocol. A request for several accesses is denied when one of them is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from isotrace.policy import families
-from isotrace.policy.model import CallRule, NetRule, PathRule, Policy, Rule
+from isotrace.policy.model import CallRule, NetRule, PathRule, Policy, Rule, asks
 
 _EVERY_PORT = (0, 65535)
 
@@ -73,8 +73,18 @@ class Decision:
 
     @property
     def denied(self) -> bool:
-        """Whether the request is refused."""
+        """Whether the rule is against the request: refuses it, asks about it, or reports it."""
         return self.rule is not None and not self.rule.allow
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody is to be asked about the request."""
+        return self.rule is not None and asks(self.rule)
+
+    @property
+    def excepted(self) -> bool:
+        """Whether a rule allows the request, in so many words."""
+        return self.rule is not None and self.rule.allow
 
 
 def decide(policy: Policy, request: Request) -> Decision:
@@ -87,13 +97,30 @@ def decide(policy: Policy, request: Request) -> Decision:
     if isinstance(request, SocketRequest):
         return _socket(policy, request)
     decisions = [_path(policy, request.path, letter) for letter in sorted(request.access)]
-    decided = [decision for decision in decisions if decision.rule]
-    return next((decision for decision in decided if decision.denied), decided[0] if decided else Decision(None))
+    return _strictest(decisions)
 
 
-def strictness(rule: Rule) -> tuple[bool, bool]:
-    """Sorts rules that are equally specific, the one that decides first."""
-    return rule.allow, rule.action.kind == "audit"
+def decide_all(policy: Policy, requests: Sequence[Request]) -> Decision:
+    """What it says about one call, which is several requests: that of the call, and of each path or address it is given.
+
+    One that is refused is reason enough to refuse the call, and it is not asked about. A rule on calls does not ask
+    where every path and address of the call is excepted by a rule. What asks does so once, whatever else asks.
+    """
+    decisions = [(request, decide(policy, request)) for request in requests]
+    objects = [decision for request, decision in decisions if not isinstance(request, CallRequest)]
+    if objects and all(decision.excepted for decision in objects):
+        decisions = [pair for pair in decisions if not (isinstance(pair[0], CallRequest) and pair[1].asked)]
+    return _strictest([decision for _, decision in decisions])
+
+
+def strictness(rule: Rule) -> tuple[bool, int]:
+    """Sorts rules that are equally specific, the one that decides first: refuse, ask, report, allow."""
+    return rule.allow, {"ask": 1, "audit": 2}.get(rule.action.kind, 0)
+
+
+def _strictest(decisions: Iterable[Decision]) -> Decision:
+    """The one that decides where each is about a part of what is asked for; the first of those that are alike."""
+    return _first(sorted((decision.rule for decision in decisions if decision.rule), key=strictness))
 
 
 def _first(rules: Iterable[Rule]) -> Decision:

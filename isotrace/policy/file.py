@@ -29,8 +29,10 @@ def _action(text: object) -> Action:
         return Action("kill")
     if text == "audit":
         return Action("audit")
+    if text == "ask":
+        return Action("ask")
     if not isinstance(text, str):
-        raise ValueError("should be the name of an error, kill or audit")
+        raise ValueError("should be the name of an error, kill, audit or ask")
     return Action(errno=_checked(parse_errno, text))
 
 

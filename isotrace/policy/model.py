@@ -1,4 +1,4 @@
-"""What a policy is: rules, each with the words that asked for it, and what happens to a call that one refuses."""
+"""What a policy is: rules, each with the words that asked for it, and what happens to a call that one is against."""
 
 from __future__ import annotations
 
@@ -23,15 +23,23 @@ class Action:
     """What a refusal is. ``errno`` is the positive number that the call fails with, for ``kind`` "errno".
 
     ``kill``: the call does not happen and its process gets SIGKILL. ``audit``: the call happens and is reported.
+    ``ask``: the call waits until somebody has said whether it happens; a denial gives ``errno``, and ``otherwise`` is
+    what becomes of one that nobody answers, or that cannot wait. Nothing is allowed for want of an answer.
     """
 
-    kind: Literal["errno", "kill", "audit"] = "errno"
+    kind: Literal["errno", "kill", "audit", "ask"] = "errno"
     errno: int = numbers.EPERM
+    otherwise: Literal["deny", "kill"] = "deny"
 
     @property
     def name(self) -> str:
-        """``EPERM``, ``kill`` or ``audit``."""
+        """``EPERM``, ``kill``, ``audit`` or ``ask``."""
         return numbers.errorcode[self.errno] if self.kind == "errno" else self.kind
+
+    @property
+    def verb(self) -> str:
+        """What a rule with it does, as its option is called: ``deny`` or ``ask``."""
+        return "ask" if self.kind == "ask" else "deny"
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class CallRule:
     @property
     def title(self) -> str:
         """The rule as the user would write it."""
-        return f"deny {self.asked}"
+        return f"{self.action.verb} {self.asked}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class PathRule:
     @property
     def title(self) -> str:
         """The rule as the user would write it."""
-        return f"{'allow' if self.allow else 'deny'}-path {self.asked}"
+        return f"{'allow' if self.allow else self.action.verb}-path {self.asked}"
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class NetRule:
     @property
     def title(self) -> str:
         """The rule as the user would write it."""
-        return f"{'allow' if self.allow else 'deny'}-net {self.asked}"
+        return f"{'allow' if self.allow else self.action.verb}-net {self.asked}"
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,11 @@ class StandingRule:
 Rule = CallRule | PathRule | NetRule | StandingRule
 
 
+def asks(rule: Rule) -> bool:
+    """Whether it asks before a call goes on; an exception in a group that asks does not."""
+    return not rule.allow and rule.action.kind == "ask"
+
+
 @dataclass(frozen=True)
 class Group:
     """Rules under one name with one action."""
@@ -141,6 +154,11 @@ class Policy:
     def rules(self) -> tuple[Rule, ...]:
         """Every rule, in the order of the groups."""
         return tuple(self._each())
+
+    @property
+    def asks(self) -> bool:
+        """Whether any rule asks."""
+        return any(map(asks, self._each()))
 
     def _each(self) -> Iterator[Rule]:
         for group in self.groups:

@@ -63,4 +63,6 @@ def back(batch: Batch, index: int, note: str | None) -> tuple[Refused, Enforced]
 def _action(name: str) -> Action:
     if name == "kill":
         return Action("kill")
+    if name == "ask":
+        return Action("ask")
     return Action("audit") if name == "audit" else Action("errno", _ERRNOS[name])

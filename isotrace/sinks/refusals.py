@@ -13,7 +13,7 @@ from isotrace.catalog import multiplexed
 from isotrace.decode.quote import comm, escape, quote
 from isotrace.enforce import Counts, Enforced, Refused
 from isotrace.enforce.describe import plain
-from isotrace.policy.model import StandingRule
+from isotrace.policy.model import Action, StandingRule
 from isotrace.render.stamps import stamp
 from isotrace.sinks.output import Output
 
@@ -125,7 +125,9 @@ class Lines:
 
 
 def _outcome(enforced: Enforced) -> str:
-    return {"errno": f"= -1 {enforced.action.name}", "kill": "killed", "audit": "allowed"}[enforced.action.kind]
+    action = enforced.action
+    kind = {"deny": "errno", "kill": "kill"}[action.otherwise] if action.kind == "ask" else action.kind
+    return {"errno": f"= -1 {Action(errno=action.errno).name}", "kill": "killed", "audit": "allowed"}[kind]
 
 
 class Json:

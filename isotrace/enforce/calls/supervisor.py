@@ -124,7 +124,7 @@ class Supervisor:
 
 def _error(action: Action) -> int | None:
     """What to answer; a caller that could not be killed is refused."""
-    return {"errno": action.errno, "kill": _EPERM}.get(action.kind)
+    return {"errno": action.errno, "kill": _EPERM, "audit": None}[action.kind]
 
 
 def _record(call: Notification, entry: Entry) -> Refused:
