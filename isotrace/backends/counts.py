@@ -22,7 +22,7 @@ BUCKET_SHIFT = 7
 PLACE_TEXT = 124
 PATH, ADDRESS = 1, 2
 
-CALL = np.dtype([(name, "u1") for name in ("wanted", "bytes", "ends", "forks", "renames", "place", "arg", "length")])
+CALL = np.dtype([(name, "u1") for name in ("wanted", "bytes", "ends", "forks", "executes", "place", "arg", "length")])
 KEY = np.dtype([("pid", "<u4"), ("slot", "<u4")])
 COUNT = np.dtype(
     [(name, "<u8") for name in ("calls", "errors", "bytes", "time", "longest")] + [("buckets", "<u4", (BUCKETS,))]
@@ -38,7 +38,7 @@ TOUCH = np.dtype(
 _PID = np.dtype([("pid", "<u4")])
 _STAT_NOT_FOLLOWED, _STAT_CALLS_LOST, _STAT_ERRORS_LOST, _STAT_TOUCHES, _STAT_TOUCHES_LOST = 0, 2, 3, 4, 5
 _ENDLESS = frozenset({"exit", "exit_group"})
-_RENAMES = frozenset({"execve", "execveat", "prctl"})
+_EXECUTES = frozenset({"execve", "execveat"})
 _MEMORY = 96 << 20  # bytes that the per-CPU tables may take in the kernel
 _MOST_ROWS, _FEWEST_ROWS = 65536, 4096
 _PLACES = 16384
@@ -124,7 +124,7 @@ def described(call: Syscall, wanted: bool) -> bytes:
     found["bytes"] = call.ret == "size"
     found["ends"] = call.name in _ENDLESS
     found["forks"] = call.name in FORKS
-    found["renames"] = call.name in _RENAMES
+    found["executes"] = call.name in _EXECUTES
     for index, arg in enumerate(call.args):
         if arg.kind == "path":
             found["place"], found["arg"] = PATH, index
@@ -172,6 +172,7 @@ class Counting(Attached):
     def _attachments_for(target: Target, known: Facts) -> tuple[Attachment, ...]:
         tasks = (
             Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
+            Attachment("raw_tracepoint", "task_rename", "on_task_rename"),
             on_exits(known, "on_task_exit"),
         )
         return (*(descendant_tracking(known) if target.descends else ()), *tasks, *on_calls(known))
@@ -234,7 +235,7 @@ class Counting(Attached):
         return self._sum("stats", _STAT_TOUCHES)
 
     def names(self) -> dict[int, tuple[bytes, int]]:
-        """Process → name, parent, as they were at its first call or last change of name."""
+        """Process → name, as it is or was when it ended; parent, as it was when it was first named here."""
         found: dict[int, tuple[bytes, int]] = {}
         for keys, values in batch.chunks(self._loaded.maps["names"], _PID, NAME):
             rows = zip(values["comm"].tolist(), values["ppid"].tolist(), strict=True)

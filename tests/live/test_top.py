@@ -99,6 +99,31 @@ def test_only_the_calls_asked_for(hammer):
     assert {name: row["calls"] for name, row in calls.items()} == {"getppid": 100}
 
 
+SET_OWN = "__import__('ctypes').CDLL(None).prctl(15, b'isot-own', 0, 0, 0)"
+RENAMED = """
+import os, threading, time
+os.getppid()  # so the process is in the table by the name that it has
+own = threading.Thread(target=lambda: open(f"/proc/{os.getpid()}/comm", "w").write(NAME))
+own.start(); own.join()
+os.getppid()
+"""
+
+
+@pytest.mark.parametrize("calls", ["getppid", "all"])
+def test_a_process_is_called_what_its_leader_is_by_whatever_means(calls):
+    program = RENAMED.replace("NAME", "'isot-new'")
+    found, _ = report("--calls", calls, "--", sys.executable, "-c", program)
+    assert [process["process"] for process in found["processes"]] == ["isot-new"], "written to /proc/PID/comm"
+    program = RENAMED.replace('open(f"/proc/{os.getpid()}/comm", "w").write(NAME)', SET_OWN)
+    found, _ = report("--calls", calls, "--", sys.executable, "-c", program)
+    (process,) = found["processes"]
+    assert process["process"] != "isot-own", "that is a thread's, which is not the leader"
+    found, _ = report(
+        "--calls", "getppid", "--", sys.executable, "-c", "import os; os.getppid(); os.execvp('true', ['true'])"
+    )
+    assert [process["process"] for process in found["processes"]] == ["true"], "by a call that is not counted"
+
+
 def test_a_call_that_seccomp_refuses_is_counted(tmp_path):
     code = tmp_path / "refused.c"
     code.write_text(
