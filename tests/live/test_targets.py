@@ -228,6 +228,18 @@ def test_a_call_that_a_process_is_stuck_in_is_shown_at_attach_and_at_exit() -> N
     assert len(texts) == 4
 
 
+def test_what_a_call_that_a_process_is_stuck_in_was_given_is_shown() -> None:
+    program = "import os; r, w = os.pipe(); os.write(w, bytes(1 << 16)); os.writev(w, [b'one', b'two'])"
+    with started([sys.executable, "-c", program]) as process:
+        until(lambda: Path(f"/proc/{process.pid}/syscall").read_text().startswith("20 "), "the process is in writev")
+        with attached("--pid", process.pid, ready=lambda: None) as live:
+            until(lambda: "writev" in live.text(), "it is shown")
+            run = live.stop()
+    texts = {line.text for line in run.lines if line.text.startswith("writev")}
+    vector = '[{iov_base="one", iov_len=3}, {iov_base="two", iov_len=3}]'
+    assert texts == {f"writev(4, {vector}, 2 <unfinished ...>"}
+
+
 def test_a_process_that_ends_ends_the_trace() -> None:
     with shell() as one, attached("--pid", one.pid, ready=lambda: one.run("cd /x/ready")) as live:
         one._process.stdin.write("exit 4\n")
