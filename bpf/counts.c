@@ -13,6 +13,7 @@
 #include "event.h"
 #include "filter.h"
 #include "calls.h"
+#include "demux.h"
 #include "counts.h"
 
 #define NOTHING 0xffffffff
@@ -190,6 +191,23 @@ static __always_inline void read_args(struct done *done, struct scratch *scratch
 	fill_args(scratch->args, done->slot >= SLOT_I386 ? ABI_I386 : ABI_X86_64, &scratch->regs);
 }
 
+/* Which of the multiplexer's calls it is; NULL if that is none that is wanted. What is no call, or cannot be read, is the multiplexer's own. */
+static __always_inline struct call *look_inside(struct done *done, struct call *call)
+{
+	struct scratch *scratch = get_scratch();
+	u32 slot;
+
+	if (!scratch)
+		return NULL;
+	read_args(done, scratch);
+	slot = demultiplexed(done->slot - SLOT_I386, scratch->args);
+	if (!slot)
+		return call;
+	done->slot = slot;
+	call = calls.lookup(&done->slot);
+	return call && call->wanted ? call : NULL;
+}
+
 /* What needs the arguments. A successful execve has none left: on_task_exec sees its file. */
 static __always_inline void look_closer(struct done *done, struct call *call, struct scratch *scratch)
 {
@@ -200,7 +218,8 @@ static __always_inline void look_closer(struct done *done, struct call *call, st
 #endif
 	if (!failed(done) && !place)
 		return;
-	read_args(done, scratch);
+	if (done->slot == number_slot(done->slot))	/* else they are there */
+		read_args(done, scratch);
 	if (failed(done))
 		add_error(done, call, scratch);
 #if defined(TOUCHES)
@@ -306,7 +325,10 @@ int on_exit(struct call_context *ctx)
 		return 0;
 	if (done.slot >= SLOT_I386)
 		done.result = (s32)done.result;
-	add(&done, call);
+	if (call->wanted == WANTED_WITHIN)
+		call = look_inside(&done, call);
+	if (call)
+		add(&done, call);
 	return 0;
 }
 

@@ -13,7 +13,7 @@
 
 /* What the catalogue says about a call. */
 struct call {
-	u8 wanted;
+	u8 wanted;		/* WANTED_… */
 	u8 bytes;		/* a positive result is a number of bytes */
 	u8 ends;		/* never returns: counted when it is entered */
 	u8 forks;		/* returns in the new task as well */
@@ -22,6 +22,9 @@ struct call {
 	u8 arg;
 	u8 length;		/* of a socket address: the argument that has it */
 };
+
+/* 2: a multiplexer, of which some calls are wanted: it is counted as the call that it is. */
+enum { WANTED = 1, WANTED_WITHIN = 2 };
 
 enum place_kind { PLACE_NONE = 0, PLACE_PATH = 1, PLACE_ADDRESS = 2 };
 

@@ -13,6 +13,7 @@
 #include "event.h"
 #include "filter.h"
 #include "calls.h"
+#include "demux.h"
 #include "trace_record.h"
 #include "trace_captures.h"
 #include "trace_files.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One record: where it is made, how it is sent, and the counts of those that were and were not. Needs event.h, filter.h and calls.h.
+ * One record: where it is made, how it is sent, and the counts of those that were and were not. Needs event.h, filter.h, calls.h and demux.h.
  *
  * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes); DESCRIPTORS.
  */
@@ -274,14 +274,6 @@ static __always_inline void forget_thread(void)
 	found->state[tid & (PIDS_A_PAGE - 1)] = 0;
 	forget_call(bpf_get_current_task());
 #endif
-}
-
-/* The slot that a call's number has: what is multiplexed by socketcall and ipc has another. */
-static __always_inline u32 number_slot(u32 slot)
-{
-	if (slot < SLOT_SOCKETCALL || slot >= SLOT_MULTIPLEXED_END)
-		return slot;
-	return SLOT_I386 + (slot < SLOT_IPC ? 102 : 117);
 }
 
 /* With MEASURE_TIME, in on_enter. */

@@ -77,7 +77,7 @@ def test_constants(said):
 
 
 def describe(name):
-    raw = counts.described(by_name("x86_64")[name], True)
+    raw = counts.described(by_name("x86_64")[name], counts.WANTED)
     return dict(zip(counts.CALL.names, raw, strict=True))
 
 

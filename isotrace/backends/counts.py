@@ -13,14 +13,24 @@ from isotrace.backends.loader import Loader
 from isotrace.catalog.model import Syscall
 from isotrace.kernel import batch, bpf
 from isotrace.kernel.facts import Facts, facts
-from isotrace.trace import events
-from isotrace.trace.plan import FORKS, TYPES, Attachment, descendant_tracking, on_calls, on_exits, own_calls
+from isotrace.trace.plan import (
+    DEMUX_EXIT,
+    FORKS,
+    TYPES,
+    Attachment,
+    all_calls,
+    descendant_tracking,
+    on_calls,
+    on_exits,
+    slots_for,
+)
 from isotrace.trace.target import Target
 
 BUCKETS = 32
 BUCKET_SHIFT = 7
 PLACE_TEXT = 124
 PATH, ADDRESS = 1, 2
+WANTED, WANTED_WITHIN = 1, 2
 
 CALL = np.dtype([(name, "u1") for name in ("wanted", "bytes", "ends", "forks", "executes", "place", "arg", "length")])
 KEY = np.dtype([("pid", "<u4"), ("slot", "<u4")])
@@ -117,7 +127,13 @@ def rows_for(cpus: int, memory: int = _MEMORY) -> int:
     return max(_FEWEST_ROWS, min(_MOST_ROWS, memory // (COUNT.itemsize * cpus)))
 
 
-def described(call: Syscall, wanted: bool) -> bytes:
+def wanted_slots(calls: frozenset[str] | None) -> dict[int, int]:
+    """Slots of what is counted → WANTED; of i386's socketcall and ipc, counted as what they are, WANTED_WITHIN."""
+    found = slots_for(calls, 1)
+    return {slot: WANTED_WITHIN if one.exit == DEMUX_EXIT else WANTED for slot, one in found.items()}
+
+
+def described(call: Syscall, wanted: int) -> bytes:
     """``struct call`` of bpf/counts.h, from the meaning of the call's arguments."""
     found = np.zeros(1, dtype=CALL)
     found["wanted"] = wanted
@@ -189,12 +205,12 @@ class Counting(Attached):
         self._loader.close()
 
     def _describe_calls(self) -> None:
-        fd, known = self._loaded.maps["calls"], own_calls()
+        fd, known = self._loaded.maps["calls"], all_calls()
+        wanted = wanted_slots(self._calls)
         for slot, call in known.items():
-            bpf.map_update(fd, u32(slot), described(call, call.among(self._calls)))
-        if self._calls is None:
-            for slot in set(range(events.SLOTS)) - set(known):
-                bpf.map_update(fd, u32(slot), b"\1".ljust(CALL.itemsize, b"\0"))
+            bpf.map_update(fd, u32(slot), described(call, wanted.get(slot, 0)))
+        for slot in wanted.keys() - known.keys():
+            bpf.map_update(fd, u32(slot), bytes([WANTED]).ljust(CALL.itemsize, b"\0"))
 
     def rows(self) -> Rows:
         """All calls counted, summed over the CPUs."""
