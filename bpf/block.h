@@ -19,6 +19,7 @@ BPF_PERCPU_ARRAY(stats, u64, STATS);
 
 #define RULE_KILL 1
 #define RULE_AUDIT 2
+#define RULE_KILL_UNANSWERED 4	/* of one that asks */
 #define SLOT_RING 1022		/* no call has this number: work done for io_uring */
 #define PF_IO_WORKER 0x10
 #define NR_IO_URING_ENTER 426
@@ -61,7 +62,28 @@ struct judged {
 	u64 address;
 	u32 length;
 	u32 left;		/* the accesses to a path that no rule decided */
+#if defined(ASKS)
+	u64 both;		/* of two objects, as one number */
+	u32 accesses;		/* what is asked of a path */
+	u16 kind;
+	u16 late;		/* the call has made a file that it must not find there (O_EXCL) */
+#endif
 };
+
+/* What a question is to say, and what its answer is for: see block_ask.h. */
+#if defined(ASKS)
+#define ASKED_FOR(judged, letters) ((judged)->accesses = (letters))
+#define ASKED_OF_BOTH(judged, one, other) ((judged)->both = as_named(one) ^ 31 * as_named(other))
+#define FOUND_LATE(judged, is_late) ((judged)->late = (is_late))
+#define KIND_OF(judged) ((judged)->kind)
+#define ACCESSES_OF(judged) ((judged)->accesses)
+#else
+#define ASKED_FOR(judged, letters)
+#define ASKED_OF_BOTH(judged, one, other)
+#define FOUND_LATE(judged, is_late)
+#define KIND_OF(judged) KIND_REFUSED
+#define ACCESSES_OF(judged) 0
+#endif
 
 /* Whether the current task can be refused anything: isotrace itself (is_watched) and init never are. */
 static __always_inline int concerns(struct who *who)
@@ -184,13 +206,14 @@ static __always_inline void describe(struct refusal *refusal, struct judged *jud
 	event->uid = (u32)bpf_get_current_uid_gid();
 	event->number = judged->number;
 	event->slot = judged->slot;
-	event->kind = KIND_REFUSED;
+	event->kind = KIND_OF(judged);
 	event->blobs = 1;
 	event->result = result;
 	current_args(event->args, judged->abi, registers_of(judged->who.task));
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 	event->abi = judged->abi;
-	event->unread = event->later = event->pad = 0;
+	event->unread = event->later = 0;
+	event->pad = ACCESSES_OF(judged);
 	__builtin_memset(&refusal->blob, 0, sizeof(refusal->blob));
 }
 
@@ -204,6 +227,12 @@ static __always_inline u64 mount_of(u64 path)
 	u64 mount = read_u64(path + OFF_PATH_MNT);
 
 	return mount - (OFF_MOUNT_MNT & (0 - (mount >> 63)));
+}
+
+/* A number that is a dentry's under one name in one directory; 0 of none. */
+static __always_inline u64 as_named(u64 dentry)
+{
+	return dentry ? dentry + 31 * read_u64(dentry + OFF_D_PARENT) + 0x9e3779b97f4a7c15 * read_u64(dentry + OFF_D_HASH) : 0;
 }
 
 /*
@@ -246,14 +275,15 @@ static __always_inline u32 write_path(struct refusal *refusal, u64 dentry, u64 m
 }
 #endif
 
-static __always_inline void submit_refusal(struct judged *judged, u32 rule, s64 result)
+/* Returns whether there was room. */
+static __always_inline int submit_refusal(struct judged *judged, u32 rule, s64 result)
 {
 	struct refusal *refusal = events.ringbuf_reserve(sizeof(struct refusal));
 	u32 size = 0;
 
 	if (!refusal) {
 		count_lost();
-		return;
+		return 0;
 	}
 	describe(refusal, judged, rule, result);
 #if defined(PATH_ACCESSES) || defined(UNIX)
@@ -277,6 +307,7 @@ static __always_inline void submit_refusal(struct judged *judged, u32 rule, s64 
 	refusal->blob.size = size;
 	refusal->event.size = sizeof(struct event) + sizeof(struct blob) + size;
 	events.ringbuf_submit(refusal, BPF_RB_FORCE_WAKEUP);
+	return 1;
 }
 
 static __always_inline int is_audit(u32 index)

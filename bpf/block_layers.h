@@ -17,12 +17,6 @@ struct pair {
 };
 BPF_TABLE("lru_hash", u32, struct pair, remembered, 4096);
 
-/* A number that is a dentry's under one name in one directory; 0 of none. */
-static __always_inline u64 as_named(u64 dentry)
-{
-	return dentry ? dentry + 31 * read_u64(dentry + OFF_D_PARENT) + 0x9e3779b97f4a7c15 * read_u64(dentry + OFF_D_HASH) : 0;
-}
-
 /* What was judged, where the call goes on. Returns the rule. */
 static __always_inline u32 remember(u32 rule, u64 one, u64 other)
 {

@@ -10,7 +10,7 @@
  *
  * Constants: see filter.h and block.h; OFF_… from the kernel's BTF; RULES, HOOKS: the sizes of maps; PATH_ACCESSES: there are rules on paths;
  * CALLS: there are rules on calls; GLOBS: there are patterns among those on paths; NETS: there are rules on IP addresses; UNIX: there are rules
- * on unix sockets.
+ * on unix sockets; ASKS: all the rules ask (block_ask.h), WAITS threads at most at once.
  */
 #include "block.h"
 
@@ -76,6 +76,13 @@ static __always_inline u32 call_rule(struct judged *judged, int has_address)
 #include "block_guard.h"
 #include "block_outside.h"
 
+#if defined(ASKS)
+#include "block_ask.h"
+#define CARRY_OUT(judged, rule) ask(judged, rule)
+#else
+#define CARRY_OUT(judged, rule) refuse(judged, rule)
+#endif
+
 static __always_inline u32 no_standing(u64 *ctx, struct judged *judged)
 {
 	return 0;
@@ -134,7 +141,7 @@ int symbol(u64 *ctx)								\
 	if (!rule)								\
 		return 0;							\
 	FIND_CALL_AFTER(&judged);						\
-	return (int)refuse(&judged, rule);					\
+	return (int)CARRY_OUT(&judged, rule);					\
 }
 
 #define STANDING(index, symbol, standing)					\

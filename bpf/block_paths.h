@@ -35,6 +35,7 @@
 #define S_IFREG 0100000
 #define S_IFLNK 0120000
 #define O_TRUNC 01000
+#define MADE_ANEW 0300		/* O_CREAT | O_EXCL */
 #define FMODE_READ 1		/* as ACCESS_READ and ACCESS_WRITE */
 #define FMODE_WRITE 2
 #define FMODE_EXEC 0x20
@@ -424,6 +425,7 @@ static __always_inline u32 judge_by(struct walk *walk, struct judged *judged, u6
 	judged->left = 0;
 	if (!walk->open)
 		return 0;
+	ASKED_FOR(judged, accesses & ACCESS_ANY);
 	judged->dentry = dentry;
 	judged->mount = mount;
 	rule = judge_walk(judged, walk);
@@ -515,6 +517,8 @@ static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 	if (!accesses)
 		return 0;
 	walk.open = accesses;
+	ASKED_FOR(judged, accesses);
+	FOUND_LATE(judged, (*(u32 *)(file + OFF_F_FLAGS) & MADE_ANEW) == MADE_ANEW);
 	judged->dentry = dentry;
 	judged->mount = walk.mount;
 	if (beneath) {
@@ -637,6 +641,7 @@ static __always_inline u32 judge_link(u64 *ctx, struct judged *judged)
 {
 	u64 old = number_of(ctx[0]), new = number_of(ctx[2]);
 
+	ASKED_OF_BOTH(judged, old, new);
 	return remember(judge_linked(judged, old, new, mount_of(ctx[1])), old, new);
 }
 
@@ -780,6 +785,7 @@ static __always_inline u32 judge_rename(u64 *ctx, struct judged *judged)
 {
 	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
 
+	ASKED_OF_BOTH(judged, old, new);
 	return remember(judge_renamed(judged, old, new, mount_of(ctx[0])), old, new);
 }
 
@@ -825,6 +831,7 @@ static __always_inline u32 judge_link_beneath(u64 *ctx, struct judged *judged)
 {
 	u64 old = number_of(ctx[0]), new = number_of(ctx[2]);
 
+	ASKED_OF_BOTH(judged, old, new);
 	return is_remembered(old, new) ? 0 : judge_linked(judged, old, new, 0);
 }
 
@@ -833,6 +840,7 @@ static __always_inline u32 judge_rename_beneath(u64 *ctx, struct judged *judged)
 {
 	u64 old = number_of(ctx[1]), new = number_of(ctx[3]);
 
+	ASKED_OF_BOTH(judged, old, new);
 	return is_remembered(old, new) || is_remembered(new, old) ? 0 : judge_renamed(judged, old, new, 0);
 }
 

@@ -21,6 +21,7 @@ enum event_kind {
 	KIND_SIGNAL = 4,	/* a signal is delivered; `result` is its number, the first blob its siginfo */
 	KIND_UNFINISHED = 5,	/* made in user space from /proc: a call that a thread is inside of */
 	KIND_REFUSED = 6,	/* a call that was refused; `result` is the negative errno, `duration` rule, hook and reason: see block.h */
+	KIND_ASKED = 8,		/* a call that waits for an answer: as KIND_REFUSED, but `result` is the question's number, `pad` the accesses to a path (block_ask.h) */
 };
 
 enum event_abi { ABI_X86_64 = 0, ABI_X32 = 1, ABI_I386 = 2 };
@@ -43,7 +44,7 @@ struct event {
 	u8 abi;
 	u8 unread;		/* a blob of it could not be read */
 	u8 later;		/* bit n: user space has read argument n after that (isotrace/trace/late.py); 0 here */
-	u8 pad;
+	u8 pad;			/* of KIND_ASKED the accesses */
 };
 
 enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2, BLOB_LATER = 4 /* with one of these: read in user space, after the call had returned */ };

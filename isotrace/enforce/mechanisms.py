@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isotrace.enforce import Findings, Guarantees, Ring, Unsupported
 from isotrace.enforce.calls import cbpf
 from isotrace.enforce.hooks import coverage
 from isotrace.policy import families, names
 from isotrace.policy.families import Kind
-from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule
+from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule, asks
 from isotrace.policy.patterns import EVERYTHING
 
 #: Every feature that a mechanism asks about.
@@ -89,6 +89,11 @@ _OLD_RINGS = (
 )
 _HELD_OPEN = "a file that is open already when the rule begins goes on being read and written"
 _OPEN_ALREADY = "what is open already, or is received from somebody else, goes on being read and written"
+_WAITING = (
+    "cannot wait, and gets the default: what io_uring and a received descriptor do, sendmmsg, recvmmsg, and a thread that "
+    "catches or blocks SIGCONT, is traced, or has a real-time policy",
+    "a thread that waits has a deadline policy meanwhile, or where its processors are chosen the idle one, then it is busy",
+)
 _FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"
 
 
@@ -144,7 +149,7 @@ class _ByObject:
     name: str
     feature: str
     commands_only: bool = False
-    cannot_ask: str = "not built into this version of isotrace"
+    cannot_ask: str = ""
 
     def guarantees(self, rule: Rule, findings: Findings) -> Guarantees | Unsupported:
         """Paths, addresses, and those calls that all come to a hook before they take effect."""
@@ -173,7 +178,8 @@ class _ByObject:
     def _guarantees(self, rule: Rule, findings: Findings) -> Guarantees:
         whole, ring = self._unskipped(findings), self._ring(rule, findings)
         notes = (_FOLLOWS_OBJECTS, *_hook_notes(rule, self.name), *((_OLD_RINGS,) if ring == "closed" else ()))
-        return Guarantees(whole, ring, True, notes=notes, short=() if whole else (_SKIPPED,))
+        found = Guarantees(whole, ring, True, notes=notes, short=() if whole else (_SKIPPED,))
+        return replace(found, notes=(*notes, *_WAITING), waits="thread", orphaned="allowed") if asks(rule) else found
 
     def _unskipped(self, findings: Findings) -> bool:
         return _lacks(findings, "unpreempted") is None

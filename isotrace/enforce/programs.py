@@ -20,6 +20,7 @@ from isotrace.enforce.switches import Switches
 from isotrace.enforce.tables import RuleTable, pack_rule, shown
 from isotrace.kernel import bpf, btf
 from isotrace.kernel.facts import Facts
+from isotrace.policy.model import Action
 from isotrace.trace import plan
 from isotrace.trace.events import CUT, PART_NAME, PART_PATH, Batch, Blob
 from isotrace.trace.plan import TYPES, Attachment
@@ -143,9 +144,13 @@ class Refusing(Ringed):
     def _fill(self) -> None:
         for index, action in enumerate(self._rule_table.actions):
             if action is not None:
-                bpf.map_update(self._loaded.maps["rules"], u32(index), pack_rule(action))
+                bpf.map_update(self._loaded.maps["rules"], u32(index), self._packed_rule(action))
         for call, argument in shown().items():
             bpf.map_update(self._loaded.maps["shown"], u32(call), bytes([argument]))
+
+    def _packed_rule(self, action: Action) -> bytes:
+        """``struct rule``."""
+        return pack_rule(action)
 
     def _freeze(self) -> None:
         """Nobody changes the rules any more, not even through a descriptor of their maps. Before 5.2 this cannot be."""

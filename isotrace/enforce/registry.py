@@ -23,8 +23,8 @@ MECHANISMS: tuple[Mechanism, ...] = (
 #: Mechanism → the module that implements it, None where this version has none. Such a module has
 #: ``make(enforced: Sequence[Enforced], target: Target) -> Enforcer``.
 BUILT: dict[str, str | None] = {
-    "lsm": "isotrace.enforce.hooks.lsm",
-    "fmod_ret": "isotrace.enforce.hooks.lsm",
+    "lsm": "isotrace.enforce.hooks.asking",
+    "fmod_ret": "isotrace.enforce.hooks.asking",
     "fmod_ret_call": "isotrace.enforce.calls.override",
     "override": "isotrace.enforce.calls.override",
     "seccomp": "isotrace.enforce.calls.seccomp",

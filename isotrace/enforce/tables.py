@@ -18,7 +18,7 @@ from isotrace.policy.model import Action, CallRule
 from isotrace.trace import plan
 from isotrace.trace.events import SLOTS
 
-KILL, AUDIT = 1, 2  # bpf/block.h
+KILL, AUDIT, KILL_UNANSWERED = 1, 2, 4  # bpf/block.h
 SLOT_RING = 1022
 NOT_REFUSED = 0xFFFF
 _EPERM = 1
@@ -30,6 +30,11 @@ def pack_rule(action: Action) -> bytes:
     """``struct rule`` of bpf/block.h."""
     number, flags = {"errno": (action.errno, 0), "kill": (_EPERM, KILL), "audit": (0, AUDIT)}[action.kind]
     return struct.pack("=II", number, flags)
+
+
+def pack_asking(action: Action) -> bytes:
+    """The same of a rule that asks, for programs that know how to (bpf/block_ask.h)."""
+    return struct.pack("=II", action.errno, KILL_UNANSWERED if action.otherwise == "kill" else 0)
 
 
 @dataclass

@@ -20,6 +20,8 @@ SLOT_UNKNOWN = 1023
 CALL, EXEC_ENTER, EXEC_NAME, TASK_EXIT, SIGNAL, UNFINISHED, REFUSED = range(7)
 #: Made in user space: ``result`` records of a call, by ``slot``, of a process are missing here; ``pid`` 0: not known whose.
 LOST = 7
+#: A call that waits for an answer: never among the records of a trace.
+ASKED = 8
 X86_64, X32, I386 = range(3)
 ABI_NAMES = ("x86_64", "x32", "i386")
 
@@ -97,9 +99,9 @@ def ends(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def pack_blob(arg: int, state: int, full: int, data: bytes, part: int = PART_SELF) -> bytes:
-    """A capture as it lies in a record."""
-    return _BLOB.pack(arg, part, state, len(data), full) + data.ljust((len(data) + 7) & ~7, b"\0")
+def pack_blob(arg: int, state: int, full: int, data: bytes) -> bytes:
+    """A capture of PART_SELF as it lies in a record."""
+    return _BLOB.pack(arg, PART_SELF, state, len(data), full) + data.ljust((len(data) + 7) & ~7, b"\0")
 
 
 def split(memory: bytes, count: int) -> list[bytes]:

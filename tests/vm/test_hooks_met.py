@@ -12,7 +12,7 @@ import pytest
 
 from isotrace.catalog import by_name
 from isotrace.enforce import Enforced, Guarantees
-from isotrace.enforce.hooks import coverage, lsm
+from isotrace.enforce.hooks import asking, coverage, lsm
 from isotrace.enforce.selftest import child
 from isotrace.policy.model import CallRule
 from isotrace.trace.target import Target
@@ -52,7 +52,7 @@ def test_every_way_of_every_call_comes_to_its_hook(mechanism: str, tmp_path: Pat
     assert len(calls) > 60
     rule = CallRule("all", calls)
     enforced = [Enforced(0, rule, mechanism, Guarantees(True, "closed", True))]
-    enforcer = lsm.make(enforced, Target(pid=os.getpid()))
+    enforcer = asking.make(enforced, Target(pid=os.getpid()))
     met: dict[tuple[str, int], list[int]] = {}
 
     def outcomes(ways: list[tuple[str, int]], hook: int) -> list[int]:

@@ -21,7 +21,7 @@ from isotrace.enforce.selftest import child, trials
 from isotrace.enforce.tables import RuleTable, calls_by_strictness, hook_table, hooks_for
 from isotrace.errors import KernelError
 from isotrace.kernel import attachable, bpf, btf
-from isotrace.kernel.facts import facts
+from isotrace.kernel.facts import Facts, facts
 from isotrace.policy.decide import strictness
 from isotrace.policy.model import CallRule, PathRule, StandingRule
 from isotrace.policy.patterns import EVERYTHING
@@ -78,11 +78,6 @@ def _dentry_judge(hook: str, lsm: bool) -> str:
     attached = f"bpf_lsm_{hook}" if lsm else coverage.function(hook)
     position = btf.vmlinux().parameters(attached).index("dentry")
     return ("judge_first", "judge_second")[position]
-
-
-def make(enforced: Sequence[Enforced], target: Target) -> Hooks:
-    """The enforcer for the rules, all of which the mechanism "lsm", or all "fmod_ret", enforces."""
-    return Hooks(enforced, target, lsm=enforced[0].mechanism == "lsm")
 
 
 def _offsets(unix: bool) -> dict[str, int]:
@@ -188,7 +183,12 @@ class Hooks(Refusing):
         self._hooks = {hook: by_lsm(hook, lsm) is True for hook in (*calls, *judges, *self._standing)}
         self._learner = coverage.symbol(_LEARN_AT, by_lsm(_LEARN_AT, lsm) is True) if self._anchors else ""
         known = facts()
-        super().__init__(target, self._plan(rule_table, programs.constants(target, rule_table, known), judges), known)
+        wanted = self._plan(rule_table, programs.constants(target, rule_table, known), judges)
+        super().__init__(target, self._programs(wanted, known), known)
+
+    def _programs(self, wanted: Programs, known: Facts) -> Programs:
+        """What is loaded beside the programs at hooks."""
+        return wanted
 
     def _close_rings(self, enforced: Sequence[Enforced], rule_table: RuleTable) -> None:
         """Refuse to set up io_uring where the guarantees say so, in the name of the strictest rule that asks for it."""

@@ -26,13 +26,9 @@ class Refused:
 
 @dataclass(frozen=True)
 class Announced:
-    """It gets through, and ``words`` stand in what ``block`` said before it began.
-
-    ``unless``: it may be refused as well, and why.
-    """
+    """It gets through, and ``words`` stand in what ``block`` said before it began."""
 
     words: str
-    unless: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,177 @@
+"""Threads that wait by beginning a call anew are slowed meanwhile, and get back the scheduling that they had.
+
+Such a thread would take a whole processor. What slows it is a deadline policy with next to no runtime; the kernel has that
+only for threads that may run on every processor, and not for any number: the others get the idle policy, which gives way
+to all other work. A process of its own does that, so that all is given back whatever ends isotrace; it ends then.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from isotrace.process import children, libc
+
+_SETATTR, _GETATTR = 314, 315  # x86-64
+_NORMAL, _BATCH, _IDLE, _DEADLINE = 0, 3, 5, 6
+_FAIR = (_NORMAL, _BATCH, _IDLE)
+_RUNTIME, _PERIOD = 100_000, 50_000_000  # ns
+_ATTR = struct.Struct("=IIQiIQQQ")  # struct sched_attr, its first version
+_REQUEST, _ANSWERS = struct.Struct("=cii"), {b"d": "deadline", b"i": "idle", b"-": ""}
+_START = 19  # of the fields of /proc/PID/stat behind the name
+
+How = Literal["deadline", "idle", ""]
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    """``struct sched_attr``: policy, flags, nice, priority; runtime, deadline, period in ns."""
+
+    policy: int
+    flags: int = 0
+    nice: int = 0
+    priority: int = 0
+    runtime: int = 0
+    deadline: int = 0
+    period: int = 0
+
+
+_SLOW = Scheduling(_DEADLINE, runtime=_RUNTIME, deadline=_PERIOD, period=_PERIOD)
+
+
+def scheduling(tid: int) -> Scheduling:
+    """What a thread has. Raises ``OSError``."""
+    raw = ctypes.create_string_buffer(_ATTR.size)
+    libc.syscall(_GETATTR, tid, raw, _ATTR.size, 0)
+    return Scheduling(*_ATTR.unpack(raw.raw)[1:])
+
+
+def schedule(tid: int, wanted: Scheduling) -> None:
+    """Give it to a thread. Raises ``OSError``."""
+    fields = (getattr(wanted, name) for name in wanted.__dataclass_fields__)
+    raw = _ATTR.pack(_ATTR.size, *fields)
+    libc.syscall(_SETATTR, tid, raw, 0)
+
+
+def started(pid: int, tid: int) -> int:
+    """When the thread began, in ticks since boot: with its number, who it is. 0 when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/task/{tid}/stat").read_bytes()
+    except OSError:
+        return 0
+    return int(stat.rpartition(b")")[2].split()[_START])
+
+
+class _Slowed:
+    """Those that are slowed now: thread → its process, when it began, what it had."""
+
+    def __init__(self) -> None:
+        self._had: dict[int, tuple[int, int, Scheduling]] = {}
+
+    def slow(self, pid: int, tid: int) -> bytes:
+        """The key of ``_ANSWERS`` that says how."""
+        began = started(pid, tid)
+        if not began:
+            return b"-"
+        try:
+            known = self._had.get(tid)
+            had = known[2] if known and known[:2] == (pid, began) else scheduling(tid)
+        except OSError:
+            return b"-"
+        self._had[tid] = (pid, began, had)  # before it is changed: whatever comes, it is given back
+        for wanted, answer in ((_SLOW, b"d"), (Scheduling(_IDLE, had.flags & 1), b"i")):
+            with suppress(OSError):
+                schedule(tid, wanted)
+                return answer
+        return b"-"
+
+    def give_back(self, tid: int) -> None:
+        """What it had; a thread that has its number by now is left alone."""
+        pid, began, had = self._had.pop(tid, (0, 0, _SLOW))
+        if not pid or started(pid, tid) != began:
+            return
+        with suppress(OSError):
+            schedule(tid, _without_slice(had))
+            if scheduling(tid) != had:
+                schedule(tid, had)
+
+    def end(self) -> None:
+        """Give back all."""
+        for tid in [*self._had]:
+            self.give_back(tid)
+
+
+def _without_slice(had: Scheduling) -> Scheduling:
+    """A slice that is the kernel's own choice (6.12) is to stay that."""
+    return Scheduling(had.policy, had.flags, had.nice) if had.policy in _FAIR else had
+
+
+class Throttle:
+    """The process that slows threads; fork it while isotrace has one thread."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = children.fork()
+        if self.pid == 0:
+            _serve(theirs.detach())
+        theirs.close()
+
+    def slow(self, pid: int, tid: int) -> How:
+        """Slow the thread; returns how, "" where it could not be."""
+        return _ANSWERS[self._ask(b"s", pid, tid)]  # type: ignore[return-value]
+
+    def give_back(self, pid: int, tid: int) -> None:
+        """Give the thread back what it had."""
+        self._ask(b"g", pid, tid)
+
+    def _ask(self, what: bytes, pid: int, tid: int) -> bytes:
+        try:
+            self._socket.send(_REQUEST.pack(what, pid, tid))
+            return self._socket.recv(1) or b"-"
+        except OSError:
+            return b"-"
+
+    def close(self) -> None:
+        """Give all back; returns when that is done."""
+        if self._socket.fileno() < 0:
+            return
+        self._socket.close()
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def _serve(requests: int) -> NoReturn:
+    slowed = _Slowed()
+    try:
+        children.live_on()
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        _let_go_of_all_but(requests)
+        while request := os.read(requests, _REQUEST.size):
+            what, pid, tid = _REQUEST.unpack(request)
+            if what == b"g":
+                slowed.give_back(tid)
+            os.write(requests, slowed.slow(pid, tid) if what == b"s" else b"-")
+    finally:
+        slowed.end()
+        os._exit(0)
+
+
+def _let_go_of_all_but(fd: int) -> None:
+    """What refuses in the kernel hangs on descriptors: a copy would keep it in force."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        if number != fd:
+            os.dup2(null, number)
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2 and number != fd:
+            with suppress(OSError):
+                os.close(number)
