@@ -13,6 +13,7 @@
 #include "event.h"
 #include "filter.h"
 #include "calls.h"
+#include "demux.h"
 #include "counts.h"
 
 #define NOTHING 0xffffffff
@@ -73,6 +74,10 @@ static __always_inline int failed(struct done *done)
 	return done->result < 0 && done->result >= -4095;
 }
 
+/*
+ * The leader's name of a process that has none here yet. Whatever it is called later on_task_rename puts there, be it before or after this: what is read
+ * here may be the old name by now, so it takes no other's place.
+ */
 static __always_inline void set_name(u32 pid)
 {
 	u64 task = CURRENT();
@@ -81,7 +86,7 @@ static __always_inline void set_name(u32 pid)
 
 	read_kernel(name.comm, sizeof(name.comm), (void *)(leader + OFF_COMM));
 	name.ppid = parent_of(task);
-	names.update(&pid, &name);
+	names.insert(&pid, &name);
 }
 
 /* The row of a process and call on this CPU, made if there is none; NULL when the map is full. */
@@ -186,17 +191,35 @@ static __always_inline void read_args(struct done *done, struct scratch *scratch
 	fill_args(scratch->args, done->slot >= SLOT_I386 ? ABI_I386 : ABI_X86_64, &scratch->regs);
 }
 
+/* Which of the multiplexer's calls it is; NULL if that is none that is wanted. What is no call, or cannot be read, is the multiplexer's own. */
+static __always_inline struct call *look_inside(struct done *done, struct call *call)
+{
+	struct scratch *scratch = get_scratch();
+	u32 slot;
+
+	if (!scratch)
+		return NULL;
+	read_args(done, scratch);
+	slot = demultiplexed(done->slot - SLOT_I386, scratch->args);
+	if (!slot)
+		return call;
+	done->slot = slot;
+	call = calls.lookup(&done->slot);
+	return call && call->wanted ? call : NULL;
+}
+
 /* What needs the arguments. A successful execve has none left: on_task_exec sees its file. */
 static __always_inline void look_closer(struct done *done, struct call *call, struct scratch *scratch)
 {
 	int place = 0;
 
 #if defined(TOUCHES)
-	place = call->place && !(call->renames && !failed(done));
+	place = call->place && !(call->executes && !failed(done));
 #endif
 	if (!failed(done) && !place)
 		return;
-	read_args(done, scratch);
+	if (done->slot == number_slot(done->slot))	/* else they are there */
+		read_args(done, scratch);
 	if (failed(done))
 		add_error(done, call, scratch);
 #if defined(TOUCHES)
@@ -223,8 +246,6 @@ static __always_inline void add(struct done *done, struct call *call)
 			add_time(row, done->duration);
 	}
 	look_closer(done, call, scratch);
-	if (call->renames && !failed(done))
-		set_name(done->pid);
 }
 
 static __always_inline int maybe_exec(s32 number)
@@ -304,7 +325,10 @@ int on_exit(struct call_context *ctx)
 		return 0;
 	if (done.slot >= SLOT_I386)
 		done.result = (s32)done.result;
-	add(&done, call);
+	if (call->wanted == WANTED_WITHIN)
+		call = look_inside(&done, call);
+	if (call)
+		add(&done, call);
 	return 0;
 }
 
@@ -340,6 +364,30 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 	read_kernel_string(scratch->place.text, PLACE_TEXT, (void *)read_u64(ctx->args[2] + OFF_BPRM_FILENAME));
 	touch(&done, scratch);
 #endif
+	return 0;
+}
+
+/*
+ * Whoever gets another name, by execve, prctl or what somebody writes to /proc/PID/comm: the kernel's thread is args[0], args[1] what it will be called. A
+ * process is called what its leader is; of one that is watched it is noted also before it is counted, or set_name could put an older name there later.
+ */
+int on_task_rename(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 task = ctx->args[0];
+	u32 pid = read_u32(task + OFF_TGID);
+	struct name name = {}, *found = names.lookup(&pid);
+	struct who who;
+
+	if (read_u64(task + OFF_GROUP_LEADER) != task)
+		return 0;
+	if (found)
+		name = *found;
+	else if (!is_watched(&who) || who.pid != pid)
+		return 0;
+	else
+		name.ppid = who.ppid;
+	read_kernel_string(name.comm, sizeof(name.comm), (void *)ctx->args[1]);
+	names.update(&pid, &name);
 	return 0;
 }
 

@@ -13,15 +13,18 @@
 
 /* What the catalogue says about a call. */
 struct call {
-	u8 wanted;
+	u8 wanted;		/* WANTED_… */
 	u8 bytes;		/* a positive result is a number of bytes */
 	u8 ends;		/* never returns: counted when it is entered */
 	u8 forks;		/* returns in the new task as well */
-	u8 renames;		/* may change the process's name */
+	u8 executes;		/* nothing that it was given is left when it succeeds */
 	u8 place;		/* PLACE_… of argument `arg` */
 	u8 arg;
 	u8 length;		/* of a socket address: the argument that has it */
 };
+
+/* 2: a multiplexer, of which some calls are wanted: it is counted as the call that it is. */
+enum { WANTED = 1, WANTED_WITHIN = 2 };
 
 enum place_kind { PLACE_NONE = 0, PLACE_PATH = 1, PLACE_ADDRESS = 2 };
 
@@ -42,7 +45,7 @@ struct count {
 
 struct name {
 	char comm[16];		/* of the thread group's leader */
-	u32 ppid;		/* thread group of real_parent, when the process made its first call */
+	u32 ppid;		/* thread group of real_parent, when it was first named here */
 	u32 ended;		/* its last thread has ended: no more calls come */
 };
 

@@ -28,6 +28,11 @@
 #if defined(FILTER_TREE) || defined(FOLLOWED)
 #define DESCENDANTS
 #endif
+/* Who is watched now may not be when its call ends, or the other way round. */
+#if !defined(FOLLOWED) && (defined(FILTER_COMM_0) || defined(FILTER_COMM_WORDS) || defined(FILTER_PPID) || defined(FILTER_PPIDS) || \
+			   defined(FILTER_UID) || defined(FILTER_CGROUP))
+#define CHANGES
+#endif
 
 /*
  * A constant that is filled in when the program is loaded (isotrace/backends/compiled.py), so that what is compiled can be kept: the compiler

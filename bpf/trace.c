@@ -13,6 +13,7 @@
 #include "event.h"
 #include "filter.h"
 #include "calls.h"
+#include "demux.h"
 #include "trace_record.h"
 #include "trace_captures.h"
 #include "trace_files.h"
@@ -20,17 +21,6 @@
 #include "trace_exec.h"
 #include "trace_enter.h"
 #include "trace_demux.h"
-
-/* Of a call whose end is not recorded, as the task has another name by now: no other call may be taken for it. */
-static __always_inline void forget_given(u32 pid)
-{
-#if defined(DESCRIPTORS)
-	u64 task = bpf_get_current_task();
-
-	if (pid != SELF)
-		given.delete(&task);
-#endif
-}
 
 int on_exit(struct call_context *ctx)
 {
@@ -41,7 +31,7 @@ int on_exit(struct call_context *ctx)
 	u8 abi;
 
 	if (!is_watched(&who)) {
-		forget_given(who.pid);
+		forget_thread();
 		return 0;
 	}
 	number = original_number(REGISTERS(ctx));
@@ -90,6 +80,7 @@ int on_enter(struct call_context *ctx)
 	if (!is_watched(&who))
 		return 0;
 	slot = slot_of(abi, number);
+	note_thread();
 	note_start(who.task, slot);
 	forget_sigreturn(who.task, number);
 	remember_exec(&who, abi, number);
@@ -129,6 +120,7 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 		u64 task = CURRENT();
 
 		executing.delete(&task);	/* by another name, say, it is watched no more */
+		forget_call(task);	/* it may have another number by now */
 		return 0;
 	}
 	file = read_u64(ctx->args[2] + OFF_BPRM_FILENAME);
@@ -170,11 +162,8 @@ int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 	u64 task = CURRENT();
 
 	/* whoever it is: its address will be another's */
-	given.delete(&task);
+	forget_call(task);
 	executing.delete(&task);
-#if defined(MEASURE_TIME)
-	started.delete(&task);
-#endif
 	if (!is_watched(&who))
 		return 0;
 	scratch = note(AT_TASK_EXIT, &who, KIND_TASK_EXIT, read_u32(who.task + OFF_EXIT_CODE));

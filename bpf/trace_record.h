@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One record: where it is made, how it is sent, and the counts of those that were and were not. Needs event.h, filter.h and calls.h.
+ * One record: where it is made, how it is sent, and the counts of those that were and were not. Needs event.h, filter.h, calls.h and demux.h.
  *
  * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes); DESCRIPTORS.
  */
@@ -77,6 +77,9 @@ struct before {
 	char bytes[BEFORE];
 };
 BPF_HASH(given, u64, struct before, 16384);
+#if defined(CHANGES)
+BPF_PIDS(noted);	/* of threads: 1: the two maps may have something of it */
+#endif
 
 /*
  * Each attached program has a record of its own, shared with those that it tail-calls: where tracepoints can be preempted, another program may run
@@ -239,12 +242,38 @@ static __always_inline void complete(struct event *event, u64 regs_address, s64 
 	event->time = bpf_ktime_get_ns();
 }
 
-/* The slot that a call's number has: what is multiplexed by socketcall and ipc has another. */
-static __always_inline u32 number_slot(u32 slot)
+/* In on_enter: that of the thread's call something may be kept until it ends. */
+static __always_inline void note_thread(void)
 {
-	if (slot < SLOT_SOCKETCALL || slot >= SLOT_MULTIPLEXED_END)
-		return slot;
-	return SLOT_I386 + (slot < SLOT_IPC ? 102 : 117);
+#if defined(CHANGES)
+	u32 tid = (u32)bpf_get_current_pid_tgid(), page = tid / PIDS_A_PAGE;
+	struct pids *found = noted.lookup(&page);
+
+	if (found)
+		found->state[tid & (PIDS_A_PAGE - 1)] = 1;
+#endif
+}
+
+static __always_inline void forget_call(u64 task)
+{
+	given.delete(&task);
+#if defined(MEASURE_TIME)
+	started.delete(&task);
+#endif
+}
+
+/* In on_exit, of a thread that is not watched: if it was when the call began, no other call may be taken for that one. */
+static __always_inline void forget_thread(void)
+{
+#if defined(CHANGES)
+	u32 tid = (u32)bpf_get_current_pid_tgid(), page = tid / PIDS_A_PAGE;
+	struct pids *found = noted.lookup(&page);
+
+	if (!found || !found->state[tid & (PIDS_A_PAGE - 1)])
+		return;
+	found->state[tid & (PIDS_A_PAGE - 1)] = 0;
+	forget_call(bpf_get_current_task());
+#endif
 }
 
 /* With MEASURE_TIME, in on_enter. */

@@ -149,6 +149,9 @@ def test_places_are_read_only_when_asked_for(source, tables, clock):
     clock.now += 1
     tables.used = [(1, b"/etc/passwd", 25)]
     assert source.look().places.rate.tolist() == [20]
+    tables.used = [(1, b"/etc/passwd", 26)]
+    assert source.look().places.calls.tolist() == [25], "not more than once a second"
+    assert source.look(ended="over").places.calls.tolist() == [26], "but at the end"
 
 
 def test_hostile_names_are_quoted(source, tables, living):

@@ -14,7 +14,8 @@ HERE = ctypes.addressof(TEXT)
 def taken(name: str, registers: list[int]) -> list[tuple[int, int, bytes]]:
     """(state, full, data) of each capture, as if this very process were inside of the call."""
     call = by_name("x86_64")[name]
-    found = unfinished._captures(os.getpid(), [*registers, *[0] * (6 - len(registers))], captures.captures_of(call, 32))
+    args = [*registers, *[0] * (6 - len(registers))]
+    found = unfinished._captures(os.getpid(), events.X86_64, args, captures.captures_of(call, 32))
     heads = [(events._BLOB.unpack_from(raw), raw[events._BLOB.size :]) for raw in found]
     return [(state, full, data[:size]) for (_arg, _part, state, size, full), data in heads]
 

@@ -13,16 +13,26 @@ from isotrace.backends.loader import Loader
 from isotrace.catalog.model import Syscall
 from isotrace.kernel import batch, bpf
 from isotrace.kernel.facts import Facts, facts
-from isotrace.trace import events
-from isotrace.trace.plan import FORKS, TYPES, Attachment, descendant_tracking, on_calls, on_exits, own_calls
+from isotrace.trace.plan import (
+    DEMUX_EXIT,
+    FORKS,
+    TYPES,
+    Attachment,
+    all_calls,
+    descendant_tracking,
+    on_calls,
+    on_exits,
+    slots_for,
+)
 from isotrace.trace.target import Target
 
 BUCKETS = 32
 BUCKET_SHIFT = 7
 PLACE_TEXT = 124
 PATH, ADDRESS = 1, 2
+WANTED, WANTED_WITHIN = 1, 2
 
-CALL = np.dtype([(name, "u1") for name in ("wanted", "bytes", "ends", "forks", "renames", "place", "arg", "length")])
+CALL = np.dtype([(name, "u1") for name in ("wanted", "bytes", "ends", "forks", "executes", "place", "arg", "length")])
 KEY = np.dtype([("pid", "<u4"), ("slot", "<u4")])
 COUNT = np.dtype(
     [(name, "<u8") for name in ("calls", "errors", "bytes", "time", "longest")] + [("buckets", "<u4", (BUCKETS,))]
@@ -38,7 +48,7 @@ TOUCH = np.dtype(
 _PID = np.dtype([("pid", "<u4")])
 _STAT_NOT_FOLLOWED, _STAT_CALLS_LOST, _STAT_ERRORS_LOST, _STAT_TOUCHES, _STAT_TOUCHES_LOST = 0, 2, 3, 4, 5
 _ENDLESS = frozenset({"exit", "exit_group"})
-_RENAMES = frozenset({"execve", "execveat", "prctl"})
+_EXECUTES = frozenset({"execve", "execveat"})
 _MEMORY = 96 << 20  # bytes that the per-CPU tables may take in the kernel
 _MOST_ROWS, _FEWEST_ROWS = 65536, 4096
 _PLACES = 16384
@@ -117,14 +127,20 @@ def rows_for(cpus: int, memory: int = _MEMORY) -> int:
     return max(_FEWEST_ROWS, min(_MOST_ROWS, memory // (COUNT.itemsize * cpus)))
 
 
-def described(call: Syscall, wanted: bool) -> bytes:
+def wanted_slots(calls: frozenset[str] | None) -> dict[int, int]:
+    """Slots of what is counted → WANTED; of i386's socketcall and ipc, counted as what they are, WANTED_WITHIN."""
+    found = slots_for(calls, 1)
+    return {slot: WANTED_WITHIN if one.exit == DEMUX_EXIT else WANTED for slot, one in found.items()}
+
+
+def described(call: Syscall, wanted: int) -> bytes:
     """``struct call`` of bpf/counts.h, from the meaning of the call's arguments."""
     found = np.zeros(1, dtype=CALL)
     found["wanted"] = wanted
     found["bytes"] = call.ret == "size"
     found["ends"] = call.name in _ENDLESS
     found["forks"] = call.name in FORKS
-    found["renames"] = call.name in _RENAMES
+    found["executes"] = call.name in _EXECUTES
     for index, arg in enumerate(call.args):
         if arg.kind == "path":
             found["place"], found["arg"] = PATH, index
@@ -172,6 +188,7 @@ class Counting(Attached):
     def _attachments_for(target: Target, known: Facts) -> tuple[Attachment, ...]:
         tasks = (
             Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
+            Attachment("raw_tracepoint", "task_rename", "on_task_rename"),
             on_exits(known, "on_task_exit"),
         )
         return (*(descendant_tracking(known) if target.descends else ()), *tasks, *on_calls(known))
@@ -188,12 +205,12 @@ class Counting(Attached):
         self._loader.close()
 
     def _describe_calls(self) -> None:
-        fd, known = self._loaded.maps["calls"], own_calls()
+        fd, known = self._loaded.maps["calls"], all_calls()
+        wanted = wanted_slots(self._calls)
         for slot, call in known.items():
-            bpf.map_update(fd, u32(slot), described(call, call.among(self._calls)))
-        if self._calls is None:
-            for slot in set(range(events.SLOTS)) - set(known):
-                bpf.map_update(fd, u32(slot), b"\1".ljust(CALL.itemsize, b"\0"))
+            bpf.map_update(fd, u32(slot), described(call, wanted.get(slot, 0)))
+        for slot in wanted.keys() - known.keys():
+            bpf.map_update(fd, u32(slot), bytes([WANTED]).ljust(CALL.itemsize, b"\0"))
 
     def rows(self) -> Rows:
         """All calls counted, summed over the CPUs."""
@@ -234,7 +251,7 @@ class Counting(Attached):
         return self._sum("stats", _STAT_TOUCHES)
 
     def names(self) -> dict[int, tuple[bytes, int]]:
-        """Process → name, parent, as they were at its first call or last change of name."""
+        """Process → name, as it is or was when it ended; parent, as it was when it was first named here."""
         found: dict[int, tuple[bytes, int]] = {}
         for keys, values in batch.chunks(self._loaded.maps["names"], _PID, NAME):
             rows = zip(values["comm"].tolist(), values["ppid"].tolist(), strict=True)

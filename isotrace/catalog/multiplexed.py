@@ -65,7 +65,7 @@ def _meant(name: str) -> Syscall:
 def demultiplex(multiplexer: str, registers: Sequence[int], words: Words) -> tuple[Syscall, tuple[int, ...]] | None:
     """The call that it is, and its arguments: none where ``words`` cannot read them. None where it is no call.
 
-    The C of it is in bpf/trace_demux.h.
+    The C of it is in bpf/demux.h.
     """
     call = calls_of(multiplexer).get(registers[0] & (_IPC_CALL if multiplexer == "ipc" else _LOW))
     if call is None:

@@ -17,6 +17,7 @@ from isotrace.decode.sockaddr import sockaddr
 from isotrace.decode.structs import STRUCTS, Struct, count_dirents, count_dirents64, fdset
 from isotrace.render import messages
 from isotrace.render.rows import Column, Rows
+from isotrace.trace import vectors
 from isotrace.trace.captures import size_of
 from isotrace.trace.events import CUT, FAULT, PART_BEFORE, PART_DATA, PART_IOV, Blob
 
@@ -350,8 +351,8 @@ def _address(index: int, on_success: bool) -> Render:
     return column
 
 
-def _width(call: Syscall) -> messages.Width:
-    return messages.NARROW if call.abi == "i386" else messages.WIDE
+def _width(call: Syscall) -> vectors.Width:
+    return vectors.NARROW if call.abi == "i386" else vectors.WIDE
 
 
 def _vector(call: Syscall, index: int, on_success: bool) -> Render:

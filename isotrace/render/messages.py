@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from isotrace.decode import scalars, xlat
 from isotrace.decode.quote import quote
 from isotrace.decode.sockaddr import cmsgs, sockaddr
 from isotrace.trace.events import CUT, FAULT, PART_CONTROL, PART_DATA, PART_IOV, PART_NAME, PART_SELF, Blob
+from isotrace.trace.vectors import WIDE, Width
 
-
-@dataclass(frozen=True)
-class Width:
-    """The layouts of a caller's word size, ``word`` bytes."""
-
-    word: int
-    iovec: struct.Struct
-    msghdr: struct.Struct
-
-
-WIDE = Width(8, struct.Struct("<QQ"), struct.Struct("<QIxxxxQQQQIxxxx"))
-NARROW = Width(4, struct.Struct("<II"), struct.Struct("<IIIIIII"))
 _LENGTH = struct.Struct("<I")  # msg_len of struct mmsghdr, behind its msghdr
 
 
@@ -95,13 +83,12 @@ def mmsghdrs(blobs: Sequence[Blob], address: int, count: int, width: Width = WID
 
     ``before`` has the first few as they were before the call.
     """
-    size = -(-(width.msghdr.size + _LENGTH.size) // width.word) * width.word
     starts = [i for i, blob in enumerate(blobs) if blob.part == PART_SELF]
     if not starts or blobs[0].state == FAULT:
         return _missing(blobs, address) or "[]"
     texts = []
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(blobs)], strict=True)):
-        room = name_length(before.data[number * size :], width) if before is not None else None
+        room = name_length(before.data[number * width.mmsghdr :], width) if before is not None else None
         one = blobs[start:end]
         if one[0].state == FAULT or len(one[0].data) < width.msghdr.size + _LENGTH.size:
             texts.append("...")

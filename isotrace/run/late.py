@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isotrace.kernel import procfs
-from isotrace.trace import events, memory
+from isotrace.trace import events, memory, vectors
 from isotrace.trace.captures import STRING_MAX
 from isotrace.trace.events import BLOB, EVENT, Batch
 from isotrace.trace.plan import Slot
@@ -102,25 +102,56 @@ class Late:
     def _record(self, batch: Batch, row: int) -> bytes | None:
         """The record anew, with what could be read; None where nothing was, or the process is not what it was."""
         event = batch.events[row].copy()
-        pid, slot = int(event["pid"]), self._slots.get(int(event["slot"]))
+        slot = self._slots.get(int(event["slot"]))
         if slot is None:
             return None
-        blobs, later = [], 0
         begin = int(batch.starts[row])
         given = batch.data[begin + EVENT.itemsize : begin + int(event["size"])].tobytes()
-        for place, whole in enumerate(events.split(given, int(event["blobs"]))):
-            head = np.frombuffer(whole, BLOB, 1)[0]
-            arg = int(head["arg"])
-            if head["state"] == events.FAULT and head["part"] == events.PART_SELF and arg < len(event["args"]):
-                limit = self._strings if place else STRING_MAX - 1
-                own = _read(pid, event["args"].tolist(), arg, int(head["full"]), slot, limit)
-                if own and own[_STATE] != events.FAULT:
-                    whole, later = own, later | 1 << arg
-            blobs.append(whole)
+        blobs = events.split(given, int(event["blobs"]))
+        blobs, later = self._filled(event, slot, blobs)
+        blobs, of_vectors = _filled_vectors(event, slot, blobs)
+        later |= of_vectors
         if not later or not _is_still(event):
             return None
-        event["later"], event["size"] = later, EVENT.itemsize + sum(map(len, blobs))
+        event["later"], event["blobs"], event["size"] = later, len(blobs), EVENT.itemsize + sum(map(len, blobs))
         return bytes(event.tobytes()) + b"".join(blobs)
+
+    def _filled(self, event: np.void, slot: Slot, blobs: list[bytes]) -> tuple[list[bytes], int]:
+        """Strings, bytes and structs with what could be read; the arguments, as bits, where that was something."""
+        found, later, args = [], 0, event["args"].tolist()
+        for place, whole in enumerate(blobs):
+            head = _head(whole)
+            arg = int(head["arg"])
+            if head["state"] == events.FAULT and head["part"] == events.PART_SELF and arg < len(args):
+                limit = self._strings if place else STRING_MAX - 1
+                own = _read(int(event["pid"]), args, arg, int(head["full"]), slot, limit)
+                if own and own[_STATE] != events.FAULT:
+                    whole, later = own, later | 1 << arg
+            found.append(whole)
+        return found, later
+
+
+def _filled_vectors(event: np.void, slot: Slot, blobs: list[bytes]) -> tuple[list[bytes], int]:
+    """The same of arrays of iovec and of message headers, in place of those blobs of each that there are."""
+    later, width = 0, vectors.NARROW if event["abi"] == events.I386 else vectors.WIDE
+    for wanted in slot.captures:
+        if wanted.op not in vectors.VECTORS or wanted.on_success:
+            continue
+        heads = [_head(blob) for blob in blobs]
+        own = [i for i, head in enumerate(heads) if head["arg"] == wanted.arg and head["part"] in vectors.PARTS]
+        if not any(heads[i]["state"] == events.FAULT for i in own):
+            continue
+        given = [blobs[i] for i in own]
+        found = vectors.read(int(event["pid"]), event["args"].tolist(), wanted, width, given, later=True)
+        if any(blob[_STATE] & events.LATER for blob in found):
+            later |= 1 << wanted.arg
+            blobs = [*blobs[: own[0]], *found, *(blobs[i] for i in range(own[0], len(blobs)) if i not in own)]
+    return blobs, later
+
+
+def _head(blob: bytes) -> np.void:
+    found: np.void = np.frombuffer(blob, BLOB, 1)[0]
+    return found
 
 
 def _read(pid: int, args: list[int], arg: int, full: int, slot: Slot, limit: int) -> bytes | None:

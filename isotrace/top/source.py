@@ -197,7 +197,7 @@ class Source:
             errors=errors,
             error_rate=failures / span,
             history=self._minute.add((table.slot, table.owner, calls), span, self.requests.frozen),
-            places=self._look_at_places(now) if self._tables.has_places else None,
+            places=self._look_at_places(now, bool(ended)) if self._tables.has_places else None,
             losses=self._tables.losses(),
             ended=ended,
             blocked=self._blocked(table),
@@ -287,8 +287,8 @@ class Source:
 
     # ---- what is read only when somebody looks at it -----------------------------------------------------------------
 
-    def _look_at_places(self, now: float) -> Places | None:
-        if not self.requests.places or (self._places and now - self._places_looked < 0.9):
+    def _look_at_places(self, now: float, last: bool) -> Places | None:
+        if not self.requests.places or (self._places and not last and now - self._places_looked < 0.9):
             return self._places if self.requests.places else None
         span = max(now - self._places_looked, 1e-3)
         uses = self._tables.touched() - self._touched_before

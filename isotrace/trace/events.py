@@ -99,9 +99,9 @@ def ends(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def pack_blob(arg: int, state: int, full: int, data: bytes) -> bytes:
-    """A capture of PART_SELF as it lies in a record."""
-    return _BLOB.pack(arg, PART_SELF, state, len(data), full) + data.ljust((len(data) + 7) & ~7, b"\0")
+def pack_blob(arg: int, state: int, full: int, data: bytes, part: int = PART_SELF) -> bytes:
+    """A capture as it lies in a record."""
+    return _BLOB.pack(arg, part, state, len(data), full) + data.ljust((len(data) + 7) & ~7, b"\0")
 
 
 def split(memory: bytes, count: int) -> list[bytes]:

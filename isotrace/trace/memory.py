@@ -19,10 +19,14 @@ def capture(pid: int, args: Sequence[int], wanted: Capture, later: bool = False)
         return string(pid, wanted.arg, address, wanted.limit, later)
     if wanted.op != BYTES:
         return None
-    full = wanted.unit * count
-    data = read(pid, address, min(full, wanted.limit))
+    return copied(pid, (wanted.arg, events.PART_SELF), address, wanted.unit * count, wanted.limit, later)
+
+
+def copied(pid: int, where: tuple[int, int], address: int, full: int, limit: int, later: bool = False) -> bytes:
+    """The blob of at most ``limit`` of the ``full`` bytes at ``address``; ``where``: the argument, and what part of it."""
+    data = read(pid, address, min(full, limit))
     state = events.FAULT if full and not data else events.CUT if full > len(data) else events.WHOLE
-    return _blob(wanted.arg, state, full, data, later)
+    return _blob(where[0], state, full, data, later, where[1])
 
 
 def string(pid: int, arg: int, address: int, limit: int, later: bool = False) -> bytes:
@@ -34,8 +38,8 @@ def string(pid: int, arg: int, address: int, limit: int, later: bool = False) ->
     return _blob(arg, events.WHOLE if nul else events.CUT, 0, text + nul, later)
 
 
-def _blob(arg: int, state: int, full: int, data: bytes, later: bool = False) -> bytes:
-    return events.pack_blob(arg, state | (events.LATER if later and state != events.FAULT else 0), full, data)
+def _blob(arg: int, state: int, full: int, data: bytes, later: bool = False, part: int = events.PART_SELF) -> bytes:
+    return events.pack_blob(arg, state | (events.LATER if later and state != events.FAULT else 0), full, data, part)
 
 
 def read(pid: int, address: int, size: int) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 
 from isotrace.kernel import procfs
 from isotrace.kernel.procfs import PROC
-from isotrace.trace import events, memory
+from isotrace.trace import events, memory, vectors
 from isotrace.trace.captures import Capture
 from isotrace.trace.plan import Slot, slot_of
 from isotrace.trace.ring import ROW, batch_of, framed
@@ -64,7 +64,7 @@ def _of_process(
         number, args = found
         slot = slot_of(events.ABI_NAMES[abi], number)
         if slot in slots:
-            blobs = [*known.get((pid, tid, slot, tuple(args)), ()), *_captures(pid, args, slots[slot].captures)]
+            blobs = [*known.get((pid, tid, slot, tuple(args)), ()), *_captures(pid, abi, args, slots[slot].captures)]
             event = np.zeros(1, dtype=events.EVENT)
             event["time"] = time.monotonic_ns()
             event["pid"], event["tid"], event["ppid"], event["uid"] = pid, tid, process.ppid, uid
@@ -91,7 +91,11 @@ def _registers(task: Path) -> tuple[int, list[int]] | None:
     return int(words[0]), [int(word, 16) for word in words[1:7]]
 
 
-def _captures(pid: int, args: list[int], wanted: Iterable[Capture]) -> Iterator[bytes]:
+def _captures(pid: int, abi: int, args: list[int], wanted: Iterable[Capture]) -> Iterator[bytes]:
     for capture in wanted:
-        if not capture.on_success and (found := memory.capture(pid, args, capture)) is not None:
+        if capture.on_success:
+            continue
+        if capture.op in vectors.VECTORS:
+            yield from vectors.read(pid, args, capture, vectors.NARROW if abi == events.I386 else vectors.WIDE)
+        elif (found := memory.capture(pid, args, capture)) is not None:
             yield found

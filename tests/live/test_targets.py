@@ -228,6 +228,18 @@ def test_a_call_that_a_process_is_stuck_in_is_shown_at_attach_and_at_exit() -> N
     assert len(texts) == 4
 
 
+def test_what_a_call_that_a_process_is_stuck_in_was_given_is_shown() -> None:
+    program = "import os; r, w = os.pipe(); os.write(w, bytes(1 << 16)); os.writev(w, [b'one', b'two'])"
+    with started([sys.executable, "-c", program]) as process:
+        until(lambda: Path(f"/proc/{process.pid}/syscall").read_text().startswith("20 "), "the process is in writev")
+        with attached("--pid", process.pid, ready=lambda: None) as live:
+            until(lambda: "writev" in live.text(), "it is shown")
+            run = live.stop()
+    texts = {line.text for line in run.lines if line.text.startswith("writev")}
+    vector = '[{iov_base="one", iov_len=3}, {iov_base="two", iov_len=3}]'
+    assert texts == {f"writev(4, {vector}, 2 <unfinished ...>"}
+
+
 def test_a_process_that_ends_ends_the_trace() -> None:
     with shell() as one, attached("--pid", one.pid, ready=lambda: one.run("cd /x/ready")) as live:
         one._process.stdin.write("exit 4\n")
@@ -289,6 +301,43 @@ def test_names_and_patterns_of_names(tmp_path: Path, backend: str) -> None:
         one.run(work)
         run = live.stop()
     assert touched(run) == {"isot_x1"}
+
+
+CHANGES_ITS_NAME = """
+import os, sys, threading, time
+reader, writer = os.pipe()
+def call(tid, name):
+    with open(f"/proc/self/task/{tid}/comm", "w") as comm: comm.write(name)
+def waiter():
+    os.write(2, b"as before")
+    call(threading.get_native_id(), "isot-out")  # it is watched when this begins, and is not when it ends
+    ready.set()
+    os.write(writer, bytes(1 << 20))  # the other way round
+    os.write(2, b"and after")
+ready = threading.Event()
+thread = threading.Thread(target=waiter)
+call(os.getpid(), "isot-in")  # which a new thread has from whoever makes it
+thread.start()
+call(os.getpid(), "main")
+ready.wait()
+time.sleep(0.2)
+call(thread.native_id, "isot-in")
+left = 1 << 20
+while left: left -= len(os.read(reader, left))
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("extra", [(), ("-y",)])
+def test_a_call_during_which_the_name_changes_gets_no_other_calls_time(backend: str, extra: tuple[str, ...]) -> None:
+    if backend == "lkm" and extra:
+        pytest.skip("needs btf: the kernel module does not look at descriptors")
+    options = ("--comm", "isot-in", "--calls", "write", "-T", *extra)
+    run = tracer.log(*options, "--", sys.executable, "-c", CHANGES_ITS_NAME)
+    own = [line.text for line in run.lines if "as before" in line.text or "and after" in line.text]
+    assert len(own) == 2 and all(re.search(r" <0\.\d+>$", text) for text in own), run.file
+    (large,) = [line.text for line in run.lines if "1048576" in line.text]
+    assert large.endswith("= 1048576 <?>"), "isotrace did not see it begin"
 
 
 def test_the_number_of_a_thread_is_refused_with_its_process() -> None:

@@ -99,6 +99,55 @@ def test_only_the_calls_asked_for(hammer):
     assert {name: row["calls"] for name, row in calls.items()} == {"getppid": 100}
 
 
+def test_what_socketcall_and_ipc_are_is_counted(tmp_path):
+    headers = ["-idirafter", "/usr/include/x86_64-linux-gnu"]
+    source = ROOT / "tests/progs/multiplexed.c"
+    built = subprocess.run(
+        ["gcc", "-m32", *headers, "-o", tmp_path / "several", source], capture_output=True, check=False
+    )
+    if built.returncode:
+        pytest.skip("needs gcc: no libraries for -m32")
+    command = ["--", "sh", "-c", f"cd {tmp_path} && ./several expected"]
+    _, calls = report(*command)
+    own = {name.removesuffix(" [i386]"): row for name, row in calls.items() if name.endswith(" [i386]")}
+    assert (own["connect"]["calls"], own["connect"]["errors"]) == (2, 1), "and one whose arguments cannot be read"
+    assert own["sendto"]["bytes"] == own["send"]["bytes"] == 3 and own["msgget"]["calls"] == 1
+    assert own["socketcall"]["calls"] == own["socketcall"]["errors"] == 2
+    found, calls = report("--calls", "connect,semop", *command)
+    expected = {"connect [i386]": 2, "semop [i386]": 1, "socketcall [i386]": 2}
+    assert {name: row["calls"] for name, row in calls.items()} == expected
+    latest = {error["errno"]: error["latest"] for error in found["errors"]}
+    assert re.fullmatch(r"connect\(-1, 0x[0-9a-f]+, 16\)", latest["EBADF"])
+    assert latest["EFAULT"] == "socketcall(SYS_CONNECT, 0x8)"
+    out, err, _ = top("--by", "file", "--calls", "connect", *command)
+    assert re.search(r"^door .* connect \[i386\]", out, re.MULTILINE), (out, err)
+
+
+SET_OWN = "__import__('ctypes').CDLL(None).prctl(15, b'isot-own', 0, 0, 0)"
+RENAMED = """
+import os, threading, time
+os.getppid()  # so the process is in the table by the name that it has
+own = threading.Thread(target=lambda: open(f"/proc/{os.getpid()}/comm", "w").write(NAME))
+own.start(); own.join()
+os.getppid()
+"""
+
+
+@pytest.mark.parametrize("calls", ["getppid", "all"])
+def test_a_process_is_called_what_its_leader_is_by_whatever_means(calls):
+    program = RENAMED.replace("NAME", "'isot-new'")
+    found, _ = report("--calls", calls, "--", sys.executable, "-c", program)
+    assert [process["process"] for process in found["processes"]] == ["isot-new"], "written to /proc/PID/comm"
+    program = RENAMED.replace('open(f"/proc/{os.getpid()}/comm", "w").write(NAME)', SET_OWN)
+    found, _ = report("--calls", calls, "--", sys.executable, "-c", program)
+    (process,) = found["processes"]
+    assert process["process"] != "isot-own", "that is a thread's, which is not the leader"
+    found, _ = report(
+        "--calls", "getppid", "--", sys.executable, "-c", "import os; os.getppid(); os.execvp('true', ['true'])"
+    )
+    assert [process["process"] for process in found["processes"]] == ["true"], "by a call that is not counted"
+
+
 def test_a_call_that_seccomp_refuses_is_counted(tmp_path):
     code = tmp_path / "refused.c"
     code.write_text(

@@ -16,7 +16,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define PAGE 4096
@@ -56,17 +58,34 @@ static void *nobodys(void)
 	return page;
 }
 
+static void *vector(const char *first, const char *second)
+{
+	struct iovec parts[2] = { { text(first), strlen(first) }, { text(second), strlen(second) } };
+
+	return untouched(parts, sizeof(parts));
+}
+
+static struct msghdr message(void *name, const char *first, const char *second)
+{
+	struct msghdr message = { .msg_name = name, .msg_namelen = sizeof(struct sockaddr_in), .msg_iov = vector(first, second), .msg_iovlen = 2 };
+
+	return message;
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(80), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		REFUSE(SYS_open), REFUSE(SYS_symlink), REFUSE(SYS_connect), REFUSE(SYS_execve), REFUSE(SYS_rmdir),
+		REFUSE(SYS_writev), REFUSE(SYS_sendmsg), REFUSE(SYS_sendmmsg),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
 	char *path, *from, *to, *command, *arguments[3] = {}, *there = "/x/there", *stuck = NULL, byte;
-	void *peer;
+	struct mmsghdr several[2] = {};
+	struct msghdr one, *touched;
+	void *peer, *parts, *messages;
 
 	file = open(argv[1], O_RDWR | O_CREAT | O_TRUNC, 0600);
 	path = text("/x/secret");
@@ -76,6 +95,12 @@ int main(int argc, char **argv)
 	arguments[0] = text("command");
 	arguments[1] = text("--option");
 	peer = untouched(&address, sizeof(address));
+	parts = vector("one", "two");
+	one = message(untouched(&address, sizeof(address)), "three", "four");
+	touched = &one;		/* the header itself is here */
+	several[0].msg_hdr = message(NULL, "five", "six");
+	several[1].msg_hdr = message(NULL, "seven", "eight");
+	messages = untouched(several, sizeof(several));
 	if (argc > 2)
 		stuck = nobodys();
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -86,6 +111,9 @@ int main(int argc, char **argv)
 	syscall(SYS_symlink, from, to);
 	syscall(SYS_connect, 3, peer, sizeof(address));
 	syscall(SYS_execve, command, arguments, NULL);
+	syscall(SYS_writev, 3, parts, 2);
+	syscall(SYS_sendmsg, 3, touched, 0);
+	syscall(SYS_sendmmsg, 3, messages, 2, 0);
 	*(volatile char *)there;
 	syscall(SYS_open, there, O_RDONLY);
 	syscall(SYS_chdir, (char *)8);

@@ -188,11 +188,11 @@ static int linked_open(char **a)
 	return linked("linked OPENAT", &work, a[1]);
 }
 
-static int submit(struct ring *ring, int polled, int *result)
+static int submit(struct ring *ring, int polled, unsigned long wanted, int *result)
 {
 	if (!polled)
 		return syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
-	for (int i = 0; i < 3000 && !ring_got(ring, 2, result); i++) {
+	for (int i = 0; i < 3000 && !ring_got(ring, wanted, result); i++) {
 		usleep(10000);
 		if (i % 100 == 99)	/* it sleeps, or has not begun: on a busy machine that takes long */
 			syscall(SYS_io_uring_enter, ring->fd, 1, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0);
@@ -206,7 +206,7 @@ static int opened(struct ring *ring, const char *file, unsigned flags, int polle
 	int result;
 
 	ring_put(ring, &work, 1);
-	if (submit(ring, polled, &result) < 0)
+	if (submit(ring, polled, 2, &result) < 0)
 		return verdict("io_uring_enter", -1);
 	if (!ring_got(ring, 2, &result)) {
 		SAY("no completion");
@@ -227,15 +227,26 @@ static int ring_opens(char **a)
 	return opened(&ring, a[0], a[1] && !strcmp(a[1], "async") ? IOSQE_ASYNC : 0, polled);
 }
 
-/* FILE [inline|sqpoll]: with a ring that was there before the rule; the line comes after it. */
+/*
+ * FILE [inline|sqpoll]: with a ring that was there before the rule; the line comes after it. A thread that polls sleeps until its first work, and
+ * to wake it takes a call that the rule refuses: so it has some, and then polls for a while.
+ */
 static int ring_from_before(char **a)
 {
 	int polled = a[1] && !strcmp(a[1], "sqpoll");
+	struct io_uring_sqe nothing = {.opcode = IORING_OP_NOP, .user_data = 1};
 	struct ring ring;
 	char line[16];
+	int result;
 
 	if (ring_open(&ring, polled ? IORING_SETUP_SQPOLL : 0))
 		return verdict("io_uring_setup", -1);
+	if (polled) {
+		ring_put(&ring, &nothing, 1);
+		submit(&ring, polled, 1, &result);
+		if (!ring_got(&ring, 1, &result))
+			return UNTRIED;
+	}
 	SAY("ready");
 	if (!fgets(line, sizeof(line), stdin))
 		return 2;

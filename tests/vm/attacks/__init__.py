@@ -26,9 +26,13 @@ class Refused:
 
 @dataclass(frozen=True)
 class Announced:
-    """It gets through, and ``words`` stand in what ``block`` said before it began."""
+    """It gets through, and ``words`` stand in what ``block`` said before it began.
+
+    ``unless``: it may be refused as well, and why.
+    """
 
     words: str
+    unless: str = ""
 
 
 @dataclass(frozen=True)
