@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import click
 
+from isotrace.commands.showing import not_asked, showing_options, take_style
 from isotrace.process.interrupts import ALL_ENDING
 from isotrace.process.telling import tell
 
@@ -33,10 +35,15 @@ Examples:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="The form.")
 @click.option("-o", "--output", metavar="PATH", help="Where it goes.")
-def export(files: tuple[str, ...], form: str, output: str | None) -> int:
+@showing_options
+def export(files: tuple[str, ...], form: str, output: str | None, **choices: Any) -> int:
     """Write recordings as Parquet, CSV, JSON, strace's lines, a Perfetto or Chrome trace."""
     for number in ALL_ENDING & {signal.SIGTERM, signal.SIGHUP}:
         signal.signal(number, _interrupt)
+    if form == "strace":
+        take_style(choices)
+    else:
+        not_asked(choices, f"--to {form}")
     from isotrace.export import forms
 
     said, verdict = forms.export(files, form, output)

@@ -25,6 +25,7 @@ from isotrace.commands.options import (
     trace_options,
 )
 from isotrace.commands.recorded import from_options, not_alone, take_recorded
+from isotrace.commands.showing import showing_options, take_style
 from isotrace.errors import UsageError
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
@@ -98,6 +99,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.option("-r", "--relative", is_flag=True, help="With --format strace: the time since the line before.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
+@showing_options
 @STRING_LIMIT
 @RING
 @BACKEND
@@ -110,6 +112,7 @@ def log(**choices: Any) -> int:
     Each call is a line when it returns, as strace prints it: who, the call with its arguments decoded, its result.
     """
     not_alone(choices)
+    take_style(choices)
     beside, status = _beside(choices), _status(choices)
     if choices["sources"]:
         return _recorded(choices, beside, status)

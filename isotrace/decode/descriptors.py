@@ -8,7 +8,8 @@ import stat
 import struct
 from typing import NamedTuple
 
-from .quote import escape, quote
+from . import style
+from .quote import escape, hexbytes, quote
 from .xlat import enum
 
 #: What is not known, as it changed under the reader's hands, or nobody looked.
@@ -50,15 +51,15 @@ def descriptor(data: bytes, details: bool) -> str:
 
 
 def _named(head: _Head, names: list[bytes], details: bool) -> str:
-    first = _escaped(names[0]) if names else ""
+    names = names or [b""]
     if head.magic == _PIPE and head.state & ALONE:
-        return f"<pipe:[{head.inode}]>"
+        return f"<{_escaped(b'pipe:[%d]' % head.inode)}>"
     if head.magic == _NAMESPACE:
-        return f"<{first}:[{head.inode}]>"
+        return f"<{_escaped(names[0] + b':[%d]' % head.inode)}>"
     if head.magic == _ANONYMOUS:
-        return f"<anon_inode:{first}>"
+        return f"<{_escaped(b'anon_inode:' + names[0])}>"
     if head.state & ALONE:  # what has a name and no place, such as a memfd
-        return f"</{first}>(deleted)"
+        return f"<{_escaped(b'/' + names[0])}>(deleted)"
     path = _escaped(b"/" + b"/".join(reversed(names)))
     path = f"...{path}" if head.state & CUT else path
     if head.state & DELETED:
@@ -73,6 +74,8 @@ _DEVICES = {stat.S_IFCHR: "char", stat.S_IFBLK: "block"}
 
 def _escaped(name: bytes) -> str:
     """As between strace's angle brackets, which a name may have as well."""
+    if style.in_hex(name):
+        return hexbytes(name)[1:-1]
     text = escape(name)
     return re.sub("[<>](?=([0-7])?)", _bracket, text) if "<" in text or ">" in text else text
 
@@ -89,7 +92,9 @@ def _socket(head: _Head, data: bytes) -> str:
     if family == socket.AF_UNIX:
         return f"{kind}:[{head.inode}{f'->{peer}' if peer else ''}{_path(data[ENDPOINTS.size :])}]"
     if family == socket.AF_NETLINK and peer:
-        return f"{kind}:[{enum('netlink_protocols', protocol).removeprefix('NETLINK_')}:{peer}]"
+        with style.names():
+            of = enum("netlink_protocols", protocol).removeprefix("NETLINK_")
+        return f"{kind}:[{of}:{peer}]"
     if family == socket.AF_NETLINK or not port or not _ADDRESSED.fullmatch(kind):
         return f"{kind}:[{head.inode}]"
     here = _address(family, address, port)

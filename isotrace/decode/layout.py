@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import quote, scalars, signals, xlat
+from . import quote, scalars, signals, style, xlat
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ STRUCTS: dict[str, Struct] = {}
 def _rlimit(infinity: int, name: str) -> Render:
     def render(value: int) -> str:
         if value == infinity:
-            return name
-        return f"{value // 1024}*1024" if value > 1024 and value % 1024 == 0 else str(value)
+            return style.constant(str(value), name)
+        rounded = value > 1024 and value % 1024 == 0
+        return style.constant(str(value), f"{value // 1024}*1024") if rounded else str(value)
 
     return render
 
@@ -50,6 +51,11 @@ def _rlimit(infinity: int, name: str) -> Render:
 def _ticks(value: int) -> str:
     """A clock_t: ticks of 1/100 s, which strace adds in seconds."""
     return f"{value} /* {value / 100:.2f} s */" if value > 0 else str(value)
+
+
+def _handler(value: int) -> str:
+    name = xlat.SETS["sa_handler_values"].names.get(value)
+    return style.constant(scalars.hexa(value), name) if name else scalars.ptr(value)
 
 
 _RENDER: dict[str, Render] = {
@@ -70,7 +76,7 @@ _RENDER: dict[str, Render] = {
     "ticks": _ticks,
     "rlim64": _rlimit(0xFFFFFFFFFFFFFFFF, "RLIM64_INFINITY"),
     "rlim32": _rlimit(0xFFFFFFFF, "RLIM_INFINITY"),
-    "handler": lambda value: xlat.SETS["sa_handler_values"].names.get(value) or scalars.ptr(value),
+    "handler": _handler,
     "xarray": lambda values: f"[{', '.join([scalars.hexa(value) for value in values])}]",
     "array": lambda values: f"[{', '.join(map(str, values))}]",
     "val": lambda values: f"{{val=[{', '.join([scalars.hexa(value) for value in values])}]}}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from isotrace.decode import xlat
+from isotrace.decode import style, xlat
 from isotrace.decode.scalars import hexa, modetype, octal, u32
 from isotrace.decode.signals import sigset
 
@@ -22,7 +22,7 @@ _FUTEX_TESTS = (
 
 def ipckey(value: int) -> str:
     """A System V IPC key."""
-    return hexa(u32(value)) if u32(value) else "IPC_PRIVATE"
+    return hexa(u32(value)) if u32(value) else style.constant("0", "IPC_PRIVATE")
 
 
 def ipcmode(set_name: str, value: int) -> str:
@@ -55,7 +55,7 @@ def packetproto(value: int) -> str:
 
 def futexbits(value: int) -> str:
     """The bit set of FUTEX_WAIT_BITSET."""
-    return "FUTEX_BITSET_MATCH_ANY" if value == _FUTEX_MATCH_ANY else hexa(value)
+    return style.constant(hexa(value), "FUTEX_BITSET_MATCH_ANY" if value == _FUTEX_MATCH_ANY else hexa(value))
 
 
 def futexwakeop(value: int) -> str:
@@ -63,9 +63,9 @@ def futexwakeop(value: int) -> str:
     value = u32(value)
     shift = "FUTEX_OP_OPARG_SHIFT<<28|" if value >> 31 else ""
     op, test = value >> 28 & 7, value >> 24 & 15
-    name = f"{_FUTEX_OPS[op]}<<28" if op < len(_FUTEX_OPS) else f"{op:#x}<<28"
-    compare = f"{_FUTEX_TESTS[test]}<<24" if test < len(_FUTEX_TESTS) else f"{test:#x}<<24"
-    return f"{shift}{name}|{hexa(value >> 12 & 0xFFF)}<<12|{compare}|{hexa(value & 0xFFF)}"
+    name = style.constant(hexa(op), _FUTEX_OPS[op] if op < len(_FUTEX_OPS) else f"{op:#x}")
+    compare = style.constant(hexa(test), _FUTEX_TESTS[test] if test < len(_FUTEX_TESTS) else f"{test:#x}")
+    return f"{shift}{name}<<28|{hexa(value >> 12 & 0xFFF)}<<12|{compare}<<24|{hexa(value & 0xFFF)}"
 
 
 #: Kind → renderer, for the kinds that take no parameter.

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import re
 
+from . import style
+
 _PLAIN = re.compile(rb"[ !#-\[\]-~]*")
 _COMM = re.compile(rb"[!#-'*-;=?-Z^-~]+")
 _NAMED = {0x22: '\\"', 0x5C: "\\\\", 0x09: "\\t", 0x0A: "\\n", 0x0B: "\\v", 0x0C: "\\f", 0x0D: "\\r"}
@@ -28,9 +30,10 @@ def escape(data: bytes) -> str:
 
 def quote(data: bytes, cut: bool = False) -> str:
     """``data`` in double quotes; ``cut`` says that there was more of it, which strace shows by ``...``
-    after the quotes.
+    after the quotes. With -x in hexadecimal.
     """
-    return f'"{escape(data)}"...' if cut else f'"{escape(data)}"'
+    text = hexbytes(data) if style.in_hex(data) else f'"{escape(data)}"'
+    return f"{text}..." if cut else text
 
 
 def cstring(data: bytes) -> str:
@@ -44,7 +47,7 @@ def comm(data: bytes) -> str:
     reader of the line).
     """
     name = data.partition(b"\0")[0]
-    return name.decode("ascii") if _COMM.fullmatch(name) else quote(name)
+    return name.decode("ascii") if _COMM.fullmatch(name) else f'"{escape(name)}"'
 
 
 def hexbytes(data: bytes) -> str:

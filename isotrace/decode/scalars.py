@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from . import style
+
 _TYPES = {
     0o100000: "S_IFREG|",
     0o140000: "S_IFSOCK|",
@@ -58,7 +60,7 @@ def fd(value: int) -> str:
 def dirfd(value: int) -> str:
     """A directory file descriptor: AT_FDCWD (-100) by name."""
     number = s32(value)
-    return "AT_FDCWD" if number == -100 else str(number)
+    return style.constant("-100", "AT_FDCWD") if number == -100 else str(number)
 
 
 def uid(value: int) -> str:
@@ -85,11 +87,11 @@ def modetype(value: int) -> str:
     if kind is None:
         return octal(value)
     bits = "".join([name for bit, name in _MODE_BITS if value & bit])
-    return f"{kind}{bits}{octal(value & ~0o177000)}"
+    return style.constant(octal(value), f"{kind}{bits}{octal(value & ~0o177000)}")
 
 
 def dev(value: int) -> str:
     """A device number: makedev(0x8, 0x1)."""
     major = (value >> 8 & 0xFFF) | (value >> 32 & 0xFFFFF000)
     minor = (value & 0xFF) | (value >> 12 & 0xFFFFFF00)
-    return f"makedev({hexa(major)}, {hexa(minor & 0xFFFFFFFF)})"
+    return style.constant(hexa(value), f"makedev({hexa(major)}, {hexa(minor & 0xFFFFFFFF)})")

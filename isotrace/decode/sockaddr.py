@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Callable
 
+from . import style
 from .quote import escape, hexbytes, quote
 from .scalars import hexa, padded, s32, uid
 from .xlat import SETS, enum, flags
@@ -24,16 +25,28 @@ def _unix(data: bytes, ifname: Callable[[int], str]) -> str:
     return f"sun_path=@{quote(path[1:])}"
 
 
+def inet(data: bytes) -> str:
+    """The four bytes of an IPv4 address: ``inet_addr("127.0.0.1")``."""
+    return style.constant(hexbytes(data), f"inet_addr({quote(socket.inet_ntop(socket.AF_INET, data).encode())})")
+
+
+def _port(data: bytes) -> str:
+    return style.constant(hexbytes(data), f"htons({int.from_bytes(data, 'big')})")
+
+
 def _inet(data: bytes, ifname: Callable[[int], str]) -> str:
-    (port,) = struct.unpack_from(">H", data, 2)
-    return f'sin_port=htons({port}), sin_addr=inet_addr("{socket.inet_ntop(socket.AF_INET, data[4:8])}")'
+    return f"sin_port={_port(data[2:4])}, sin_addr={inet(data[4:8])}"
 
 
 def _inet6(data: bytes, ifname: Callable[[int], str]) -> str:
-    port, flow = struct.unpack_from(">HI", data, 2)
     address = data[8:24]
-    text = f"sin6_port=htons({port}), sin6_flowinfo=htonl({flow}), "
-    text += f'inet_pton(AF_INET6, "{socket.inet_ntop(socket.AF_INET6, address)}", &sin6_addr)'
+    shown = quote(socket.inet_ntop(socket.AF_INET6, address).encode())
+    flow = style.constant(hexbytes(data[4:8]), f"htonl({int.from_bytes(data[4:8], 'big')})")
+    text = f"sin6_port={_port(data[2:4])}, sin6_flowinfo={flow}, "
+    if style.by_name():
+        text += f"inet_pton(AF_INET6, {shown}, &sin6_addr)"
+    else:
+        text += f"sin6_addr={style.constant(hexbytes(address), f'inet_pton(AF_INET6, {shown})')}"
     if len(data) <= 24:
         return text
     scope = int.from_bytes(data[24:28].ljust(4, b"\0"), "little")

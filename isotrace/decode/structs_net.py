@@ -7,15 +7,12 @@ import socket
 from .layout import STRUCTS, Struct, add
 from .quote import cstring
 from .scalars import s32
+from .sockaddr import inet
 from .xlat import enum
 
 
-def _inet(data: bytes) -> str:
-    return f'inet_addr("{socket.inet_ntop(socket.AF_INET, data)}")'
-
-
 def _ip_mreq(data: bytes) -> str:
-    return f"{{imr_multiaddr={_inet(data[:4])}, imr_interface={_inet(data[4:])}}}"
+    return f"{{imr_multiaddr={inet(data[:4])}, imr_interface={inet(data[4:])}}}"
 
 
 def _ipv6_mreq(data: bytes) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import struct
 
-from . import xlat
+from . import style, xlat
 from .layout import STRUCTS, Struct, add, layout, value
 from .quote import quote
 from .scalars import hexa, padded, ptr, s32
@@ -85,8 +85,8 @@ def _capabilities(low: int, high: int) -> str:
     known = [f"1<<{names[n]}" for n in range(64) if bits >> n & 1 and n in names]
     left = bits & ~sum(1 << n for n in names if n < 64)
     if not known:
-        return f"{left:#x} /* CAP_??? */" if left else "0"
-    return "|".join([*known, f"{left:#x}"] if left else known)
+        return style.constant(hexa(bits), f"{left:#x} /* CAP_??? */" if left else "0")
+    return style.constant(hexa(bits), "|".join([*known, f"{left:#x}"] if left else known))
 
 
 def _cap_data(data: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from . import xlat
+from . import signals, style, xlat
 from .errnos import errno_name
 from .layout import STRUCTS, Struct, add, renderer
 from .scalars import hexa, ptr, s32, uid
@@ -58,7 +58,7 @@ def si_code(number: int, code: int) -> str:
     name = xlat.SETS["siginfo_codes"].names.get(unsigned)
     if name is None and number in _CODES:
         name = xlat.SETS[_CODES[number]].names.get(unsigned)
-    return name or hexa(unsigned)
+    return style.constant(hexa(unsigned), name or hexa(unsigned))
 
 
 def _source(abi: _Abi, data: bytes) -> list[str]:
@@ -168,10 +168,10 @@ def wait_status(status: int) -> str:
         return "{WIFCONTINUED(s)}"
     if status & 0xFF == 0x7F:
         mark = " | 0x80" if high & 0x80 else ""
-        text, rest = f"{{WIFSTOPPED(s) && WSTOPSIG(s) == {signal(high & 0x7F)}{mark}}}", status & ~0xFFFF
+        text, rest = f"{{WIFSTOPPED(s) && WSTOPSIG(s) == {signals.name(high & 0x7F)}{mark}}}", status & ~0xFFFF
     elif low and low != 0x7F:
         core = " && WCOREDUMP(s)" if status & 0x80 else ""
-        text, rest = f"{{WIFSIGNALED(s) && WTERMSIG(s) == {signal(low)}{core}}}", status & ~0xFF
+        text, rest = f"{{WIFSIGNALED(s) && WTERMSIG(s) == {signals.name(low)}{core}}}", status & ~0xFF
     elif not low:
         text, rest = f"{{WIFEXITED(s) && WEXITSTATUS(s) == {high}}}", status & ~0xFF00
     else:

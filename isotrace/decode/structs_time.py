@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 
+from . import style
 from .layout import STRUCTS, Struct, add
 
 add("""
@@ -60,8 +61,9 @@ def _utimens(code: str) -> Struct:
 
     def decode(data: bytes) -> str:
         seconds, nanoseconds = packed.unpack(data)
+        fields = f"{{tv_sec={seconds}, tv_nsec={nanoseconds}}}"
         special = _UTIME.get(nanoseconds)
-        return special or f"{{tv_sec={seconds}, tv_nsec={nanoseconds}}}{date(seconds, nanoseconds)}"
+        return style.constant(fields, special) if special else fields + date(seconds, nanoseconds)
 
     return Struct(packed.size, decode)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from . import signals
+from . import signals, style
 from .scalars import hexa
 from .xlat_data import DATA
 
@@ -130,8 +130,8 @@ def _clone(value: int) -> str:
     table = SETS["clone_flags"]
     bits, number = value & ~0xFF, value & 0xFF
     if not bits:
-        return signals.signal(number)
-    return f"{_bits(table, bits)}|{signals.signal(number)}" if number else _bits(table, bits)
+        return signals.name(number)
+    return f"{_bits(table, bits)}|{signals.name(number)}" if number else _bits(table, bits)
 
 
 def _memfd(value: int) -> str:
@@ -210,26 +210,79 @@ _SPECIAL: dict[str, Callable[[int], str]] = {
 
 
 @lru_cache(65536)
-def flags(set_name: str, value: int) -> str:
-    """``value``, as wide as the kernel takes it, as bits of the set ``set_name``. KeyError when there is no such set."""
+def _flag_names(set_name: str, value: int) -> str:
     special = _SPECIAL.get(set_name)
     return special(value) if special else _flags(SETS[set_name], value)
 
 
 @lru_cache(65536)
-def enum(set_name: str, value: int) -> str:
-    """``value``, as wide as the kernel takes it, as one value of ``set_name``. KeyError when there is no such set."""
+def _enum_name(set_name: str, value: int) -> str:
     special = _SPECIAL.get(set_name)
     return special(value) if special else _enum(SETS[set_name], value)
 
 
 @lru_cache(65536)
+def _bit_names(set_name: str, value: int) -> str:
+    table = SETS[set_name]
+    return _bits(table, table.unsigned(value))
+
+
+def _clone_numbers(value: int) -> str:
+    bits, number = value & ~0xFF, value & 0xFF
+    shown = [style.constant(hexa(bits), _bits(SETS["clone_flags"], bits))] if bits or not number else []
+    return "|".join([*shown, *([signals.signal(number)] if number else [])])
+
+
+def _two_numbers(set_name: str, mask: int, value: int) -> str:
+    """The bits of ``mask`` and the others, each with their own names."""
+    kind, rest = value & mask, value & ~mask
+    name = _flag_names(set_name, value)
+    first, bar, others = name.partition("|")
+    whole = set_name == "mount_flags" and first != "MS_MGC_VAL"
+    if whole or not rest or not bar or not (kind or set_name == "personality_persona"):
+        return style.constant(hexa(value), name)
+    return f"{style.constant(hexa(kind), first)}|{style.constant(hexa(rest), others)}"
+
+
+#: What strace writes as two numbers.
+_IN_PARTS: dict[str, Callable[[int], str]] = {
+    "clone_flags": _clone_numbers,
+    "socktypes": partial(_two_numbers, "socktypes", 0xF),
+    "sock_type_flags": partial(_two_numbers, "sock_type_flags", 0xF),
+    "personality_persona": partial(_two_numbers, "personality_persona", 0xFF),
+    "mount_flags": partial(_two_numbers, "mount_flags", 0xFFFF0000),
+}
+
+
+def _numbered(set_name: str, value: int, name: str) -> str:
+    """What -X asks for in place of ``name``."""
+    table = SETS.get(set_name)
+    if table is None:
+        return style.constant(hexa(value), name)
+    value = table.unsigned(value)
+    return style.constant(str(value) if table.decimal else hexa(value), name)
+
+
+def flags(set_name: str, value: int) -> str:
+    """``value``, as wide as the kernel takes it, as bits of the set ``set_name``. KeyError when there is no such set."""
+    name = _flag_names(set_name, value)
+    if style.by_name():
+        return name
+    return _IN_PARTS[set_name](value) if set_name in _IN_PARTS else _numbered(set_name, value, name)
+
+
+def enum(set_name: str, value: int) -> str:
+    """``value``, as wide as the kernel takes it, as one value of ``set_name``. KeyError when there is no such set."""
+    name = _enum_name(set_name, value)
+    return name if style.by_name() else _numbered(set_name, value, name)
+
+
 def bits(set_name: str, value: int) -> str:
     """Like flags(), but without what the set's own system call adds (clone's exit signal): for fields of
     structs.
     """
-    table = SETS[set_name]
-    return _bits(table, table.unsigned(value))
+    name = _bit_names(set_name, value)
+    return name if style.by_name() else _numbered(set_name, value, name)
 
 
 def names(*set_names: str) -> frozenset[str]:

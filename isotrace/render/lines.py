@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,9 +12,9 @@ import numpy.typing as npt
 
 from isotrace.catalog.alternatives import chooser, result_arg
 from isotrace.catalog.model import Arg, Syscall
-from isotrace.decode import scalars
+from isotrace.decode import scalars, signals, style
 from isotrace.decode.errnos import result_text
-from isotrace.decode.signals import signal, sigset
+from isotrace.decode.signals import sigset
 from isotrace.decode.structs import STRUCTS
 from isotrace.render.columns import LATER, OMITTED, Memo, Render, column_of, scalar
 from isotrace.render.descriptors import Descriptors
@@ -89,6 +90,8 @@ def _plain_result(render: Callable[[int], str]) -> Memo:
     return Memo(lambda value: result_text(-value) if -4096 < value < 0 else render(value))
 
 
+#: Calls behind whose result constants are written as -X says; behind others they are in words always.
+_STYLED = ("personality", "ioprio_get")
 _HEX = ("hex", "ptr")
 _RETURNS = ("sigreturn", "rt_sigreturn")
 
@@ -148,16 +151,18 @@ class CallDecoder:
         found = []
         for registers, value, text, failed in zip(rows.registers, rows.results, texts, rows.failed, strict=True):
             arg = which.choose(registers)
-            found.append(text if failed else _named_result(arg, value, text, self.call.name.startswith("fcntl")))
+            found.append(text if failed else _named_result(arg, value, text, self.call.name))
         return found
 
 
-def _named_result(arg: Arg, value: int, text: str, of_fcntl: bool) -> str:
+def _named_result(arg: Arg, value: int, text: str, call: str) -> str:
     """``1 (SCHED_FIFO)``, ``0x8 (PER_LINUX32)``; fcntl says what its bits are: ``0x8002 (flags O_RDWR|O_LARGEFILE)``."""
     render = scalar(arg) if arg.kind in ("flags", "enum", "signal", "ioprio") else None
     if render is None or (arg.kind == "signal" and not value):
         return text
-    name = render(value)
+    of_fcntl = call.startswith("fcntl")
+    with nullcontext() if call in _STYLED else style.names():
+        name = render(value)
     if arg.kind == "flags":
         return (
             f"{value:#x} ({'flags ' * of_fcntl}{name})" if value else "0" if of_fcntl or name == "0" else f"0 ({name})"
@@ -304,15 +309,15 @@ def killed_or_exited(status: int) -> str:
     number = status & 0x7F
     if not number:
         return f"+++ exited with {status >> 8 & 0xFF} +++"
-    return f"+++ killed by {signal(number)}{' (core dumped)' if status & 0x80 else ''} +++"
+    return f"+++ killed by {signals.name(number)}{' (core dumped)' if status & 0x80 else ''} +++"
 
 
 def delivered(number: int, info: Blob | None) -> str:
     """A signal that arrives, as strace words it."""
     if info is None or info.state == FAULT:
-        return f"--- {signal(number)} ---"
+        return f"--- {signals.name(number)} ---"
     siginfo = STRUCTS["siginfo"]
-    return f"--- {signal(number)} {siginfo.decode(info.data.ljust(siginfo.size, bytes(1)))} ---"
+    return f"--- {signals.name(number)} {siginfo.decode(info.data.ljust(siginfo.size, bytes(1)))} ---"
 
 
 def notices(batch: Batch, calls: Mapping[int, Syscall]) -> Iterator[tuple[int, str]]:
