@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -30,7 +31,7 @@ from isotrace.errors import UsageError
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
-from isotrace.sinks import Sink, endings, formats
+from isotrace.sinks import Sink, endings, formats, sets
 from isotrace.sinks.output import Output
 
 _EPILOG = """\b
@@ -51,6 +52,7 @@ Examples:
   isotrace log --tree 1234 --calls %file --failed  file accesses that fail, anywhere below 1234
   isotrace log --uid www-data --status EPERM,EACCES  what its processes may not do
   isotrace log --tree 1234 -P '/etc/*' -P '*.conf'  calls that name such files
+  isotrace log --pid 1234 --fd 0,1,2 --signals none  what it does with its standard input and output
   isotrace log --uid www-data --for 10s --format json
   isotrace log --comm nginx --format none          count only
   isotrace log -yy --pid 1234                      what descriptors are: read(3</etc/passwd>, ...)
@@ -85,6 +87,19 @@ At the end, on standard error: how many calls the kernel program met, how many w
     help="Only calls that name such a path or unix socket, in the words of the caller: no descriptors, nothing resolved."
     " * is anything, / too. May be given several times.",
 )
+@click.option(
+    "--fd",
+    metavar="N,...",
+    **ONCE,
+    help="Only calls that have one of these descriptors as an argument; '!0,1,2': another than these. With -P, calls that"
+    " either chooses.",
+)
+@click.option(
+    "--signals",
+    metavar="SET",
+    **ONCE,
+    help="Only these signals: names, all, none; ! takes away.  [default: all]",
+)
 @click.option("--format", "style", type=click.Choice(formats.NAMES), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
 @FOR
@@ -113,9 +128,9 @@ def log(**choices: Any) -> int:
     """
     not_alone(choices)
     take_style(choices)
-    beside, status = _beside(choices), _status(choices)
+    beside, choice = _beside(choices), _choice(choices)
     if choices["sources"]:
-        return _recorded(choices, beside, status)
+        return _recorded(choices, beside, choice)
     target = take_target(choices)
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
     by_module = choose(choices["backend"]) == "lkm"
@@ -131,16 +146,37 @@ def log(**choices: Any) -> int:
     from isotrace.run.records import Records
 
     def sinks(known: Mapping[int, Syscall]) -> list[Sink]:
-        return _sinks(choices, beside, status, output, known)
+        return _sinks(choices, beside, choice, output, known)
 
     def parts() -> list[Records]:
         durations = beside.durations or bool(asked) or choices["style"] in formats.ORDERED
         options = trace_options(choices, target, calls, durations)
         recorder = Recorder(asked, choices["calls"]) if asked else None
-        announce = choices["style"] in formats.ORDERED and not status
+        announce = choices["style"] in formats.ORDERED and not choice.status
         return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"], announce)]
 
     return Run(target, parts, command, choices["seconds"], quiet=choices["quiet"]).go()
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What is shown: calls by what they end with (nothing: all), paths and descriptors; signals."""
+
+    status: frozenset[int]
+    paths: tuple[str, ...]
+    descriptors: sets.Numbers | None
+    signals: frozenset[int] | None
+
+
+def _choice(choices: dict[str, Any]) -> _Choice:
+    """Raises ``UsageError``."""
+    fd, signals = choices["fd"], choices["signals"]
+    return _Choice(
+        _status(choices),
+        choices["path"],
+        sets.descriptors(fd) if fd is not None else None,
+        sets.signals(signals) if signals is not None else None,
+    )
 
 
 def _status(choices: dict[str, Any]) -> frozenset[int]:
@@ -161,21 +197,28 @@ def _beside(choices: dict[str, Any]) -> formats.Beside:
 def _sinks(
     choices: dict[str, Any],
     beside: formats.Beside,
-    status: frozenset[int],
+    choice: _Choice,
     output: Output,
     known: Mapping[int, Syscall],
 ) -> list[Sink]:
     """What shows the calls, behind what chooses among them."""
+    from isotrace.sinks.calls_on import CallsOn
+    from isotrace.sinks.passing import Choice, Chooser
     from isotrace.sinks.paths import Paths
+    from isotrace.sinks.signals import Signals
     from isotrace.sinks.status import Status
 
     sinks = formats.make(choices["style"], output, known, beside)
-    if choices["path"]:
-        sinks = [Paths(sink, choices["path"]) for sink in sinks]
-    return [Status(sink, status) for sink in sinks] if status else sinks
+    choosers: list[Chooser] = [Paths(choice.paths)] if choice.paths else []
+    choosers += [CallsOn(choice.descriptors)] if choice.descriptors else []
+    if choosers:
+        sinks = [Choice(sink, choosers) for sink in sinks]
+    if choice.signals is not None:
+        sinks = [Signals(sink, choice.signals) for sink in sinks]
+    return [Status(sink, choice.status) for sink in sinks] if choice.status else sinks
 
 
-def _recorded(choices: dict[str, Any], beside: formats.Beside, status: frozenset[int]) -> int:
+def _recorded(choices: dict[str, Any], beside: formats.Beside, choice: _Choice) -> int:
     """The same of what was recorded."""
     files, target = take_recorded(choices)
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
@@ -192,7 +235,7 @@ def _recorded(choices: dict[str, Any], beside: formats.Beside, status: frozenset
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))
-    sinks = _sinks(choices, beside, status, output, all_calls())
+    sinks = _sinks(choices, beside, choice, output, all_calls())
     if choices["style"] in formats.ORDERED and not choices["follow_file"]:
         from isotrace.sinks.ahead import Ahead
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
 from isotrace.sinks import Sink
 from isotrace.trace import events
 from isotrace.trace.events import Batch
@@ -27,3 +33,25 @@ class Passing:
     def complete(self) -> None:
         """Nothing more will come."""
         self._sink.complete()
+
+
+class Chooser(Protocol):
+    """A choice among calls."""
+
+    def choose(self, batch: Batch) -> npt.NDArray[np.bool_]:
+        """Which records, ``(n,)``, are calls that it is for; it is asked about each batch, in order."""
+
+
+class Choice(Passing):
+    """Passes on what one of ``choosers`` is for, and what no choice leaves out."""
+
+    def __init__(self, sink: Sink, choosers: Sequence[Chooser]) -> None:
+        super().__init__(sink)
+        self._choosers = choosers
+
+    def write(self, batch: Batch) -> None:
+        """Take the records of a batch."""
+        kept = np.isin(batch.events["kind"], ALWAYS)
+        for chooser in self._choosers:
+            kept |= chooser.choose(batch)
+        self._sink.write(batch.select(kept))

@@ -12,8 +12,6 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from isotrace.sinks import Sink
-from isotrace.sinks.passing import ALWAYS, Passing
 from isotrace.trace import events, plan
 from isotrace.trace.events import Batch, Blob
 
@@ -22,26 +20,24 @@ _UNIX = socket.AF_UNIX.to_bytes(2, "little")
 _KINDS = ("path", "sockaddr", "inmsg")
 
 
-class Paths(Passing):
-    """Passes on the calls with a path, or a unix socket's address, that one of ``patterns`` matches as the caller gave it.
+class Paths:
+    """Chooses the calls with a path, or a unix socket's address, that one of ``patterns`` matches as the caller gave it.
 
-    ``*`` is any bytes, ``/`` among them. What could not be read may be what is looked for, and is passed on. So are
-    what an execve consists of, losses and refusals.
+    ``*`` is any bytes, ``/`` among them. What could not be read may be what is looked for, and is chosen.
     """
 
-    def __init__(self, sink: Sink, patterns: Sequence[str]) -> None:
-        super().__init__(sink)
+    def __init__(self, patterns: Sequence[str]) -> None:
         self._wanted = re.compile(b"|".join(_regex(pattern) for pattern in patterns))
         self._verdicts: dict[bytes, bool] = {}
         self._execs: dict[tuple[int, int], bool] = {}  # by task and process: whether the execve that it is in is wanted
 
-    def write(self, batch: Batch) -> None:
-        """Take the records of a batch."""
+    def choose(self, batch: Batch) -> npt.NDArray[np.bool_]:
+        """Which records of a batch, ``(n,)``, are such calls."""
         rows = batch.events
         kinds, slots = rows["kind"], rows["slot"]
         execs = np.isin(kinds, (events.EXEC_ENTER, events.EXEC_NAME))
         calls = (kinds == events.CALL) | (kinds == events.UNFINISHED)
-        kept = np.isin(kinds, ALWAYS)
+        kept = np.zeros(len(batch), dtype=bool)
         for index in np.flatnonzero(execs | calls & _naming()[slots]).tolist():
             row, named = rows[index], self._named(batch, index)
             if execs[index]:
@@ -51,7 +47,7 @@ class Paths(Passing):
                 kept[index] = named if row["result"] else begun
             else:
                 kept[index] = named
-        self._sink.write(batch.select(kept))
+        return kept
 
     def _begin(self, row: np.void, named: bool) -> None:
         """An execve has begun, or the file that it runs is known."""
