@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import recorded
 
+from isotrace.commands.showing import CONSTANTS
+from isotrace.decode import style
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -50,6 +53,10 @@ def test_what_has_no_lines_says_so(recording, option):
     said = isotrace("export", recording, "--to", "csv", *option, status=2)
     assert "is about lines of text" in said
     assert "hint: leave it out with --to csv" in said
+
+
+def test_the_styles_are_those_that_there_are():
+    assert CONSTANTS == style.CONSTANTS
 
 
 def test_a_style_that_there_is_not(recording):

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from isotrace.commands.options import Function, with_options
-from isotrace.decode import style
 from isotrace.errors import UsageError
 
+#: As isotrace.decode.style has them; --help waits for no table.
+CONSTANTS = ("abbrev", "raw", "verbose")
 _HOW = (
     click.option(
         "-x",
@@ -22,8 +23,8 @@ _HOW = (
         "-X",
         "--const-print-style",
         "constants",
-        type=click.Choice(style.CONSTANTS),
-        default=style.ABBREV,
+        type=click.Choice(CONSTANTS),
+        default=CONSTANTS[0],
         show_default=True,
         help="Show constants and flags by name, as numbers (raw), or as both: 0x2 /* AF_INET */ (verbose).",
     ),
@@ -39,6 +40,8 @@ def showing_options(function: Function) -> Function:
 
 def take_style(values: dict[str, Any]) -> None:
     """Write constants and strings as asked for."""
+    from isotrace.decode import style
+
     style.use(style.Style(values["constants"], values["hexadecimal"]))
 
 
