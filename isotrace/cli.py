@@ -8,7 +8,7 @@ import click
 
 from isotrace import __version__
 
-_VERBS = ("log", "record", "top", "block", "sql", "export", "policy", "calls", "doctor", "module")
+_VERBS = ("log", "record", "top", "block", "ask", "answer", "sql", "export", "policy", "calls", "doctor", "module")
 
 _EPILOG = """\b
 Examples:

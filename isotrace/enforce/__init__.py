@@ -122,9 +122,27 @@ class Enforced:
         return self.rule.action
 
 
+#: What is said to one call that waits. ``deny`` gives the errno of its rule, ``kill`` kills the process.
+Verdict = Literal["allow", "deny", "kill"]
+#: What answered a question: a person at the terminal, a program, somebody by a socket; an answer that they had given
+#: before; nobody in time; nobody, for too many waited; nobody, as isotrace ended.
+By = Literal["person", "program", "socket", "earlier", "nobody", "limit", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How a question ended. ``who`` is the name of whoever answered, ``scope`` what the answer was for; "" of nobody."""
+
+    verdict: Verdict
+    by: By
+    who: str = ""
+    waited_ns: int = 0
+    scope: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """One refused (under audit: noticed) call.
+    """One refused (under audit: noticed) call; with ``answer`` one that was asked about, which may have been allowed.
 
     ``time_ns`` is CLOCK_REALTIME, ``rule`` the rule's number, ``args`` the registers, ``what`` the path or address
     where the mechanism knows it (bytes that are no UTF-8 as surrogates). A mechanism that judges by number may show what
@@ -140,6 +158,7 @@ class Refused:
     args: tuple[int, ...]
     rule: int
     what: str = ""
+    answer: Answered | None = None
 
 
 @dataclass(frozen=True)
@@ -196,10 +215,6 @@ class Enforcer(Protocol):
         """Give everything back to the kernel. Must be safe to call twice, and after a failed ``open``."""
 
 
-#: What is said to one call that waits. ``deny`` gives the errno of its rule, ``kill`` kills the process.
-Verdict = Literal["allow", "deny", "kill"]
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """A call that waits for a verdict; ``id`` is its own within its enforcer. The rest as in ``Refused``.
@@ -226,8 +241,11 @@ class Asking(Enforcer, Protocol):
 
     Whatever it is not told to allow does not happen. What cannot wait it gives what the rule's action says
     (``Action.otherwise``), and reports it as ``Refused``, as it does what it refuses by itself. These methods may
-    be called by another thread than the rest, and wait for nothing.
+    be called by another thread than the rest, and wait for nothing but ``wait_for_questions``.
     """
+
+    def wait_for_questions(self, seconds: float) -> None:
+        """Return once a question has come since the last look, or after ``seconds``."""
 
     def questions(self) -> Sequence[Question]:
         """Those that have come since the last look, the oldest first."""

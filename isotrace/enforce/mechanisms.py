@@ -10,7 +10,7 @@ from isotrace.enforce.calls import cbpf
 from isotrace.enforce.hooks import coverage
 from isotrace.policy import families, names
 from isotrace.policy.families import Kind
-from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule, asks
+from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule, asks, is_answer
 from isotrace.policy.patterns import EVERYTHING
 
 #: Every feature that a mechanism asks about.
@@ -95,6 +95,20 @@ _WAITING = (
     "a thread that waits has a deadline policy meanwhile, or where its processors are chosen the idle one, then it is busy",
 )
 _FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"
+
+
+_NO_PRIVILEGES = "sets no_new_privs: set-user-ID programs such as sudo gain nothing"
+_NAMED = (
+    "paths and addresses are what the caller's memory and directories say when the call begins: another thread of the "
+    "command can change them before the kernel looks, and so do something else than what was allowed (Landlock, which "
+    "cannot be deceived so, cannot ask)"
+)
+_ALL_MET = "every call that can name one waits for isotrace to look at it, about 0.1 ms"
+_BY_KERNEL = (
+    "not met: files that the kernel opens by itself (what a script or a program is run by), what is open already or "
+    "received, and what is in a directory that was moved to where no rule is"
+)
+_ACCEPTED = "who listens is judged when it listens, not when it accepts"
 
 
 #: Calls that a program mostly has done without entering the kernel, or by touching a page that the kernel answers for.
@@ -376,7 +390,28 @@ class Seccomp(_ByNumber):
     name: str = "seccomp"
     features: tuple[str, ...] = ("seccomp",)
     commands_only: bool = True
-    cannot_ask: str = "not built into this version of isotrace"
+    cannot_ask: str = ""
+    asking: bool = False
+
+    def guarantees(self, rule: Rule, findings: Findings) -> Guarantees | Unsupported:
+        """Calls, and where a rule asks (``asking``) what those who are asked can be shown: paths and addresses as well."""
+        if not self.asking or not isinstance(rule, CallRule | PathRule | NetRule):
+            return super().guarantees(rule, findings)
+        if lack := _lacks(findings, *self.features, "seccomp_notify"):
+            return replace(lack, reason=f"cannot ask: {lack.reason}")
+        found = self._guarantees(rule, findings) if isinstance(rule, CallRule) else self._named(rule)
+        if isinstance(found, Unsupported) or not asks(rule):
+            return found
+        return replace(
+            found, toctou_safe=False, waits="thread", orphaned="ENOSYS", notes=(*found.notes, _NAMED, _ALL_MET)
+        )
+
+    @staticmethod
+    def _named(rule: PathRule | NetRule) -> Guarantees:
+        """A rule on what callers name: one that refuses is less than elsewhere, an answer as good as asking."""
+        short = () if rule.allow or asks(rule) or is_answer(rule) else (_NAMED,)
+        notes = (_NAMED, _ALL_MET, _BY_KERNEL if isinstance(rule, PathRule) else _ACCEPTED, _NO_PRIVILEGES, _OLD_RINGS)
+        return Guarantees(False, "closed", True, ends=False, notes=notes, short=short)
 
     def _guarantees(self, rule: CallRule, findings: Findings) -> Guarantees | Unsupported:
         silent = _lacks(findings, "seccomp_notify")
@@ -384,7 +419,7 @@ class Seccomp(_ByNumber):
             return Unsupported(f"cannot report without refusing: {silent.reason}", silent.hint)
         if silent and "execve" in rule.calls:
             return Unsupported(f"cannot let the command's own execve pass: {silent.reason}", silent.hint)
-        notes = [*_number_notes(rule), "sets no_new_privs: set-user-ID programs such as sudo gain nothing"]
+        notes = [*_number_notes(rule), _NO_PRIVILEGES]
         notes.append(
             f"refusals are neither shown nor counted: {silent.reason}"
             if silent

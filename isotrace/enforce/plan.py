@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from isotrace.enforce import Enforced, Findings, Guarantees, Mechanism, Unsupported
 from isotrace.enforce.hooks import standing
+from isotrace.enforce.mechanisms import Seccomp
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
 from isotrace.policy.model import CallRule, PathRule, Policy, Rule, asks
 from isotrace.trace.target import Target
@@ -63,7 +64,7 @@ def make(
     policy: Policy, findings: Findings, target: Target, backend: str = "auto", best_effort: bool = False
 ) -> EnforcementPlan:
     """The plan. Call rules are placed one by one; path rules together, and net rules together, as they decide together."""
-    admitted = [mechanism for mechanism in MECHANISMS if mechanism.name in BACKENDS[backend]]
+    admitted = [mechanism for mechanism in _mechanisms(policy.asks) if mechanism.name in BACKENDS[backend]]
     chooser = _Chooser(admitted, findings, target, best_effort)
     placed: dict[int, Enforced | Unenforceable] = {}
     for rules in _units(policy.rules):
@@ -74,6 +75,11 @@ def make(
     return EnforcementPlan(
         enforced, unenforceable, bool(enforced) and (best_effort or not unenforceable), beside, left_out
     )
+
+
+def _mechanisms(asking: bool) -> Iterable[Mechanism]:
+    """All there are; seccomp shows what it asks about, and so can have more rules where one asks."""
+    return (replace(one, asking=True) if asking and isinstance(one, Seccomp) else one for one in MECHANISMS)
 
 
 def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:

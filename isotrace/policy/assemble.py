@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from isotrace.errors import UsageError
 from isotrace.policy import names, nets, paths
-from isotrace.policy.model import Action, Group, Policy, Rule
+from isotrace.policy.model import Action, Group, Policy, Rule, asks
+from isotrace.policy.settle import settled
 
 _PARSERS: tuple[tuple[str, Callable[..., Rule]], ...] = (
     ("deny_path", paths.parse),
@@ -43,7 +46,21 @@ def policy(words: Mapping[str, Sequence[str]], chosen: Action, path: str | None)
     groups += _from_file(path, chosen) if path is not None else []
     if all(rule.allow for group in groups for rule in group.rules):
         raise UsageError("nothing to refuse was named", "give --deny, --deny-path, --deny-net or --policy FILE")
+    return settled(Policy(tuple(groups)))
+
+
+def questions(
+    words: Mapping[str, Sequence[str]], chosen: Action, path: str | None, otherwise: Literal["deny", "kill"]
+) -> Policy:
+    """The same for ``isotrace ask``: what nobody answers gets ``otherwise``, and the file may not exist yet."""
+    there = path if path is not None and os.path.lexists(path) else None
+    made = policy(words, chosen, there)
+    groups = (replace(group, rules=tuple(_otherwise(rule, otherwise) for rule in group.rules)) for group in made.groups)
     return Policy(tuple(groups))
+
+
+def _otherwise(rule: Rule, otherwise: Literal["deny", "kill"]) -> Rule:
+    return replace(rule, action=replace(rule.action, otherwise=otherwise)) if asks(rule) else rule
 
 
 def _from_file(path: str, chosen: Action) -> Sequence[Group]:

@@ -78,6 +78,7 @@ class _Group(BaseModel):
     description: str = ""
     action: Annotated[Action, BeforeValidator(_action)] = Field(default_factory=Action)
     deny: _Calls = Field(default_factory=list)
+    allow: _Calls = Field(default_factory=list)
     deny_path: _Paths = Field(default_factory=list, alias="deny-path")
     allow_path: _Paths = Field(default_factory=list, alias="allow-path")
     deny_net: _Nets = Field(default_factory=list, alias="deny-net")
@@ -141,7 +142,7 @@ def read(text: str, path: str = "policy") -> Policy:
 
 def _policy(file: _File, path: str, text: str) -> Policy:
     groups = tuple(_group(name, group) for name, group in file.groups.items())
-    empty = [(find_line(text, ("groups", group.name)), group) for group in groups if not group.rules]
+    empty = [(find_line(text, ("groups", one.name)), one) for one in groups if not (one.rules or one.unasked)]
     if empty:
         what = "has no rule"
         raise PolicyError(path, [(line, f"groups.{group.name}", what) for line, group in empty])
@@ -157,7 +158,8 @@ def _group(name: str, group: _Group) -> Group:
         make: Callable[..., Rule] = parse
         for allow, listed in ((False, denied), (True, allowed)):
             rules += [make(word, allow=allow, action=group.action, group=name) for word in listed]
-    return Group(name, tuple(rules), group.description)
+    unasked = frozenset[str]().union(*(names.parse(word).calls for word in group.allow))
+    return Group(name, tuple(rules), group.description, unasked)
 
 
 def _mistake(error: Any, raw: Mapping[str, Any], text: str) -> tuple[int, str, str]:

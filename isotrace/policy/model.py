@@ -14,6 +14,8 @@ from isotrace.policy.patterns import Pattern
 ACCESSES = "rwx"
 #: The protocols of a net rule; ``any`` is every protocol over IPv4 or IPv6, not unix.
 PROTOCOLS = ("tcp", "udp", "unix", "any")
+#: The group of a policy file that answers are written into; denials with another action than EPERM are in NAME-ACTION.
+ANSWERS = "answers"
 #: Refused with every rule on something that io_uring can do as well, unless the mechanism sees through it.
 IO_URING = frozenset({"io_uring_setup", "io_uring_enter", "io_uring_register"})
 
@@ -127,6 +129,11 @@ class StandingRule:
 Rule = CallRule | PathRule | NetRule | StandingRule
 
 
+def is_answer(rule: Rule) -> bool:
+    """Whether it was written as an answer to a question, by isotrace ask: it is as good as the question was."""
+    return rule.group == ANSWERS or rule.group.startswith(f"{ANSWERS}-")
+
+
 def asks(rule: Rule) -> bool:
     """Whether it asks before a call goes on; an exception in a group that asks does not."""
     return not rule.allow and rule.action.kind == "ask"
@@ -134,11 +141,12 @@ def asks(rule: Rule) -> bool:
 
 @dataclass(frozen=True)
 class Group:
-    """Rules under one name with one action."""
+    """Rules under one name with one action; ``unasked`` are calls that no rule of the policy asks about (``settle``)."""
 
     name: str
     rules: tuple[Rule, ...]
     description: str = ""
+    unasked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

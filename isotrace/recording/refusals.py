@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import Any
+from dataclasses import asdict
+from typing import Any, get_args
 
 import numpy as np
 
 from isotrace import catalog
-from isotrace.enforce import Enforced, Guarantees, Refused
+from isotrace.enforce import Answered, By, Enforced, Guarantees, Refused, Verdict
 from isotrace.policy.model import Action, StandingRule
 from isotrace.trace import events, plan
 from isotrace.trace.events import Batch
@@ -34,6 +35,9 @@ def row(record: Refused, rule: Enforced) -> dict[str, Any]:
         "call": record.call,
         "registers": len(record.args),
     }
+    if rule.action.kind == "ask":
+        note |= {"error": Action(errno=rule.action.errno).name, "otherwise": rule.action.otherwise}
+        note["answer"] = asdict(record.answer) if record.answer else None
     what = events.pack_blob(0, events.WHOLE, 0, record.what.encode("utf-8", "surrogateescape") + b"\0")
     values = np.array([*record.args, *[0] * 6][:6], dtype=np.uint64)
     return {
@@ -54,15 +58,28 @@ def back(batch: Batch, index: int, note: str | None) -> tuple[Refused, Enforced]
     number, moment = int(said["rule"]), int(event["time"]) + batch.wall
     record = Refused(
         moment, int(event["pid"]), int(event["tid"]), bytes(event["comm"]), said["call"],
-        events.ABI_NAMES[event["abi"]], args, number, what,
+        events.ABI_NAMES[event["abi"]], args, number, what, _answer(said.get("answer")),
     )  # fmt: skip
-    rule = StandingRule(said["asked"], "", _action(said["action"]), said["group"])
+    rule = StandingRule(said["asked"], "", _action(said), said["group"])
     return record, Enforced(number, rule, said["mechanism"], _NO_GUARANTEES)
 
 
-def _action(name: str) -> Action:
+def _action(said: dict[str, Any]) -> Action:
+    name = said["action"]
     if name == "kill":
         return Action("kill")
     if name == "ask":
-        return Action("ask")
+        return Action("ask", _ERRNOS[said["error"]], "kill" if said["otherwise"] == "kill" else "deny")
     return Action("audit") if name == "audit" else Action("errno", _ERRNOS[name])
+
+
+def _answer(said: object) -> Answered | None:
+    """Raises ``ValueError`` for what is none."""
+    if said is None:
+        return None
+    if not isinstance(said, dict) or said["verdict"] not in get_args(Verdict) or said["by"] not in get_args(By):
+        raise ValueError("an answer that does not say what it was")
+    waited = said["waited_ns"]
+    if not isinstance(waited, int):
+        raise ValueError("an answer that does not say how long it took")
+    return Answered(said["verdict"], said["by"], str(said["who"]), waited, str(said["scope"]))

@@ -59,10 +59,12 @@ VIEWS: dict[str, tuple[str, str]] = {
         """,
     ),
     "refusals": (
-        "calls that isotrace block refused",
+        "calls that isotrace block refused, or isotrace ask asked about",
         """
         SELECT time, host, pid, tid, comm, abi, note ->> '$.call' AS name, what, note ->> '$.asked' AS rule,
-            note ->> '$.group' AS "group", note ->> '$.action' AS action, note ->> '$.mechanism' AS mechanism
+            note ->> '$.group' AS "group", note ->> '$.action' AS action, note ->> '$.mechanism' AS mechanism,
+            note ->> '$.answer.verdict' AS answer, note ->> '$.answer.by' AS answered_by,
+            note ->> '$.answer.who' AS answered_who, (note ->> '$.answer.waited_ns')::BIGINT AS waited_ns
         FROM rows WHERE kind = 'refused'
         """,
     ),

@@ -11,7 +11,7 @@ import orjson
 
 from isotrace.catalog import multiplexed
 from isotrace.decode.quote import comm, escape, quote
-from isotrace.enforce import Counts, Enforced, Refused
+from isotrace.enforce import Answered, Counts, Enforced, Question, Refused
 from isotrace.enforce.describe import plain
 from isotrace.policy.model import Action, StandingRule
 from isotrace.render.stamps import stamp
@@ -20,7 +20,7 @@ from isotrace.sinks.output import Output
 _FOLD = 1.0  # seconds for which equal refusals become one line
 _KINDS_MAX = 4096  # different refusals that are kept apart at a time
 
-_Key = tuple[int, bytes, str, str, int, str]
+_Key = tuple[int, bytes, str, str, int, str, tuple[str, str, str]]
 
 
 def _bytes(text: str) -> bytes:
@@ -60,7 +60,8 @@ class RefusalSink:
         """Take records as they come."""
         lines = []
         for record in records:
-            key = (record.pid, record.comm, record.call, record.abi, record.rule, record.what)
+            ended = (record.answer.verdict, record.answer.by, record.answer.who) if record.answer else ("", "", "")
+            key = (record.pid, record.comm, record.call, record.abi, record.rule, record.what, ended)
             if seen := self._seen.get(key):
                 seen.record, seen.more = record, seen.more + 1
             else:
@@ -92,7 +93,7 @@ class RefusalSink:
         return self._style.line(record, self.rules[record.rule], count, repeated)
 
 
-def arguments(record: Refused) -> list[tuple[str, int]]:
+def arguments(record: Refused | Question) -> list[tuple[str, int]]:
     """The registers that the call uses, by name."""
     known = multiplexed.known(record.call, record.abi)
     return [(arg.name, value) for arg, value in zip(known.args if known else (), record.args, strict=False)]
@@ -112,7 +113,8 @@ class Lines:
         shown = quote(_bytes(record.what)) if record.what else self._registers(record)
         call = record.call if record.abi in ("x86_64", "arm64") else f"{record.call}@{record.abi}"
         rule = plain(f"{enforced.rule.group}: {enforced.rule.title}" if enforced.rule.group else enforced.rule.title)
-        return f"{call}({shown}) {_outcome(enforced)}  ({rule})"
+        said = f": {answered(record.answer)}" if enforced.action.kind == "ask" else ""
+        return f"{call}({shown}) {_outcome(record, enforced)}  ({rule}{said})"
 
     @staticmethod
     def _registers(record: Refused) -> str:
@@ -124,10 +126,36 @@ class Lines:
         return b""
 
 
-def _outcome(enforced: Enforced) -> str:
-    action = enforced.action
-    kind = {"deny": "errno", "kill": "kill"}[action.otherwise] if action.kind == "ask" else action.kind
-    return {"errno": f"= -1 {Action(errno=action.errno).name}", "kill": "killed", "audit": "allowed"}[kind]
+def _outcome(record: Refused, enforced: Enforced) -> str:
+    action, kind = enforced.action, str(enforced.action.kind)
+    if kind == "ask":
+        kind = record.answer.verdict if record.answer else action.otherwise
+    done = {"kill": "killed", "audit": "allowed", "allow": "allowed"}
+    return done.get(kind) or f"= -1 {Action(errno=action.errno).name}"
+
+
+def answered(answer: Answered | None) -> str:
+    """How a question ended: ``allowed by root after 2.1 s, for this process``, or why nobody was asked."""
+    if answer is None:
+        return "could not wait for an answer"
+    if answer.by in UNANSWERED:
+        return UNANSWERED[answer.by].format(seconds=answer.waited_ns / 1e9)
+    by = f" by {plain(answer.who)}" if answer.who else ""
+    scope = {"once": "", "process": ", for the process", "program": ", for the program"}.get(
+        answer.scope, f", {'' if answer.scope == 'always' else 'for '}{answer.scope}"
+    )
+    done = {"allow": "allowed", "deny": "denied", "kill": "killed"}[answer.verdict]
+    if answer.by == "earlier":
+        return f"{done} by an earlier answer{f' of {plain(answer.who)}' if answer.who else ''}{scope}"
+    return f"{done}{by} after {answer.waited_ns / 1e9:.1f} s{scope}"
+
+
+#: What is said of questions that nobody has answered.
+UNANSWERED: dict[str, str] = {
+    "nobody": "not answered in {seconds:.1f} s",
+    "limit": "not asked: too many questions wait",
+    "end": "not answered before isotrace ended",
+}
 
 
 class Json:
@@ -146,6 +174,7 @@ class Json:
             "args": [{"name": name, "raw": value} for name, value in arguments(record)],
             "what": escape(_bytes(record.what)) or None,
             **_rule(enforced),
+            **({"answer": _answer(record.answer)} if enforced.action.kind == "ask" else {}),
             "count": count,
         }
         return orjson.dumps(found) + b"\n"
@@ -157,6 +186,19 @@ class Json:
         names = ("lost", "missed", "not_followed")
         sums = {name: sum(getattr(each, name) for each in counts.values()) for name in names}
         return orjson.dumps({"type": "summary", "rules": rules, "standing": beside, **sums}) + b"\n"
+
+
+def _answer(answer: Answered | None) -> dict[str, object] | None:
+    """None where the call could not wait."""
+    if answer is None:
+        return None
+    return {
+        "verdict": answer.verdict,
+        "by": answer.by,
+        "who": _ascii(answer.who) or None,
+        "waited_ns": answer.waited_ns,
+        "scope": answer.scope or None,
+    }
 
 
 def _sums(enforced: Enforced, counts: Mapping[str, Counts]) -> dict[str, object]:

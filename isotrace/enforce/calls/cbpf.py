@@ -97,8 +97,17 @@ def table(enforced: Iterable[Enforced], machine: str) -> Table:
             for abi in abis:
                 _add_calls(found, arch, abi, number, calls, rule.addressed)
                 if abi == "i386" and not closing:
-                    _add_multiplexed(found, arch, number, rule)
+                    _add_multiplexed(found, arch, number, rule.calls, rule.addressed)
     return found
+
+
+def add(found: Table, machine: str, rule: int, calls: frozenset[str]) -> None:
+    """Have ``calls``, by whatever entry, refused by ``rule`` where no other entry comes first."""
+    for arch, abis in ARCHES[machine].items():
+        for abi in abis:
+            _add_calls(found, arch, abi, rule, calls, frozenset())
+            if abi == "i386":
+                _add_multiplexed(found, arch, rule, calls, frozenset())
 
 
 def _add_calls(found: Table, arch: int, abi: str, rule: int, calls: frozenset[str], addressed: frozenset[str]) -> None:
@@ -116,12 +125,12 @@ def multiplexers(calls: Iterable[str]) -> frozenset[str]:
     return frozenset(multiplexer for multiplexer, inside in found if wanted & inside.keys())
 
 
-def _add_multiplexed(found: Table, arch: int, number: int, rule: CallRule) -> None:
+def _add_multiplexed(found: Table, arch: int, number: int, calls: frozenset[str], addressed: frozenset[str]) -> None:
     for multiplexer, inside, mask in (("socketcall", _SOCKETCALL, 0xFFFFFFFF), ("ipc", _IPC, _VERSION_MASK)):
         key = (arch, catalog.by_name("i386")[multiplexer].number)
-        for name in sorted(rule.calls & inside.keys()):
+        for name in sorted(calls & inside.keys()):
             for value in inside[name]:
-                if not (value == _SEND_WITHOUT_ADDRESS and name in rule.addressed):
+                if not (value == _SEND_WITHOUT_ADDRESS and name in addressed):
                     _add(found, key, Entry(name, "i386", number, Test(0, mask, value)))
 
 

@@ -1,4 +1,7 @@
-"""What a waiting caller's memory shows of its path or address: for a line to read, never for a decision."""
+"""What a waiting caller's memory shows of its path or address: for a line to read, never for a decision of isotrace's.
+
+A person who is asked decides by it (``named``), and is told that it can change.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,41 @@ def what(tid: int, call: str, abi: str, args: Sequence[int]) -> str:
         return ""
     for position, arg in enumerate(known.args if known else ()):
         if arg.kind == "path":
-            return os.fsdecode(_read(tid, args[position], _MAX_PATH).partition(b"\0")[0])
+            return os.fsdecode(read(tid, args[position], _MAX_PATH).partition(b"\0")[0])
         if arg.kind == "sockaddr" and known:
             size = next((args[i] for i, other in enumerate(known.args) if other.name == arg.params[0]), 0)
-            return _address(_read(tid, args[position], min(size, _MAX_ADDRESS)))
+            return _address(read(tid, args[position], min(size, _MAX_ADDRESS)))
     return ""
 
 
 def words(tid: int, address: int, count: int) -> tuple[int, ...] | None:
     """``count`` 32-bit numbers; None where they cannot be read."""
-    data = _read(tid, address, 4 * count)
+    data = read(tid, address, 4 * count)
     return struct.unpack(f"={count}I", data) if len(data) == 4 * count else None
 
 
-def _read(tid: int, address: int, size: int) -> bytes:
+def text(tid: int, address: int) -> str | None:
+    """The string at an address, of a path's length at most; None where it cannot be read, or has no end."""
+    data, nul, _ = read(tid, address, _MAX_PATH).partition(b"\0")
+    return os.fsdecode(data) if nul else None
+
+
+def read_all(tid: int, address: int, size: int) -> bytes | None:
+    """``size`` bytes at an address; None where not all of them can be read."""
+    try:
+        descriptor = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data = os.pread(descriptor, size, address)
+    except (OSError, OverflowError):
+        return None
+    finally:
+        os.close(descriptor)
+    return data if len(data) == size else None
+
+
+def read(tid: int, address: int, size: int) -> bytes:
     """Up to ``size`` bytes, fewer where the mapping ends."""
     if not address or not size:
         return b""

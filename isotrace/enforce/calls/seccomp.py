@@ -17,11 +17,13 @@ import time
 from collections.abc import Iterator, Sequence
 
 from isotrace import catalog
-from isotrace.enforce import Counts, Enforced, Execute, Refused
-from isotrace.enforce.calls import cbpf, notify
-from isotrace.enforce.calls.cbpf import Entry, Test
+from isotrace.enforce import Counts, Enforced, Execute, Question, Refused, Verdict
+from isotrace.enforce.calls import asking, cbpf, notify
+from isotrace.enforce.calls.asking import AskingSupervisor
+from isotrace.enforce.calls.cbpf import Entry, Table, Test
 from isotrace.enforce.calls.supervisor import Supervisor
 from isotrace.errors import IsotraceError, KernelError, UsageError
+from isotrace.policy.model import asks
 from isotrace.trace.target import Target
 
 _MAX_PATH = 4096
@@ -31,7 +33,10 @@ _OWN_EXEC = -1  # the rule number of the command's own execve
 def make(enforced: Sequence[Enforced], target: Target) -> Seccomp:
     """The enforcer for the rules. Raises ``UsageError`` when they do not fit into one filter."""
     del target  # a command and all that descends from it: what a filter is inherited by
-    return Seccomp(enforced, reporting=notify.listens().verdict == "yes")
+    reporting = notify.listens().verdict == "yes"
+    if any(asks(one.rule) for one in enforced):
+        return AskingSeccomp(enforced, reporting)
+    return Seccomp(enforced, reporting)
 
 
 class Seccomp:
@@ -41,7 +46,7 @@ class Seccomp:
         machine = os.uname().machine
         self._path = ctypes.create_string_buffer(_MAX_PATH + 1)
         self._actions = {one.number: one.action for one in enforced}
-        self._table = cbpf.table(enforced, machine)
+        self._table = self._make_table(enforced, machine)
         self._reporting = reporting
         if reporting:
             self._mark_own_exec(machine)
@@ -54,6 +59,13 @@ class Seccomp:
         self._descriptor, self._tell = os.pipe()
         self._supervisor: Supervisor | None = None
 
+    @staticmethod
+    def _make_table(enforced: Sequence[Enforced], machine: str) -> Table:
+        return cbpf.table(enforced, machine)
+
+    def _supervise(self, pid: int, descriptor: int, address: int) -> Supervisor:
+        return Supervisor(pid, descriptor, self._table, self._actions, address)
+
     def _mark_own_exec(self, machine: str) -> None:
         """Have the command's own execve reported also where execve is not refused."""
         arch, abis = next(iter(cbpf.ARCHES[machine].items()))
@@ -63,7 +75,7 @@ class Seccomp:
 
     def _verdicts(self) -> dict[int, int]:
         if self._reporting:
-            return dict.fromkeys((*self._actions, _OWN_EXEC), cbpf.RET_USER_NOTIF)
+            return dict.fromkeys((*self._actions, _OWN_EXEC, asking.OBJECTS), cbpf.RET_USER_NOTIF)
         return {
             number: cbpf.RET_KILL_PROCESS if action.kind == "kill" else cbpf.RET_ERRNO | action.errno
             for number, action in self._actions.items()
@@ -92,7 +104,7 @@ class Seccomp:
         self._tell = -1
         if self._reporting:
             address = ctypes.addressof(self._path)
-            self._supervisor = Supervisor(pid, self._descriptor, self._table, self._actions, address)
+            self._supervisor = self._supervise(pid, self._descriptor, address)
             self._descriptor = -1
 
     def wait(self, seconds: float) -> None:
@@ -140,6 +152,43 @@ class Seccomp:
             if descriptor >= 0:
                 os.close(descriptor)
         self._descriptor = self._tell = -1
+
+
+class AskingSeccomp(Seccomp):
+    """An ``Asking``: some of its rules have somebody asked, and rules on paths and addresses are among them."""
+
+    def __init__(self, enforced: Sequence[Enforced], reporting: bool) -> None:
+        self._enforced = tuple(enforced)
+        self._asking: AskingSupervisor | None = None
+        super().__init__(enforced, reporting)
+
+    @staticmethod
+    def _make_table(enforced: Sequence[Enforced], machine: str) -> Table:
+        return asking.table(enforced, machine)
+
+    def _supervise(self, pid: int, descriptor: int, address: int) -> Supervisor:
+        self._asking = AskingSupervisor(pid, descriptor, self._table, self._actions, address, self._enforced)
+        return self._asking
+
+    def wait_for_questions(self, seconds: float) -> None:
+        """Return once one has come, or after ``seconds``."""
+        if self._asking is None:
+            time.sleep(seconds)
+        else:
+            self._asking.asked.wait(seconds)
+            self._asking.asked.clear()
+
+    def questions(self) -> Sequence[Question]:
+        """Those that have come since the last look."""
+        return self._asking.questions() if self._asking else ()
+
+    def gone(self) -> Sequence[int]:
+        """Those that wait no more although nobody answered."""
+        return self._asking.gone_by_themselves() if self._asking else ()
+
+    def answer(self, id: int, verdict: Verdict) -> bool:
+        """Whether it still waited."""
+        return self._asking is not None and self._asking.answer(id, verdict)
 
 
 def _vector(words: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:

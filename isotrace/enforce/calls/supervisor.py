@@ -66,9 +66,13 @@ class Supervisor:
             self.trouble = repr(error)
         finally:
             if listener is not None:
+                self._forget()
                 os.close(listener)
             self.gone.set()
             self.news.set()
+
+    def _forget(self) -> None:
+        """The listener is closed next."""
 
     def _take(self, descriptor: int) -> int | None:
         with os.fdopen(descriptor, "rb") as told:
@@ -104,30 +108,31 @@ class Supervisor:
 
     def _refuse(self, listener: int, call: Notification, entry: Entry) -> None:
         action = self._actions[entry.rule]
-        record = _record(call, entry)
+        refused = record(call, entry)
         known = notify.valid(listener, call.id)
-        if action.kind == "kill" and known and _kill(record.pid, lambda: notify.valid(listener, call.id)):
+        if action.kind == "kill" and known and kill(refused.pid, lambda: notify.valid(listener, call.id)):
             done = True
         else:
-            done = notify.answer(listener, call.id, _error(action))
+            done = notify.answer(listener, call.id, error_of(action))
         if known or done:
-            self._keep(record)
+            self._keep(refused)
 
-    def _keep(self, record: Refused) -> None:
-        self.hits[record.rule] += 1
+    def _keep(self, refused: Refused) -> None:
+        self.hits[refused.rule] += 1
         if len(self._records) < _RECORDS:
-            self._records.append(record)
+            self._records.append(refused)
         else:
             self.lost += 1
         self.news.set()
 
 
-def _error(action: Action) -> int | None:
-    """What to answer; a caller that could not be killed is refused."""
+def error_of(action: Action) -> int | None:
+    """What to answer, None for going on; a caller that could not be killed is refused."""
     return {"errno": action.errno, "kill": _EPERM, "audit": None}[action.kind]
 
 
-def _record(call: Notification, entry: Entry) -> Refused:
+def record(call: Notification, entry: Entry) -> Refused:
+    """The call as a refusal of the rule whose entry it met."""
     comm = (procfs.read(call.pid, "comm") or b"?").removesuffix(b"\n")
     tgid = procfs.number(procfs.read(call.pid, "status") or b"", b"Tgid") or call.pid
     args = _arguments(call, entry)
@@ -146,7 +151,7 @@ def _arguments(call: Notification, entry: Entry) -> tuple[int, ...]:
     return found[1] if found else () if multiplexer else tuple(call.args)
 
 
-def _kill(pid: int, valid: Callable[[], bool]) -> bool:
+def kill(pid: int, valid: Callable[[], bool]) -> bool:
     """SIGKILL to the process, which is surely the caller's while ``valid`` says so."""
     try:
         pidfd = os.pidfd_open(pid)

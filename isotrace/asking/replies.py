@@ -1,0 +1,93 @@
+"""Answers on their way from whoever gives them to the desk: those for always are written first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Container, Sequence
+from typing import Any
+
+from isotrace.asking import shown, words
+from isotrace.asking.desk import Case, Desk, Reply, Scope, everyone
+from isotrace.asking.file import AnswersFile
+from isotrace.asking.lasting import Written
+from isotrace.enforce import By, Verdict
+from isotrace.errors import IsotraceError, UsageError
+from isotrace.units import many
+
+VERDICTS: tuple[Verdict, ...] = ("allow", "deny", "kill")
+#: Questions that are listed at a time, and those that an answer can still be about after they were listed.
+LISTED, _KEPT = 100, 4096
+_DONE = {"allow": "allowed", "deny": "denied", "kill": "killed, with its process,"}
+
+
+class Replies:
+    """What whoever is asked works with: the ``desk``, and the ``file`` for always, None where there is none.
+
+    ``say`` shows a line to the user. ``target`` are the processes that parents are shown up to.
+    """
+
+    def __init__(
+        self, desk: Desk, file: AnswersFile | None, say: Callable[[str], None], target: Container[int] = ()
+    ) -> None:
+        self.desk, self.say, self.target = desk, say, target
+        self._file = file
+        self._shown: OrderedDict[str, Case] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def always(self) -> bool:
+        """Whether there is a file for answers for always."""
+        return self._file is not None
+
+    def choices(self, case: Case, verdict: Verdict) -> tuple[Written, ...]:
+        """The rules that can be written for an answer for always."""
+        return self.desk.choices(case, verdict) if self._file else ()
+
+    def give(self, case: Case, verdict: Verdict, scope: Scope, by: By, who: str) -> int:
+        """Write what is for always, and answer. Returns how many calls that was. Raises ``UsageError``.
+
+        What cannot be written holds for this run, and that is said.
+        """
+        if scope.kind == "always":
+            if scope.rule is None or self._file is None:
+                raise UsageError("always is written into a policy, and there is none", "isotrace ask … --policy FILE")
+            try:
+                self._file.add(scope.rule)
+            except IsotraceError as error:
+                self.say(f"{error.message}: the answer holds for this run only")
+        return self.desk.reply(Reply(case, verdict, scope, by, who))
+
+    def unanswered(self, case: Case, why: str) -> int:
+        """Nobody will answer this: the default, now. ``why`` is said."""
+        self.say(why)
+        return self.desk.give_up(case)
+
+    def as_object(self, case: Case) -> dict[str, Any]:
+        """The question for a program; ``id`` is what was shown: an answer for once is for no more."""
+        name = f"{case.number}.{case.upto}"
+        with self._lock:
+            self._shown[name] = case
+            while len(self._shown) > _KEPT:
+                self._shown.popitem(last=False)
+        choices = {one: self.choices(case, one) for one in VERDICTS}
+        return {"id": name} | shown.as_object(case, choices, self.target, case.until - time.monotonic())
+
+    def listed(self) -> dict[str, Any]:
+        """The oldest questions, and how many there are."""
+        cases = self.desk.cases()
+        found = [self.as_object(case) for case in cases[:LISTED]]
+        return {"questions": found, "count": len(cases), "calls": everyone(cases)}
+
+    def answer(self, name: str, parts: Sequence[str], by: By, who: str) -> str:
+        """Answer what was shown under ``name``, in words; says what came of it. Raises ``UsageError``."""
+        with self._lock:
+            case = self._shown.get(name)
+        if case is None:
+            raise UsageError(f"no question was shown as {words.shown(name)}", "isotrace answer … list shows them")
+        verdict = words.verdict(parts[0] if parts else "")
+        done = self.give(case, verdict, words.scope(parts[1:], self.choices(case, verdict)), by, who)
+        if not done:
+            raise UsageError("it waits no more", "isotrace answer … list shows what does")
+        return f"{_DONE[verdict]} {many(done, 'call')}"

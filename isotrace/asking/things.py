@@ -1,0 +1,91 @@
+"""What a question is about, and so what an answer to it covers. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from isotrace.enforce import Question
+
+#: Directories whose content is asked about as one thing, however deep it is.
+CONTAINERS = frozenset(
+    (
+        "node_modules",
+        "site-packages",
+        "dist-packages",
+        "__pycache__",
+        ".git",
+        ".svn",
+        ".cache",
+        ".cargo",
+        ".rustup",
+        ".m2",
+    )
+)
+#: Calls that give a socket an address of its own.
+_INWARD = frozenset(("bind", "listen", "accept", "accept4"))
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A file, the files in a directory, all below one, an address, or a call by its name, whatever its arguments.
+
+    ``name`` is the path or address, of a call its name; ``access`` the letters of what is asked of a path.
+    """
+
+    kind: Literal["file", "files", "tree", "address", "own address", "call"]
+    name: str
+    access: str = ""
+
+    def covers(self, question: Question) -> bool:
+        """Whether a question is about it."""
+        if self.kind == "call":
+            return question.call == self.name
+        if self.kind in ("address", "own address"):
+            return (
+                not question.access and question.what == self.name and is_inward(question) == (self.kind != "address")
+            )
+        if not question.access or not set(question.access) <= set(self.access):
+            return False
+        if self.kind == "file":
+            return question.what == self.name
+        below = question.what.removeprefix(self.name.rstrip("/") + "/")
+        return below != question.what and (self.kind == "tree" or "/" not in below)
+
+
+def is_inward(question: Question) -> bool:
+    """Whether the address is the socket's own, not its peer's."""
+    return question.call in _INWARD
+
+
+def single(question: Question) -> Thing:
+    """What the question alone is about."""
+    if question.access:
+        return Thing("file", question.what, question.access)
+    if question.what:
+        return Thing("own address" if is_inward(question) else "address", question.what)
+    return Thing("call", question.call)
+
+
+def shared(question: Question) -> Thing:
+    """What it has in common with others that are asked about together with it."""
+    if not question.access:
+        return single(question)
+    parts = question.what.split("/")
+    for at, part in enumerate(parts[:-1]):
+        if part in CONTAINERS:
+            return Thing("tree", "/".join(parts[: at + 1]), question.access)
+    if "x" in question.access:
+        return single(question)  # a program is a question of its own
+    return Thing("files", "/".join(parts[:-1]) or "/", question.access)
+
+
+#: What equal questions share: those with one key are one question to a person.
+Key = tuple[object, ...]
+
+
+def key(question: Question, program: str) -> Key:
+    """``program`` is the file that the process runs. Calls without an object are alike where their registers are."""
+    thing = shared(question)
+    registers = question.args if thing.kind == "call" else ()
+    return program, question.rule, thing, question.call if thing.kind == "call" else "", registers

@@ -1,0 +1,78 @@
+"""Who asks: the process behind a question, from /proc. All of it was written by others: it is quoted before it is shown."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Container
+from dataclasses import dataclass
+
+from isotrace.kernel import procfs
+
+_PARENTS, _ARGV_MAX = 8, 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A process: ``started`` (in the kernel's ticks) tells it from later ones of its number; ``program`` is its file.
+
+    ``program`` is "" where it cannot be read, and then no answer is remembered for it.
+    """
+
+    pid: int
+    started: int
+    program: str
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a person is shown: ``argv`` as bytes, ``user`` by name or number, ``parents`` (pid, comm), the nearest first."""
+
+    argv: tuple[bytes, ...] = ()
+    user: str = "?"
+    parents: tuple[tuple[int, bytes], ...] = ()
+
+
+def who(pid: int) -> Who:
+    """The process that runs under the number now."""
+    return Who(pid, _started(pid), _program(pid))
+
+
+def details(pid: int, until: Container[int] = ()) -> Details:
+    """More of it; parents up to one of ``until``, which is shown, too."""
+    words = (procfs.read(pid, "cmdline") or b"")[:_ARGV_MAX].removesuffix(b"\0")
+    uid = procfs.number(procfs.read(pid, "status") or b"", b"Uid")
+    return Details(tuple(words.split(b"\0")) if words else (), _user(uid), tuple(_parents(pid, until)))
+
+
+def _program(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> int:
+    fields = procfs.words((procfs.read(pid, "stat") or b"").rpartition(b")")[2].strip())
+    return int(fields[19]) if len(fields) > 19 and fields[19].isdigit() else 0
+
+
+def _user(uid: int | None) -> str:
+    if uid is None:
+        return "?"
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _parents(pid: int, until: Container[int]) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+    while pid not in until and len(found) < _PARENTS:
+        process = procfs.stat(procfs.read(pid, "stat") or b"")
+        parent = procfs.stat(procfs.read(process.ppid, "stat") or b"") if process and process.ppid else None
+        if parent is None:
+            break
+        found.append((parent.pid, parent.comm))
+        pid = parent.pid
+    return found

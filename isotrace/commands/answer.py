@@ -1,0 +1,87 @@
+"""``isotrace answer``: answer the questions of an isotrace ask that runs elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from isotrace.errors import UsageError
+
+_EPILOG = """\b
+Without more than SOCKET: the dialogue on a terminal, the list elsewhere. A question is named by what list shows, such as
+3.7: the third, with what had come of it when it was shown. An answer for this once is to just that.
+
+\b
+  isotrace answer /run/ask.sock list                 one line a question; --format json has all of it
+  isotrace answer /run/ask.sock show 3.7             who asks, what, and what the answers would cover
+  isotrace answer /run/ask.sock allow 3.7            this once
+  isotrace answer /run/ask.sock deny 3.7 program     also: process, 10m, always, always 2
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("socket")
+@click.argument("words", nargs=-1)
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def answer(socket: str, words: tuple[str, ...], style: str) -> int:
+    """List the questions at SOCKET, show one, or answer it: allow, deny, kill."""
+    from isotrace.asking.socket import Client
+
+    verb = words[0] if words else "list"
+    with Client(socket) as client:
+        if verb == "list" and len(words) < 2:
+            _print_list(client.listed(), style)
+        elif verb == "show" and len(words) == 2:
+            _print(_question(client.listed(), words[1]), style)
+        elif verb in ("allow", "deny", "kill") and len(words) > 1:
+            click.echo(client.answer(words[1], [verb, *words[2:]]))
+        else:
+            raise UsageError(f"{' '.join(words)!r} is no answer", "list, show ID, allow ID, deny ID, kill ID")
+    return 0
+
+
+def _question(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """By its name, or by its number alone."""
+    for question in found["questions"]:
+        if name in (question["id"], question["id"].partition(".")[0]):
+            return dict(question)
+    raise UsageError(f"no question is {name!r}", "isotrace answer SOCKET list shows them")
+
+
+def _print_list(found: dict[str, Any], style: str) -> None:
+    import orjson
+
+    if style == "json":
+        sys.stdout.write(orjson.dumps(found).decode() + "\n")
+        return
+    for one in found["questions"]:
+        more = f"  ({one['waiting']} calls)" if one["waiting"] > 1 else ""
+        click.echo(f"{one['id']:8} {one['seconds_left']:4.0f} s  {one['comm']} {one['pid']}  {one['covers']}{more}")
+    if found["count"] > len(found["questions"]):
+        click.echo(f"and {found['count'] - len(found['questions'])} more questions")
+
+
+def _print(one: dict[str, Any], style: str) -> None:
+    import orjson
+
+    if style == "json":
+        sys.stdout.write(orjson.dumps(one).decode() + "\n")
+        return
+    for line in lines(one):
+        click.echo(line)
+
+
+def lines(one: dict[str, Any]) -> list[str]:
+    """The question in lines; what is in it is escaped already."""
+    found = [
+        f"{one['id']}  {one['comm']} {one['pid']} of {one['user']}: {' '.join(one['argv'])}",
+        "  below " + " < ".join(f"{parent['comm']} {parent['pid']}" for parent in one["parents"]),
+        f"  {one['line']}",
+        f"  {one['covers']}; {one['waiting']} waiting; {one['seconds_left']:.0f} s until it is {one['default']}",
+        f"  {one['rule']}",
+    ]
+    for verdict in ("allow", "deny"):
+        found += [f"  {verdict} always {number}: {rule}" for number, rule in enumerate(one["always"][verdict], 1)]
+    return found

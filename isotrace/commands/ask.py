@@ -1,0 +1,191 @@
+"""``isotrace ask``: calls of the target wait until somebody has said whether they go on."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from isotrace import units
+from isotrace.backends.loader import Loader
+from isotrace.commands.keeping import record_options, take_beside
+from isotrace.commands.options import FOR, Parsed, kept_target_options, take_target
+from isotrace.errors import UsageError
+from isotrace.process import children
+from isotrace.process.interrupts import import_in_one_thread
+from isotrace.process.launch import Command, find
+from isotrace.sinks.output import Output
+from isotrace.trace.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from isotrace.asking.desk import Desk
+    from isotrace.policy.model import Policy
+    from isotrace.run.asking import Asker
+
+_EPILOG = """\b
+Rules are those of isotrace block, and --ask, --ask-path, --ask-net are such that ask. The most specific rule decides; on a
+tie refusing comes before asking, asking before allowing. What a rule refuses or excepts is not asked about.
+
+\b
+The question says who asks, what call it is, and what an answer covers. Answers: allow, deny, kill; for this once, the
+process, the program, a time (10m), or always, which is written into the file of --policy. Questions about one directory,
+program or address are one. Nothing is allowed because nobody answers, whoever is asked fails, or too many wait.
+
+\b
+Examples:
+  isotrace ask --ask-path 'r:/home/*/.ssh/**' --ask-net any: -- ./install.sh
+  isotrace ask --ask connect --policy answers.toml -- make        always is written into answers.toml
+  isotrace ask --ask-path 'w:/srv/**' --answer-with ./decide.py -- ./agent
+
+\b
+--answer-with runs a program for each question, with the question as JSON on its standard input; it prints allow, deny or
+kill, and perhaps for what: deny, allow process, allow 10m, {"answer": "allow", "scope": "always"}.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@kept_target_options
+@click.option("--ask", "ask_calls", multiple=True, metavar="EXPR", help="Ask before these calls.")
+@click.option("--ask-path", multiple=True, metavar="[rwx:]GLOB", help="Ask before these files are used so.")
+@click.option("--ask-net", multiple=True, metavar="ADDRESS", help="Ask before these addresses are used.")
+@click.option("--deny", multiple=True, metavar="EXPR", help="Refuse these calls.")
+@click.option("--deny-path", multiple=True, metavar="[rwx:]GLOB", help="Refuse these files.")
+@click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Do not ask about these files.")
+@click.option("--deny-net", multiple=True, metavar="ADDRESS", help="Refuse these addresses.")
+@click.option("--allow-net", multiple=True, metavar="ADDRESS", help="Do not ask about these addresses.")
+@click.option("--policy", metavar="FILE", help="Rules from a TOML file, which answers for always are written into.")
+@click.option("--errno", metavar="NAME", help="The error of a call that is denied.  [default: EPERM]")
+@click.option(
+    "--timeout",
+    type=Parsed("duration", units.duration),
+    default="60s",
+    show_default=True,
+    help="How long a question waits for an answer.",
+)
+@click.option(
+    "--default",
+    "otherwise",
+    type=click.Choice(["deny", "kill"]),
+    default="deny",
+    show_default=True,
+    help="What becomes of a call that nobody answers in time, or that cannot wait.",
+)
+@click.option("--answer-with", metavar="CMD", help="Ask this program instead of a person.")
+@click.option("--socket", metavar="PATH", help="Let isotrace answer PATH answer, too, by a socket made there.")
+@FOR
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "lsm", "seccomp"]),
+    default="auto",
+    show_default=True,
+    help="Use only this mechanism.",
+)
+@click.option(
+    "--best-effort",
+    "--weaker-ok",
+    "best_effort",
+    is_flag=True,
+    help="Start even if not all can be enforced as asked, and without the rule against detours by others.",
+)
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("-o", "--output", metavar="FILE", help="Write answers and refusals there instead of to standard output.")
+@record_options
+def ask(**choices: Any) -> int:
+    """Ask before calls of the target go on: they wait until somebody has said allow, deny or kill.
+
+    Each answer and each refusal is a line; repeated ones are folded into a count.
+    """
+    import_in_one_thread()
+    from isotrace.policy import assemble
+
+    target = take_target(choices, keep=True)
+    if 1 in target.pid:
+        raise UsageError("pid 1 is never asked about", "--ppid 1 are its children, --tree 1 is everybody")
+    words = {
+        key: choices[key] for key in ("deny", "ask_path", "deny_path", "allow_path", "ask_net", "deny_net", "allow_net")
+    }
+    words["ask"] = choices["ask_calls"]
+    action = assemble.action(choices["errno"], False, False)
+    policy = assemble.questions(words, action, choices["policy"], choices["otherwise"])
+    if not policy.asks:
+        raise UsageError("no rule asks", "give --ask, --ask-path or --ask-net; isotrace block refuses without asking")
+    children.dumpable(False)  # the command may be of the same user
+    if target.command:
+        find(target.command)
+    return _ask(target, policy, choices)
+
+
+def _ask(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
+    from isotrace.asking.desk import Desk
+    from isotrace.enforce import registry
+    from isotrace.enforce.calls import terminal
+    from isotrace.run.asking import Questions, asking
+    from isotrace.run.lifecycle import Part, Run
+    from isotrace.run.recorder import Recorder
+    from isotrace.run.records import recording
+    from isotrace.run.refusals import plan_for
+    from isotrace.sinks.refusals import Json, Lines, RefusalSink
+
+    whose = "the command's" if target.command else "" if choices["output"] else "the answers'"
+    asked = take_beside(choices, choices["output"], whose)
+    askers = _Askers(choices, target)
+    plan, _ = plan_for(policy, target, choices["backend"], choices["best_effort"])
+    output = Output(choices["output"])
+    enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
+    sink = RefusalSink(output, plan.all_enforced, Json() if choices["style"] == "json" else Lines())
+    recorder = Recorder(asked, rules=sink.rules) if asked else None
+    loader = Loader() if recorder else None
+    desk = Desk(asking(enforcers, plan), sink.rules, policy, choices["timeout"])
+    part = Questions(target, plan, enforcers, sink, choices["best_effort"], desk, partial(askers.make, desk), recorder)
+    command = None
+    if target.command:
+        take_away = partial(terminal.take_away, terminal.program(os.uname().machine))
+        command = Command(target.command, part.starter(), before=take_away)
+
+    def parts() -> list[Part]:
+        """What records opens first: what it has in the kernel is then protected like all that is isotrace's."""
+        return [recording(target, None, loader, recorder), part] if loader and recorder else [part]
+
+    return Run(target, parts, command, choices["seconds"]).go()
+
+
+class _Askers:
+    """Whoever is asked: found before anything starts. Raises ``IsotraceError`` where there is nobody."""
+
+    def __init__(self, choices: dict[str, Any], target: Target) -> None:
+        from isotrace.asking import prompt, socket
+
+        self._choices, self._target = choices, target
+        program = choices["answer_with"]
+        if program is not None and not program.strip():
+            raise UsageError("--answer-with names no program", "give a command line for sh")
+        self._tty = prompt.terminal() if program is None else None
+        if program is None and self._tty is None and choices["socket"] is None:
+            hint = "--answer-with CMD asks a program, --socket PATH whoever runs isotrace answer"
+            raise UsageError("there is nobody to ask: isotrace has no terminal here", hint)
+        self._listener = socket.listen(choices["socket"]) if choices["socket"] is not None else None
+
+    def make(self, desk: Desk) -> Sequence[Asker]:
+        """All of them."""
+        from isotrace.asking.file import AnswersFile
+        from isotrace.asking.program import Program
+        from isotrace.asking.prompt import Prompt
+        from isotrace.asking.replies import Replies
+        from isotrace.asking.socket import Server
+        from isotrace.process.telling import say
+
+        path, target = self._choices["policy"], self._target
+        file = AnswersFile(path) if path is not None else None
+        replies = Replies(desk, file, say, {*target.pid, *target.tree, *target.ppid, os.getpid()})
+        found: list[Asker] = []
+        if self._listener:
+            found.append(Server(self._listener, replies))
+        if self._choices["answer_with"] is not None:
+            found.append(Program(self._choices["answer_with"], replies))
+        if self._tty is not None:
+            found.append(Prompt(self._tty, replies, shared=bool(target.command)))
+        return found

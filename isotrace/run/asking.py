@@ -1,0 +1,130 @@
+"""The part of a run that asks: as the one that refuses, with a desk, and with those who are asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Protocol, cast
+
+from isotrace.asking.desk import Desk
+from isotrace.enforce import Asking, Enforcer, describe
+from isotrace.enforce.plan import EnforcementPlan
+from isotrace.errors import IsotraceError
+from isotrace.process.telling import tell
+from isotrace.run.recorder import Recorder
+from isotrace.run.refusals import Refusals
+from isotrace.sinks.refusals import RefusalSink
+from isotrace.trace.target import Target
+
+
+class Asker(Protocol):
+    """Whoever is asked, in a thread of their own."""
+
+    def start(self) -> None:
+        """Begin to ask."""
+
+    def end(self) -> None:
+        """Ask no more."""
+
+
+class Questions(Refusals):
+    """``ask`` makes those who are asked, once there may be threads. ``desk`` has all the answers."""
+
+    def __init__(
+        self,
+        target: Target,
+        plan: EnforcementPlan,
+        enforcers: Mapping[str, Enforcer],
+        sink: RefusalSink,
+        best_effort: bool,
+        desk: Desk,
+        ask: Callable[[], Sequence[Asker]],
+        recorder: Recorder | None = None,
+    ) -> None:
+        super().__init__(target, plan, enforcers, sink, best_effort, recorder)
+        self.desk, self._ask = desk, ask
+        self._askers: list[Asker] = []
+        self._trouble = ""
+
+    def start(self) -> None:
+        """The desk is there before the first question, and whoever is asked before the command runs."""
+        super().start()
+        self.desk.start()
+        for asker in self._ask():
+            self._askers.append(asker)
+            asker.start()
+
+    def serve(self, seconds: float) -> None:
+        """As for refusals, and the answers."""
+        super().serve(seconds)
+        if self.desk.trouble != self._trouble:
+            self._trouble = self.desk.trouble
+            tell([f"a question could not be asked and got the default: {self._trouble}"])
+
+    def _write(self) -> None:
+        super()._write()
+        if records := self.desk.drain():
+            if self._recorder:
+                self._recorder.refused(records)
+            self._show(partial(self._sink.write, records))
+
+    def expire(self) -> bool:
+        """The time is up: what waits gets the default, and nobody is asked from now on."""
+        self._end()
+        return super().expire()
+
+    def stop(self, reason: str) -> None:
+        """Nothing is allowed because isotrace ends: what waits gets the default first."""
+        self._end()
+        super().stop(reason)
+
+    def _end(self) -> None:
+        for asker in self._askers:
+            try:
+                asker.end()
+            except (IsotraceError, OSError) as error:
+                tell([f"asking: {error}"])
+        self._askers = []
+        self.desk.end()
+
+    def finish(self) -> None:
+        """The counts, and how questions ended."""
+        super().finish()
+        if self._stopped:
+            tell(_ends(self._plan, self.desk))
+
+    def close(self) -> None:
+        """Whatever happened, nobody waits for an answer any more."""
+        self._end()
+        super().close()
+
+
+def asking(enforcers: Mapping[str, Enforcer], plan: EnforcementPlan) -> dict[str, Asking]:
+    """Those of the enforcers that have rules that ask."""
+    names = {one.mechanism for one in plan.enforced if one.guarantees.waits}
+    return {name: cast(Asking, enforcer) for name, enforcer in enforcers.items() if name in names}
+
+
+_SAID = {
+    "person": "by a person",
+    "program": "by the program",
+    "socket": "by isotrace answer",
+    "earlier": "by an earlier answer",
+    "nobody": "not answered in time",
+    "limit": "not asked: too many waited",
+    "end": "not answered before the end",
+}
+_DONE = {"allow": "allowed", "deny": "denied", "kill": "killed"}
+
+
+def _ends(plan: EnforcementPlan, desk: Desk) -> list[str]:
+    lines = []
+    for one in plan.enforced:
+        found = Counter({(verdict, by): n for (rule, verdict, by), n in desk.counts.items() if rule == one.number})
+        if found:
+            parts = [f"{n} {_DONE[verdict]}, {_SAID[by]}" for (verdict, by), n in sorted(found.items())]
+            lines.append(f"{describe.plain(one.rule.title)}: {'; '.join(parts)}")
+    if desk.lost:
+        lines.append(f"{desk.lost} lines of answers lost: output was too slow")
+    return lines
