@@ -63,7 +63,7 @@ class Waiters:
         self._parts: list[Hooks] = [part for part in found if part is not None]
         self._throttle: Throttle | None = None
         self._lock = threading.Lock()
-        self._come = threading.Event()
+        self._come, self._asked = threading.Event(), threading.Event()
         self._ending = threading.Event()
         self._tending: threading.Thread | None = None
         self._waiting: dict[int, _Waiting] = {}
@@ -89,6 +89,12 @@ class Waiters:
             raise
 
     # ---- those that wait: called by the desk, or by whoever else answers ----------------------------------------------
+
+    def wait_for_questions(self, seconds: float) -> None:
+        """Return once one has come, or after ``seconds``."""
+        self._tend()
+        self._asked.wait(seconds)
+        self._asked.clear()
 
     def questions(self) -> Sequence[Question]:
         """Those that have come since the last look, the oldest first."""
@@ -148,6 +154,7 @@ class Waiters:
             self._next += 1
             self._waiting[question.id] = _Waiting(question, posed, began, time.monotonic())
             self._new.append(question)
+            self._asked.set()
         if asked or refused:
             self._come.set()
 
