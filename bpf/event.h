@@ -52,7 +52,8 @@ enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2, BLOB_LATER = 4 /
 /* What a blob is of its argument: the thing pointed to, or a part that this points to in turn. */
 enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4, PART_PATH = 5,
 	PART_BEFORE = 6, /* the thing pointed to as it was when the call began; what PART_SELF has is from its end */
-	PART_FILE = 7 /* what a descriptor is: a struct descriptor, or nothing where it is not open; `full` is its number */ };
+	PART_FILE = 7, /* what a descriptor is: a struct descriptor, or nothing where it is not open; `full` is its number */
+	PART_NETLINK = 8 /* the descriptor is a netlink socket; `full` is its protocol, and nothing follows */ };
 
 struct blob {
 	u8 arg;
@@ -148,7 +149,8 @@ struct captures {
 	struct capture list[CAPTURES];
 	u8 before;		/* the call has rows in `befores` as well: what it was given, where the kernel writes over it */
 	u8 files;		/* descriptors that the call makes: FILES_… */
-	u8 pad[6];
+	u8 netlink;		/* argument 0 may be a netlink socket: its messages are copied beyond the limit of strings */
+	u8 pad[5];
 };
 
 #endif

@@ -44,6 +44,12 @@ static __always_inline void take_before(struct scratch *scratch)
 	given.delete(&task);
 }
 
+/* How much of a buffer is copied. */
+static __always_inline u32 limit_of(struct scratch *scratch, struct capture *one)
+{
+	return scratch->most > one->limit ? scratch->most : one->limit;
+}
+
 static __always_inline int memory_record(struct call_context *ctx)
 {
 	struct scratch *scratch = returned(ctx);
@@ -60,6 +66,7 @@ static __always_inline int memory_record(struct call_context *ctx)
 		return 0;
 	if (plan->before)
 		take_before(scratch);
+	scratch->most = note_netlink(scratch, plan);
 	_Pragma("nounroll")
 	for (u32 i = 0; i < CAPTURES; i++) {
 		struct capture *one = &plan->list[i];
@@ -72,7 +79,8 @@ static __always_inline int memory_record(struct call_context *ctx)
 		if (one->op == OP_STRING)
 			capture_string(scratch, one->arg, address, one->limit);
 		else
-			capture_readable(scratch, one->arg, PART_SELF, address, length_of(event, one->length) * one->unit, one->limit);
+			capture_readable(scratch, one->arg, PART_SELF, address, length_of(event, one->length) * one->unit,
+					 i ? one->limit : limit_of(scratch, one));
 	}
 #if defined(DESCRIPTORS)
 	capture_made(scratch, plan->files);
@@ -113,15 +121,16 @@ static __always_inline int vector_record(struct call_context *ctx, int compat)
 		return 0;
 	if (plan->before)
 		take_before(scratch);
+	scratch->most = note_netlink(scratch, plan);
 	one = &plan->list[0];
 	address = event->args[one->arg & 7];
 	scratch->total = one->on_success ? length_of(event, LEN_RESULT) : ~0ULL;
 	if (!(one->on_success && failed(event))) {
 		if (one->op == OP_IOVEC)
-			capture_iovec(scratch, one->arg, address, length_of(event, one->length), one->limit, compat);
+			capture_iovec(scratch, one->arg, address, length_of(event, one->length), limit_of(scratch, one), compat);
 		else
 			capture_msghdr(scratch, one->arg, address, compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr),
-				       one->limit, compat);
+				       limit_of(scratch, one), compat);
 	}
 	finish(scratch);
 	return 0;
@@ -157,6 +166,7 @@ static __always_inline int messages_record(struct call_context *ctx, int compat)
 		return 0;
 	if (plan->before)
 		take_before(scratch);
+	scratch->most = note_netlink(scratch, plan);
 	one = &plan->list[1];	/* recvmmsg's time */
 	if (one->op == OP_BYTES)
 		capture_readable(scratch, one->arg, PART_SELF, event->args[one->arg & 7], one->unit, one->limit);
@@ -172,7 +182,7 @@ static __always_inline int messages_record(struct call_context *ctx, int compat)
 		scratch->total = one->on_success ? 0 : ~0ULL;
 		if (one->on_success)
 			read_user(&scratch->total, sizeof(u32), (void *)(address + header));
-		capture_msghdr(scratch, one->arg, address, size, one->limit, compat);
+		capture_msghdr(scratch, one->arg, address, size, limit_of(scratch, one), compat);
 	}
 	finish(scratch);
 	return 0;

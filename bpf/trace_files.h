@@ -11,6 +11,50 @@
 #ifndef ISOTRACE_TRACE_FILES_H
 #define ISOTRACE_TRACE_FILES_H
 
+#define SOCKFS_MAGIC 0x534f434b
+#define NETLINK 16
+
+#if defined(DESCRIPTORS) || defined(NETLINK_SOCKETS)
+
+static __always_inline u64 file_of(u64 task, u32 number)
+{
+	u64 table = read_u64(read_u64(task + OFF_FILES) + OFF_FDT);
+
+	if (number >= read_u32(table + OFF_MAX_FDS))
+		return 0;
+	return read_u64(read_u64(table + OFF_FD) + number * sizeof(u64));
+}
+
+#endif
+
+/* With NETLINK_SOCKETS: says of a netlink socket that it is one; returns how many bytes of its messages are copied, 0 of what is none. */
+static __always_inline u32 note_netlink(struct scratch *scratch, struct captures *plan)
+{
+#if defined(NETLINK_SOCKETS)
+	u64 file, sk;
+	struct blob *blob;
+	u32 protocol;
+
+	if (!plan->netlink)
+		return 0;
+	file = file_of(bpf_get_current_task(), scratch->event.args[0]);
+	sk = file ? read_u64(read_u64(file + OFF_F_PRIVATE) + OFF_SOCKET_SK) : 0;
+	if (!sk || (u16)read_u32(sk + OFF_SK_FAMILY) != NETLINK)
+		return 0;
+	/* what is no socket has something else there */
+	if (read_u32(read_u64(read_u64(file + OFF_F_INODE) + OFF_I_SB) + OFF_S_MAGIC) != SOCKFS_MAGIC)
+		return 0;
+	protocol = (u16)read_u32(sk + OFF_SK_PROTOCOL);
+	blob = new_blob(scratch, 0, PART_NETLINK, protocol);
+	if (!blob)
+		return 0;
+	close_blob(&scratch->event, blob, 0);
+	return STRING_MAX;
+#else
+	return 0;
+#endif
+}
+
 #if defined(DESCRIPTORS)
 
 #define FILE_NAMES 896		/* bytes; two descriptors with all of theirs fit into BEFORE, with what else a call is given: tests/test_plan.py */
@@ -18,7 +62,6 @@
 #define NAME_ROOM 256		/* NAME_MAX, and the NUL */
 #define HOME -100		/* AT_FDCWD */
 
-#define SOCKFS_MAGIC 0x534f434b
 #define NSFS_MAGIC 0x6e736673
 #define PIDFS_MAGIC 0x50494446
 #define ANON_INODE_MAGIC 0x09041934
@@ -27,7 +70,6 @@
 #define UNIX 1
 #define INET 2
 #define INET6 10
-#define NETLINK 16
 #define SUN_PATH 108
 
 /* Where a file is; of a working directory `file` is 0. */
@@ -52,15 +94,6 @@ static __always_inline u64 head_of(struct file_walk *walk, u32 offset)
 static __always_inline u32 sequence_of(u64 dentry)
 {
 	return read_u32(dentry + OFF_D_SEQ);
-}
-
-static __always_inline u64 file_of(u64 task, u32 number)
-{
-	u64 table = read_u64(read_u64(task + OFF_FILES) + OFF_FDT);
-
-	if (number >= read_u32(table + OFF_MAX_FDS))
-		return 0;
-	return read_u64(read_u64(table + OFF_FD) + number * sizeof(u64));
 }
 
 /* Where the file with the number is, or the working directory; returns whether there is one. */

@@ -65,6 +65,7 @@ struct scratch {
 	struct user_msghdr msg;
 	struct compat_msghdr msg32;
 	u64 total, iov_at, iov_count, msg_at, msg_count;
+	u32 most;		/* bytes of a buffer, where that is more than the row's limit */
 };
 /* What a call that has not returned was given: the beginning of a scratch, by the task's address. */
 #if defined(DESCRIPTORS)

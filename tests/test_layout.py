@@ -80,6 +80,7 @@ def test_constants_agree(compiled):
         "PART_CONTROL",
         "PART_BEFORE",
         "PART_FILE",
+        "PART_NETLINK",
         "SLOTS",
         "SLOT_I386",
         "SLOT_UNKNOWN",

@@ -111,6 +111,50 @@ UAPI = [
     "linux/aio_abi.h",
     "linux/tty.h",
     "linux/sctp.h",
+    "linux/rtnetlink.h",
+    "linux/if_link.h",
+    "linux/if_addr.h",
+    "linux/if_addrlabel.h",
+    "linux/neighbour.h",
+    "linux/fib_rules.h",
+    "linux/net_namespace.h",
+    "linux/netconf.h",
+    "linux/nexthop.h",
+    "linux/lwtunnel.h",
+    "linux/if_bridge.h",
+    "linux/if_tun.h",
+    "linux/if.h",
+    "linux/ip.h",
+    "linux/ipv6.h",
+    "linux/gen_stats.h",
+    "linux/pkt_sched.h",
+    "linux/snmp.h",
+    "linux/dcbnl.h",
+    "linux/mroute.h",
+    "linux/mroute6.h",
+    "linux/sock_diag.h",
+    "linux/inet_diag.h",
+    "linux/unix_diag.h",
+    "linux/netlink_diag.h",
+    "linux/packet_diag.h",
+    "linux/smc_diag.h",
+    "linux/mptcp.h",
+    "linux/genetlink.h",
+    "linux/xfrm.h",
+    "linux/cryptouser.h",
+    "linux/selinux_netlink.h",
+    "linux/netfilter/nfnetlink.h",
+    "linux/netfilter/nfnetlink_conntrack.h",
+    "linux/netfilter/nfnetlink_queue.h",
+    "linux/netfilter/nfnetlink_log.h",
+    "linux/netfilter/nfnetlink_osf.h",
+    "linux/netfilter/nfnetlink_acct.h",
+    "linux/netfilter/nfnetlink_cthelper.h",
+    "linux/netfilter/nfnetlink_cttimeout.h",
+    "linux/netfilter/nfnetlink_hook.h",
+    "linux/netfilter/nf_tables.h",
+    "linux/netfilter/nf_tables_compat.h",
+    "linux/netfilter/ipset/ip_set.h",
 ]
 NEEDS = {
     "linux/sctp.h": "sys/socket.h",
@@ -146,12 +190,20 @@ class Unit:
     headers: list[str]
     flags: list[str]
     names: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
     values: dict[str, int | None] = field(default_factory=dict)
 
     def scan(self) -> None:
         """Collect the object-like macros and the enumerators, with the header that defines each."""
         for header in self.headers:
-            for line in preprocess(prelude(header), [*self.flags, "-dD"]).splitlines():
+            text = preprocess(prelude(header), [*self.flags, "-dD"])
+            for body in re.findall(r"\benum\s*\w*\s*\{([^}]*)\}", re.sub(r"(?m)^#.*\n", "", text)):
+                members = re.findall(r"(?:^|,)\s*([A-Za-z]\w*)", body)
+                if members and re.search(r"_MAX$", members[-1]):  # how many there are
+                    members.pop()
+                for name in members:
+                    self.groups.setdefault(name, members)
+            for line in text.splitlines():
                 macro = re.match(r"#define (\w+)(?=\s)", line)
                 found = [macro[1]] if macro else [] if line.startswith("#") else re.findall(r"\b[A-Z_]\w+\b", line)
                 for name in found:
@@ -230,18 +282,25 @@ def read_rows(text: str) -> list[Row]:
 
 
 def is_pattern(word: str) -> bool:
-    return "*" in word
+    return "*" in word or word[0] == "@"
+
+
+def matching(word: str, unit: Unit) -> list[str]:
+    """The constants that a pattern stands for: PREFIX_*, or @NAME for all of NAME's enumeration."""
+    if word[0] == "@":
+        return unit.groups.get(word[1:], [])
+    return [name for name in unit.names if fnmatch.fnmatchcase(name, word)]
 
 
 def candidates(row: Row, unit: Unit) -> list[str]:
     """Every constant the row names or whose name fits one of its patterns."""
     patterns = [word for word in row.words if is_pattern(word) and word[0] != "-"]
     named = [word.lstrip("?") for word in row.words if not is_pattern(word) and word[0] != "-"]
-    return named + [name for name in unit.names if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+    return named + [name for pattern in patterns for name in matching(pattern, unit)]
 
 
 def expression(word: str) -> str:
-    return word.partition("=")[2] or word
+    return word.rpartition("=")[2]
 
 
 def pick(row: Row, unit: Unit) -> list[tuple[int, str]]:
@@ -257,23 +316,29 @@ def pick(row: Row, unit: Unit) -> list[tuple[int, str]]:
         if value is None and word[0] != "?":
             print(f"{row.name}: no header defines {word}", file=sys.stderr)
         if value is not None:
-            pairs.append((value & mask, word.lstrip("?").partition("=")[0]))
-    return pairs
+            pairs.append((value & mask, word.lstrip("?").rpartition("=")[0] or word.lstrip("?")))
+    return [renamed(row.options["as"], pair, mask) for pair in pairs if pair[0]] if "as" in row.options else pairs
+
+
+def renamed(shape: str, pair: tuple[int, str], mask: int) -> tuple[int, str]:
+    """A constant as part of an expression: ``1<<(%-1)`` of INET_DIAG_INFO."""
+    value = eval(shape.replace("%", str(pair[0])), {"__builtins__": {}})
+    return value & mask, shape.replace("%", pair[1])
 
 
 def expand(row: Row, unit: Unit, word: str, refused: list[str], seen: set[int], mask: int) -> list[tuple[int, str]]:
     """The constants that fit the pattern ``word`` and whose value is new to the row, by value."""
     found: dict[int, str] = {}
-    for name in unit.names:
-        value = unit.values.get(name) if fnmatch.fnmatchcase(name, word) else None
+    for name in matching(word, unit):
+        value = unit.values.get(name)
         if (
             value is None
             or any(fnmatch.fnmatchcase(name, p) for p in refused)
-            or re.search(r"_(MAX|NR|CNT|LAST|MASK|SHIFT|NLIMITS)$", name)
+            or (word[0] != "@" and re.search(r"_(MAX|NR|CNT|LAST|MASK|SHIFT|NLIMITS)$", name))
         ):
             continue
         value &= mask
-        if value in seen or (row.kind == "flags" and value.bit_count() > 1):
+        if value in seen or (row.kind == "flags" and "as" not in row.options and value.bit_count() > 1):
             continue
         found.setdefault(value, name)
     return sorted(found.items())

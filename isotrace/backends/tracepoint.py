@@ -67,7 +67,7 @@ class Tracepoints(Ringed):
             if content.enter:
                 bpf.map_update(maps["enters"], key, u32(programs[content.enter]))
             if content.captures or content.befores or content.made:
-                packed = captures.pack(content.captures, bool(content.befores), content.made)
+                packed = captures.pack(content.captures, bool(content.befores), content.made, content.netlink)
                 bpf.map_update(maps["captures"], key, packed)
             if content.befores:
                 bpf.map_update(maps["befores"], key, captures.pack(content.befores))

@@ -48,7 +48,7 @@ def _rlimit(infinity: int, name: str) -> Render:
     return render
 
 
-def _ticks(value: int) -> str:
+def ticks(value: int) -> str:
     """A clock_t: ticks of 1/100 s, which strace adds in seconds."""
     return f"{value} /* {value / 100:.2f} s */" if value > 0 else str(value)
 
@@ -56,6 +56,11 @@ def _ticks(value: int) -> str:
 def _handler(value: int) -> str:
     name = xlat.SETS["sa_handler_values"].names.get(value)
     return style.constant(scalars.hexa(value), name) if name else scalars.ptr(value)
+
+
+def _swapped(value: int, size: int) -> int:
+    """A number in network byte order that was taken in the other."""
+    return int.from_bytes(value.to_bytes(size, "little"), "big")
 
 
 _RENDER: dict[str, Render] = {
@@ -73,13 +78,18 @@ _RENDER: dict[str, Render] = {
     "cstring": quote.cstring,
     "quote": quote.quote,
     "hex": quote.hexbytes,
-    "ticks": _ticks,
+    "ticks": ticks,
     "rlim64": _rlimit(0xFFFFFFFFFFFFFFFF, "RLIM64_INFINITY"),
     "rlim32": _rlimit(0xFFFFFFFF, "RLIM_INFINITY"),
     "handler": _handler,
     "xarray": lambda values: f"[{', '.join([scalars.hexa(value) for value in values])}]",
     "array": lambda values: f"[{', '.join(map(str, values))}]",
     "val": lambda values: f"{{val=[{', '.join([scalars.hexa(value) for value in values])}]}}",
+    "x08": lambda value: scalars.padded(value, 10),
+    "mac": lambda value: ":".join([f"{byte:02x}" for byte in value]),
+    "ether": lambda value: f"htons({xlat.enum('ethernet_protocols', _swapped(value, 2))})",
+    "htonl": lambda value: f"htonl({scalars.hexa(_swapped(value, 4))})",
+    "later": lambda value: "?",
     "sched": lambda value: xlat.enum("schedulers", value),
 }
 

@@ -293,6 +293,22 @@ def file_constants() -> dict[str, int]:
     return found | {"DENTRY_FROM": begin, "DENTRY_WORDS": (end - begin) // 8}
 
 
+#: What bpf/trace_files.h needs to see that a descriptor is a netlink socket.
+_NETLINK_SOCKETS = (
+    *("OFF_FILES", "OFF_FDT", "OFF_MAX_FDS", "OFF_FD", "OFF_F_PRIVATE", "OFF_F_INODE", "OFF_I_SB", "OFF_S_MAGIC"),
+    *("OFF_SOCKET_SK", "OFF_SK_FAMILY", "OFF_SK_PROTOCOL"),
+)
+
+
+def netlink_constants() -> dict[str, int]:
+    """The constants that programs need which know netlink sockets; none where this kernel's BTF does not have them all."""
+    btf, known = vmlinux(), OBJECTS | _FILE_OFFSETS
+    try:
+        return {name: btf.offset(*known[name]) for name in _NETLINK_SOCKETS}
+    except KeyError:
+        return {}
+
+
 def required(offsets: Mapping[str, tuple[str, str]], hint: str = _HINT) -> dict[str, int]:
     """The offsets of these members, by the same names. Raises ``KernelError`` where this kernel has one of them not."""
     btf = vmlinux()

@@ -18,7 +18,7 @@ from isotrace.decode.structs import STRUCTS, Struct, count_dirents, count_dirent
 from isotrace.render import messages
 from isotrace.render.rows import Column, Rows
 from isotrace.trace import vectors
-from isotrace.trace.captures import size_of
+from isotrace.trace.captures import may_be_netlink, size_of
 from isotrace.trace.events import CUT, FAULT, PART_BEFORE, PART_DATA, PART_IOV, Blob
 
 Render = Callable[[Rows], Column]
@@ -144,6 +144,26 @@ def _string(blob: Blob) -> str:
     # A string that was cut ends with the kernel's own NUL; one that was copied as bytes may have none.
     text, nul, rest = blob.data.partition(b"\0")
     return quote(text, not nul or (blob.state == CUT and not rest))
+
+
+def _socket_buffer(call: Syscall, index: int, filled: bool) -> Render:
+    """Bytes, or messages where the call is on a netlink socket."""
+    plain = _memory(index, _buffer, filled)
+
+    def column(rows: Rows) -> Column:
+        texts = plain(rows)
+        for position, protocol in enumerate(rows.netlink):
+            blob = rows.memory(index)[position] if protocol is not None else None
+            if (
+                protocol is not None
+                and blob is not None
+                and blob.state != FAULT
+                and not (filled and rows.unfilled[position])
+            ):
+                texts[position] = messages.netlink(blob, protocol)
+        return texts
+
+    return column
 
 
 def _path(blob: Blob) -> str:
@@ -360,9 +380,14 @@ def _vector(call: Syscall, index: int, on_success: bool) -> Render:
 
     def column(rows: Rows) -> Column:
         return [
-            scalars.ptr(address) if on_success and failed else messages.iovec(array, data, address, width)
-            for array, data, address, failed in zip(
-                rows.parts(index, PART_IOV), rows.parts(index, PART_DATA), rows.arg(index), rows.unfilled, strict=True
+            scalars.ptr(address) if on_success and failed else messages.iovec(array, data, address, width, protocol)
+            for array, data, address, failed, protocol in zip(
+                rows.parts(index, PART_IOV),
+                rows.parts(index, PART_DATA),
+                rows.arg(index),
+                rows.unfilled,
+                rows.netlink,
+                strict=True,
             )
         ]
 
@@ -372,15 +397,15 @@ def _vector(call: Syscall, index: int, on_success: bool) -> Render:
 def _message(call: Syscall, index: int, on_success: bool) -> Render:
     width = _width(call)
 
-    def text(blobs: list[Blob], before: Blob | None, address: int, unfilled: bool) -> str:
+    def text(blobs: list[Blob], before: Blob | None, address: int, unfilled: bool, protocol: int | None) -> str:
         room = messages.name_length(before.data, width) if before is not None else None
         if on_success and unfilled:
             return scalars.ptr(address) if room is None else f"{{msg_namelen={scalars.s32(room)}}}"
-        return messages.msghdr(blobs, address, width, room)
+        return messages.msghdr(blobs, address, width, room, protocol)
 
     def column(rows: Rows) -> Column:
         before = rows.memory(index, PART_BEFORE)
-        return list(map(text, rows.of(index), before, rows.arg(index), rows.unfilled))
+        return list(map(text, rows.of(index), before, rows.arg(index), rows.unfilled, rows.netlink))
 
     return column
 
@@ -388,14 +413,15 @@ def _message(call: Syscall, index: int, on_success: bool) -> Render:
 def _messages(call: Syscall, index: int, arg: Arg) -> Render:
     width, length = _width(call), arg.params[0]
 
-    def text(blobs: list[Blob], before: Blob | None, address: int, count: int) -> str:
+    def text(blobs: list[Blob], before: Blob | None, address: int, count: int, protocol: int | None) -> str:
         if length == "ret" and count <= 0:
             return scalars.ptr(address)
-        return messages.mmsghdrs(blobs, address, count, width, before)
+        return messages.mmsghdrs(blobs, address, count, width, before, protocol)
 
     def column(rows: Rows) -> Column:
         counts = rows.results if length == "ret" else [scalars.u32(n) for n in rows.arg(_position(call, length))]
-        return list(map(text, rows.of(index), rows.memory(index, PART_BEFORE), rows.arg(index), counts))
+        before = rows.memory(index, PART_BEFORE)
+        return list(map(text, rows.of(index), before, rows.arg(index), counts, rows.netlink))
 
     return column
 
@@ -454,6 +480,11 @@ def _alternative(call: Syscall, index: int, arg: Arg) -> Render:
 _Make = Callable[[Syscall, int, Arg], Render]
 
 
+def _bytes(call: Syscall, index: int, filled: bool) -> Render:
+    sent = index == 1 and may_be_netlink(call, descriptors=True)
+    return _socket_buffer(call, index, filled) if sent else _memory(index, _buffer, filled)
+
+
 def _with_struct(render: Callable[[Struct, Blob], str], on_success: bool) -> _Make:
     def make(call: Syscall, index: int, arg: Arg) -> Render:
         known = STRUCTS.get(arg.params[0])
@@ -502,8 +533,8 @@ _KINDS: dict[str, _Make] = {
     "path": lambda call, i, arg: _memory(i, _string),
     "str": lambda call, i, arg: _memory(i, _string),
     "outpath": lambda call, i, arg: _memory(i, _path, True),
-    "inbuf": lambda call, i, arg: _memory(i, _buffer),
-    "outbuf": lambda call, i, arg: _memory(i, _buffer, True),
+    "inbuf": lambda call, i, arg: _bytes(call, i, False),
+    "outbuf": lambda call, i, arg: _bytes(call, i, True),
     "outhex": lambda call, i, arg: _memory(i, _hex, True),
     "outdirents64": lambda call, i, arg: _directory(i, count_dirents64),
     "outdirents": lambda call, i, arg: _directory(i, partial(count_dirents, word=4 if call.abi == "i386" else 8)),

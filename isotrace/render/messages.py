@@ -21,23 +21,33 @@ def _missing(blobs: Sequence[Blob], address: int, size: int = 0) -> str | None:
     return f"{address:#x}<fault>" if blobs and address else scalars.ptr(address)
 
 
-def _element(base: int, size: int, data: Blob | None) -> str:
+def netlink(data: Blob, protocol: int) -> str:
+    """The messages in a buffer of a netlink socket of ``protocol``."""
+    from isotrace.decode.netlink import messages
+
+    return messages(data.data, data.full, protocol)
+
+
+def _element(base: int, size: int, data: Blob | None, protocol: int | None = None) -> str:
     if data is None or data.state == FAULT:
         text = f"{base:#x}<fault>" if data is not None else scalars.ptr(base)
     else:
-        text = quote(data.data, data.state == CUT)
+        text = quote(data.data, data.state == CUT) if protocol is None else netlink(data, protocol)
     return f"{{iov_base={text}, iov_len={size}}}"
 
 
-def iovec(array: list[Blob], data: list[Blob], address: int, width: Width = WIDE) -> str:
-    """An iovec array: ``array`` its one capture, ``data`` those of its elements, in order."""
+def iovec(array: list[Blob], data: list[Blob], address: int, width: Width = WIDE, protocol: int | None = None) -> str:
+    """An iovec array: ``array`` its one capture, ``data`` those of its elements, in order.
+
+    ``protocol``: that of the netlink socket that it was on.
+    """
     if (missing := _missing(array, address)) is not None:
         return missing
     whole = len(array[0].data) // width.iovec.size * width.iovec.size
     pairs = list(width.iovec.iter_unpack(array[0].data[:whole]))
     # A NULL base has no capture of its own.
     waiting = iter(data)
-    texts = [_element(base, size, next(waiting, None) if base else None) for base, size in pairs]
+    texts = [_element(base, size, next(waiting, None) if base else None, protocol) for base, size in pairs]
     if array[0].state == CUT:
         texts.append("...")
     return "[" + ", ".join(texts) + "]"
@@ -55,8 +65,13 @@ def name_length(before: bytes, width: Width = WIDE) -> int | None:
     return length
 
 
-def msghdr(blobs: Sequence[Blob], address: int, width: Width = WIDE, room: int | None = None) -> str:
-    """A ``struct msghdr`` from the captures of its argument; ``room``: the length of its name before the call."""
+def msghdr(
+    blobs: Sequence[Blob], address: int, width: Width = WIDE, room: int | None = None, protocol: int | None = None
+) -> str:
+    """A ``struct msghdr`` from the captures of its argument.
+
+    ``room``: the length of its name before the call; ``protocol``: that of the netlink socket that it was on.
+    """
     own, name, control = (_part(blobs, part) for part in (PART_SELF, PART_NAME, PART_CONTROL))
     if (missing := _missing(own, address, width.msghdr.size)) is not None:
         return missing
@@ -67,7 +82,7 @@ def msghdr(blobs: Sequence[Blob], address: int, width: Width = WIDE, room: int |
     shown = sockaddr(name[0].data, min(length, room or length)) if readable else scalars.ptr(name_at)
     sizes = name_size if room is None or room == name_size else f"{scalars.s32(room)} => {name_size}"
     fields = [f"msg_name={shown}", f"msg_namelen={sizes}"]
-    array = iovec(_part(blobs, PART_IOV), _part(blobs, PART_DATA), iov_at, width)
+    array = iovec(_part(blobs, PART_IOV), _part(blobs, PART_DATA), iov_at, width, protocol)
     fields += [f"msg_iov={array}", f"msg_iovlen={iov_count}"]
     if control_size and control and control[0].state != FAULT:
         fields.append(f"msg_control={cmsgs(control[0].data, width.word)}")
@@ -78,7 +93,14 @@ def msghdr(blobs: Sequence[Blob], address: int, width: Width = WIDE, room: int |
     return "{" + ", ".join(fields) + "}"
 
 
-def mmsghdrs(blobs: Sequence[Blob], address: int, count: int, width: Width = WIDE, before: Blob | None = None) -> str:
+def mmsghdrs(
+    blobs: Sequence[Blob],
+    address: int,
+    count: int,
+    width: Width = WIDE,
+    before: Blob | None = None,
+    protocol: int | None = None,
+) -> str:
     """``count`` ``struct mmsghdr``, of which the first few were copied: each one's captures begin with itself.
 
     ``before`` has the first few as they were before the call.
@@ -94,7 +116,7 @@ def mmsghdrs(blobs: Sequence[Blob], address: int, count: int, width: Width = WID
             texts.append("...")
             break
         (length,) = _LENGTH.unpack_from(one[0].data, width.msghdr.size)
-        texts.append(f"{{msg_hdr={msghdr(one, address, width, room)}, msg_len={length}}}")
+        texts.append(f"{{msg_hdr={msghdr(one, address, width, room, protocol)}, msg_len={length}}}")
     more = ["..."] if count > len(starts) else []
     return "[" + ", ".join([*texts, *more]) + "]"
 

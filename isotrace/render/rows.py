@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from isotrace.trace.events import CALL, CUT, FAULT, PART_BEFORE, PART_SELF, UNFINISHED, WHOLE, Batch, Blob
+from isotrace.trace.events import CALL, CUT, FAULT, PART_BEFORE, PART_NETLINK, PART_SELF, UNFINISHED, WHOLE, Batch, Blob
 
 Column = list[str]
 
@@ -97,6 +97,11 @@ class Rows:
         if single is not None:
             return [(blob,) for blob in single]
         return [self._execs[i].blobs if i in self._execs else tuple(self.batch.blobs(i)) for i in self.index]
+
+    @cached_property
+    def netlink(self) -> list[int | None]:
+        """The protocol of the netlink socket that each call was on; None where it was on none, or that is not known."""
+        return [next((blob.full for blob in blobs if blob[1] == PART_NETLINK), None) for blobs in self.blobs]
 
     def parts(self, arg: int, part: int = PART_SELF) -> list[list[Blob]]:
         """The captures that are ``part`` of argument ``arg``."""

@@ -49,7 +49,7 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
         plan = planning.make(options, Facts(), [])
         return plan, Module(plan, options)
     try:
-        plan = planning.make(options, facts(options.descriptors), options.target.defines())
+        plan = planning.make(options, facts(options.descriptors, messages=True), options.target.defines())
         return plan, Tracepoints(plan, loader)
     except BaseException:
         loader.close()

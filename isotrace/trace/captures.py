@@ -41,9 +41,12 @@ class Capture(NamedTuple):
     limit: int = 0
 
 
-def pack(captures: tuple[Capture, ...], before: bool = False, made: int = MADE_NONE) -> bytes:
-    """``struct captures`` for the kernel's map; ``before``: the call has captures at its beginning as well."""
-    return pack_rows(captures) + bytes([before, made]).ljust(_TAIL, b"\0")
+def pack(captures: tuple[Capture, ...], before: bool = False, made: int = MADE_NONE, netlink: bool = False) -> bytes:
+    """``struct captures`` for the kernel's map; ``before``: the call has captures at its beginning as well.
+
+    ``netlink``: its first argument may be a netlink socket.
+    """
+    return pack_rows(captures) + bytes([before, made, netlink]).ljust(_TAIL, b"\0")
 
 
 def pack_rows(captures: tuple[Capture, ...]) -> bytes:
@@ -70,6 +73,18 @@ def files_of(call: Syscall) -> tuple[Capture, ...]:
     """The captures of what the call's descriptors are, when it begins."""
     kinds = {"fd": 0, "dirfd": OR_HOME}
     return tuple(Capture(FILE, i, unit=kinds[arg.kind]) for i, arg in enumerate(call.args) if arg.kind in kinds)
+
+
+#: Calls whose messages may be netlink's; read and its kin only where what descriptors are is asked for.
+_SOCKETS = frozenset(
+    {"send", "sendto", "sendmsg", "sendmmsg", "recv", "recvfrom", "recvmsg", "recvmmsg", "recvmmsg_time64"}
+)
+_STREAMS = frozenset({"read", "write", "readv", "writev"})
+
+
+def may_be_netlink(call: Syscall, descriptors: bool) -> bool:
+    """Whether it is to be looked at whether the call's first argument is a netlink socket."""
+    return call.name in _SOCKETS or (descriptors and call.name in _STREAMS)
 
 
 def made_by(call: Syscall) -> int:

@@ -28,7 +28,7 @@ ABI_NAMES = ("x86_64", "x32", "i386")
 WHOLE, CUT, FAULT = range(3)
 #: With one of these in a record, as in ``bpf/event.h``: ``later`` of the event says it of the argument.
 LATER = 4
-PART_SELF, PART_IOV, PART_DATA, PART_NAME, PART_CONTROL, PART_PATH, PART_BEFORE, PART_FILE = range(8)
+PART_SELF, PART_IOV, PART_DATA, PART_NAME, PART_CONTROL, PART_PATH, PART_BEFORE, PART_FILE, PART_NETLINK = range(9)
 #: The ``arg`` of a descriptor that a call returned.
 RESULT_ARG = 7
 

@@ -25,6 +25,7 @@ from isotrace.trace.captures import (
     captures_of,
     files_of,
     made_by,
+    may_be_netlink,
 )
 from isotrace.trace.target import Target
 
@@ -88,7 +89,8 @@ class Attachment:
 class Slot:
     """What one call slot holds: programs for sys_exit and sys_enter, and what to copy at the one and at the other.
 
-    ``made``: the descriptors that the call makes, and that the record says what they are.
+    ``made``: the descriptors that the call makes, and that the record says what they are. ``netlink``: the first
+    argument may be a netlink socket, of which the record says so.
     """
 
     exit: str
@@ -96,6 +98,7 @@ class Slot:
     captures: tuple[Capture, ...] = ()
     befores: tuple[Capture, ...] = ()
     made: int = MADE_NONE
+    netlink: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,17 @@ def with_descriptors(slot: Slot, call: Syscall) -> Slot:
     )
 
 
+def with_netlink(slots: Mapping[int, Slot], descriptors: bool) -> dict[int, Slot]:
+    """The slots, where it is known which calls' first argument may be a netlink socket."""
+    known = all_calls()
+    return {
+        number: replace(slot, netlink=number in known and may_be_netlink(known[number], descriptors))
+        if slot.captures
+        else slot
+        for number, slot in slots.items()
+    }
+
+
 def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot]:
     """The slots to fill. For every call (None) also those that have no name, so that no number goes unseen."""
     known = own_calls()
@@ -303,5 +317,9 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
         slots = {
             number: with_descriptors(slot, known[number]) if number in known else slot for number, slot in slots.items()
         }
+    if "OFF_SK_PROTOCOL" in facts.offsets:
+        slots = with_netlink(slots, options.descriptors)
+    if any(slot.netlink for slot in slots.values()):
+        constants.append("NETLINK_SOCKETS")
     attached = attachments(options, facts)
     return Plan(options.target, tuple(constants), slots, attached, size, all_calls(), options.lossless)

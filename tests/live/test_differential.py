@@ -6,6 +6,7 @@ import http.server
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 from collections import Counter
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import tracer
+
+from isotrace.decode.xlat import SETS
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace: nothing to compare with")
 
@@ -161,6 +164,80 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield server.server_port
         server.shutdown()
         thread.join()
+
+
+#: Programs that ask the kernel by netlink: what they send and get is compared, attribute by attribute.
+NETLINK = {
+    "link": "ip link",
+    "link-details": "ip -d -s link",
+    "address": "ip address",
+    "route": "ip route",
+    "route6": "ip -6 route",
+    "no-route": "ip route get 203.0.113.1 oif lo",
+    "rule": "ip rule",
+    "neighbour": "ip neighbour",
+    "no-link": "ip link show nosuchlink",
+    "netconf": "ip netconf",
+    "qdisc": "tc qdisc",
+    "fdb": "bridge fdb",
+    "tcp": "ss -tani",
+    "unix": "ss -xa",
+    "packet": "ss -0",
+}
+#: Values that another socket, or a later moment, has otherwise.
+_NETLINK_VOLATILE = [
+    (re.compile(r'if_nametoindex\("([^"]+)"\)'), lambda match: str(socket.if_nametoindex(match[1]))),
+    (
+        re.compile(
+            r"(_seq|_pid|_ino|_used|_\w+ed|_cookie|[rt]x_\w+|_\w*queue|_if|_(?:ICONS|PEER)\}, )=?(-?\d+|\[.*?\])"
+        ),
+        r"\1",
+    ),
+    (
+        re.compile(
+            r"[ct]stamp=\d+|ifa_valid=\d+|ifa_prefered=\d+|(reachable|retrans)_time=\d+|rta_(lastuse|tsage|ts|expires)=\d+"
+        ),
+        "TIME",
+    ),
+]
+
+
+def _unnamed(text: str) -> set[str]:
+    """Attributes for which that strace has no name yet, as it writes their types, and by the names that they have here."""
+    found = set(re.findall(r"nla_type=(0x[0-9a-f]+ /\* \w+_\?\?\? \*/)", text))
+    for words in tuple(found):
+        number, default = int(words.split()[0], 16), words.split()[2]
+        found |= {known.names[number] for known in SETS.values() if known.default == default and number in known.names}
+    return found
+
+
+def _messages(lines: list[tuple[int, str]], unnamed: set[str]) -> list[str]:
+    one = "|".join(map(re.escape, sorted(unnamed))) or "$"
+    new = re.compile(r", \[\{nla_len=\d+, nla_type=(?:" + one + r")\}, (?:[^][{}]*|\[[^][{}]*\])\]")
+    found = []
+    for _, text in lines:
+        if text.startswith(("send", "recv")):
+            text = new.sub("", text)
+            for pattern, replacement in [*_NETLINK_VOLATILE, *_VOLATILE]:
+                text = pattern.sub(replacement, text)
+            found.append(text)
+    return found
+
+
+@pytest.mark.parametrize("name", NETLINK)
+def test_netlink_messages_look_as_under_strace(name: str, tmp_path: Path) -> None:
+    command = NETLINK[name].split()
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]}: not installed")
+    for _ in range(ATTEMPTS):
+        _populate(tmp_path / "w")
+        strace = _strace(command, tmp_path / "w")
+        unnamed = _unnamed("\n".join([text for _, text in strace]))
+        theirs, ours = _messages(strace, unnamed), _messages(_isotrace(command, tmp_path / "w"), unnamed)
+        assert any("nlmsg_type=" in text for text in theirs), "strace itself saw messages"
+        if theirs == ours:
+            return
+    assert ours == theirs
 
 
 def _populate(directory: Path) -> None:
