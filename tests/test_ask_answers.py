@@ -202,7 +202,7 @@ def test_nothing_that_is_shown_reaches_a_terminal_as_it_was_written(tmp_path):
     for text in (said.who, said.call, said.what, said.rule, said.family, shown.more(case)):
         assert text.isascii() and text.isprintable()
     choices = {one: office.desk.choices(case, one) for one in ("allow", "deny", "kill")}
-    assert json.dumps(shown.as_object(case, choices, (), 1.0)).isascii()
+    assert json.dumps(shown.as_object(case, choices, ())).isascii()
     for written in choices["allow"]:
         assert written.text.isprintable()
 
@@ -293,3 +293,15 @@ def test_a_thing_is_said_in_words():
         == 'reads and writes or changes what is below "/a/node_modules"'
     )
     assert shown.doing(Thing("call", "kill")) == "calls kill"
+
+
+def test_lines_wait_until_the_dialogue_is_over(capfd):
+    from isotrace.run.asking import Held
+
+    held = Held()
+    for number in range(10_005):
+        held.write(b"%d\n" % number)
+    assert capfd.readouterr().out == ""
+    held.release()
+    held.write(b"later\n")
+    assert capfd.readouterr().out.split() == [*map(str, range(5, 10_005)), "later"]

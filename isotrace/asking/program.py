@@ -77,7 +77,7 @@ class Program:
         if output is None:
             return ""  # the question was gone, or got the default meanwhile
         try:
-            verdict, scope = answer(output, partial(self._replies.choices, case))
+            verdict, scope = answer(output, partial(self._replies.shown_choices, case))
             self._replies.give(case, verdict, scope, "program", "--answer-with")
         except UsageError as error:
             return error.message

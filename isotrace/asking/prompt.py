@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import secrets
 import select
 import signal
@@ -21,6 +20,7 @@ from isotrace.asking import shown, words
 from isotrace.asking.desk import Case, everyone
 from isotrace.asking.lasting import Written
 from isotrace.asking.replies import Replies
+from isotrace.asking.who import caller_name
 from isotrace.enforce import Verdict
 from isotrace.errors import UsageError
 from isotrace.process.telling import write_all
@@ -106,7 +106,7 @@ class Prompt:
                 raise UsageError(f"to allow this takes the number{code}", f"a{code}")
             parts.remove(code.strip())
         scope = words.scope(parts[1:], choices[verdict])
-        done = self._replies.give(case, verdict, scope, "person", _name())
+        done = self._replies.give(case, verdict, scope, "person", caller_name())
         self._write(f"isotrace: {_DONE[verdict]} {many(done, 'call')}\n" if done else "isotrace: it waits no more\n")
 
     def _line(self, case: Case) -> bytes | None:
@@ -152,13 +152,3 @@ def _always(replies: Replies, always: tuple[Written, ...]) -> str:
     if always:
         return ", w always:"
     return "" if replies.always else " (always: with --policy FILE)"
-
-
-def _name() -> str:
-    """Who types: whoever called sudo, else whose isotrace is."""
-    if name := os.environ.get("SUDO_USER"):
-        return name
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

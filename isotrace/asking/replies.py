@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from isotrace.asking import shown, words
@@ -18,8 +19,17 @@ from isotrace.units import many
 
 VERDICTS: tuple[Verdict, ...] = ("allow", "deny", "kill")
 #: Questions that are listed at a time, and those that an answer can still be about after they were listed.
-LISTED, _KEPT = 100, 4096
+LISTED, _KEPT = 100, 1024
 _DONE = {"allow": "allowed", "deny": "denied", "kill": "killed, with its process,"}
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A question as it was shown, and the rules that were shown with it: an answer is to these."""
+
+    case: Case
+    choices: Mapping[Verdict, tuple[Written, ...]]
+    said: dict[str, Any]
 
 
 class Replies:
@@ -33,7 +43,7 @@ class Replies:
     ) -> None:
         self.desk, self.say, self.target = desk, say, target
         self._file = file
-        self._shown: OrderedDict[str, Case] = OrderedDict()
+        self._shown: OrderedDict[str, _Shown] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -67,12 +77,24 @@ class Replies:
     def as_object(self, case: Case) -> dict[str, Any]:
         """The question for a program; ``id`` is what was shown: an answer for once is for no more."""
         name = f"{case.number}.{case.upto}"
+        left = {"seconds_left": round(max(0.0, case.until - time.monotonic()), 1)}
         with self._lock:
-            self._shown[name] = case
+            known = self._shown.get(name)
+        if known is not None and (known.case.waiting, known.case.question) == (case.waiting, case.question):
+            return known.said | left
+        choices = {one: self.choices(case, one) for one in VERDICTS}
+        said = {"id": name} | shown.as_object(case, choices, self.target) | left
+        with self._lock:
+            self._shown[name] = _Shown(case, choices, said)
             while len(self._shown) > _KEPT:
                 self._shown.popitem(last=False)
-        choices = {one: self.choices(case, one) for one in VERDICTS}
-        return {"id": name} | shown.as_object(case, choices, self.target, case.until - time.monotonic())
+        return said
+
+    def shown_choices(self, case: Case, verdict: Verdict) -> tuple[Written, ...]:
+        """The rules that the question was shown with."""
+        with self._lock:
+            known = self._shown.get(f"{case.number}.{case.upto}")
+        return known.choices[verdict] if known else ()
 
     def listed(self) -> dict[str, Any]:
         """The oldest questions, and how many there are."""
@@ -83,11 +105,11 @@ class Replies:
     def answer(self, name: str, parts: Sequence[str], by: By, who: str) -> str:
         """Answer what was shown under ``name``, in words; says what came of it. Raises ``UsageError``."""
         with self._lock:
-            case = self._shown.get(name)
-        if case is None:
+            known = self._shown.get(name)
+        if known is None:
             raise UsageError(f"no question was shown as {words.shown(name)}", "isotrace answer … list shows them")
         verdict = words.verdict(parts[0] if parts else "")
-        done = self.give(case, verdict, words.scope(parts[1:], self.choices(case, verdict)), by, who)
+        done = self.give(known.case, verdict, words.scope(parts[1:], known.choices[verdict]), by, who)
         if not done:
             raise UsageError("it waits no more", "isotrace answer … list shows what does")
         return f"{_DONE[verdict]} {many(done, 'call')}"

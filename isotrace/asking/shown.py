@@ -101,10 +101,8 @@ def _slots() -> dict[int, Slot]:
     return plan.slots_for(None, _STRINGS)
 
 
-def as_object(
-    case: Case, choices: Mapping[Verdict, Sequence[Written]], target: Container[int], left: float
-) -> dict[str, Any]:
-    """The question for a program; ``left`` are the seconds until it gets the default."""
+def as_object(case: Case, choices: Mapping[Verdict, Sequence[Written]], target: Container[int]) -> dict[str, Any]:
+    """The question for a program, but for the time that is left."""
     question, found = case.question, details(case.question.pid, target)
     return {
         "question": case.number,
@@ -127,7 +125,6 @@ def as_object(
         "objects": [escape(raw(one)) for one in case.objects],
         "covers": doing(case.thing),
         "always": {verdict: [one.text for one in found] for verdict, found in choices.items()},
-        "seconds_left": round(max(0.0, left), 1),
         "default": case.rule.action.otherwise,
     }
 

@@ -178,6 +178,10 @@ def _name(uid: int) -> str:
         return f"uid {uid}"
 
 
+class Over(IsotraceError):
+    """The isotrace that asks has ended."""
+
+
 class Client:
     """The other end. Raises ``IsotraceError`` where nobody is there, or nobody answers."""
 
@@ -216,10 +220,12 @@ class Client:
             self._socket.sendall(orjson.dumps(request) + b"\n")
             line = self._lines.readline()
             said = orjson.loads(line) if line else {}
+        except (BrokenPipeError, ConnectionResetError):
+            raise Over("isotrace asks no more") from None
         except (OSError, orjson.JSONDecodeError) as error:
             raise IsotraceError(f"isotrace does not answer: {error}") from None
         if not line:
-            raise IsotraceError("isotrace asks no more")
+            raise Over("isotrace asks no more")
         if not isinstance(said, dict) or "error" in said:
             raise UsageError(str(said.get("error", "")), str(said.get("hint", "")))
         return said

@@ -45,6 +45,11 @@ def details(pid: int, until: Container[int] = ()) -> Details:
     return Details(tuple(words.split(b"\0")) if words else (), _user(uid), tuple(_parents(pid, until)))
 
 
+def caller_name() -> str:
+    """Who answers at isotrace's terminal: whoever called sudo, else whose isotrace is."""
+    return os.environ.get("SUDO_USER") or _user(os.getuid())
+
+
 def _program(pid: int) -> str:
     try:
         return os.readlink(f"/proc/{pid}/exe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -27,11 +28,19 @@ Without more than SOCKET: the dialogue on a terminal, the list elsewhere. A ques
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def answer(socket: str, words: tuple[str, ...], style: str) -> int:
     """List the questions at SOCKET, show one, or answer it: allow, deny, kill."""
-    from isotrace.asking.socket import Client
+    from isotrace.asking.socket import Client, Over
+    from isotrace.process.telling import say
 
     verb = words[0] if words else "list"
     with Client(socket) as client:
-        if verb == "list" and len(words) < 2:
+        if not words and style == "text" and os.isatty(0) and os.isatty(1):
+            from isotrace.asking import dialogue
+
+            try:
+                dialogue.run(client, socket, lambda: None)
+            except Over as error:
+                say(error.message)
+        elif verb == "list" and len(words) < 2:
             _print_list(client.listed(), style)
         elif verb == "show" and len(words) == 2:
             _print(_question(client.listed(), words[1]), style)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from isotrace.asking.desk import Desk
     from isotrace.policy.model import Policy
-    from isotrace.run.asking import Asker
+    from isotrace.run.asking import Asker, OnScreen
 
 _EPILOG = """\b
 Rules are those of isotrace block, and --ask, --ask-path, --ask-net are such that ask. The most specific rule decides; on a
@@ -76,6 +76,7 @@ kill, and perhaps for what: deny, allow process, allow 10m, {"answer": "allow", 
 )
 @click.option("--answer-with", metavar="CMD", help="Ask this program instead of a person.")
 @click.option("--socket", metavar="PATH", help="Let isotrace answer PATH answer, too, by a socket made there.")
+@click.option("--plain", is_flag=True, help="Ask line by line, without a dialogue that has the whole terminal.")
 @FOR
 @click.option(
     "--backend",
@@ -123,7 +124,7 @@ def _ask(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
     from isotrace.asking.desk import Desk
     from isotrace.enforce import registry
     from isotrace.enforce.calls import terminal
-    from isotrace.run.asking import Questions, asking
+    from isotrace.run.asking import Held, OnScreen, Questions, asking
     from isotrace.run.lifecycle import Part, Run
     from isotrace.run.recorder import Recorder
     from isotrace.run.records import recording
@@ -134,13 +135,16 @@ def _ask(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
     asked = take_beside(choices, choices["output"], whose)
     askers = _Askers(choices, target)
     plan, _ = plan_for(policy, target, choices["backend"], choices["best_effort"])
-    output = Output(choices["output"])
+    output: Output = Held() if askers.dialogue and not choices["output"] and os.isatty(1) else Output(choices["output"])
+    screen = OnScreen(str(target), output if isinstance(output, Held) else None) if askers.dialogue else None
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
     sink = RefusalSink(output, plan.all_enforced, Json() if choices["style"] == "json" else Lines())
     recorder = Recorder(asked, rules=sink.rules) if asked else None
     loader = Loader() if recorder else None
     desk = Desk(asking(enforcers, plan), sink.rules, policy, choices["timeout"])
-    part = Questions(target, plan, enforcers, sink, choices["best_effort"], desk, partial(askers.make, desk), recorder)
+    part = Questions(
+        target, plan, enforcers, sink, choices["best_effort"], desk, partial(askers.make, desk, screen), recorder
+    )
     command = None
     if target.command:
         take_away = partial(terminal.take_away, terminal.program(os.uname().machine))
@@ -148,7 +152,8 @@ def _ask(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
 
     def parts() -> list[Part]:
         """What records opens first: what it has in the kernel is then protected like all that is isotrace's."""
-        return [recording(target, None, loader, recorder), part] if loader and recorder else [part]
+        first: list[Part] = [recording(target, None, loader, recorder)] if loader and recorder else []
+        return [*first, part, *([screen] if screen else [])]
 
     return Run(target, parts, command, choices["seconds"]).go()
 
@@ -167,10 +172,12 @@ class _Askers:
         if program is None and self._tty is None and choices["socket"] is None:
             hint = "--answer-with CMD asks a program, --socket PATH whoever runs isotrace answer"
             raise UsageError("there is nobody to ask: isotrace has no terminal here", hint)
+        capable = os.environ.get("TERM", "dumb") != "dumb" and os.isatty(0) and os.isatty(2)
+        self.dialogue = self._tty is not None and capable and not target.command and not choices["plain"]
         self._listener = socket.listen(choices["socket"]) if choices["socket"] is not None else None
 
-    def make(self, desk: Desk) -> Sequence[Asker]:
-        """All of them."""
+    def make(self, desk: Desk, screen: OnScreen | None) -> Sequence[Asker]:
+        """All of them; the dialogue has the ``screen``."""
         from isotrace.asking.file import AnswersFile
         from isotrace.asking.program import Program
         from isotrace.asking.prompt import Prompt
@@ -186,6 +193,8 @@ class _Askers:
             found.append(Server(self._listener, replies))
         if self._choices["answer_with"] is not None:
             found.append(Program(self._choices["answer_with"], replies))
-        if self._tty is not None:
+        if screen is not None:
+            screen.replies = replies
+        elif self._tty is not None:
             found.append(Prompt(self._tty, replies, shared=bool(target.command)))
         return found

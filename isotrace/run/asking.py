@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import os
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from isotrace.asking.desk import Desk
+from isotrace.asking.replies import Replies
+from isotrace.asking.who import caller_name
 from isotrace.enforce import Asking, Enforcer, describe
 from isotrace.enforce.plan import EnforcementPlan
 from isotrace.errors import IsotraceError
 from isotrace.process.telling import tell
+from isotrace.run.lifecycle import Part
 from isotrace.run.recorder import Recorder
 from isotrace.run.refusals import Refusals
+from isotrace.sinks.output import Output
 from isotrace.sinks.refusals import RefusalSink
 from isotrace.trace.target import Target
 
@@ -98,6 +104,91 @@ class Questions(Refusals):
         """Whatever happened, nobody waits for an answer any more."""
         self._end()
         super().close()
+
+
+class OnScreen(Part):
+    """Has the terminal while the run goes on: the dialogue. ``replies`` is what it talks to, once that is there.
+
+    Lines that are written to ``held`` meanwhile are shown when it is over.
+    """
+
+    def __init__(self, title: str, held: Held | None) -> None:
+        self._title, self._held = title, held
+        self.replies: Replies | None = None
+        self.screen = self._show
+
+    def open(self, pid: int | None) -> None:
+        """Nothing of it is in the kernel."""
+
+    def start(self) -> None:
+        """The terminal is taken when the run goes on."""
+
+    def serve(self, seconds: float) -> None:
+        """The dialogue serves itself."""
+
+    def alive(self) -> bool:
+        """It concerns nobody."""
+        return False
+
+    def stop(self, reason: str) -> None:
+        """It is over already."""
+
+    def finish(self) -> None:
+        """Whoever answers has seen what came of it."""
+
+    def close(self) -> None:
+        """Show what was held back, where the dialogue has not come to it."""
+        if self._held:
+            self._held.release()
+
+    def _show(self, reason: Callable[[], str | None], stopped: threading.Event) -> None:
+        from isotrace.asking import dialogue  # textual takes a while to import
+
+        assert self.replies is not None, "those who are asked are made before the screen is taken"
+        for name in ("COLUMNS", "LINES"):  # the size of a terminal that may change
+            os.environ.pop(name, None)
+        try:
+            dialogue.run(Here(self.replies), self._title, reason, stopped)
+        finally:
+            if self._held:
+                self._held.release()
+
+
+class Here:
+    """The questions of this run, for a dialogue on its own terminal."""
+
+    def __init__(self, replies: Replies) -> None:
+        self._replies = replies
+
+    def listed(self) -> dict[str, Any]:
+        """All that is asked now."""
+        return self._replies.listed()
+
+    def answer(self, name: str, words: list[str]) -> str:
+        """Answer one. Raises ``UsageError``."""
+        return self._replies.answer(name, words, "person", caller_name())
+
+
+class Held(Output):
+    """Standard output, which is the dialogue's terminal: lines wait until that is over, the latest of them."""
+
+    _MOST = 10_000
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._waiting: deque[bytes] | None = deque(maxlen=self._MOST)
+
+    def write(self, data: bytes) -> None:
+        """Keep it, or write it. Raises ``IsotraceError``."""
+        if self._waiting is None:
+            super().write(data)
+        else:
+            self._waiting.append(data)
+
+    def release(self) -> None:
+        """Write what waits, and hold nothing from now on. Raises ``IsotraceError``."""
+        waiting, self._waiting = self._waiting, None
+        super().write(b"".join(waiting or ()))
 
 
 def asking(enforcers: Mapping[str, Enforcer], plan: EnforcementPlan) -> dict[str, Asking]:

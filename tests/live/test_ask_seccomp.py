@@ -135,7 +135,7 @@ def test_each_way_gets_what_was_answered_and_happens_once_or_not_at_all(ask, tmp
         assert happened[shows] == (end == "allow"), way
     wanted = ("nobody", "deny") if end == "timeout" else ("program", end)
     assert done.ends() == [wanted] * len(WAYS), done.out
-    for one, way in zip(done.questions, WAYS, strict=True):
+    for one, way in zip(done.questions, WAYS, strict=True) if end != "timeout" else ():
         assert one["what"].startswith(f"{tmp_path}/{way}/") and one["line"].split("(")[0] == one["call"]
 
 

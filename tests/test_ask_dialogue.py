@@ -1,0 +1,212 @@
+"""The dialogue, driven by keys through Textual's pilot: what it shows at 80×24, and what each key answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+from askers import Office, question
+
+from isotrace.asking import dialogue
+from isotrace.asking.dialogue import Dialogue, Talker, screen
+from isotrace.asking.file import AnswersFile
+from isotrace.asking.replies import Replies
+from isotrace.errors import IsotraceError, UsageError
+from isotrace.run.asking import Here
+
+
+class Fake:
+    """Questions of a desk; keeps the answers that it was given."""
+
+    def __init__(self, tmp_path, *questions):
+        self.office, self.said = Office(), []
+        self.office.clock.now = 1e9
+        self.office.ask(*questions)
+        self.replies = Replies(self.office.desk, AnswersFile(str(tmp_path / "p.toml")), self.said.append)
+        self.here, self.given, self.failure = Here(self.replies), [], None
+
+    def listed(self):
+        if self.failure:
+            raise self.failure
+        return self.here.listed()
+
+    def answer(self, name, words):
+        self.given.append((name, words))
+        return self.here.answer(name, words)
+
+
+async def until(pilot, condition):
+    for _ in range(500):
+        await pilot.pause(0.02)
+        if condition():
+            return
+    raise AssertionError("it did not happen")
+
+
+def drive(fake, keys, size=(80, 24)):
+    """Press keys, each once the screen has something of what the one before did; returns what was on it at the end."""
+
+    async def run():
+        app = Dialogue(Talker(fake, lambda: None), "test")
+        async with app.run_test(size=size) as pilot:
+            await until(pilot, lambda: app._found["count"])
+            await keys(app, pilot)
+            return str(app.query_one("#all").visual)
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr(dialogue, "_UNSEEN", 0.0)
+
+
+@pytest.mark.parametrize(("key", "verdict"), [("a", "allow"), ("d", "deny"), ("k", "kill")])
+@pytest.mark.parametrize(
+    ("scope", "words"),
+    [
+        ("", []),
+        ("o", []),
+        ("p", ["process"]),
+        ("g", ["program"]),
+        ("t", ["10m"]),
+        ("w", ["{} r:/etc/passwd"]),
+        ("2", ["{} r:/etc/*"]),
+    ],
+)
+def test_one_key_answers_for_what_is_chosen(tmp_path, key, verdict, scope, words):
+    fake = Fake(tmp_path, question(1))
+
+    async def keys(app, pilot):
+        await pilot.press(*scope, key)
+        await until(pilot, lambda: fake.office.asking.said)
+
+    drive(fake, keys)
+    kind = "allow-path" if verdict == "allow" else "deny-path"
+    wanted = [word.format(kind) for word in words]
+    assert fake.given == [("1.1", [verdict, *(["always"] if "path" in "".join(wanted) else []), *wanted])]
+    assert fake.office.asking.said == {1: verdict}
+
+
+def test_after_an_answer_the_next_is_for_once_again(tmp_path):
+    fake = Fake(tmp_path, question(1, "/a/x"), question(2, "/b/x"))
+
+    async def keys(app, pilot):
+        await pilot.press("g", "a")
+        await until(pilot, lambda: len(fake.office.asking.said) == 1 and app._found["count"] == 1)
+        await pilot.press("a")
+        await until(pilot, lambda: len(fake.office.asking.said) == 2)
+
+    drive(fake, keys)
+    assert [words for _, words in fake.given] == [["allow", "program"], ["allow"]]
+
+
+def test_arrows_choose_another_question_and_the_cursor_stays_with_it(tmp_path):
+    fake = Fake(tmp_path, *(question(n, f"/{n}/x") for n in (1, 2, 3)))
+
+    async def keys(app, pilot):
+        await pilot.press("down", "down", "down", "up")
+        fake.office.asking.kill(1)
+        fake.office.wait()
+        await until(pilot, lambda: app._found["count"] == 2)
+        await pilot.press("d")
+        await until(pilot, lambda: fake.office.asking.said)
+
+    drive(fake, keys)
+    assert fake.office.asking.said == {2: "deny"}
+
+
+def test_a_key_that_was_meant_for_a_question_that_is_over_answers_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(dialogue, "_UNSEEN", 1000.0)
+    fake = Fake(tmp_path, question(1, "/a/x"), question(2, "/b/x"))
+
+    async def keys(app, pilot):
+        await pilot.press("down", "up")  # who moves has seen where to
+        fake.office.asking.kill(1)
+        fake.office.wait()
+        await until(pilot, lambda: app._found["count"] == 1)
+        await pilot.press("a")
+        await pilot.pause(0.6)
+
+    assert "look at it first" in drive(fake, keys)
+    assert fake.given == [] and fake.office.asking.said == {}
+
+
+def test_what_has_come_since_it_was_drawn_is_not_answered_with_it(tmp_path):
+    fake = Fake(tmp_path, question(1, "/a/x"))
+
+    async def keys(app, pilot):
+        fake.listed = lambda: app._found  # nothing new is drawn
+        fake.office.ask(question(2, "/a/secret"))
+        await pilot.press("a")
+        await until(pilot, lambda: fake.office.asking.said)
+
+    drive(fake, keys)
+    assert fake.office.asking.said == {1: "allow"}
+
+
+def test_an_answer_that_comes_too_late_is_said_to(tmp_path):
+    fake = Fake(tmp_path, question(1), question(2, "/b/x"))
+
+    async def keys(app, pilot):
+        shown = app._found
+        fake.listed = lambda: shown
+        fake.office.asking.kill(1)
+        fake.office.wait()
+        await pilot.press("a")
+        await until(pilot, lambda: app._said)
+
+    assert "waits no more" in drive(fake, keys)
+
+
+@pytest.mark.parametrize("failure", [IsotraceError("gone"), UsageError("no"), RuntimeError("broken")])
+def test_where_questions_come_from_no_more_it_ends_and_says_why(tmp_path, failure):
+    fake = Fake(tmp_path, question(1))
+    talker = Talker(fake, lambda: None)
+
+    async def run():
+        app = Dialogue(talker, "test")
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: app._found["count"])
+            fake.failure = failure
+            await until(pilot, lambda: talker.failure is not None)
+
+    asyncio.run(run())
+    assert talker.failure is failure and fake.office.asking.said == {}
+
+
+def test_it_ends_when_the_run_does(tmp_path):
+    fake, over = Fake(tmp_path, question(1)), threading.Event()
+    talker = Talker(fake, lambda: "over" if over.is_set() else None)
+
+    async def run():
+        app = Dialogue(talker, "test")
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda: app._found["count"])
+            over.set()
+            await until(pilot, lambda: not app.is_running)
+
+    asyncio.run(run())
+    assert fake.office.asking.said == {}
+
+
+HOSTILE = "/a/\x1b[2J\n\u202e\udcff[b]" + "x" * 300
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 12), (200, 60)])
+@pytest.mark.parametrize("scope", ["once", "always"])
+def test_the_screen_is_as_large_as_the_terminal_whatever_is_asked(tmp_path, size, scope):
+    fake = Fake(tmp_path, *(question(n, f"{HOSTILE}/{n // 3}", pid=os.getpid() if n < 3 else n) for n in range(100)))
+    lines = screen(fake.listed(), 1, scope, 0, ["x" * 300], "t" * 300, size)
+    assert len(lines) == size[1] and all(len(line.plain) <= size[0] for line in lines)
+    text = "".join(line.plain for line in lines)
+    assert "\x1b" not in text and "\u202e" not in text and "\n" not in text
+    assert "a allow" in lines[-1].plain and "calls wait" in lines[0].plain
+
+
+def test_nothing_asked_is_said(tmp_path):
+    lines = screen({"questions": [], "count": 0, "calls": 0}, 0, "once", 0, ["allowed 1 call"], "t", (80, 24))
+    text = "\n".join(line.plain for line in lines)
+    assert "Nothing is asked now." in text and "allowed 1 call" in text and len(lines) == 24
