@@ -53,7 +53,10 @@ enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2, BLOB_LATER = 4 /
 enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4, PART_PATH = 5,
 	PART_BEFORE = 6, /* the thing pointed to as it was when the call began; what PART_SELF has is from its end */
 	PART_FILE = 7, /* what a descriptor is: a struct descriptor, or nothing where it is not open; `full` is its number */
-	PART_NETLINK = 8 /* the descriptor is a netlink socket; `full` is its protocol, and nothing follows */ };
+	PART_NETLINK = 8, /* the descriptor is a netlink socket; `full` is its protocol, and nothing follows */
+	PART_REGISTERS = 9, /* of BLOB_STACK: struct registers of calls.h */
+	PART_STACK_MEMORY = 10, /* of BLOB_STACK: what lies there from address `full` on */
+	PART_FRAMES = 11 /* of BLOB_STACK, made in user space of the last two: isotrace/stacks/frames.py */ };
 
 struct blob {
 	u8 arg;
@@ -64,6 +67,9 @@ struct blob {
 	u16 pad2;
 	u64 full;		/* bytes that the argument has; of a string 0, or its address if that could not be read */
 };
+
+/* The `arg` of the user stack. */
+#define BLOB_STACK 6
 
 /* The `arg` of a descriptor that a call returned. */
 #define BLOB_RESULT 7

@@ -17,6 +17,7 @@
 #include "trace_record.h"
 #include "trace_captures.h"
 #include "trace_files.h"
+#include "trace_stacks.h"
 #include "trace_calls.h"
 #include "trace_exec.h"
 #include "trace_enter.h"

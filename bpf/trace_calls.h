@@ -8,8 +8,10 @@ int exit_plain(struct call_context *ctx)
 {
 	struct scratch *scratch = returned(ctx);
 
-	if (scratch)
+	if (scratch) {
+		capture_stack(scratch, REGISTERS(ctx));
 		finish(scratch);
+	}
 	return 0;
 }
 
@@ -85,6 +87,7 @@ static __always_inline int memory_record(struct call_context *ctx)
 #if defined(DESCRIPTORS)
 	capture_made(scratch, plan->files);
 #endif
+	capture_stack(scratch, REGISTERS(ctx));
 	finish(scratch);
 	return 0;
 }
@@ -132,6 +135,7 @@ static __always_inline int vector_record(struct call_context *ctx, int compat)
 			capture_msghdr(scratch, one->arg, address, compat ? sizeof(struct compat_msghdr) : sizeof(struct user_msghdr),
 				       limit_of(scratch, one), compat);
 	}
+	capture_stack(scratch, REGISTERS(ctx));
 	finish(scratch);
 	return 0;
 }
@@ -184,6 +188,7 @@ static __always_inline int messages_record(struct call_context *ctx, int compat)
 			read_user(&scratch->total, sizeof(u32), (void *)(address + header));
 		capture_msghdr(scratch, one->arg, address, size, limit_of(scratch, one), compat);
 	}
+	capture_stack(scratch, REGISTERS(ctx));
 	finish(scratch);
 	return 0;
 }

@@ -11,6 +11,7 @@ int enter_plain(struct call_context *ctx)
 	if (!scratch)
 		return 0;
 	complete(&scratch->event, REGISTERS(ctx), scratch->event.number == (u32)-1 ? -ENOSYS : 0);
+	capture_stack(scratch, REGISTERS(ctx));
 	finish(scratch);
 	return 0;
 }

@@ -78,6 +78,7 @@ int exit_exec(struct call_context *ctx)
 	event->args[5] = bpf_get_current_task();
 	if (failed(event)) {
 		capture_exec(scratch);
+		capture_stack(scratch, REGISTERS(ctx));
 	} else {
 		event->args[0] = scratch->stamp;
 		read_kernel(&sp, sizeof(sp), (void *)(REGISTERS(ctx) + offsetof(struct registers, sp)));
@@ -103,6 +104,7 @@ int enter_exec(struct call_context *ctx)
 		capture_file(scratch, AT_ENTER, 0, scratch->event.args[0], 1);
 #endif
 	capture_exec(scratch);
+	capture_stack(scratch, REGISTERS(ctx));
 	send_extra(scratch, STAT_EXTRAS_LOST);
 	return 0;
 }

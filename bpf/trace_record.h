@@ -2,7 +2,7 @@
 /*
  * One record: where it is made, how it is sent, and the counts of those that were and were not. Needs event.h, filter.h, calls.h and demux.h.
  *
- * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes); DESCRIPTORS.
+ * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes); DESCRIPTORS; STACKS.
  */
 #ifndef ISOTRACE_TRACE_RECORD_H
 #define ISOTRACE_TRACE_RECORD_H

@@ -11,8 +11,21 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "isotrace"
 #: From the ground up, as ARCHITECTURE.md has them.
 FLOORS = (
-    *("errors", "units", "process", "kernel", "decode", "catalog", "trace", "backends", "kmod", "render", "policy"),
-    *("enforce", "verify", "sinks", "recording", "export", "asking", "run", "top", "commands", "cli", "__main__"),
+    *("errors", "units", "process", "kernel", "decode", "catalog", "trace", "stacks", "backends", "kmod", "render"),
+    *(
+        "policy",
+        "enforce",
+        "verify",
+        "sinks",
+        "recording",
+        "export",
+        "asking",
+        "run",
+        "top",
+        "commands",
+        "cli",
+        "__main__",
+    ),
 )
 MODULES = sorted(file.relative_to(HOUSE) for file in HOUSE.rglob("*.py") if file != HOUSE / "__init__.py")
 

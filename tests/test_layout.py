@@ -49,7 +49,10 @@ def compiled(tmp_path_factory):
     lines.append('printf("captures %zu\\n", sizeof(struct captures));')
     lines += [f'printf("{name} %zu\\n", sizeof(struct {name}));' for name in ("descriptor", "endpoints")]
     lines.append('printf("descriptor.state %zu\\n", offsetof(struct descriptor, state));')
-    lines += [f'printf("{name} %d\\n", (int)({name}));' for name in ("BLOB_RESULT", "FILES_RESULT", "FILES_PAIR")]
+    lines += [
+        f'printf("{name} %d\\n", (int)({name}));'
+        for name in ("BLOB_RESULT", "BLOB_STACK", "FILES_RESULT", "FILES_PAIR")
+    ]
     where = tmp_path_factory.mktemp("layout")
     (where / "layout.c").write_text(PROGRAM % "\n".join(lines))
     subprocess.run(["gcc", "-I", ROOT / "bpf", "-o", where / "layout", where / "layout.c"], check=True)
@@ -81,6 +84,9 @@ def test_constants_agree(compiled):
         "PART_BEFORE",
         "PART_FILE",
         "PART_NETLINK",
+        "PART_REGISTERS",
+        "PART_STACK_MEMORY",
+        "PART_FRAMES",
         "SLOTS",
         "SLOT_I386",
         "SLOT_UNKNOWN",
@@ -89,6 +95,7 @@ def test_constants_agree(compiled):
     for name in ("DELETED", "CUT", "ALONE", "UNSURE"):
         assert compiled[f"DESCRIPTOR_{name}"] == (getattr(descriptors, name),)
     assert compiled["BLOB_RESULT"] == (events.RESULT_ARG,)
+    assert compiled["BLOB_STACK"] == (events.STACK_ARG,)
     for name in ("RESULT", "PAIR"):
         assert compiled[f"FILES_{name}"] == (getattr(captures, f"MADE_{name}"),)
     for name in ("STRING", "BYTES", "IOVEC", "MSGHDR", "MESSAGES", "FILE"):

@@ -163,6 +163,11 @@ def test_without_descriptors_nothing_is_different():
     assert "DESCRIPTORS" not in planned().constants
 
 
+def test_stacks_are_copied_where_they_are_asked_for():
+    constants = [make(Options(Target(pid=(1,)), stacks=asked), Facts(), []).constants for asked in (False, True)]
+    assert {*constants[1]} - {*constants[0]} == {"STACKS"}
+
+
 def test_calls_that_are_looked_at_when_they_begin_are_those_that_pass_the_first_test():
     """maybe_special of bpf/trace.c has their numbers, whatever the ABI; x32 calls all pass."""
     body = re.search(r"int maybe_special.*?\n}", (BPF / "trace.c").read_text(), re.DOTALL)[0]

@@ -11,23 +11,25 @@ from isotrace.commands.showing import not_asked, showing_options, take_style
 from isotrace.process.interrupts import ALL_ENDING
 from isotrace.process.telling import tell
 
-_FORMS = ("parquet", "csv", "json", "strace", "perfetto", "chrome")
+_FORMS = ("parquet", "csv", "json", "strace", "folded", "perfetto", "chrome")
 
 _EPILOG = """\b
 parquet    a directory by host and date, which Spark, Trino, ClickHouse and DuckDB read as one table
 csv, json  every call with the columns of isotrace sql; json is one object a line
 strace     the file that strace -f -ttt -T -o FILE writes; isotrace log --from FILE --format strace has the other times
+folded     calls counted by their user stacks (isotrace record -k), a line each: for flame graphs
 perfetto   for https://ui.perfetto.dev: a track a thread, a slice a call, flows from fork to child
 chrome     the same as JSON, for chrome://tracing and others
 
 \b
-csv, json and strace go to standard output, the others to a file beside the recording, unless -o says otherwise.
+csv, json, strace and folded go to standard output, the others to a file beside the recording, unless -o says otherwise.
 
 \b
 Examples:
   isotrace export t.arrow --to perfetto
   isotrace export 'web*.arrow' --to parquet -o traces
   isotrace export t.arrow --to strace | strace-analyzer
+  isotrace export t.arrow --to folded | flamegraph.pl >t.svg
 """
 
 
@@ -37,7 +39,7 @@ Examples:
 @click.option("-o", "--output", metavar="PATH", help="Where it goes.")
 @showing_options
 def export(files: tuple[str, ...], form: str, output: str | None, **choices: Any) -> int:
-    """Write recordings as Parquet, CSV, JSON, strace's lines, a Perfetto or Chrome trace."""
+    """Write recordings as Parquet, CSV, JSON, strace's lines, folded stacks, a Perfetto or Chrome trace."""
     for number in ALL_ENDING & {signal.SIGTERM, signal.SIGHUP}:
         signal.signal(number, _interrupt)
     if form == "strace":

@@ -19,6 +19,7 @@ from isotrace.commands.options import (
     LOSSLESS,
     ONCE,
     RING,
+    STACKS,
     STRICT,
     STRING_LIMIT,
     take_target,
@@ -56,6 +57,8 @@ Examples:
   isotrace log --uid www-data --for 10s --format json
   isotrace log --comm nginx --format none          count only
   isotrace log -yy --pid 1234                      what descriptors are: read(3</etc/passwd>, ...)
+  isotrace log -k --calls fsync --pid 1234         who calls it: the functions, as strace -k
+  isotrace log -k --format folded -o t.folded -- make    for flamegraph.pl
   isotrace log --comm 'php*' --comm nginx          names and patterns of names, any of them
   isotrace log --from t.arrow --failed             what was recorded, under the same conditions
   isotrace log --format strace -ttt -T -o t.strace -- make    what strace -f -ttt -T -o t.strace make writes
@@ -114,6 +117,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.option("-r", "--relative", is_flag=True, help="With --format strace: the time since the line before.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
+@STACKS
 @showing_options
 @STRING_LIMIT
 @RING
@@ -191,7 +195,11 @@ def _beside(choices: dict[str, Any]) -> formats.Beside:
     """What is to stand beside calls. Raises ``UsageError``."""
     if choices["relative"] and choices["style"] != "strace":
         raise UsageError("-r is strace's", "give --format strace as well")
-    return formats.Beside(choices["clock"], choices["relative"], choices["durations"], choices["descriptors"])
+    if choices["style"] == "folded" and not choices["stack_trace"]:
+        raise UsageError("--format folded counts calls by their stacks", "give -k as well")
+    return formats.Beside(
+        choices["clock"], choices["relative"], choices["durations"], choices["descriptors"], choices["stack_trace"]
+    )
 
 
 def _sinks(
@@ -232,6 +240,8 @@ def _recorded(choices: dict[str, Any], beside: formats.Beside, choice: _Choice) 
     recordings = reader.open_all(paths)
     if choices["descriptors"] and (lacking := [one.name for one in recordings if not one.head.descriptors]):
         raise UsageError(f"{lacking[0]}: what descriptors were is not recorded", "isotrace record -y keeps it")
+    if choices["stack_trace"]:
+        reader.with_stacks(recordings)
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))

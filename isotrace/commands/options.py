@@ -108,6 +108,13 @@ DESCRIPTORS = click.option(
     help="Show what descriptors are when a call begins, or has made them: 3</etc/passwd>, 4<socket:[1234]>; -yy also the"
     " addresses of sockets, devices' numbers, processes of pidfds.",
 )
+STACKS = click.option(
+    "-k",
+    "--stack-trace",
+    is_flag=True,
+    help="Show the user stack of each call, as strace -k does, by the tables for unwinding that programs have; where it"
+    " ends for want of them, that is said.",
+)
 STRICT = click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
 LOSSLESS = click.option(
     "--lossless",
@@ -156,4 +163,5 @@ def trace_options(values: dict[str, Any], target: Target, calls: frozenset[str] 
         notices=not values["quiet"],
         lossless=values["lossless"],
         descriptors=values["descriptors"] > 0,
+        stacks=values["stack_trace"],
     )

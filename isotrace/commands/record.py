@@ -15,6 +15,7 @@ from isotrace.commands.options import (
     FOR,
     LOSSLESS,
     RING,
+    STACKS,
     STRICT,
     STRING_LIMIT,
     take_target,
@@ -36,6 +37,7 @@ Examples:
   isotrace record -o build.arrow -- make -j2        a build, from its first call on
   isotrace record -o web.arrow --uid www-data --for 10m
   isotrace record -y -o files.arrow -- make        with what descriptors are, for isotrace log --from files.arrow -y
+  isotrace record -k -o stacks.arrow --uid www-data    with user stacks, for isotrace export --to folded
   isotrace record -o days.arrow --tree 1234 --max-size 1g --keep 20     twenty files of a gigabyte, the oldest goes
   isotrace record -o mail.arrow --redact data,argv --comm smtpd         names, no contents
   isotrace record -o - --pid 1234 | ssh host 'cat >1234.arrow'
@@ -50,6 +52,7 @@ Examples:
 @click.option("--no-durations", is_flag=True, help="Do not time calls: each costs the target less.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
+@STACKS
 @STRING_LIMIT
 @RING
 @BACKEND

@@ -49,6 +49,13 @@ def _strace(recordings: Sequence[Recording], to: str | None) -> int:
     return lines.strace(recordings, to)
 
 
+def _folded(recordings: Sequence[Recording], to: str | None) -> int:
+    from isotrace.export import lines
+
+    reader.with_stacks(recordings)
+    return lines.folded(recordings, to)
+
+
 def _chrome(recordings: Sequence[Recording], to: str | None) -> int:
     from isotrace.export import chrome
 
@@ -66,6 +73,7 @@ FORMS = {
     "csv": Form(_csv),
     "json": Form(_json),
     "strace": Form(_strace),
+    "folded": Form(_folded),
     "perfetto": Form(_perfetto, ".perfetto-trace", one_host=True),
     "chrome": Form(_chrome, ".trace.json", one_host=True),
 }

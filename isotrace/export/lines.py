@@ -9,9 +9,22 @@ from isotrace.recording import reader
 from isotrace.recording.reader import Recording
 from isotrace.render import stamps
 from isotrace.sinks.ahead import Ahead
+from isotrace.sinks.folded import Folded
 from isotrace.sinks.formats import Beside
 from isotrace.sinks.strace import Strace
 from isotrace.trace import events, plan
+
+
+def folded(recordings: Sequence[Recording], to: str | None) -> int:
+    """Calls counted by their stacks, for flame graphs."""
+    count = 0
+    with Target(to) as target:
+        sink = Folded(target, plan.all_calls())
+        for batch in reader.batches(recordings):
+            sink.write(batch)
+            count += len(batch.call_slots())
+        sink.complete()
+    return count
 
 
 def strace(recordings: Sequence[Recording], to: str | None) -> int:

@@ -275,6 +275,8 @@ _FAMILY_OFFSETS = (
     {"OFF_UNIX_PEER": ("unix_sock", "peer")} | UNIX_NAMES,
     {"OFF_NETLINK_PORT": ("netlink_sock", "portid")},
 )
+#: Where the first thread's frames end.
+_STACK_OFFSETS = {"OFF_MM": ("task_struct", "mm"), "OFF_START_STACK": ("mm_struct", "start_stack")}
 QSTR_NAME = 8  # offsetof(struct qstr, name)
 _PPREV = 8  # offsetof(struct hlist_bl_node, pprev)
 
@@ -307,6 +309,11 @@ def netlink_constants() -> dict[str, int]:
         return {name: btf.offset(*known[name]) for name in _NETLINK_SOCKETS}
     except KeyError:
         return {}
+
+
+def stack_constants() -> dict[str, int]:
+    """The constants of programs that copy stacks. Raises ``KernelError``."""
+    return required(_STACK_OFFSETS)
 
 
 def required(offsets: Mapping[str, tuple[str, str]], hint: str = _HINT) -> dict[str, int]:

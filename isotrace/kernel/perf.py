@@ -16,19 +16,26 @@ from isotrace.kernel import mounts
 from isotrace.process.libc import syscall
 
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
-_TYPE_SOFTWARE, _TYPE_TRACEPOINT = 1, 2
-_COUNT_DUMMY = 9  # PERF_COUNT_SW_DUMMY
+TYPE_SOFTWARE, _TYPE_TRACEPOINT = 1, 2
+DUMMY = 9  # PERF_COUNT_SW_DUMMY: counts nothing
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 _FLAG_FD_CLOEXEC = 8
 _KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
 
 
+def open_event(attributes: bytes, cpu: int, task: int = -1) -> int:
+    """An event as ``struct perf_event_attr`` says, on a CPU (-1: any), of a task (-1: all, 0: this one).
+
+    The structure has the size PERF_ATTR_SIZE_VER5: any kernel with BPF knows it.
+    """
+    attr = ctypes.create_string_buffer(attributes.ljust(112, b"\0"), 112)
+    return syscall(_SYS_PERF_EVENT_OPEN[os.uname().machine], attr, task, cpu, -1, _FLAG_FD_CLOEXEC)
+
+
 def _open(kind: int, config: int, config1: int, program: int) -> int:
-    """An event on all tasks that runs ``program``. Size 112 is PERF_ATTR_SIZE_VER5: any kernel with BPF knows it."""
+    """An event on all tasks that runs ``program``."""
     head = struct.pack("=IIQQQQQIIQQ", kind, 112, config, 1, 0, 0, 0, 0, 0, config1, 0)
-    attr = ctypes.create_string_buffer(head.ljust(112, b"\0"), 112)
-    number = _SYS_PERF_EVENT_OPEN[os.uname().machine]
-    fd = syscall(number, attr, -1, 0, -1, _FLAG_FD_CLOEXEC)
+    fd = open_event(head, 0)
     try:
         fcntl.ioctl(fd, _IOC_SET_BPF, program)
         fcntl.ioctl(fd, _IOC_ENABLE, 0)
@@ -40,9 +47,7 @@ def _open(kind: int, config: int, config1: int, program: int) -> int:
 
 def count_nothing() -> None:
     """Open an event of this process that counts nothing, and close it."""
-    head = struct.pack("=IIQ", _TYPE_SOFTWARE, 112, _COUNT_DUMMY)
-    attr = ctypes.create_string_buffer(head.ljust(112, b"\0"), 112)
-    os.close(syscall(_SYS_PERF_EVENT_OPEN[os.uname().machine], attr, 0, -1, -1, _FLAG_FD_CLOEXEC))
+    os.close(open_event(struct.pack("=IIQ", TYPE_SOFTWARE, 112, DUMMY), -1, task=0))
 
 
 def trace_event_id(name: str) -> int:

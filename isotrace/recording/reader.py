@@ -255,6 +255,13 @@ def not_among(paths: Iterable[str], output: str | None) -> None:
             raise UsageError(f"-o {output!r} is the recording itself", "write to another file")
 
 
+def with_stacks(recordings: Iterable[Recording]) -> None:
+    """Raise ``UsageError`` where one of them has none."""
+    for one in recordings:
+        if not one.head.stacks:
+            raise UsageError(f"{one.name}: stacks are not recorded", "isotrace record -k keeps them")
+
+
 def open_all(patterns: Sequence[str]) -> list[Recording]:
     """The recordings, the earliest first, parts of one run in their order. Raises ``IsotraceError``."""
     return sorted(map(Recording, found(patterns)), key=lambda one: (one.head.began, one.head.run, one.head.part))

@@ -88,7 +88,7 @@ class Head:
 
     ``calls`` is the expression of --calls, or None for all; ``run`` is the same in all parts of one run, ``part`` counts
     from 0. ``checksums``: the kind that each batch has. ``notices``: whether signals were recorded; ``durations``: whether
-    calls were timed; ``descriptors``: whether what their descriptors are was recorded.
+    calls were timed; ``descriptors``: whether what their descriptors are was recorded; ``stacks``: and user stacks.
     """
 
     target: str = ""
@@ -97,6 +97,7 @@ class Head:
     notices: bool = True
     durations: bool = True
     descriptors: bool = False
+    stacks: bool = False
     redacted: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     format: int = FORMAT

@@ -21,7 +21,7 @@ from isotrace.render.descriptors import Descriptors
 from isotrace.render.notes import NOTES
 from isotrace.render.rows import Column, ExecArguments, Rows
 from isotrace.trace import events, plan
-from isotrace.trace.events import FAULT, PART_FILE, PART_IOV, Batch, Blob
+from isotrace.trace.events import FAULT, PART_FILE, PART_IOV, STACK_ARG, Batch, Blob
 from isotrace.units import many
 
 ARGUMENTS = 32  # as many of an argv are copied
@@ -281,7 +281,7 @@ def _joined(started: _Exec, registers: tuple[int, ...], after: tuple[Blob, ...],
     if path and path[0].state == FAULT and started.file:
         path = [started.file._replace(arg=path_arg)]
     argv = _argv([b for b in before if b.arg == path_arg + 1], after, started.script)
-    rest = [blob for blob in before if blob.arg == path_arg + 2 or blob.part == PART_FILE]
+    rest = [blob for blob in before if blob.arg == path_arg + 2 or blob.part == PART_FILE or blob.arg == STACK_ARG]
     return ExecArguments(started.enter[0], (*path, *argv, *rest))
 
 

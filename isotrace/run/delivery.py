@@ -11,6 +11,7 @@ from isotrace.run.late import Late
 from isotrace.run.spool import Item, Made, Spool, most
 from isotrace.run.stats import Stats
 from isotrace.sinks import Sink
+from isotrace.trace.events import Batch
 from isotrace.trace.ring import Chunk
 
 _QUIET = 0.25  # seconds after which sinks are told that nothing has come
@@ -21,14 +22,21 @@ class Delivery:
     """``sinks`` take what ``put`` was given, in order, in a thread of their own; without sinks it is counted at once.
 
     Another thread writes into files what they are slow to take. What a sink raises (``IsotraceError``) ends that sink, and
-    is raised by ``check`` once none is left. ``late`` completes what could not be read in the kernel.
+    is raised by ``check`` once none is left. ``late`` completes what could not be read in the kernel,
+    ``complete`` every batch, in the thread of the sinks.
     """
 
-    def __init__(self, sinks: Sequence[Sink], stats: Stats, late: Late | None = None) -> None:
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        stats: Stats,
+        late: Late | None = None,
+        complete: Callable[[Batch], Batch] | None = None,
+    ) -> None:
         self._sinks, self._stats = list(sinks), stats
         #: What sinks have raised, while others went on.
         self.failures: list[tuple[Sink, IsotraceError]] = []
-        self._late = late
+        self._late, self._complete = late, complete
         self._spool = Spool(most=most())
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="sinks", daemon=True)
@@ -109,5 +117,6 @@ class Delivery:
 
     def _deliver(self, item: Item) -> None:
         batch = item.batch()
+        batch = self._complete(batch) if self._complete else batch
         self._each(lambda sink: sink.write(batch))
         self._stats.add(batch.call_slots())  # only now is it delivered

@@ -65,6 +65,7 @@ class Recorder:
             notices=options.notices,
             durations=options.durations,
             descriptors=options.descriptors,
+            stacks=options.stacks,
             command=target.command,
         )
         self._writer = Writer(self._asked, head, fd=self._fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from isotrace.backends.lkm import Module
 from isotrace.backends.loader import Loader
@@ -26,8 +27,13 @@ from isotrace.sinks import Sink
 from isotrace.sinks.output import ClosedPipe
 from isotrace.trace import plan as planning
 from isotrace.trace import unfinished
+from isotrace.trace.events import Batch
 from isotrace.trace.plan import Options, Plan
 from isotrace.trace.target import Target, members
+from isotrace.units import many
+
+if TYPE_CHECKING:  # what reads ELF files takes time to import
+    from isotrace.run.stacks import Stacks
 
 _TICK = 0.025  # seconds between two looks at a quiet ring
 _LAST = 2.0  # seconds for the sinks to take what there is when a run has failed
@@ -45,11 +51,14 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
         )
     if options.descriptors and not loader:
         raise KernelError("the kernel module does not say what descriptors are", "-y needs BPF: leave one of them out")
+    if options.stacks and not loader:
+        raise KernelError("the kernel module does not copy stacks", "-k needs BPF: leave one of them out")
     if not loader:
         plan = planning.make(options, Facts(), [])
         return plan, Module(plan, options)
     try:
-        plan = planning.make(options, facts(options.descriptors, messages=True), options.target.defines())
+        known = facts(options.descriptors, messages=True, stacks=options.stacks)
+        plan = planning.make(options, known, options.target.defines())
         return plan, Tracepoints(plan, loader)
     except BaseException:
         loader.close()
@@ -86,7 +95,9 @@ class Records(Part):
         outputs = sinks(self._plan.calls)
         self._outputs = len(outputs)
         late = Late(self._plan.slots, options.string_limit)
-        self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.stats, late)
+        self._stacks: Stacks | None = None
+        complete = self._with_stacks if options.stacks else None
+        self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.stats, late, complete)
         self._under_way = None
         if announce and isinstance(self._backend, Tracepoints):
             descriptors = self._backend.descriptors if options.descriptors else dict
@@ -98,6 +109,12 @@ class Records(Part):
 
     def open(self, pid: int | None) -> None:
         """Attach."""
+        if self._options.stacks:
+            from isotrace.run.stacks import Stacks
+
+            self._stacks = Stacks()
+            if pid is not None:
+                self._stacks.know(pid)
         self._backend.open(pid)
 
     def start(self) -> None:
@@ -143,6 +160,9 @@ class Records(Part):
             return ""
         return f"{self._read - int(self.stats.delivered.sum()):,} calls that were already seen"
 
+    def _with_stacks(self, batch: Batch) -> Batch:
+        return self._stacks.complete(batch) if self._stacks else batch
+
     def _check(self) -> None:
         """Say which output has ended while another goes on; raise what has ended the last one."""
         for sink, error in self._delivery.failures[self._ended :]:
@@ -177,6 +197,12 @@ class Records(Part):
         recorded = self._recorded()
         if not self._quiet or self.stats.lost or counters.missed or counters.extras_lost or counters.not_followed:
             tell(self.stats.summary(self._plan.calls))
+        if self._stacks and self._stacks.missed:
+            tell(
+                [
+                    f"{many(self._stacks.missed, 'event')} of what is mapped lost: files in stacks after that are not known"
+                ]
+            )
         if self._recorder and recorded:
             self._recorder.end(self.stats, self._plan.calls, self._reason)
         for _, error in self._delivery.failures:
@@ -194,6 +220,8 @@ class Records(Part):
         self._delivery.end()
         self._backend.close()
         self._delivery.join(_LAST)
+        if self._stacks and not self._delivery.busy:
+            self._stacks.close()
         if self._recorder and not self._delivery.busy:
             self._recorder.close()
 
@@ -202,7 +230,11 @@ class Records(Part):
 
         ``everything``: nothing more will come, so that memory is enough for it.
         """
+        if self._stacks:
+            self._stacks.listen()
         for chunk in self._backend.chunks():
+            if self._stacks:
+                self._stacks.listen()
             self._read += len(chunk.slots())
             self._delivery.put(chunk)
             if self._delivery.full and not everything:

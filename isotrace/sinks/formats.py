@@ -9,7 +9,7 @@ from isotrace.catalog.model import Syscall
 from isotrace.sinks import Sink
 from isotrace.sinks.output import Output
 
-NAMES = ("text", "json", "strace", "isolates", "none")
+NAMES = ("text", "json", "strace", "isolates", "folded", "none")
 #: Those whose lines stand where calls began: that is known by how long they took.
 ORDERED = ("strace",)
 
@@ -17,13 +17,14 @@ ORDERED = ("strace",)
 @dataclass(frozen=True)
 class Beside:
     """What lines have beside the call: ``clock`` and ``descriptors`` are how often -t and -y were given,
-    ``relative`` is -r, ``durations`` -T.
+    ``relative`` is -r, ``durations`` -T, ``stacks`` -k.
     """
 
     clock: int = 0
     relative: bool = False
     durations: bool = False
     descriptors: int = 0
+    stacks: bool = False
 
 
 def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> list[Sink]:
@@ -33,7 +34,17 @@ def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Besid
 
         clock, durations = beside.clock, beside.durations
         how = beside.descriptors
-        return [Text(output, calls, durations=durations, clock=clock, colour=output.colour, descriptors=how)]
+        return [
+            Text(
+                output,
+                calls,
+                durations=durations,
+                clock=clock,
+                colour=output.colour,
+                descriptors=how,
+                stacks=beside.stacks,
+            )
+        ]
     if style == "strace":
         from isotrace.sinks.strace import Strace
 
@@ -41,7 +52,11 @@ def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Besid
     if style == "json":
         from isotrace.sinks.json import Json
 
-        return [Json(output, calls, beside.descriptors)]
+        return [Json(output, calls, beside.descriptors, beside.stacks)]
+    if style == "folded":
+        from isotrace.sinks.folded import Folded
+
+        return [Folded(output, calls)]
     if style == "isolates":
         from isotrace.sinks.isolates import Isolates
 

@@ -11,6 +11,7 @@ import orjson
 from isotrace.catalog.model import Syscall
 from isotrace.decode.errnos import errno_name
 from isotrace.decode.quote import escape
+from isotrace.render import stacks as user_stacks
 from isotrace.render.columns import OMITTED
 from isotrace.render.lines import Decoded, Decoder, notices
 from isotrace.sinks import refusals
@@ -27,10 +28,12 @@ _TYPES = {
 class Json:
     """Lines of JSON with raw and decoded values."""
 
-    def __init__(self, output: Output, calls: Mapping[int, Syscall], descriptors: int = 0) -> None:
+    def __init__(
+        self, output: Output, calls: Mapping[int, Syscall], descriptors: int = 0, stacks: bool = False
+    ) -> None:
         self._output = output
         self._decoder, self._known = Decoder(calls, descriptors), calls
-        self._refusals = refusals.Json()
+        self._refusals, self._stacks = refusals.Json(), stacks
 
     def write(self, batch: Batch) -> None:
         """Write the objects of a batch in the order of its records."""
@@ -39,6 +42,9 @@ class Json:
         for decoded in self._decoder.decode(batch):
             for index, call in zip(decoded.rows.index, _calls(decoded), strict=True):
                 found[index] = heads[index] | call
+            if self._stacks:
+                for index, blobs in zip(decoded.rows.index, decoded.rows.blobs, strict=True):
+                    found[index] = (found[index] or {}) | user_stacks.objects(blobs)
         for index, text in notices(batch, self._known):
             if heads[index]["type"] == "lost":
                 lost = self._known.get(int(batch.events["slot"][index]))

@@ -19,6 +19,7 @@ import numpy as np
 from isotrace.catalog.model import Syscall
 from isotrace.decode.quote import comm
 from isotrace.process.telling import say
+from isotrace.render import stacks
 from isotrace.render.halves import halves
 from isotrace.render.lines import Decoded, Decoder, notices
 from isotrace.render.stamps import stamp
@@ -292,10 +293,11 @@ class _Lines:
     def _finish(self, text: str, entry: _Entry) -> None:
         result, spent = entry.decoded.results[entry.position], entry.ended - entry.began
         took = f" <{spent / 1e9:.6f}>" if self._beside.durations and spent and result != "?" else ""
-        self._close(text, result + took)
+        stack = stacks.lines(entry.decoded.rows.blobs[entry.position]) if self._beside.stacks else ""
+        self._close(text, result + took, stack)
 
-    def _close(self, text: str, result: str) -> None:
-        """The end of a line that ``text`` begins, or goes on with."""
+    def _close(self, text: str, result: str, stack: str = "") -> None:
+        """The end of a line that ``text`` begins, or goes on with, and the lines of its stack."""
         column = len(text) + (self._column if self._open else 0)
-        self._parts.append(f"{text}{' ' * (_ALIGN - 1 - column)} = {result}\n")
+        self._parts.append(f"{text}{' ' * (_ALIGN - 1 - column)} = {result}{stack}\n")
         self._open = None

@@ -8,6 +8,7 @@ import numpy as np
 
 from isotrace.catalog.model import Syscall
 from isotrace.decode.quote import comm
+from isotrace.render import stacks as user_stacks
 from isotrace.render import stamps
 from isotrace.render.lines import Decoded, Decoder, notices
 from isotrace.render.stamps import stamp
@@ -23,7 +24,7 @@ _DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[33m"
 class Text:
     """Lines as strace prints them. ``durations`` adds ``<0.000012>``, ``clock`` the time before each line (``stamps``).
 
-    ``descriptors`` says what they are, 1 as strace -y, 2 as -yy.
+    ``descriptors`` says what they are, 1 as strace -y, 2 as -yy; ``stacks``: those of calls below their lines.
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class Text:
         clock: int,
         colour: bool,
         descriptors: int = 0,
+        stacks: bool = False,
     ) -> None:
         self._output = output
         self._decoder, self._known = Decoder(calls, descriptors), calls
-        self._durations, self._clock, self._colour = durations, clock, colour
+        self._durations, self._clock, self._colour, self._stacks = durations, clock, colour, stacks
         self._refusals = refusals.Lines()
         self._prefixes: dict[tuple[int, bytes], str] = {}
 
@@ -48,11 +50,18 @@ class Text:
         for decoded in self._decoder.decode(batch):
             for index, line in zip(decoded.rows.index, self._calls(decoded), strict=True):
                 lines[index] = line
+            if self._stacks:
+                self._add_stacks(decoded, lines)
         for index, text in notices(batch, self._known):
             lines[index] = self._paint(_NOTE, text)
         for index, (record, enforced) in batch.refused.items():
             lines[index] = self._paint(_NOTE, self._refusals.said(record, enforced))
         self._output.write(self._assemble(batch, lines).encode("ascii", "backslashreplace"))
+
+    def _add_stacks(self, decoded: Decoded, lines: list[str]) -> None:
+        for index, kind, blobs in zip(decoded.rows.index, decoded.rows.field("kind"), decoded.rows.blobs, strict=True):
+            if kind == events.CALL:
+                lines[index] += self._paint(_DIM, user_stacks.lines(blobs))
 
     def flush(self) -> None:
         """Every batch is written as it comes."""

@@ -56,7 +56,7 @@ class Options:
     """What the user chose: ``calls`` is a set of names, or None for every call, known to the catalogue or not.
 
     ``lossless``: who makes calls waits for the reader while the ring is more than half full. ``descriptors``: what a call's
-    descriptors are is recorded, too.
+    descriptors are is recorded, too; ``stacks``: and the user stack.
     """
 
     target: Target
@@ -67,6 +67,7 @@ class Options:
     notices: bool = True
     lossless: bool = False
     descriptors: bool = False
+    stacks: bool = False
 
 
 #: How a program on calls and tasks is attached → its type, as an attribute of bcc.BPF.
@@ -310,6 +311,8 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
         constants.append("MEASURE_TIME")
     if options.lossless:
         constants.append(f"LOSSLESS={size // 2}")
+    if options.stacks:
+        constants.append("STACKS")
     slots = slots_for(options.calls, options.string_limit)
     if options.descriptors:
         constants.append("DESCRIPTORS")
