@@ -10,9 +10,8 @@ from tests.vm.conftest import KERNEL as NAME
 from tests.vm.enforced import FEATURES, NEEDS, available
 
 KERNEL = (NAME or "").removeprefix("two-")
-NOTHING = "nothing was started, nothing is refused"
 #: Where a mechanism would hold less than any rule asks, and block does not begin.
-TURNED_DOWN = {("7.x", "fmod_ret"): "another one was preempted inside the same program is let through"}
+LACKS = {("7.x", "fmod_ret"): "another one was preempted inside the same program is let through"}
 MECHANISMS = [name for name in ("lsm", "fmod_ret", "fmod_ret_call", "override", "lkm") if NEEDS[name] in FEATURES]
 
 
@@ -82,10 +81,10 @@ def judge(table: Table, mechanism: str, row: Row) -> None:
         if KERNEL in row.untried:
             return
     outcome, expected = table.outcome(mechanism, row), row.expect[mechanism]
-    lack = TURNED_DOWN.get((KERNEL, mechanism))
+    lack = LACKS.get((KERNEL, mechanism))
     if lack and "--best-effort" not in row.rules:
         assert outcome.what == "broken" and lack in outcome.text + outcome.said, f"{outcome.what}: {outcome.text}"
-        assert NOTHING in outcome.text + outcome.said
+        assert runs.TURNED_DOWN in outcome.text + outcome.said
         return
     if outcome.what == "through" and isinstance(expected, Announced):
         assert expected.words in outcome.said, f"nothing announced it:\n{outcome.said}"

@@ -25,6 +25,7 @@ from tests.vm.plugin import progress
 TARGET = Path(__file__).with_name("target.py")
 NOBODY = 65534
 STARTED = "refusing from now on"
+TURNED_DOWN = "nothing was started, nothing is refused"
 #: isotrace by its own command line, with one mechanism to choose from.
 ONLY = (
     "import sys; from isotrace.enforce import registry; registry.BACKENDS['auto'] = (sys.argv.pop(1),); "
@@ -318,7 +319,7 @@ def _standing(place: Place, mechanism: str) -> dict[str, object]:
 def _ended(place: Place, block: Block) -> int | None:
     """Wait for what comes of it; the command's status."""
     if place.row.answers:
-        until(lambda: _answered(place), f"{place.row.name}: an answer\n{block.said}")
+        until(lambda: _answered(place) or TURNED_DOWN in block.said, f"{place.row.name}: an answer\n{block.said}")
         return None
     try:
         return block.process.wait(3 * PATIENCE)
