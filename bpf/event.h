@@ -44,13 +44,13 @@ struct event {
 	u8 abi;
 	u8 unread;		/* a blob of it could not be read */
 	u8 later;		/* bit n: user space has read argument n after that (isotrace/trace/late.py); 0 here */
-	u8 pad;			/* of KIND_ASKED the accesses */
+	u8 pad;			/* of KIND_ASKED the accesses; of others, with PIDS, 1 and how deep the pid namespace of the caller is */
 };
 
 enum blob_state { BLOB_WHOLE = 0, BLOB_CUT = 1, BLOB_FAULT = 2, BLOB_LATER = 4 /* with one of these: read in user space, after the call had returned */ };
 
 /* What a blob is of its argument: the thing pointed to, or a part that this points to in turn. */
-enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4, PART_PATH = 5,
+enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that could not be read; with another state, what is behind the strings: see trace_exec.h */, PART_DATA = 2, PART_NAME = 3, PART_CONTROL = 4, PART_PATH = 5,
 	PART_BEFORE = 6, /* the thing pointed to as it was when the call began; what PART_SELF has is from its end */
 	PART_FILE = 7, /* what a descriptor is: a struct descriptor, or nothing where it is not open; `full` is its number */
 	PART_NETLINK = 8, /* the descriptor is a netlink socket; `full` is its protocol, and nothing follows */

@@ -33,13 +33,16 @@ static __always_inline void close_blob(struct event *event, struct blob *blob, l
 	event->blobs++;
 }
 
-static __always_inline void capture_string(struct scratch *scratch, u8 arg, u64 address, u32 limit)
+/* Returns 0 where the record is full. */
+static __always_inline int capture_text(struct scratch *scratch, u8 arg, u8 part, u64 address, u32 limit)
 {
-	struct blob *blob = new_blob(scratch, arg, PART_SELF, 0);
+	struct blob *blob = new_blob(scratch, arg, part, 0);
 	long got;
 
-	if (!address || !blob)
-		return;
+	if (!blob)
+		return 0;
+	if (!address)
+		return 1;
 	/* one more than the limit: the NUL of a string that ends there */
 	limit++;
 	asm volatile("" : "+r"(limit));
@@ -62,6 +65,12 @@ static __always_inline void capture_string(struct scratch *scratch, u8 arg, u64 
 	if (got < 0)
 		blob->full = address;
 	close_blob(&scratch->event, blob, got);
+	return 1;
+}
+
+static __always_inline void capture_string(struct scratch *scratch, u8 arg, u64 address, u32 limit)
+{
+	capture_text(scratch, arg, PART_SELF, address, limit);
 }
 
 /* At most `limit` of the `full` bytes at `address`. */
@@ -77,7 +86,8 @@ static __always_inline void capture_bytes(struct scratch *scratch, u8 arg, u8 pa
 	size &= 0x1fff;
 	if (size > STRING_MAX)
 		size = STRING_MAX;
-	got = read_user(blob + 1, size, (void *)address);
+	/* also where nothing of it is wanted it is known whether it could be read */
+	got = read_user(blob + 1, size ? size : full > 0, (void *)address);
 	if (full > size)
 		blob->state = BLOB_CUT;
 	close_blob(&scratch->event, blob, got == 0 ? (long)size : got);

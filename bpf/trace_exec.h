@@ -4,26 +4,50 @@
  *
  * A failed execve is one record, made at exit. Of one that succeeds the arguments are gone by then, and at enter a page of them may not be
  * resident yet: so KIND_EXEC_ENTER brings what could be read at enter, KIND_EXEC_NAME the file's name from the kernel's own copy, and the record at
- * exit the arguments as they lie on the new program's stack. The tid may change between them. args[5] is the task's address in all three, and
+ * exit the arguments as they lie on the new program's stack. With UNABBREVIATED the environment, too. The tid may change between them. args[5] is the task's address in all three, and
  * args[0] of the last two the time of the first, or EXEC_UNSEEN: they are of one execve, not of one before it whose end had no record.
  */
 #ifndef ISOTRACE_TRACE_EXEC_H
 #define ISOTRACE_TRACE_EXEC_H
 
-static __always_inline void capture_argv(struct scratch *scratch, u8 arg, u64 address, u32 width)
+/* Behind strings: that these are all, or that there are more. A record that is full has room for it: its size is counted with the event's own. */
+static __always_inline void end_strings(struct scratch *scratch, u8 arg, u64 more)
 {
-	_Pragma("nounroll")
-	for (u32 i = 0; address && i < ARGUMENTS; i++) {
-		u64 pointer = 0;
+#if defined(UNABBREVIATED)
+	u32 at = scratch->event.size;
+	struct blob *blob;
 
+	asm volatile("" : "+r"(at));
+	at &= 0x7fff;
+	if (at > MEMORY + sizeof(struct event) - sizeof(*blob))
+		return;
+	blob = (void *)scratch + at;
+	blob->arg = arg;
+	blob->part = PART_IOV;
+	blob->state = more ? BLOB_CUT : BLOB_WHOLE;
+	blob->full = 0;
+	close_blob(&scratch->event, blob, 0);
+#endif
+}
+
+static __always_inline void capture_strings(struct scratch *scratch, u8 arg, u8 part, u64 address, u32 width)
+{
+	u64 pointer = 0;
+
+	if (!address)
+		return;
+	_Pragma("nounroll")
+	for (u32 i = 0; i <= ARGUMENTS; i++) {
+		pointer = 0;
 		if (read_user(&pointer, width, (void *)(address + i * width))) {
-			capture_bytes(scratch, arg, PART_IOV, address + i * width, width, width);
-			break;
+			if (i < ARGUMENTS)
+				capture_bytes(scratch, arg, PART_IOV, address + i * width, width, width);
+			return;
 		}
-		if (!pointer)
+		if (!pointer || i == ARGUMENTS || !capture_text(scratch, arg, part, pointer, STRING_LIMIT))
 			break;
-		capture_string(scratch, arg, pointer, STRING_LIMIT);
 	}
+	end_strings(scratch, arg, pointer);
 }
 
 /* An empty blob whose `full` is the number of environment variables. */
@@ -55,13 +79,21 @@ static __always_inline u32 path_arg(struct event *event)
 	return event->number == 322 || event->number == (545 | X32_BIT);
 }
 
-static __always_inline void capture_exec(struct scratch *scratch)
+/* The strings of an argv, and, with UNABBREVIATED, of an envp; the verifier goes through all of it, so there is one place in a program for it. */
+static __always_inline void capture_vectors(struct scratch *scratch, u8 arg, u64 argv, u64 envp, u32 width)
+{
+	capture_strings(scratch, arg, PART_SELF, argv, width);
+#if defined(UNABBREVIATED)
+	capture_strings(scratch, arg + 1, PART_DATA, envp, width);
+#endif
+}
+
+/* Of what an execve was given all but these strings. */
+static __always_inline void capture_given(struct scratch *scratch, u32 at)
 {
 	struct event *event = &scratch->event;
-	u32 at = path_arg(event) & 1;
 
 	capture_string(scratch, at, event->args[at], STRING_MAX - 1);
-	capture_argv(scratch, at + 1, event->args[at + 1], event->abi == ABI_I386 ? 4 : 8);
 	count_envp(scratch, at + 2, event->args[at + 2]);
 }
 
@@ -69,22 +101,30 @@ int exit_exec(struct call_context *ctx)
 {
 	struct scratch *scratch = returned(ctx);
 	struct event *event;
-	u32 width;
-	u64 sp = 0;
+	u64 argv, envp, sp = 0, count = 0;
+	u32 width, at;
 
 	if (!scratch)
 		return 0;
 	event = &scratch->event;
-	event->args[5] = bpf_get_current_task();
+	at = path_arg(event) & 1;
 	if (failed(event)) {
-		capture_exec(scratch);
-		capture_stack(scratch, REGISTERS(ctx));
-	} else {
-		event->args[0] = scratch->stamp;
+		width = event->abi == ABI_I386 ? 4 : 8;
+		argv = event->args[at + 1];
+		envp = event->args[at + 2];
+		capture_given(scratch, at);
+	} else {	/* on the new program's stack: how many arguments, they, NULL, its environment */
 		read_kernel(&sp, sizeof(sp), (void *)(REGISTERS(ctx) + offsetof(struct registers, sp)));
 		width = abi_of(CURRENT(), 0) == ABI_I386 ? 4 : 8;
-		capture_argv(scratch, (path_arg(event) & 1) + 1, sp + width, width);
+		argv = sp + width;
+		envp = read_user(&count, width, (void *)sp) ? 0 : sp + (count + 2) * width;
 	}
+	capture_vectors(scratch, at + 1, argv, envp, width);
+	if (failed(event))
+		capture_stack(scratch, REGISTERS(ctx));
+	else
+		event->args[0] = scratch->stamp;
+	event->args[5] = bpf_get_current_task();
 	finish(scratch);
 	return 0;
 }
@@ -92,18 +132,23 @@ int exit_exec(struct call_context *ctx)
 int enter_exec(struct call_context *ctx)
 {
 	struct scratch *scratch = get_scratch(AT_ENTER);
+	struct event *event;
+	u32 at;
 
 	if (!scratch)
 		return 0;
-	complete(&scratch->event, REGISTERS(ctx), 0);
-	scratch->event.kind = KIND_EXEC_ENTER;
-	scratch->event.time = scratch->stamp;
-	scratch->event.args[5] = bpf_get_current_task();
+	event = &scratch->event;
+	complete(event, REGISTERS(ctx), 0);
+	event->kind = KIND_EXEC_ENTER;
+	event->time = scratch->stamp;
+	event->args[5] = bpf_get_current_task();
 #if defined(DESCRIPTORS)
-	if (path_arg(&scratch->event) & 1)
-		capture_file(scratch, AT_ENTER, 0, scratch->event.args[0], 1);
+	if (path_arg(event) & 1)
+		capture_file(scratch, AT_ENTER, 0, event->args[0], 1);
 #endif
-	capture_exec(scratch);
+	at = path_arg(event) & 1;
+	capture_given(scratch, at);
+	capture_vectors(scratch, at + 1, event->args[at + 1], event->args[at + 2], event->abi == ABI_I386 ? 4 : 8);
 	capture_stack(scratch, REGISTERS(ctx));
 	send_extra(scratch, STAT_EXTRAS_LOST);
 	return 0;

@@ -2,7 +2,7 @@
 /*
  * One record: where it is made, how it is sent, and the counts of those that were and were not. Needs event.h, filter.h, calls.h and demux.h.
  *
- * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes); DESCRIPTORS; STACKS.
+ * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes); DESCRIPTORS; UNABBREVIATED; PIDS; STACKS.
  */
 #ifndef ISOTRACE_TRACE_RECORD_H
 #define ISOTRACE_TRACE_RECORD_H
@@ -10,9 +10,14 @@
 #define MEMORY 28416		/* bytes of captures that a record can hold */
 #define STRING_MAX 4096
 #define PAGE 4096
-#define IOVECS 8
 #define MESSAGES 4
+#if defined(UNABBREVIATED)
+#define ARGUMENTS 120		/* and as many variables: a record counts 255 captures */
+#define IOVECS 32
+#else
 #define ARGUMENTS 32
+#define IOVECS 8
+#endif
 #define VARIABLES 256
 #define SIGINFO 48		/* bytes of struct kernel_siginfo: all of its fields, none of its padding */
 #define UCONTEXT_AX 144
@@ -143,6 +148,9 @@ static __always_inline void begin(struct event *event, struct who *who, u8 abi, 
 	event->duration = 0;
 	event->abi = abi;
 	event->size = sizeof(*event);
+#if defined(PIDS)
+	event->pad = 1 + read_u32(read_u64(who->task + OFF_THREAD_PID) + OFF_PID_LEVEL);
+#endif
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 }
 

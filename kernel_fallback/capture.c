@@ -90,7 +90,8 @@ static void capture_bytes(struct scratch *scratch, u8 arg, u8 part, u64 address,
 		return;
 	if (full > size)
 		blob->state = BLOB_CUT;
-	close_blob(&scratch->event, blob, size && read_user(blob + 1, address, size) ? -EFAULT : size);
+	/* also where nothing of it is wanted it is known whether it could be read */
+	close_blob(&scratch->event, blob, full && read_user(blob + 1, address, size ?: 1) ? -EFAULT : size);
 }
 
 /* As capture_bytes, of the argument itself; if that cannot be read as a whole, then what lies on its first page. */

@@ -37,7 +37,7 @@ static const struct nla_policy policy[ISOTRACE_ATTRIBUTES] = {
 	[ISOTRACE_A_RULES] = NLA_POLICY_MIN_LEN(sizeof(struct isotrace_rule)),
 	[ISOTRACE_A_HOOKS] = NLA_POLICY_MIN_LEN(sizeof(u64)),
 	[ISOTRACE_A_FLAGS] = NLA_POLICY_MAX(NLA_U32, ISOTRACE_F_ALL),
-	[ISOTRACE_A_STRING_LIMIT] = NLA_POLICY_RANGE(NLA_U32, 1, STRING_MAX),
+	[ISOTRACE_A_STRING_LIMIT] = NLA_POLICY_RANGE(NLA_U32, 0, STRING_MAX),
 };
 
 /* ---- what commands have in common ---- */

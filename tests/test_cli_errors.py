@@ -43,7 +43,7 @@ def isotrace(*args):
         (["--for", "-1s", "--", "true"], "-1s"),
         (["--ring", "100", "--", "true"], "100"),
         (["--ring", "63k", "--", "true"], "no power of two"),
-        (["--string-limit", "0", "--", "true"], "string-limit"),
+        (["--string-limit", "-1", "--", "true"], "string-limit"),
         (["--string-limit", "5000", "--", "true"], "string-limit"),
         (["--format", "xml", "--", "true"], "xml"),
         (["--nonsense", "--", "true"], "--nonsense"),

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from isotrace.decode import errnos, xlat
+from isotrace.decode.dirents import DIRENTS64
 from isotrace.decode.quote import comm, quote
 from isotrace.decode.signals import signal, sigset
 from isotrace.decode.sockaddr import cmsgs, sockaddr
-from isotrace.decode.structs import STRUCTS, count_dirents64, fdset, poll_result, wait_status
+from isotrace.decode.structs import STRUCTS, fdset, poll_result, wait_status
 
 
 def test_errno_names_and_messages_are_the_c_librarys() -> None:
@@ -108,8 +109,8 @@ def test_dirents64() -> None:
         length = (19 + len(name) + 1 + 7) & ~7
         return struct.pack("<QqHB", 1, 1, length, 8) + name.ljust(length - 19, b"\0")
 
-    assert count_dirents64(entry(b".") + entry(b"..") + entry(b"a long name indeed")) == 3
-    assert count_dirents64(b"") == 0
+    assert DIRENTS64.count(entry(b".") + entry(b"..") + entry(b"a long name indeed")) == 3
+    assert DIRENTS64.count(b"") == 0
 
 
 def test_control_messages() -> None:

@@ -12,6 +12,7 @@ from records import Collected, batch, make, string
 from isotrace.decode.descriptors import ALONE, CUT, DELETED, DESCRIPTOR, ENDPOINTS, UNSURE, descriptor
 from isotrace.errors import KernelError
 from isotrace.run import records
+from isotrace.sinks.formats import Beside
 from isotrace.sinks.text import Text
 from isotrace.trace import events, plan
 from isotrace.trace.events import Blob
@@ -87,7 +88,7 @@ def test_names_are_hostile(names, magic, state):
 
 def shown(record, level: int = 1) -> str:
     output = Collected()
-    Text(output, CALLS, durations=False, clock=0, colour=False, descriptors=level).write(batch(record))
+    Text(output, CALLS, Beside(descriptors=level)).write(batch(record))
     return re.sub(" += ", " = ", output.lines[0].partition("  ")[2])
 
 

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isotrace.decode import errnos, scalars, signals, xlat
+from isotrace.decode.dirents import DIRENTS, DIRENTS32, DIRENTS64
 from isotrace.decode.quote import comm, cstring, escape, quote
 from isotrace.decode.sockaddr import cmsgs, sockaddr
-from isotrace.decode.structs import STRUCTS, count_dirents, count_dirents64, fdset, poll_result, wait_status
+from isotrace.decode.structs import STRUCTS, fdset, poll_result, wait_status
 
 PRINTABLE = re.compile(r"[ -~]*")
 REGISTER = st.integers(0, 2**64 - 1) | st.integers(0, 2**16) | st.integers(0, 63).map(lambda n: 1 << n)
@@ -31,9 +32,11 @@ def safe(text: str) -> bool:
 @given(data=st.data())
 def test_struct(name: str, data: st.DataObject) -> None:
     size = STRUCTS[name].size
-    text = STRUCTS[name].decode(data.draw(st.binary(min_size=size, max_size=size)))
-    assert text
-    assert safe(text)
+    content = data.draw(st.binary(min_size=size, max_size=size))
+    for known in (STRUCTS[name], STRUCTS[name].full or STRUCTS[name]):
+        text = known.decode(content)
+        assert text
+        assert safe(text)
 
 
 @pytest.mark.parametrize("fill", [0x00, 0x01, 0x0A, 0x7F, 0x80, 0xFF])
@@ -105,7 +108,8 @@ def test_errnos(number: int) -> None:
 
 @given(st.binary(max_size=300), st.integers(0, 40))
 def test_counts_and_sets(data: bytes, n: int) -> None:
-    assert 0 <= count_dirents64(data) <= len(data)
-    assert 0 <= count_dirents(data) <= len(data)
+    assert 0 <= DIRENTS64.count(data) <= len(data)
+    assert 0 <= DIRENTS.count(data) <= len(data)
+    assert all(safe(text) for layout in (DIRENTS, DIRENTS32, DIRENTS64) for text in layout.entries(data))
     assert safe(poll_result(data, n))
     assert safe(fdset(data, n))

@@ -46,7 +46,7 @@ def test_what_had_no_room_is_nobodys():
 def test_a_loss_is_a_line_in_its_place(slot, text, call):
     lines, objects = Output(), Output()
     batch = missing([Loss(7, b"c\nt", slot, 12)])
-    Text(lines, all_calls(), durations=False, clock=False, colour=False).write(batch)
+    Text(lines, all_calls()).write(batch)
     assert lines.data.decode() == f'7 "c\\nt"  {text}\n'
     Json(objects, all_calls()).write(batch)
     found = json.loads(objects.data)

@@ -94,7 +94,7 @@ def test_constants_carry_target_offsets_and_sizes():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"ring_bytes": 100}, {"ring_bytes": 3 << 20}, {"ring_bytes": 1 << 31}, {"string_limit": 0}]
+    "bad", [{"ring_bytes": 100}, {"ring_bytes": 3 << 20}, {"ring_bytes": 1 << 31}, {"string_limit": -1}]
 )
 def test_sizes_out_of_range_are_refused(bad):
     with pytest.raises(UsageError) as error:

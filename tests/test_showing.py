@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import recorded
 
+from isotrace.catalog import names
+from isotrace.commands import qualifiers
 from isotrace.commands.showing import CONSTANTS
 from isotrace.decode import style
 
@@ -63,3 +65,72 @@ def test_a_style_that_there_is_not(recording):
     assert "'names' is not one of 'abbrev', 'raw', 'verbose'" in isotrace(
         "log", "--from", recording, "-X", "names", status=2
     )
+
+
+def taken(*given: str, **values: object) -> dict[str, object]:
+    found = {"calls": None, "signals": None, "status": None, "fd": None, "descriptors": 0} | values
+    qualifiers.take(found, given)
+    return {name: value for name, value in found.items() if value not in (None, 0)}
+
+
+def test_qualifiers_are_the_options_that_ask_the_same():
+    assert taken("trace=open,close") == {"calls": "open,close"}
+    assert taken("!open,close") == {"calls": "!open,!close"}, "strace's ! is for the whole set"
+    assert taken("%file,/^get") == {"calls": "%file,/^get/"}
+    assert taken("trace=all") == {}
+    assert taken("signal=!SIGCHLD,int", "status=failed", "fd=3,4") == {
+        "signals": "!SIGCHLD,!int",
+        "status": "failed",
+        "fd": "3,4",
+    }
+    assert taken("decode-fds=path") == {"descriptors": 1}
+    assert taken("decode-fds=socket,path") == {"descriptors": 2}
+    assert taken("t=read", "s=none") == {"calls": "read", "signals": "none"}
+
+
+def test_qualifiers_on_how_calls_are_shown():
+    assert taken("abbrev=none")["abbreviated"] == frozenset()
+    assert taken("verbose=!stat")["followed"] == frozenset(names()) - {"stat"}
+    assert taken("raw=read,write")["raw"] == {"read", "write"}
+    assert "abbreviated" not in taken("abbrev=all")
+
+
+@pytest.mark.parametrize(
+    ("args", "message", "hint"),
+    [
+        (("-e", "abbrv=read"), 'unknown qualifier "abbrv"', "did you mean abbrev?"),
+        (("-e", "foo=bar"), 'unknown qualifier "foo"', "write -e trace=SET"),
+        (("-e", "inject=open:error=EPERM"), "isotrace has no -e inject", "isotrace block refuses calls"),
+        (("-e", "write=1"), "isotrace has no -e write", "--string-limit"),
+        (("-e", "raw=opne"), 'unknown system call "opne"', "did you mean"),
+        (("-e", "trace=read", "--calls", "write"), "-e trace and --calls are the same", "join the terms"),
+        (("-e", "decode-fds=xyz"), 'unknown detail of descriptors "xyz"', "give path"),
+        (("-e", "signal=SIGX"), "'SIGX' is no signal", "SIGINT"),
+        (("--signals", "none", "--signals", "all"), "--signals is given 2 times", ""),
+        (("--fd", "x"), "'x' is no descriptor", "--fd 3"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_a_hint(recording, args, message, hint):
+    said = isotrace("log", "--from", recording, *args, status=2).splitlines()
+    assert message in said[0]
+    assert hint in "".join(said[1:])
+
+
+def test_a_recording_that_lacks_what_v_would_show_is_said_to(recording):
+    for line in (("log", "--from", recording, "-v"), ("export", recording, "--to", "strace", "-v")):
+        done = subprocess.run(
+            [sys.executable, "-m", "isotrace", *map(str, line)], capture_output=True, text=True, check=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "LC_ALL": "C"}, timeout=60,
+        )  # fmt: skip
+        assert "has at most 32 arguments of an execve, and no environment" in done.stderr
+        assert "openat(AT_FDCWD, " in done.stdout
+
+
+def test_raw_and_chosen_calls_of_a_recording(recording):
+    found = isotrace("log", "--from", recording, "-e", "raw=openat", "-e", "read,openat", "-e", "status=successful")
+    assert found.splitlines() == [
+        "101 cat  openat(0xffffff9c, 0x1000, 0x241, 0) = 0x3",
+        "101 cat  openat(0xffffff9c, 0x1000, 0x241, 0) = 0x4",
+        '101 cat  read(3, "hello", 5) = 5',
+        "101 cat  *** 2 read calls lost here ***",
+    ]

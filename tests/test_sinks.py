@@ -12,6 +12,7 @@ from records import Collected, batch, make, string
 
 from isotrace.errors import UsageError
 from isotrace.sinks import endings
+from isotrace.sinks.formats import Beside
 from isotrace.sinks.isolates import Isolates
 from isotrace.sinks.json import Json
 from isotrace.sinks.status import Status
@@ -33,8 +34,8 @@ OPENAT = make(slot("openat"), (AT_FDCWD, 0x1000, 0o2000000), 3, blobs=[string(1,
 
 def text_of(*records, **options) -> list[str]:
     output = Collected()
-    settings_ = {"durations": False, "clock": False, "colour": False} | options
-    Text(output, CALLS, **settings_).write(batch(*records))
+    colour = options.pop("colour", False)
+    Text(output, CALLS, Beside(**options), colour=colour).write(batch(*records))
     return output.lines
 
 
@@ -169,7 +170,7 @@ BLOBS = st.builds(
 def test_nothing_raises_and_no_control_character_gets_through(where, args, result, blobs, comm, kind):
     records = batch(make(where, args, result, kind, blobs, comm=comm), make(where, args, 0, blobs=blobs, comm=comm))
     for sink in (
-        Text(out := Collected(), CALLS, durations=True, clock=True, colour=False),
+        Text(out := Collected(), CALLS, Beside(durations=True, clock=1)),
         Json(out, CALLS),
         Isolates(out, CALLS),
     ):
@@ -320,6 +321,6 @@ def test_what_is_no_way_to_end_is_refused(expression):
 def test_the_time_before_a_line_of_text(clock, form):
     whole = batch(make(slot("getpid"), (), 1, time=1_000))
     output = Collected()
-    sink = Text(output, CALLS, durations=False, clock=clock, colour=False)
+    sink = Text(output, CALLS, Beside(clock=clock))
     sink.write(Batch(whole.events, whole.starts, whole.data, 1_700_000_100_000_000_000))
     assert re.fullmatch(rf"{form} 1 prog  getpid\(\) += 1", output.lines[0])

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from isotrace.commands.showing import not_asked, showing_options, take_style
+from isotrace.commands.showing import not_asked, showing_options, take_view
 from isotrace.process.interrupts import ALL_ENDING
 from isotrace.process.telling import tell
 
@@ -42,13 +42,12 @@ def export(files: tuple[str, ...], form: str, output: str | None, **choices: Any
     """Write recordings as Parquet, CSV, JSON, strace's lines, folded stacks, a Perfetto or Chrome trace."""
     for number in ALL_ENDING & {signal.SIGTERM, signal.SIGHUP}:
         signal.signal(number, _interrupt)
-    if form == "strace":
-        take_style(choices)
-    else:
+    if form != "strace":
         not_asked(choices, f"--to {form}")
+    view = take_view(choices)
     from isotrace.export import forms
 
-    said, verdict = forms.export(files, form, output)
+    said, verdict = forms.export(files, form, output, view)
     tell(said)
     return verdict.say()
 

@@ -19,7 +19,7 @@ _HOW = (
         "--redact",
         metavar="WHAT",
         help="Leave out of the recording: data (what is read, written, sent and received, keys, options of mounts and"
-        " sockets), argv, or both with a comma.",
+        " sockets), argv (the environment, too), or both with a comma.",
     ),
     click.option(
         "--max-size",

@@ -27,11 +27,13 @@ from isotrace.commands.options import (
     trace_options,
 )
 from isotrace.commands.recorded import from_options, not_alone, take_recorded
-from isotrace.commands.showing import showing_options, take_style
+from isotrace.commands.showing import QUALIFIERS, showing_options, take_view
 from isotrace.errors import UsageError
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
+from isotrace.process.telling import tell
+from isotrace.render.view import View
 from isotrace.sinks import Sink, endings, formats, sets
 from isotrace.sinks.output import Output
 
@@ -118,7 +120,20 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
 @STACKS
+@click.option(
+    "-Y",
+    "pids",
+    flag_value="comm",
+    help="The same as --decode-pids=comm.",
+)
+@click.option(
+    "--decode-pids",
+    "pids",
+    type=click.Choice(["comm"]),
+    help="Show what processes are called: 12<bash>, where their own records say it, and pids are not those of a container.",
+)
 @showing_options
+@QUALIFIERS
 @STRING_LIMIT
 @RING
 @BACKEND
@@ -131,8 +146,8 @@ def log(**choices: Any) -> int:
     Each call is a line when it returns, as strace prints it: who, the call with its arguments decoded, its result.
     """
     not_alone(choices)
-    take_style(choices)
-    beside, choice = _beside(choices), _choice(choices)
+    view = take_view(choices)
+    beside, choice = _beside(choices, view), _choice(choices)
     if choices["sources"]:
         return _recorded(choices, beside, choice)
     target = take_target(choices)
@@ -154,7 +169,7 @@ def log(**choices: Any) -> int:
 
     def parts() -> list[Records]:
         durations = beside.durations or bool(asked) or choices["style"] in formats.ORDERED
-        options = trace_options(choices, target, calls, durations)
+        options = trace_options(choices, target, calls, durations, beside.view.abbreviated is not None)
         recorder = Recorder(asked, choices["calls"]) if asked else None
         announce = choices["style"] in formats.ORDERED and not choice.status
         return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"], announce)]
@@ -191,14 +206,20 @@ def _status(choices: dict[str, Any]) -> frozenset[int]:
     return frozenset() if asked is None else endings.parse(asked)
 
 
-def _beside(choices: dict[str, Any]) -> formats.Beside:
+def _beside(choices: dict[str, Any], view: View) -> formats.Beside:
     """What is to stand beside calls. Raises ``UsageError``."""
     if choices["relative"] and choices["style"] != "strace":
         raise UsageError("-r is strace's", "give --format strace as well")
     if choices["style"] == "folded" and not choices["stack_trace"]:
         raise UsageError("--format folded counts calls by their stacks", "give -k as well")
     return formats.Beside(
-        choices["clock"], choices["relative"], choices["durations"], choices["descriptors"], choices["stack_trace"]
+        choices["clock"],
+        choices["relative"],
+        choices["durations"],
+        choices["descriptors"],
+        choices["stack_trace"],
+        view,
+        bool(choices["pids"]),
     )
 
 
@@ -242,6 +263,10 @@ def _recorded(choices: dict[str, Any], beside: formats.Beside, choice: _Choice) 
         raise UsageError(f"{lacking[0]}: what descriptors were is not recorded", "isotrace record -y keeps it")
     if choices["stack_trace"]:
         reader.with_stacks(recordings)
+    if beside.view.abbreviated is not None:
+        tell(reader.abbreviated(recordings))
+    if choices["pids"]:
+        raise UsageError("whose numbers pids were is not recorded", "--decode-pids is for live runs")
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))

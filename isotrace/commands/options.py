@@ -82,10 +82,10 @@ FOR = click.option(
 )
 STRING_LIMIT = click.option(
     "--string-limit",
-    type=click.IntRange(1, 4096),
+    type=click.IntRange(0, 4096),
     default=256,
     show_default=True,
-    help="Bytes of strings and buffers; paths are whole.",
+    help="Bytes of strings and buffers, 0 for nothing of them; paths are whole.",
 )
 RING = click.option(
     "--ring",
@@ -150,8 +150,10 @@ def take_target(values: dict[str, Any], keep: bool = False) -> Target:
     return target
 
 
-def trace_options(values: dict[str, Any], target: Target, calls: frozenset[str] | None, durations: bool) -> Options:
-    """What is to be recorded, by the options above. Imports what takes time."""
+def trace_options(
+    values: dict[str, Any], target: Target, calls: frozenset[str] | None, durations: bool, full: bool
+) -> Options:
+    """What is to be recorded, by the options above; ``full``: nothing is abbreviated. Imports what takes time."""
     from isotrace.trace.plan import Options
 
     return Options(
@@ -164,4 +166,6 @@ def trace_options(values: dict[str, Any], target: Target, calls: frozenset[str] 
         lossless=values["lossless"],
         descriptors=values["descriptors"] > 0,
         stacks=values["stack_trace"],
+        full=full,
+        pids=bool(values.get("pids")),
     )

@@ -22,6 +22,7 @@ from isotrace.commands.options import (
     target_options,
     trace_options,
 )
+from isotrace.commands.showing import KEEP_ALL
 from isotrace.errors import UsageError
 from isotrace.kernel.backend import choose
 from isotrace.process.interrupts import one_thread
@@ -38,6 +39,7 @@ Examples:
   isotrace record -o web.arrow --uid www-data --for 10m
   isotrace record -y -o files.arrow -- make        with what descriptors are, for isotrace log --from files.arrow -y
   isotrace record -k -o stacks.arrow --uid www-data    with user stacks, for isotrace export --to folded
+  isotrace record -v -o execs.arrow --calls execve -- make     with all arguments and the environment
   isotrace record -o days.arrow --tree 1234 --max-size 1g --keep 20     twenty files of a gigabyte, the oldest goes
   isotrace record -o mail.arrow --redact data,argv --comm smtpd         names, no contents
   isotrace record -o - --pid 1234 | ssh host 'cat >1234.arrow'
@@ -53,6 +55,7 @@ Examples:
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
 @STACKS
+@KEEP_ALL
 @STRING_LIMIT
 @RING
 @BACKEND
@@ -76,7 +79,7 @@ def record(**choices: Any) -> int:
     from isotrace.run.records import Records
 
     def parts() -> list[Records]:
-        options = trace_options(choices, target, calls, not choices["no_durations"])
+        options = trace_options(choices, target, calls, not choices["no_durations"], choices["full"])
         recorder = Recorder(asked, text)
         return [Records(options, loader, lambda _: [], recorder, choices["quiet"], choices["strict"])]
 

@@ -1,4 +1,4 @@
-"""The options on how arguments are shown, as strace spells them: what renders lines has them."""
+"""The options on how arguments are shown, as strace spells them: whatever renders lines has them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,37 @@ from typing import Any
 
 import click
 
+from isotrace.commands import qualifiers
 from isotrace.commands.options import Function, with_options
 from isotrace.errors import UsageError
+from isotrace.render.view import NO_CALLS, View
 
 #: As isotrace.decode.style has them; --help waits for no table.
 CONSTANTS = ("abbrev", "raw", "verbose")
+NO_ABBREV = click.option(
+    "-v",
+    "--no-abbrev",
+    "full",
+    is_flag=True,
+    help="Show structs, arrays and directories in full, and all arguments and the environment of an execve.",
+)
+KEEP_ALL = click.option(
+    "-v",
+    "--no-abbrev",
+    "full",
+    is_flag=True,
+    help="Keep all arguments and the environment of an execve, and long arrays, for isotrace log --from FILE -v.",
+)
+QUALIFIERS = click.option(
+    "-e",
+    "qualifiers",
+    metavar="QUALIFIER=SET",
+    multiple=True,
+    help="As strace has it: abbrev, verbose and raw say for which calls structs are shown in full, addresses are followed,"
+    " arguments are bare numbers; trace is --calls, signal --signals, status --status, fd --fd, decode-fds -y.",
+)
 _HOW = (
+    NO_ABBREV,
     click.option(
         "-x",
         "--strings-in-hex",
@@ -30,19 +55,25 @@ _HOW = (
     ),
 )
 #: The options by the names of their values.
-NAMES = ("hexadecimal", "constants")
+NAMES = ("hexadecimal", "constants", "full")
 
 
 def showing_options(function: Function) -> Function:
-    """-x and -X; ``take_style`` has them done."""
+    """-v, -x and -X; ``take_view`` has them done."""
     return with_options(_HOW, function)
 
 
-def take_style(values: dict[str, Any]) -> None:
-    """Write constants and strings as asked for."""
+def take_view(values: dict[str, Any]) -> View:
+    """How arguments are shown; constants and strings are written so from now on.
+
+    What ``-e`` asks of other options is put in their place in ``values``. Raises ``UsageError``.
+    """
     from isotrace.decode import style
 
+    values |= {"abbreviated": NO_CALLS if values["full"] else None, "followed": None, "raw": NO_CALLS}
+    qualifiers.take(values, values.get("qualifiers", ()))
     style.use(style.Style(values["constants"], values["hexadecimal"]))
+    return View(values["abbreviated"], values["followed"], values["raw"])
 
 
 def not_asked(values: dict[str, Any], of: str) -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import quote, scalars, signals, style, xlat
@@ -24,6 +24,7 @@ class Struct:
 
     ``prefix`` turns fewer into text: the fields that are whole. ``own_size`` is where the struct has a u32 with its size.
     ``element`` is the text in an array, where that differs: ``[7]`` is a number behind a pointer, ``[7, 8]`` are two.
+    ``full`` is the same without the abbreviations that strace has unless it is told otherwise (-v).
     """
 
     size: int
@@ -31,6 +32,7 @@ class Struct:
     prefix: Callable[[bytes], str] | None = None
     own_size: int | None = None
     element: Callable[[bytes], str] | None = None
+    full: Struct | None = None
 
 
 Render = Callable[[Any], str]
@@ -176,10 +178,20 @@ def value(code: str, *words: str, indirect: bool = True) -> Struct:
     return Struct(packed.size, decode, element=element)
 
 
+def _rows(rows: str) -> Iterator[tuple[str, Struct]]:
+    for line in re.sub(r"\n\s+", " ", rows.strip()).splitlines():
+        name, _, spec = line.partition(" = ")
+        yield name, layout(spec)
+
+
 def add(rows: str) -> None:
     """Add one struct to STRUCTS for each line ``name = spec`` of ``rows``; a line that starts with a blank
     continues the one above.
     """
-    for line in re.sub(r"\n\s+", " ", rows.strip()).splitlines():
-        name, _, spec = line.partition(" = ")
-        STRUCTS[name] = layout(spec)
+    STRUCTS.update(_rows(rows))
+
+
+def add_full(rows: str) -> None:
+    """The same of what structs are that STRUCTS has, when nothing is abbreviated."""
+    for name, whole in _rows(rows):
+        STRUCTS[name] = replace(STRUCTS[name], full=whole)

@@ -17,10 +17,10 @@ from . import (
     structs_tty,
 )
 from .layout import STRUCTS, Struct
-from .structs_fs import count_dirents, count_dirents64, fdset, poll_result
+from .structs_fs import fdset, poll_result
 from .structs_signal import wait_status
 
-__all__ = ["STRUCTS", "Struct", "count_dirents", "count_dirents64", "fdset", "poll_result", "wait_status"]
+__all__ = ["STRUCTS", "Struct", "fdset", "poll_result", "wait_status"]
 #: Structs that say themselves how long they are, and at which byte they say it.
 for _name, _at in (("sched_attr", 0), ("mnt_id_req", 0), ("ns_id_req", 0), ("perf_event_attr", 4)):
     STRUCTS[_name] = replace(STRUCTS[_name], own_size=_at)

@@ -3,28 +3,80 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from . import xlat
-from .layout import STRUCTS, Struct, add
-from .scalars import dev, hexa, modetype, octal
+from .layout import STRUCTS, Struct, add, add_full
+from .scalars import dev, hexa, modetype, octal, uid
+from .structs_time import date
 
 
-def _stat(size: int, mode: tuple[int, str], rdev: tuple[int, str], length: tuple[int, str]) -> Struct:
-    """A struct stat: strace shows the type and mode and then the device of a device, the size of anything
-    else.
+@dataclass(frozen=True)
+class _Stat:
+    """Where a struct stat has its fields, with their codes; ``times`` are those of access, modification and change.
+
+    Each time is followed by its nanoseconds, but in the oldest one.
     """
 
-    def read(data: bytes, where: tuple[int, str]) -> int:
-        number: int = struct.unpack_from(where[1], data, where[0])[0]
+    dev: tuple[int, str]
+    ino: tuple[int, str]
+    mode: tuple[int, str]
+    nlink: tuple[int, str]
+    uid: tuple[int, str]
+    gid: tuple[int, str]
+    rdev: tuple[int, str]
+    size: tuple[int, str]
+    times: tuple[int, str]
+    blksize: tuple[int, str] | None = None
+    blocks: tuple[int, str] | None = None
+
+    def struct(self, size: int) -> Struct:
+        """strace shows type and mode, and then the device of a device, the size of anything else."""
+        return Struct(size, self._short, full=Struct(size, self._whole))
+
+    @staticmethod
+    def _read(data: bytes, where: tuple[int, str]) -> int:
+        number: int = struct.unpack_from(f"<{where[1]}", data, where[0])[0]
         return number
 
-    def decode(data: bytes) -> str:
-        bits = read(data, mode)
-        device = bits & 0o170000 in (0o020000, 0o060000)
-        rest = f"st_rdev={dev(read(data, rdev))}" if device else f"st_size={read(data, length)}"
-        return f"{{st_mode={modetype(bits)}, {rest}, ...}}"
+    def _extent(self, data: bytes) -> str:
+        device = self._read(data, self.mode) & 0o170000 in (0o020000, 0o060000)
+        return f"st_rdev={dev(self._read(data, self.rdev))}" if device else f"st_size={self._read(data, self.size)}"
 
-    return Struct(size, decode)
+    def _short(self, data: bytes) -> str:
+        return f"{{st_mode={modetype(self._read(data, self.mode))}, {self._extent(data)}, ...}}"
+
+    def _whole(self, data: bytes) -> str:
+        shown = [f"st_dev={dev(self._read(data, self.dev))}", f"st_ino={self._read(data, self.ino)}"]
+        shown += [f"st_mode={modetype(self._read(data, self.mode))}", f"st_nlink={self._read(data, self.nlink)}"]
+        shown += [f"st_uid={uid(self._read(data, self.uid))}", f"st_gid={uid(self._read(data, self.gid))}"]
+        if self.blksize and self.blocks:
+            shown += [f"st_blksize={self._read(data, self.blksize)}", f"st_blocks={self._read(data, self.blocks)}"]
+        return f"{{{', '.join([*shown, self._extent(data), *self._moments(data)])}}}"
+
+    def _moments(self, data: bytes) -> Iterator[str]:
+        at, code = self.times
+        width = struct.calcsize(code)
+        for name in ("atime", "mtime", "ctime"):
+            seconds = self._read(data, (at, code))
+            if self.blksize is None:
+                yield f"st_{name}={seconds}{date(seconds)}"
+                at += width
+                continue
+            fraction = self._read(data, (at + width, code.upper()))
+            yield f"st_{name}={seconds}{date(seconds, fraction)}"
+            yield f"st_{name}_nsec={fraction}"
+            at += 2 * width
+
+
+_STATX = (  # name, where, and the bit of the mask without which strace leaves it out
+    ("atime", 64, 0x20),
+    ("btime", 80, 0x800),
+    ("ctime", 96, 0x80),
+    ("mtime", 112, 0x40),
+)
+_DIO_ALIGN, _MNT_ID = 0x2000, 0x1000
 
 
 def _statx(data: bytes) -> str:
@@ -38,6 +90,29 @@ def _statx(data: bytes) -> str:
     if mask & 0x200:
         shown.append(f"stx_size={struct.unpack_from('<Q', data, 40)[0]}")
     return f"{{{', '.join(shown)}, ...}}"
+
+
+def _statx_full(data: bytes) -> str:
+    mask, block, attributes, links, user, group, mode = struct.unpack_from("<IIQIIIH", data)
+    inode, size, blocks, known = struct.unpack_from("<QQQQ", data, 32)
+    shown = [f"stx_mask={xlat.flags('statx_masks', mask)}", f"stx_blksize={block}"]
+    shown.append(f"stx_attributes={xlat.flags('statx_attrs', attributes)}")
+    optional = [(4, f"stx_nlink={links}"), (8, f"stx_uid={uid(user)}"), (16, f"stx_gid={uid(group)}")]
+    optional += [(3, f"stx_mode={modetype(mode)}"), (0x100, f"stx_ino={inode}"), (0x200, f"stx_size={size}")]
+    optional.append((0x400, f"stx_blocks={blocks}"))
+    shown += [text for bit, text in optional if mask & bit]
+    shown.append(f"stx_attributes_mask={xlat.flags('statx_attrs', known)}")
+    for name, at, bit in _STATX:
+        if mask & bit:
+            seconds, fraction = struct.unpack_from("<qI", data, at)
+            shown.append(f"stx_{name}={{tv_sec={seconds}, tv_nsec={fraction}}}{date(seconds, fraction)}")
+    names = ("stx_rdev_major", "stx_rdev_minor", "stx_dev_major", "stx_dev_minor")
+    shown += [f"{name}={value}" for name, value in zip(names, struct.unpack_from("<4I", data, 128), strict=True)]
+    mount, memory, offset = struct.unpack_from("<QII", data, 144)
+    shown += [f"stx_mnt_id={hexa(mount)}"] if mask & _MNT_ID else []
+    if mask & _DIO_ALIGN:
+        shown += [f"stx_dio_mem_align={memory}", f"stx_dio_offset_align={offset}"]
+    return f"{{{', '.join(shown)}}}"
 
 
 def _statfs(code: str) -> Struct:
@@ -64,7 +139,7 @@ def _pollfd(data: bytes) -> str:
     return f"{{fd={fd}}}" if fd < 0 else f"{{fd={fd}, events={xlat.flags('pollflags', events)}}}"
 
 
-def poll_result(data: bytes, n: int, limit: int = 32) -> str:
+def poll_result(data: bytes, n: int, limit: int | None = 32) -> str:
     """What strace adds to poll's result ``n``: ``([{fd=3, revents=POLLIN}])`` from the array of pollfd in
     ``data``, or ``(Timeout)``.
     """
@@ -72,7 +147,7 @@ def poll_result(data: bytes, n: int, limit: int = 32) -> str:
         return "(Timeout)"
     shown: list[str] = []
     for fd, _, revents in struct.iter_unpack("<iHH", data[: len(data) & ~7]):
-        if revents and len(shown) >= limit:
+        if revents and limit is not None and len(shown) >= limit:
             shown.append("...")
             break
         if revents:
@@ -106,35 +181,50 @@ def _file_handle(data: bytes) -> str:
     return f"{{handle_bytes={size}, handle_type={kind}, f_handle={'0x' + body.hex() if body else '...'}}}"
 
 
-def _count(data: bytes, length_at: int) -> int:
-    found = at = 0
-    while at + length_at + 2 <= len(data):
-        length = data[at + length_at] | data[at + length_at + 1] << 8
-        found += 1
-        if length < length_at + 3:
-            break
-        at += length
-    return found
-
-
-def count_dirents64(data: bytes) -> int:
-    """How many struct linux_dirent64 the bytes that getdents64 returned hold; strace prints them as ``/* 3
-    entries */``.
-    """
-    return _count(data, 16)
-
-
-def count_dirents(data: bytes, word: int = 8) -> int:
-    """The same for getdents; ``word`` is 4 for a 32-bit caller."""
-    return _count(data, 2 * word)
-
-
 STRUCTS |= {
-    "stat": _stat(144, (24, "<I"), (40, "<Q"), (48, "<Q")),
-    "stat32": _stat(64, (8, "<H"), (16, "<I"), (20, "<I")),
-    "stat64_i386": _stat(96, (16, "<I"), (32, "<Q"), (44, "<Q")),
-    "old_stat": _stat(32, (4, "<H"), (12, "<H"), (16, "<I")),
-    "statx": Struct(256, _statx),
+    "stat": _Stat(
+        (0, "Q"),
+        (8, "Q"),
+        (24, "I"),
+        (16, "Q"),
+        (28, "I"),
+        (32, "I"),
+        (40, "Q"),
+        (48, "Q"),
+        (72, "q"),
+        (56, "Q"),
+        (64, "Q"),
+    ).struct(144),
+    "stat32": _Stat(
+        (0, "I"),
+        (4, "I"),
+        (8, "H"),
+        (10, "H"),
+        (12, "H"),
+        (14, "H"),
+        (16, "I"),
+        (20, "I"),
+        (32, "i"),
+        (24, "I"),
+        (28, "I"),
+    ).struct(64),
+    "stat64_i386": _Stat(
+        (0, "Q"),
+        (88, "Q"),
+        (16, "I"),
+        (20, "I"),
+        (24, "I"),
+        (28, "I"),
+        (32, "Q"),
+        (44, "Q"),
+        (64, "i"),
+        (52, "I"),
+        (56, "Q"),
+    ).struct(96),
+    "old_stat": _Stat(
+        (0, "H"), (2, "H"), (4, "H"), (6, "H"), (8, "H"), (10, "H"), (12, "H"), (16, "I"), (20, "i")
+    ).struct(32),
+    "statx": Struct(256, _statx, full=Struct(256, _statx_full)),
     "statfs": _statfs("<QQQQQQQIIQQQ32x"),
     "statfs32": _statfs("<IIIIIIIIIIII16x"),
     "statfs64_i386": _statfs("<IIQQQQQIIIII16x"),
@@ -177,4 +267,10 @@ io_event = data:Q:x obj:Q:p res:q res2:q
 iocb = aio_data:Q:x ?aio_key:I -:4x aio_lio_opcode:H:enum:aio_cmds ?aio_reqprio:h aio_fildes:i:fd
     aio_buf:Q:p aio_nbytes:Q aio_offset:q -:8x
     ?aio_flags:I:flags:aio_iocb_flags ?aio_resfd:I
+""")
+add_full("""
+dqblk = dqb_bhardlimit:Q dqb_bsoftlimit:Q dqb_curspace:Q dqb_ihardlimit:Q dqb_isoftlimit:Q dqb_curinodes:Q
+    dqb_btime:Q dqb_itime:Q dqb_valid:I:flags:if_dqblk_valid -:4x
+nextdqblk = dqb_bhardlimit:Q dqb_bsoftlimit:Q dqb_curspace:Q dqb_ihardlimit:Q dqb_isoftlimit:Q dqb_curinodes:Q
+    dqb_btime:Q dqb_itime:Q dqb_valid:I:flags:if_dqblk_valid dqb_id:I
 """)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import struct
 
 from . import style, xlat
-from .layout import STRUCTS, Struct, add, layout, value
+from .layout import STRUCTS, Struct, add, add_full, layout, value
 from .quote import quote
 from .scalars import hexa, padded, ptr, s32
 from .signals import signal
@@ -35,6 +35,14 @@ landlock_ruleset_attr = handled_access_fs:Q:flags:landlock_ruleset_access_fs
     ?scoped:Q:flags:landlock_scope
 landlock_path_beneath_attr = allowed_access:Q:flags:landlock_ruleset_access_fs parent_fd:i:fd
 landlock_net_port_attr = allowed_access:Q:flags:landlock_ruleset_access_net port:Q
+""")
+
+
+add_full("""
+utsname = sysname:65s:cstring nodename:65s:cstring release:65s:cstring version:65s:cstring machine:65s:cstring
+    domainname:65s:cstring
+old_utsname = sysname:65s:cstring nodename:65s:cstring release:65s:cstring version:65s:cstring machine:65s:cstring
+oldold_utsname = sysname:9s:cstring nodename:9s:cstring release:9s:cstring version:9s:cstring machine:9s:cstring
 """)
 
 

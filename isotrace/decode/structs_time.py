@@ -6,7 +6,7 @@ import struct
 import time
 
 from . import style
-from .layout import STRUCTS, Struct, add
+from .layout import STRUCTS, Struct, add, add_full
 
 add("""
 timespec = tv_sec:q tv_nsec:Q
@@ -35,6 +35,16 @@ sysinfo = uptime:Q loads:3Q totalram:Q freeram:Q sharedram:Q bufferram:Q totalsw
 sysinfo32 = uptime:I loads:3I totalram:I freeram:I sharedram:I bufferram:I totalswap:I freeswap:I procs:H
     -:2x totalhigh:I freehigh:I mem_unit:I -:8x
 rtc_time = tm_sec:i tm_min:i tm_hour:i tm_mday:i tm_mon:i tm_year:i ... -:12x
+""")
+
+add_full("""
+rusage = ru_utime:16s:struct:timeval ru_stime:16s:struct:timeval ru_maxrss:Q ru_ixrss:Q ru_idrss:Q ru_isrss:Q
+    ru_minflt:Q ru_majflt:Q ru_nswap:Q ru_inblock:Q ru_oublock:Q ru_msgsnd:Q ru_msgrcv:Q ru_nsignals:Q
+    ru_nvcsw:Q ru_nivcsw:Q
+rusage32 = ru_utime:8s:struct:timeval32 ru_stime:8s:struct:timeval32 ru_maxrss:I ru_ixrss:I ru_idrss:I ru_isrss:I
+    ru_minflt:I ru_majflt:I ru_nswap:I ru_inblock:I ru_oublock:I ru_msgsnd:I ru_msgrcv:I ru_nsignals:I
+    ru_nvcsw:I ru_nivcsw:I
+rtc_time = tm_sec:i tm_min:i tm_hour:i tm_mday:i tm_mon:i tm_year:i tm_wday:i tm_yday:i tm_isdst:i
 """)
 
 _UTIME = {0x3FFFFFFF: "UTIME_NOW", 0x3FFFFFFE: "UTIME_OMIT"}

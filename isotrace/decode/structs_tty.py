@@ -6,6 +6,7 @@ import struct
 
 from . import xlat
 from .layout import STRUCTS, Struct, add
+from .scalars import hexa
 
 _DELAYS = (
     ("term_oflags_nldly", 0o400),
@@ -41,13 +42,37 @@ def _cflag(value: int) -> str:
     return "|".join(parts)
 
 
-def _termios(data: bytes) -> str:
+#: What the control characters are for, by their places; the last two are for nothing.
+_CHARACTERS = (
+    *("VINTR", "VQUIT", "VERASE", "VKILL", "VEOF", "VTIME", "VMIN", "VSWTC", "VSTART", "VSTOP", "VSUSP", "VEOL"),
+    *("VREPRINT", "VDISCARD", "VWERASE", "VLNEXT", "VEOL2", "17", "18"),
+)
+
+
+def _flags(data: bytes) -> str:
     iflag, oflag, cflag, lflag = struct.unpack_from("<IIII", data)
     text = f"c_iflag={_left('term_iflags', iflag)}, c_oflag={_oflag(oflag)}, "
-    return f"{{{text}c_cflag={_cflag(cflag)}, c_lflag={_left('term_lflags', lflag)}, ...}}"
+    return f"{text}c_cflag={_cflag(cflag)}, c_lflag={_left('term_lflags', lflag)}"
 
 
-STRUCTS |= {"termios": Struct(36, _termios), "termios2": Struct(44, _termios)}
+def _termios(data: bytes) -> str:
+    return f"{{{_flags(data)}, ...}}"
+
+
+def _termios_full(data: bytes) -> str:
+    """The line discipline, the control characters, and, of a struct termios2, the speeds."""
+    discipline, characters = xlat.enum("term_line_discs", data[16]), zip(_CHARACTERS, data[17:36], strict=True)
+    shown = [_flags(data), f"c_line={discipline}"]
+    shown.append(f"c_cc=[{', '.join(f'[{name}]={hexa(value)}' for name, value in characters)}]")
+    if len(data) > 36:
+        shown.append("c_ispeed={}, c_ospeed={}".format(*struct.unpack_from("<II", data, 36)))
+    return f"{{{', '.join(shown)}}}"
+
+
+STRUCTS |= {
+    "termios": Struct(36, _termios, full=Struct(36, _termios_full)),
+    "termios2": Struct(44, _termios, full=Struct(44, _termios_full)),
+}
 add("""
 winsize = ws_row:H ws_col:H ws_xpixel:H ws_ypixel:H
 """)

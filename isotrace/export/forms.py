@@ -10,6 +10,7 @@ from isotrace.errors import UsageError
 from isotrace.recording import parts, reader
 from isotrace.recording.parts import Verdict
 from isotrace.recording.reader import Recording
+from isotrace.render.view import PLAIN, View
 from isotrace.units import many
 
 
@@ -43,10 +44,10 @@ def _json(recordings: Sequence[Recording], to: str | None) -> int:
     return tables.json(recordings, to)
 
 
-def _strace(recordings: Sequence[Recording], to: str | None) -> int:
+def _strace(recordings: Sequence[Recording], to: str | None, view: View = PLAIN) -> int:
     from isotrace.export import lines
 
-    return lines.strace(recordings, to)
+    return lines.strace(recordings, to, view)
 
 
 def _folded(recordings: Sequence[Recording], to: str | None) -> int:
@@ -79,8 +80,11 @@ FORMS = {
 }
 
 
-def export(files: Sequence[str], name: str, to: str | None) -> tuple[list[str], Verdict]:
-    """Write the recordings in a form; returns what to say of that, and of them. Raises ``IsotraceError``."""
+def export(files: Sequence[str], name: str, to: str | None, view: View = PLAIN) -> tuple[list[str], Verdict]:
+    """Write the recordings in a form, strace's as ``view`` has it; returns what to say of that, and of them.
+
+    Raises ``IsotraceError``.
+    """
     form = FORMS[name]
     paths = reader.found(files)
     if to is None and form.suffix and len(paths) == 1 and paths[0] != "-":
@@ -92,5 +96,6 @@ def export(files: Sequence[str], name: str, to: str | None) -> tuple[list[str], 
     hosts = {(recording.head.host, recording.head.boot_id) for recording in recordings}
     if form.one_host and len(hosts) > 1:
         raise UsageError(f"recordings of {len(hosts)} hosts or boots are not one {name} trace", "export one at a time")
-    count = form.write(recordings, to)
-    return [f"{many(count, 'call')} written to {to!r}"] if to else [], parts.verdict(recordings)
+    said = reader.abbreviated(recordings) if view.abbreviated is not None else []
+    count = _strace(recordings, to, view) if name == "strace" else form.write(recordings, to)
+    return [*said, *([f"{many(count, 'call')} written to {to!r}"] if to else [])], parts.verdict(recordings)

@@ -8,6 +8,7 @@ from isotrace.export.files import Target
 from isotrace.recording import reader
 from isotrace.recording.reader import Recording
 from isotrace.render import stamps
+from isotrace.render.view import PLAIN, View
 from isotrace.sinks.ahead import Ahead
 from isotrace.sinks.folded import Folded
 from isotrace.sinks.formats import Beside
@@ -27,12 +28,12 @@ def folded(recordings: Sequence[Recording], to: str | None) -> int:
     return count
 
 
-def strace(recordings: Sequence[Recording], to: str | None) -> int:
+def strace(recordings: Sequence[Recording], to: str | None, view: View = PLAIN) -> int:
     """As ``strace -f -ttt -T -o FILE`` writes it."""
     count = 0
     with Target(to) as target:
         twice = reader.once_more(recordings)
-        lines = Strace(target, plan.all_calls(), Beside(clock=stamps.EPOCH, durations=True))
+        lines = Strace(target, plan.all_calls(), Beside(clock=stamps.EPOCH, durations=True, view=view))
         sink = Ahead(lines, reader.batches(twice))
         reader.close_all(twice)
         for batch in reader.batches(recordings):

@@ -316,6 +316,15 @@ def stack_constants() -> dict[str, int]:
     return required(_STACK_OFFSETS)
 
 
+#: How deep the pid namespace is that a task is in.
+_PID_OFFSETS = {"OFF_THREAD_PID": ("task_struct", "thread_pid"), "OFF_PID_LEVEL": ("pid", "level")}
+
+
+def pid_constants() -> dict[str, int]:
+    """The constants that programs need which say of whose numbers pids are. Raises ``KernelError``."""
+    return required(_PID_OFFSETS)
+
+
 def required(offsets: Mapping[str, tuple[str, str]], hint: str = _HINT) -> dict[str, int]:
     """The offsets of these members, by the same names. Raises ``KernelError`` where this kernel has one of them not."""
     btf = vmlinux()

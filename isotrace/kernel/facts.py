@@ -27,14 +27,15 @@ class Facts:
         return [*found, *(["PERF_TRACEPOINTS"] if self.preemptible else []), *(["DIRECT"] if self.typed_task else [])]
 
 
-def facts(descriptors: bool = False, messages: bool = False, stacks: bool = False) -> Facts:
+def facts(descriptors: bool = False, messages: bool = False, stacks: bool = False, pids: bool = False) -> Facts:
     """Offsets, preemption, kprobes, typed loads. Raises ``KernelError``.
 
     ``descriptors``: also to say what one is; ``messages``: to know a netlink socket, where this kernel says how;
-    ``stacks``: to copy these.
+    ``stacks``: to copy these; ``pids``: to know whose numbers they are.
     """
     offsets = btf.constants() | (btf.file_constants() if descriptors else {})
     offsets |= btf.netlink_constants() if messages else {}
     offsets |= btf.stack_constants() if stacks else {}
+    offsets |= btf.pid_constants() if pids else {}
     typed = programs.typed_task(offsets["OFF_TGID"])
     return Facts(offsets, programs.tracepoints_preemptible(), perf.has_kprobes(), typed)

@@ -278,6 +278,13 @@ def close_all(recordings: Iterable[Recording]) -> None:
         recording.close()
 
 
+def abbreviated(recordings: Iterable[Recording]) -> list[str]:
+    """What to say where nothing is to be abbreviated, and recordings lack what would have to be shown."""
+    names = [recording.name for recording in recordings if not recording.head.full]
+    lacking = "at most 32 arguments of an execve, and no environment; isotrace record -v keeps all of it"
+    return [f"{name} has {lacking}" for name in names]
+
+
 def counts(recordings: Iterable[Recording]) -> dict[str, int]:
     """Call → how often it was made, as the recordings have them."""
     found: dict[str, int] = {}

@@ -25,7 +25,7 @@ _VALUES = {
     "setsockopt": (3,),
     "getsockopt": (3,),
 }
-_ARGV = {"execve": 1, "execveat": 2}  # which argument is argv
+_ARGV = {"execve": 1, "execveat": 2}  # which argument is argv; the environment is behind it
 
 
 class Redactor:
@@ -69,7 +69,7 @@ class Redactor:
             end = at + BLOB.itemsize + ((size + 7) & ~7)
             arg, part = int(head["arg"][0]), int(head["part"][0])
             words += arg == argv
-            if size and ((arg == argv and words > 1) or part in data_of.get(arg, ())):
+            if size and ((arg == argv and words > 1) or arg == argv + 1 > 0 or part in data_of.get(arg, ())):
                 head["state"], head["size"] = CUT, 0
                 found += head.tobytes()
             else:

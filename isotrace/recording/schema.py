@@ -88,7 +88,8 @@ class Head:
 
     ``calls`` is the expression of --calls, or None for all; ``run`` is the same in all parts of one run, ``part`` counts
     from 0. ``checksums``: the kind that each batch has. ``notices``: whether signals were recorded; ``durations``: whether
-    calls were timed; ``descriptors``: whether what their descriptors are was recorded; ``stacks``: and user stacks.
+    calls were timed; ``descriptors``: whether what their descriptors are was recorded; ``stacks``: and user stacks;
+    ``full``: and all arguments and the environment of execves.
     """
 
     target: str = ""
@@ -98,6 +99,7 @@ class Head:
     durations: bool = True
     descriptors: bool = False
     stacks: bool = False
+    full: bool = False
     redacted: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     format: int = FORMAT

@@ -12,11 +12,14 @@ from functools import partial
 from isotrace.catalog.alternatives import chooser
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode import packed, scalars, signals, xlat
+from isotrace.decode.dirents import DIRENTS, DIRENTS32, DIRENTS64, Dirents
 from isotrace.decode.quote import hexbytes, quote
 from isotrace.decode.sockaddr import sockaddr
-from isotrace.decode.structs import STRUCTS, Struct, count_dirents, count_dirents64, fdset
-from isotrace.render import messages
+from isotrace.decode.structs import STRUCTS, Struct, fdset
+from isotrace.render import execs, messages
 from isotrace.render.rows import Column, Rows
+from isotrace.render.texts import fault, many, string
+from isotrace.render.view import SHORT, How
 from isotrace.trace import vectors
 from isotrace.trace.captures import may_be_netlink, size_of
 from isotrace.trace.events import CUT, FAULT, PART_BEFORE, PART_DATA, PART_IOV, Blob
@@ -103,11 +106,6 @@ def scalar(arg: Arg) -> Scalar | None:
     return SCALARS.get(arg.kind) or packed.PACKED.get(arg.kind)
 
 
-def fault(address: int) -> str:
-    """An argument whose memory could not be read: told apart from an empty string and from NULL."""
-    return f"{address:#x}<fault>" if address else "NULL"
-
-
 def _register(call: Syscall, index: int, render: Scalar) -> Render:
     """``render`` of as many bits of the register as the call looks at: the others may hold anything."""
     width = call.widths[index] if index < len(call.widths) else 64
@@ -138,12 +136,6 @@ def _memory(index: int, render: Callable[[Blob], str], ptr_on_error: bool = Fals
         ]
 
     return column
-
-
-def _string(blob: Blob) -> str:
-    # A string that was cut ends with the kernel's own NUL; one that was copied as bytes may have none.
-    text, nul, rest = blob.data.partition(b"\0")
-    return quote(text, not nul or (blob.state == CUT and not rest))
 
 
 def _socket_buffer(call: Syscall, index: int, filled: bool) -> Render:
@@ -194,21 +186,22 @@ def _part(known: Struct, data: bytes, given: bool = True) -> str:
     return known.decode(data.ljust(known.size, b"\0")) if given or known.own_size is not None else quote(data)
 
 
-def many(texts: Iterable[str], cut: bool) -> str:
-    """An array as strace shows it."""
-    return "[" + ", ".join([*texts, *(["..."] if cut else [])]) + "]"
-
-
-def _several(known: Struct, blob: Blob) -> str:
+def _several(known: Struct, blob: Blob, most: int | None = _ELEMENTS) -> str:
     data, size = blob.data, known.size
-    count = min(len(data) // size, _ELEMENTS)
+    there = len(data) // size
+    count = there if most is None else min(there, most)
     decode = known.element or known.decode
-    return many((decode(data[i * size : (i + 1) * size]) for i in range(count)), blob.state == CUT)
+    return many((decode(data[i * size : (i + 1) * size]) for i in range(count)), blob.state == CUT or count < there)
 
 
-def _sized(call: Syscall, index: int, arg: Arg, on_success: bool) -> Render:
+def _array(on_success: bool) -> _Make:
+    every, some = _with_struct(partial(_several, most=None), on_success), _with_struct(_several, on_success)
+    return lambda call, index, arg, how: (every if how.full else some)(call, index, arg, how)
+
+
+def _sized(call: Syscall, index: int, arg: Arg, how: How, on_success: bool) -> Render:
     """A struct of which the caller, or the kernel, says how many bytes there are."""
-    known, length = STRUCTS[arg.params[0]], arg.params[1]
+    known, length = _struct(arg, how), arg.params[1]
     place = _position(call, length.lstrip("*"))
 
     def text(blob: Blob | None, address: int, size: int | None, unfilled: bool) -> str:
@@ -257,13 +250,16 @@ def _hex(blob: Blob) -> str:
     return hexbytes(blob.data) + ("..." if blob.state == CUT else "")
 
 
-def _directory(index: int, count: Callable[[bytes], int]) -> Render:
-    """getdents: the address, and how many entries the buffer holds."""
+def _directory(index: int, layout: Dirents, how: How) -> Render:
+    """getdents: the address and how many entries the buffer holds, or the entries."""
 
     def text(blob: Blob | None, address: int) -> str:
         if blob is None or blob.state == FAULT:
             return scalars.ptr(address)
-        entries, least = count(blob.data), "at least " if blob.state == CUT else ""
+        cut = blob.state == CUT
+        if how.full:
+            return many(layout.entries(blob.data), cut)
+        entries, least = layout.count(blob.data), "at least " if cut else ""
         return f"{address:#x} /* {least}{entries} {'entry' if entries == 1 else 'entries'} */"
 
     return lambda rows: list(map(text, rows.memory(index), rows.arg(index)))
@@ -410,7 +406,7 @@ def _message(call: Syscall, index: int, on_success: bool) -> Render:
     return column
 
 
-def _messages(call: Syscall, index: int, arg: Arg) -> Render:
+def _messages(call: Syscall, index: int, arg: Arg, how: How) -> Render:
     width, length = _width(call), arg.params[0]
 
     def text(blobs: list[Blob], before: Blob | None, address: int, count: int, protocol: int | None) -> str:
@@ -426,35 +422,21 @@ def _messages(call: Syscall, index: int, arg: Arg) -> Render:
     return column
 
 
-def _argv(index: int) -> Render:
-    return lambda rows: list(map(_arguments, rows.of(index), rows.arg(index)))
+def _argv(index: int, how: How) -> Render:
+    return lambda rows: [
+        execs.arguments(blobs, address, how.full)
+        for blobs, address in zip(rows.of(index), rows.arg(index), strict=True)
+    ]
 
 
-def _arguments(blobs: list[Blob], address: int) -> str:
-    if not address:
-        return "NULL"
-    if blobs and blobs[0].part == PART_IOV:
-        return fault(address)
-    return many((_argument(blob) for blob in blobs), len(blobs) >= _ELEMENTS)
+def _envp(index: int, how: How) -> Render:
+    return lambda rows: [
+        execs.environment(blobs, address, how.full)
+        for blobs, address in zip(rows.of(index), rows.arg(index), strict=True)
+    ]
 
 
-def _argument(blob: Blob) -> str:
-    if blob.part == PART_IOV:
-        return "<fault>"
-    return fault(blob.full) if blob.state == FAULT else _string(blob)
-
-
-def _envp(index: int) -> Render:
-    def column(rows: Rows) -> Column:
-        return [
-            f"{address:#x} /* {blob.full} var{'s' if blob.full != 1 else ''} */" if blob else scalars.ptr(address)
-            for blob, address in zip(rows.memory(index), rows.arg(index), strict=True)
-        ]
-
-    return column
-
-
-def _alternative(call: Syscall, index: int, arg: Arg) -> Render:
+def _alternative(call: Syscall, index: int, arg: Arg, how: How) -> Render:
     """Groups the records once more, by what the argument is for each of them."""
     which = chooser(call, arg)
     renderers: dict[Arg, Render] = {}
@@ -466,7 +448,7 @@ def _alternative(call: Syscall, index: int, arg: Arg) -> Render:
         found = [""] * len(rows)
         for chosen, positions in groups.items():
             if chosen not in renderers:
-                renderers[chosen] = column_of(call, index, chosen)
+                renderers[chosen] = column_of(call, index, chosen, how)
             part = rows.subset(positions) if len(groups) > 1 else rows
             sizes = [size_of(call, index, chosen, *row) for row in zip(part.registers, part.results, strict=True)]
             texts = renderers[chosen](part.cut(index, sizes))
@@ -477,7 +459,12 @@ def _alternative(call: Syscall, index: int, arg: Arg) -> Render:
     return column
 
 
-_Make = Callable[[Syscall, int, Arg], Render]
+_Make = Callable[[Syscall, int, Arg, How], Render]
+
+
+def _struct(arg: Arg, how: How) -> Struct:
+    known = STRUCTS[arg.params[0]]
+    return (known.full or known) if how.full else known
 
 
 def _bytes(call: Syscall, index: int, filled: bool) -> Render:
@@ -486,11 +473,10 @@ def _bytes(call: Syscall, index: int, filled: bool) -> Render:
 
 
 def _with_struct(render: Callable[[Struct, Blob], str], on_success: bool) -> _Make:
-    def make(call: Syscall, index: int, arg: Arg) -> Render:
-        known = STRUCTS.get(arg.params[0])
-        if known is None:
+    def make(call: Syscall, index: int, arg: Arg, how: How) -> Render:
+        if arg.params[0] not in STRUCTS:
             return _register(call, index, scalars.ptr)
-        return _memory(index, partial(render, known), on_success)
+        return _memory(index, partial(render, _struct(arg, how)), on_success)
 
     return make
 
@@ -509,9 +495,9 @@ def _unless_filled(index: int, filled: list[int], render: Render) -> Render:
     return column
 
 
-def _done(call: Syscall, index: int, arg: Arg) -> Render:
+def _done(call: Syscall, index: int, arg: Arg, how: How) -> Render:
     """What the call filled where it returned more than 0: wait4 that found nobody leaves a status as it was."""
-    filled = _memory(index, partial(_one, STRUCTS[arg.params[0]]), True)
+    filled = _memory(index, partial(_one, _struct(arg, how)), True)
 
     def column(rows: Rows) -> Column:
         return [
@@ -527,53 +513,61 @@ def _position(call: Syscall, name: str) -> int:
 
 
 _KINDS: dict[str, _Make] = {
-    "none": lambda call, i, arg: lambda rows: [OMITTED] * len(rows),
-    "off64": lambda call, i, arg: _pair(i, _position(call, arg.params[0]), SCALARS["off"]),
-    "flags64": lambda call, i, arg: _pair(i, _position(call, arg.params[1]), partial(xlat.flags, arg.params[0])),
-    "path": lambda call, i, arg: _memory(i, _string),
-    "str": lambda call, i, arg: _memory(i, _string),
-    "outpath": lambda call, i, arg: _memory(i, _path, True),
-    "inbuf": lambda call, i, arg: _bytes(call, i, False),
-    "outbuf": lambda call, i, arg: _bytes(call, i, True),
-    "outhex": lambda call, i, arg: _memory(i, _hex, True),
-    "outdirents64": lambda call, i, arg: _directory(i, count_dirents64),
-    "outdirents": lambda call, i, arg: _directory(i, partial(count_dirents, word=4 if call.abi == "i386" else 8)),
-    "outrem": lambda call, i, arg: _remaining(i, STRUCTS[arg.params[0]]),
+    "none": lambda call, i, arg, how: lambda rows: [OMITTED] * len(rows),
+    "off64": lambda call, i, arg, how: _pair(i, _position(call, arg.params[0]), SCALARS["off"]),
+    "flags64": lambda call, i, arg, how: _pair(i, _position(call, arg.params[1]), partial(xlat.flags, arg.params[0])),
+    "path": lambda call, i, arg, how: _memory(i, string),
+    "str": lambda call, i, arg, how: _memory(i, string),
+    "outpath": lambda call, i, arg, how: _memory(i, _path, True),
+    "inbuf": lambda call, i, arg, how: _bytes(call, i, False),
+    "outbuf": lambda call, i, arg, how: _bytes(call, i, True),
+    "outhex": lambda call, i, arg, how: _memory(i, _hex, True),
+    "outdirents64": lambda call, i, arg, how: _directory(i, DIRENTS64, how),
+    "outdirents": lambda call, i, arg, how: _directory(i, DIRENTS32 if call.abi == "i386" else DIRENTS, how),
+    "outrem": lambda call, i, arg, how: _remaining(i, _struct(arg, how)),
     "in": _with_struct(_one, False),
     "inout": _with_struct(_one, False),
     "out": _with_struct(_one, True),
-    "inarray": _with_struct(_several, False),
-    "inoutarray": _with_struct(_several, False),
-    "outarray": _with_struct(_several, True),
-    "sockaddr": lambda call, i, arg: _address(i, False),
-    "outsockaddr": lambda call, i, arg: _filled_address(call, i, _position(call, arg.params[0])),
+    "inarray": _array(False),
+    "inoutarray": _array(False),
+    "outarray": _array(True),
+    "sockaddr": lambda call, i, arg, how: _address(i, False),
+    "outsockaddr": lambda call, i, arg, how: _filled_address(call, i, _position(call, arg.params[0])),
     "outdone": _done,
-    "insized": lambda call, i, arg: _sized(call, i, arg, False),
-    "outsized": lambda call, i, arg: _sized(call, i, arg, True),
-    "was": lambda call, i, arg: _asked(i, STRUCTS[arg.params[0]]),
-    "moves": lambda call, i, arg: _moved(i, STRUCTS[arg.params[0]]),
-    "wants": lambda call, i, arg: _wants(i, STRUCTS[arg.params[0]]),
-    "fdset": lambda call, i, arg: _descriptors(i, _position(call, arg.params[0])),
-    "incpuset": lambda call, i, arg: _memory(i, messages.cpuset),
-    "outcpuset": lambda call, i, arg: _memory(i, messages.cpuset, True),
-    "iniov": lambda call, i, arg: _vector(call, i, False),
-    "outiov": lambda call, i, arg: _vector(call, i, True),
-    "inmsg": lambda call, i, arg: _message(call, i, False),
-    "outmsg": lambda call, i, arg: _message(call, i, True),
+    "insized": lambda call, i, arg, how: _sized(call, i, arg, how, False),
+    "outsized": lambda call, i, arg, how: _sized(call, i, arg, how, True),
+    "was": lambda call, i, arg, how: _asked(i, _struct(arg, how)),
+    "moves": lambda call, i, arg, how: _moved(i, _struct(arg, how)),
+    "wants": lambda call, i, arg, how: _wants(i, _struct(arg, how)),
+    "fdset": lambda call, i, arg, how: _descriptors(i, _position(call, arg.params[0])),
+    "incpuset": lambda call, i, arg, how: _memory(i, messages.cpuset),
+    "outcpuset": lambda call, i, arg, how: _memory(i, messages.cpuset, True),
+    "iniov": lambda call, i, arg, how: _vector(call, i, False),
+    "outiov": lambda call, i, arg, how: _vector(call, i, True),
+    "inmsg": lambda call, i, arg, how: _message(call, i, False),
+    "outmsg": lambda call, i, arg, how: _message(call, i, True),
     "inmmsg": _messages,
     "outmmsg": _messages,
-    "argv": lambda call, i, arg: _argv(i),
-    "envp": lambda call, i, arg: _envp(i),
+    "argv": lambda call, i, arg, how: _argv(i, how),
+    "envp": lambda call, i, arg, how: _envp(i, how),
     "alt": _alternative,
 }
 
 
-def column_of(call: Syscall, index: int, arg: Arg) -> Render:
+#: Of the kinds that are in memory those that are shown also where addresses are not followed.
+_ALWAYS = frozenset({"none", "off64", "flags64", "path", "str", "outpath", "inbuf", "outbuf", "outhex", "alt"})
+
+
+def column_of(call: Syscall, index: int, arg: Arg, how: How = SHORT) -> Render:
     """The renderer of ``arg``, which stands at position ``index`` of the call."""
+    if how.raw:
+        return _register(call, index, scalars.hexa)
     render = scalar(arg)
     if render is not None:
         return _register(call, index, render)
-    made = _KINDS[arg.kind](call, index, arg)
+    if not how.followed and arg.kind not in _ALWAYS:
+        return _register(call, index, scalars.ptr)
+    made = _KINDS[arg.kind](call, index, arg, how)
     if arg.kind == "in" and (filled := [i for i, other in enumerate(call.args) if other.kind == "out"]):
         return _unless_filled(index, filled, made)
     clipped = arg.kind in ("outbuf", "outarray") and arg.params[-1].startswith(("ret<", "*"))

@@ -16,11 +16,12 @@ def halves(decoded: Decoded, position: int) -> tuple[str, str]:
     """The record at ``position`` of a group: ``read(3, `` and ``"x", 1)``, ``close(3`` and ``)``."""
     name, shown = decoded.name[position], decoded.shown(position)
     texts = [text for _, text in shown]
-    if name in _AT_FIRST and decoded.call:
+    if name in _AT_FIRST and decoded.call and not decoded.raw:
         count = _AT_FIRST[name]
         return f"{name}({', '.join(texts[:count])}", "".join(f", {text}" for text in texts[count:]) + ")"
     registers = decoded.rows.registers[position]
-    count = next((i for i, (arg, _) in enumerate(shown) if _filled(decoded.call, arg, registers)), len(texts))
+    call = None if decoded.raw else decoded.call
+    count = next((i for i, (arg, _) in enumerate(shown) if _filled(call, arg, registers)), len(texts))
     begun = "".join(f"{text}, " for text in texts[:count]) if count < len(texts) else ", ".join(texts)
     return f"{name}({begun}", ", ".join(texts[count:]) + ")"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,17 +14,20 @@ from isotrace.catalog.alternatives import chooser, result_arg
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.decode import scalars, signals, style
 from isotrace.decode.errnos import result_text
+from isotrace.decode.quote import comm
 from isotrace.decode.signals import sigset
 from isotrace.decode.structs import STRUCTS
+from isotrace.render import execs
 from isotrace.render.columns import LATER, OMITTED, Memo, Render, column_of, scalar
 from isotrace.render.descriptors import Descriptors
 from isotrace.render.notes import NOTES
+from isotrace.render.pids import Names, Pids, with_sender
 from isotrace.render.rows import Column, ExecArguments, Rows
+from isotrace.render.view import PLAIN, SHORT, How, View
 from isotrace.trace import events, plan
-from isotrace.trace.events import FAULT, PART_FILE, PART_IOV, STACK_ARG, Batch, Blob
+from isotrace.trace.events import FAULT, PART_FILE, STACK_ARG, Batch, Blob
 from isotrace.units import many
 
-ARGUMENTS = 32  # as many of an argv are copied
 _EXECS = 16384  # execves that may be under way at once
 
 #: Calls whose arguments strace shows in an order of its own and by name.
@@ -43,7 +46,8 @@ LABELS: dict[str, dict[str, str]] = {
 class Decoded:
     """One group of records of one call: ``call`` is None for a number that the catalogue does not know.
 
-    ``columns`` has a column of texts for each argument that is shown, ``results`` the text after the equals sign.
+    ``columns`` has a column of texts for each argument that is shown, ``results`` the text after the equals sign. ``raw``:
+    the arguments are the registers, in their order.
     """
 
     rows: Rows
@@ -51,6 +55,7 @@ class Decoded:
     call: Syscall | None
     args: list[Column]
     results: Column
+    raw: bool = False
 
     def texts(self) -> list[str]:
         """``name(arg, arg, …)`` of each record."""
@@ -73,7 +78,7 @@ class Decoded:
     @cached_property
     def _ordered(self) -> list[tuple[int, Column]]:
         """The columns in strace's order, each text behind its label, with the numbers of their arguments."""
-        if not self.call or self.call.name not in LABELS:
+        if not self.call or self.raw or self.call.name not in LABELS:
             return list(enumerate(self.args))
         numbers = {arg.name: number for number, arg in enumerate(self.call.args)}
         return [
@@ -107,15 +112,19 @@ def _restored_mask(rows: Rows) -> Column:
 class CallDecoder:
     """Decodes records of one call; built once for each call that is met."""
 
-    def __init__(self, call: Syscall, descriptors: int = 0) -> None:
-        self.call = call
-        self._descriptors = Descriptors(call, descriptors) if descriptors else None
-        self._columns: list[Render] = [column_of(call, index, arg) for index, arg in enumerate(call.args)]
-        self._note = NOTES.get(call.name)
+    def __init__(self, call: Syscall, descriptors: int = 0, how: How = SHORT, names: Names | None = None) -> None:
+        self.call, self._raw, self._full = call, how.raw, how.full
+        self._descriptors = Descriptors(call, descriptors) if descriptors and not how.raw else None
+        self._pids = Pids(call, names) if names and not how.raw else None
+        self._columns: list[Render] = [column_of(call, index, arg, how) for index, arg in enumerate(call.args)]
+        self._note = NOTES.get(call.name) if not how.raw else None
         self._result_memo = _plain_result(self._scalar_result())
-        self._result_column = column_of(call, 0, result_arg(call)) if call.ret.startswith("alt(") else None
+        alternative = call.ret.startswith("alt(") and not how.raw
+        self._result_column = column_of(call, 0, result_arg(call)) if alternative else None
 
     def _scalar_result(self) -> Callable[[int], str]:
+        if self._raw:
+            return lambda value: scalars.hexa(value & 0xFFFFFFFFFFFFFFFF)
         if self.call.ret == "mode":
             return lambda value: f"0{value:o}" if value else "0"
         if self.call.ret in _HEX:
@@ -125,16 +134,18 @@ class CallDecoder:
     def __call__(self, rows: Rows) -> Decoded:
         args = [column(rows) for column in self._columns]
         if self.call.name in _RETURNS:
-            args = [_restored_mask(rows)]
+            args = [] if self._raw else [_restored_mask(rows)]
         results = self._results(rows)
         if self._descriptors:
             args, results = self._descriptors.beside(rows, args, results)
+        if self._pids:
+            args, results = self._pids.beside(rows, args, results)
         if any(later := rows.field("later")):
             args = [
                 [text + LATER if mask >> i & 1 else text for text, mask in zip(column, later, strict=True)]
                 for i, column in enumerate(args)
             ]
-        return Decoded(rows, [self.call.name] * len(rows), self.call, args, results)
+        return Decoded(rows, [self.call.name] * len(rows), self.call, args, results, self._raw)
 
     def _results(self, rows: Rows) -> Column:
         if self.call.ret == "none" and self.call.name.startswith("exit"):
@@ -143,7 +154,7 @@ class CallDecoder:
         texts = [memo[value] for value in rows.results]
         if self._result_column:
             texts = self._alternative_results(rows, texts)
-        return self._note(self.call, rows, texts) if self._note else texts
+        return self._note(self.call, rows, texts, self._full) if self._note else texts
 
     def _alternative_results(self, rows: Rows, texts: Column) -> Column:
         """fcntl's result by its command: ``0x8002 (flags O_RDWR|O_LARGEFILE)``."""
@@ -205,16 +216,22 @@ class _Exec:
 class Decoder:
     """Decodes batches in the order in which they came; keeps what an execve needs from one record to the next.
 
-    ``descriptors``: say what they are, 1 as strace -y does, 2 as -yy.
+    ``descriptors``: say what they are, 1 as strace -y does, 2 as -yy. ``view``: how arguments are shown.
+    ``pids``: with the names of processes.
     """
 
     calls: Mapping[int, Syscall]
     descriptors: int = 0
+    view: View = PLAIN
+    pids: bool = False
+    _names: Names = field(default_factory=Names)
+    _batch: Batch | None = None
     _execs: dict[tuple[int, int], _Exec] = field(default_factory=dict)
     _decoders: dict[int, CallDecoder] = field(default_factory=dict)
 
     def decode(self, batch: Batch) -> Iterator[Decoded]:
         """The calls of a batch, group by group."""
+        self._begin(batch)
         joined = self._join(batch)
         kinds = batch.events["kind"]
         wanted = (kinds == events.CALL) | (kinds == events.UNFINISHED)
@@ -226,13 +243,36 @@ class Decoder:
             if len(group):
                 yield self._group(int(slots[group[0]]), Rows(batch, index[group].tolist(), joined))
 
+    def notices(self, batch: Batch) -> Iterator[tuple[int, str]]:
+        """(index, text) of the records of a batch that are no calls."""
+        self._begin(batch)
+        for index, text in notices(batch, self.calls):
+            signal = self.pids and batch.events["kind"][index] == events.SIGNAL
+            yield index, with_sender(text, batch, index, self._names) if signal else text
+
+    def who(self, batch: Batch, index: int) -> str:
+        """What to write behind the number of a record's thread, as it was when the call began: ``<bash>``, or nothing."""
+        if not self.pids:
+            return ""
+        self._begin(batch)
+        row = batch.events[index]
+        execve = row["kind"] == events.CALL and row["slot"] in self._exec_slots and not row["result"]
+        return f"<{self._names.began(index, int(row['tid'])) if execve else comm(bytes(row['comm']))}>"
+
+    def _begin(self, batch: Batch) -> None:
+        if self.pids and batch is not self._batch:
+            self._batch = batch
+            self._names.take(batch)
+
     def _group(self, slot: int, rows: Rows) -> Decoded:
         decoder = self._decoders.get(slot)
         if decoder is None:
             call = self.calls.get(slot)
             if call is None:
                 return _unknown(rows)
-            decoder = self._decoders[slot] = CallDecoder(call, self.descriptors)
+            decoder = self._decoders[slot] = CallDecoder(
+                call, self.descriptors, self.view.of(call), self._names if self.pids else None
+            )
         return decoder(rows)
 
     # ---- execve: three records, one call -------------------------------------------------------------------------
@@ -280,28 +320,10 @@ def _joined(started: _Exec, registers: tuple[int, ...], after: tuple[Blob, ...],
     path = [blob for blob in before if blob.arg == path_arg]
     if path and path[0].state == FAULT and started.file:
         path = [started.file._replace(arg=path_arg)]
-    argv = _argv([b for b in before if b.arg == path_arg + 1], after, started.script)
-    rest = [blob for blob in before if blob.arg == path_arg + 2 or blob.part == PART_FILE or blob.arg == STACK_ARG]
-    return ExecArguments(started.enter[0], (*path, *argv, *rest))
-
-
-def _argv(old: list[Blob], new: tuple[Blob, ...], script: bool) -> list[Blob]:
-    """The arguments as they were given: ``old``, with what could not be read then from ``new``, the program's own.
-
-    A script's interpreter gets more: its own name, an option perhaps, and the script's path for the first argument.
-    """
-    whole = not any(blob.part == PART_IOV for blob in old)
-    if script and (not whole or len(new) >= ARGUMENTS):
-        return old
-    if not whole:
-        old = old[:-1]
-        return old + list(new[len(old) :])
-    shift = len(new) - len(old) if script else 0
-    return [_readable(blob, new, i + shift, i > 0 or not script) for i, blob in enumerate(old)]
-
-
-def _readable(blob: Blob, others: Sequence[Blob], index: int, same: bool) -> Blob:
-    return others[index] if blob.state == FAULT and same and index < len(others) else blob
+    old, new = ([[b for b in blobs if b.arg == path_arg + n] for n in (1, 2)] for blobs in (before, after))
+    argv = execs.argv_given(old[0], new[0], started.script)
+    files = [blob for blob in before if blob.part == PART_FILE or blob.arg == STACK_ARG]
+    return ExecArguments(started.enter[0], (*path, *argv, *execs.environment_given(old[1], new[1]), *files))
 
 
 def killed_or_exited(status: int) -> str:

@@ -10,17 +10,18 @@ from isotrace.decode.structs import STRUCTS, fdset, poll_result
 from isotrace.render.rows import Column, Rows
 from isotrace.trace.events import FAULT, Blob
 
-Note = Callable[[Syscall, Rows, Column], Column]
+#: Of a call whose arguments are shown in full, or not.
+Note = Callable[[Syscall, Rows, Column, bool], Column]
 
 
-def _poll(call: Syscall, rows: Rows, texts: Column) -> Column:
+def _poll(call: Syscall, rows: Rows, texts: Column, full: bool) -> Column:
     """``1 ([{fd=3, revents=POLLIN}])`` and ``0 (Timeout)``; of ppoll also the time that was left."""
     found = []
     for blob, left, result, text in zip(rows.memory(0), _left(call, rows), rows.results, texts, strict=True):
         if result == 0:
             text = "0 (Timeout)"
         elif result > 0 and blob is not None and blob.state != FAULT:
-            ready = poll_result(blob.data, len(blob.data) // 8)
+            ready = poll_result(blob.data, len(blob.data) // 8, None if full else 32)
             text = f"{result} {ready[:-1]}{', ' if left else ''}{left})"
         found.append(text)
     return found
@@ -38,7 +39,7 @@ def _left(call: Syscall, rows: Rows) -> list[str]:
     ]
 
 
-def _select(call: Syscall, rows: Rows, texts: Column) -> Column:
+def _select(call: Syscall, rows: Rows, texts: Column, full: bool) -> Column:
     """``2 (in [3 5], left {tv_sec=0, tv_usec=9})`` and ``0 (Timeout)``."""
     found = []
     sets = zip(*(rows.memory(place) for place in (1, 2, 3)), strict=True)
@@ -63,7 +64,7 @@ def _ready(sets: Iterable[Blob | None], nfds: int, count: int) -> Iterator[str]:
             yield f"{word} [{' '.join(members)}]"
 
 
-def _messages(call: Syscall, rows: Rows, texts: Column) -> Column:
+def _messages(call: Syscall, rows: Rows, texts: Column, full: bool) -> Column:
     """``1 (left {tv_sec=0, tv_nsec=9})`` and ``0 (Timeout)``, as of recvmmsg."""
     return [
         "0 (Timeout)" if result == 0 else f"{text} ({left})" if result > 0 and left else text

@@ -30,7 +30,7 @@ PATIENCE = 1.0  # seconds from when a record came that whoever takes it waits fo
 _WAITING = 16  # chunks that may wait at a time
 _RECORDS = 64  # records of a chunk that are looked after; a process that fails on purpose gets no more
 _EFAULT = 14
-_UNREAD, _STATE = EVENT.fields["unread"][1], BLOB.fields["state"][1]  # type: ignore[index]
+_UNREAD, _STATE, _PART = EVENT.fields["unread"][1], BLOB.fields["state"][1], BLOB.fields["part"][1]  # type: ignore[index]
 
 
 class Waiting:
@@ -119,14 +119,15 @@ class Late:
     def _filled(self, event: np.void, slot: Slot, blobs: list[bytes]) -> tuple[list[bytes], int]:
         """Strings, bytes and structs with what could be read; the arguments, as bits, where that was something."""
         found, later, args = [], 0, event["args"].tolist()
+        parts = (events.PART_SELF, events.PART_DATA) if slot.exit == "exit_exec" else (events.PART_SELF,)
         for place, whole in enumerate(blobs):
             head = _head(whole)
             arg = int(head["arg"])
-            if head["state"] == events.FAULT and head["part"] == events.PART_SELF and arg < len(args):
+            if head["state"] == events.FAULT and head["part"] in parts and arg < len(args):
                 limit = self._strings if place else STRING_MAX - 1
                 own = _read(int(event["pid"]), args, arg, int(head["full"]), slot, limit)
                 if own and own[_STATE] != events.FAULT:
-                    whole, later = own, later | 1 << arg
+                    whole, later = own[:_PART] + whole[_PART : _PART + 1] + own[_PART + 1 :], later | 1 << arg
             found.append(whole)
         return found, later
 

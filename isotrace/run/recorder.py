@@ -66,6 +66,7 @@ class Recorder:
             durations=options.durations,
             descriptors=options.descriptors,
             stacks=options.stacks,
+            full=options.full,
             command=target.command,
         )
         self._writer = Writer(self._asked, head, fd=self._fd)

@@ -53,11 +53,15 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
         raise KernelError("the kernel module does not say what descriptors are", "-y needs BPF: leave one of them out")
     if options.stacks and not loader:
         raise KernelError("the kernel module does not copy stacks", "-k needs BPF: leave one of them out")
+    if options.pids and not loader:
+        raise KernelError("the kernel module does not say whose numbers pids are", "--decode-pids needs BPF")
     if not loader:
+        if options.full:
+            say("the kernel module keeps at most 32 arguments of an execve, and no environment")
         plan = planning.make(options, Facts(), [])
         return plan, Module(plan, options)
     try:
-        known = facts(options.descriptors, messages=True, stacks=options.stacks)
+        known = facts(options.descriptors, messages=True, stacks=options.stacks, pids=options.pids)
         plan = planning.make(options, known, options.target.defines())
         return plan, Tracepoints(plan, loader)
     except BaseException:

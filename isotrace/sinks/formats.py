@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isotrace.catalog.model import Syscall
+from isotrace.render.view import PLAIN, View
 from isotrace.sinks import Sink
 from isotrace.sinks.output import Output
 
@@ -17,7 +18,8 @@ ORDERED = ("strace",)
 @dataclass(frozen=True)
 class Beside:
     """What lines have beside the call: ``clock`` and ``descriptors`` are how often -t and -y were given,
-    ``relative`` is -r, ``durations`` -T, ``stacks`` -k.
+    ``relative`` is -r, ``durations`` -T, ``stacks`` -k. ``view``: how the arguments of calls are shown. ``pids``: with
+    the names of processes.
     """
 
     clock: int = 0
@@ -25,6 +27,8 @@ class Beside:
     durations: bool = False
     descriptors: int = 0
     stacks: bool = False
+    view: View = PLAIN
+    pids: bool = False
 
 
 def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> list[Sink]:
@@ -32,19 +36,7 @@ def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Besid
     if style == "text":
         from isotrace.sinks.text import Text
 
-        clock, durations = beside.clock, beside.durations
-        how = beside.descriptors
-        return [
-            Text(
-                output,
-                calls,
-                durations=durations,
-                clock=clock,
-                colour=output.colour,
-                descriptors=how,
-                stacks=beside.stacks,
-            )
-        ]
+        return [Text(output, calls, beside, colour=output.colour)]
     if style == "strace":
         from isotrace.sinks.strace import Strace
 
@@ -52,7 +44,7 @@ def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Besid
     if style == "json":
         from isotrace.sinks.json import Json
 
-        return [Json(output, calls, beside.descriptors, beside.stacks)]
+        return [Json(output, calls, beside)]
     if style == "folded":
         from isotrace.sinks.folded import Folded
 

@@ -13,8 +13,9 @@ from isotrace.decode.errnos import errno_name
 from isotrace.decode.quote import escape
 from isotrace.render import stacks as user_stacks
 from isotrace.render.columns import OMITTED
-from isotrace.render.lines import Decoded, Decoder, notices
+from isotrace.render.lines import Decoded, Decoder
 from isotrace.sinks import refusals
+from isotrace.sinks.formats import Beside
 from isotrace.sinks.output import Output
 from isotrace.trace import events
 from isotrace.trace.events import Batch
@@ -28,12 +29,10 @@ _TYPES = {
 class Json:
     """Lines of JSON with raw and decoded values."""
 
-    def __init__(
-        self, output: Output, calls: Mapping[int, Syscall], descriptors: int = 0, stacks: bool = False
-    ) -> None:
-        self._output = output
-        self._decoder, self._known = Decoder(calls, descriptors), calls
-        self._refusals, self._stacks = refusals.Json(), stacks
+    def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside | None = None) -> None:
+        self._output, beside = output, beside or Beside()
+        self._decoder, self._known = Decoder(calls, beside.descriptors, beside.view, beside.pids), calls
+        self._refusals, self._stacks = refusals.Json(), beside.stacks
 
     def write(self, batch: Batch) -> None:
         """Write the objects of a batch in the order of its records."""
@@ -45,7 +44,7 @@ class Json:
             if self._stacks:
                 for index, blobs in zip(decoded.rows.index, decoded.rows.blobs, strict=True):
                     found[index] = (found[index] or {}) | user_stacks.objects(blobs)
-        for index, text in notices(batch, self._known):
+        for index, text in self._decoder.notices(batch):
             if heads[index]["type"] == "lost":
                 lost = self._known.get(int(batch.events["slot"][index]))
                 heads[index]["call"] = lost.name if lost else None

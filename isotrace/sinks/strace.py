@@ -21,7 +21,7 @@ from isotrace.decode.quote import comm
 from isotrace.process.telling import say
 from isotrace.render import stacks
 from isotrace.render.halves import halves
-from isotrace.render.lines import Decoded, Decoder, notices
+from isotrace.render.lines import Decoded, Decoder
 from isotrace.render.stamps import stamp
 from isotrace.sinks import refusals
 from isotrace.sinks.formats import Beside
@@ -51,6 +51,7 @@ class _Entry:
     decoded: Decoded
     position: int
     text: str
+    who: str = ""  # behind the number of the thread
 
     @property
     def name(self) -> str:
@@ -73,6 +74,7 @@ class _Notice:
     text: str
     ends: bool = False
     aside: bool = False
+    who: str = ""
 
 
 _Shown = _Entry | _Begun | _Notice
@@ -88,7 +90,7 @@ class Strace:
     """Writes them. What is no line of strace's, a loss or a refusal, is said on standard error when it is its turn."""
 
     def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> None:
-        self._decoder, self._known = Decoder(calls, beside.descriptors), calls
+        self._decoder, self._known = Decoder(calls, beside.descriptors, beside.view, beside.pids), calls
         self._lines = _Lines(output, beside)
         self._refusals = refusals.Lines()
         self._points: list[_Point] = []
@@ -133,13 +135,13 @@ class Strace:
     def _take_notices(self, batch: Batch) -> None:
         times, tids, kinds = (batch.events[name].tolist() for name in ("time", "tid", "kind"))
         takers = batch.events["args"][:, 0].tolist()
-        for index, text in notices(batch, self._known):
+        for index, text in self._decoder.notices(batch):
             ends, lost = kinds[index] == events.TASK_EXIT, kinds[index] == events.LOST
             if ends and takers[index]:
                 self._taken[tids[index]] = takers[index], times[index]
             if lost:
                 text = self._of(batch, index) + text.strip("* ")
-            self._put(times[index], index, _Notice(tids[index], text, ends, lost))
+            self._put(times[index], index, _Notice(tids[index], text, ends, lost, self._decoder.who(batch, index)))
         for index, (record, held) in batch.refused.items():
             text = self._of(batch, index) + self._refusals.said(record, held)
             self._put(times[index], index, _Notice(tids[index], text, aside=True))
@@ -155,11 +157,12 @@ class Strace:
             columns = [decoded.rows.field(name) for name in names]
             texts = zip(decoded.rows.index, *columns, decoded.texts(), strict=True)
             for position, (index, tid, ended, spent, kind, text) in enumerate(texts):
+                who = self._decoder.who(batch, index)
                 if kind == events.UNFINISHED:
                     began = ended - spent
-                    self._put(began, index, _Begun(tid, tid, began, ended, decoded, position, text))
+                    self._put(began, index, _Begun(tid, tid, began, ended, decoded, position, text, who))
                     continue
-                entry = _Entry(tid, tid, ended - spent, ended, decoded, position, text)
+                entry = _Entry(tid, tid, ended - spent, ended, decoded, position, text, who)
                 if self._taken and (taken := self._taken.get(tid)) and entry.began < taken[1] < ended:
                     entry.first = taken[0]
                 if spent and entry.began >= self._written:
@@ -225,13 +228,13 @@ class _Lines:
         """A call, from its beginning to its end."""
         if self._known(entry):
             return self.end(entry)
-        return self._finish(self._head(entry.first, entry.began) + entry.text, entry)
+        return self._finish(self._head(entry.first, entry.began, entry.who) + entry.text, entry)
 
     def begin(self, entry: _Entry) -> None:
         """The first half of a call, unless that is known already."""
         if self._known(entry):
             return
-        text = self._head(entry.first, entry.began) + entry.halves()[0]
+        text = self._head(entry.first, entry.began, entry.who) + entry.halves()[0]
         self._parts.append(text)
         self._open, self._column = entry, len(text)
         self._begun[entry.first] = entry
@@ -245,16 +248,16 @@ class _Lines:
         """The second half of a call whose first was written; otherwise all of it."""
         begun = self._begun.pop(entry.first, None)
         if begun is None or begun.name != entry.name:
-            self._finish(self._head(entry.tid, entry.began) + entry.text, entry)
+            self._finish(self._head(entry.tid, entry.began, entry.who) + entry.text, entry)
         else:
-            self._finish(self._resumed(begun, entry.tid, entry.ended) + entry.halves()[1], entry)
+            self._finish(self._resumed(begun, entry.tid, entry.ended, entry.who) + entry.halves()[1], entry)
 
     def notice(self, notice: _Notice, when: int) -> None:
         """A signal or an end. A thread that ends has left what it was in."""
         begun = self._begun.pop(notice.tid, None) if notice.ends else None
         if begun:
             self._leave(begun, when)
-        self._parts.append(f"{self._head(notice.tid, when)}{notice.text}\n")
+        self._parts.append(f"{self._head(notice.tid, when, notice.who)}{notice.text}\n")
 
     def detach(self) -> None:
         """Nobody is watched any more."""
@@ -271,13 +274,13 @@ class _Lines:
 
     def _leave(self, begun: _Entry, when: int) -> None:
         missing = " <unfinished ...>" if begun.halves()[1] != ")" else ""
-        self._close(self._resumed(begun, begun.first, when) + missing + ")", "?")
+        self._close(self._resumed(begun, begun.first, when, begun.who) + missing + ")", "?")
 
-    def _resumed(self, begun: _Entry, tid: int, when: int) -> str:
+    def _resumed(self, begun: _Entry, tid: int, when: int, who: str) -> str:
         """What comes before the second half: nothing where the line of the first is still open."""
-        return "" if self._open is begun else f"{self._head(tid, when)}<... {begun.name} resumed>"
+        return "" if self._open is begun else f"{self._head(tid, when, who)}<... {begun.name} resumed>"
 
-    def _head(self, tid: int, moment: int) -> str:
+    def _head(self, tid: int, moment: int, who: str) -> str:
         """What a line begins with; the line that is open is broken off."""
         if self._open:
             self._parts.append(" <unfinished ...>\n")
@@ -288,7 +291,8 @@ class _Lines:
             self._last = max(moment, self._last)
             since = f"{passed // 1_000_000:6}.{passed % 1_000_000:06}"
             clock = f"{clock} (+{since})" if clock else since
-        return f"{tid:<5} {clock} " if clock else f"{tid:<5} "
+        thread = f"{tid}{who}"
+        return f"{thread:<5} {clock} " if clock else f"{thread:<5} "
 
     def _finish(self, text: str, entry: _Entry) -> None:
         result, spent = entry.decoded.results[entry.position], entry.ended - entry.began

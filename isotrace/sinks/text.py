@@ -10,9 +10,10 @@ from isotrace.catalog.model import Syscall
 from isotrace.decode.quote import comm
 from isotrace.render import stacks as user_stacks
 from isotrace.render import stamps
-from isotrace.render.lines import Decoded, Decoder, notices
+from isotrace.render.lines import Decoded, Decoder
 from isotrace.render.stamps import stamp
 from isotrace.sinks import refusals
+from isotrace.sinks.formats import Beside
 from isotrace.sinks.output import Output
 from isotrace.trace import events
 from isotrace.trace.events import Batch
@@ -22,25 +23,15 @@ _DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[33m"
 
 
 class Text:
-    """Lines as strace prints them. ``durations`` adds ``<0.000012>``, ``clock`` the time before each line (``stamps``).
-
-    ``descriptors`` says what they are, 1 as strace -y, 2 as -yy; ``stacks``: those of calls below their lines.
-    """
+    """Lines as strace prints them, with the stacks of calls below where they are asked for."""
 
     def __init__(
-        self,
-        output: Output,
-        calls: Mapping[int, Syscall],
-        *,
-        durations: bool,
-        clock: int,
-        colour: bool,
-        descriptors: int = 0,
-        stacks: bool = False,
+        self, output: Output, calls: Mapping[int, Syscall], beside: Beside | None = None, *, colour: bool = False
     ) -> None:
-        self._output = output
-        self._decoder, self._known = Decoder(calls, descriptors), calls
-        self._durations, self._clock, self._colour, self._stacks = durations, clock, colour, stacks
+        self._output, beside = output, beside or Beside()
+        self._decoder, self._known = Decoder(calls, beside.descriptors, beside.view, beside.pids), calls
+        self._durations, self._clock, self._colour = beside.durations, beside.clock, colour
+        self._stacks = beside.stacks
         self._refusals = refusals.Lines()
         self._prefixes: dict[tuple[int, bytes], str] = {}
 
@@ -52,7 +43,7 @@ class Text:
                 lines[index] = line
             if self._stacks:
                 self._add_stacks(decoded, lines)
-        for index, text in notices(batch, self._known):
+        for index, text in self._decoder.notices(batch):
             lines[index] = self._paint(_NOTE, text)
         for index, (record, enforced) in batch.refused.items():
             lines[index] = self._paint(_NOTE, self._refusals.said(record, enforced))

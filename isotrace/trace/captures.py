@@ -198,6 +198,9 @@ def _position(call: Syscall, name: str) -> int:
 #: Kinds whose memory is read when the call begins as well: the kernel writes over it.
 _OVERWRITTEN = frozenset({"was", "moves", "wants", "fdset"})
 
+#: Kinds that are an array.
+ARRAYS = frozenset({"inarray", "inoutarray", "outarray"})
+
 _Make = Callable[[Syscall, int, Arg, int], Capture | None]
 _KINDS: dict[str, _Make] = {
     "path": lambda call, i, arg, limit: Capture(STRING, i, limit=_PATH_LIMIT),

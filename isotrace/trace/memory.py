@@ -24,8 +24,9 @@ def capture(pid: int, args: Sequence[int], wanted: Capture, later: bool = False)
 
 def copied(pid: int, where: tuple[int, int], address: int, full: int, limit: int, later: bool = False) -> bytes:
     """The blob of at most ``limit`` of the ``full`` bytes at ``address``; ``where``: the argument, and what part of it."""
-    data = read(pid, address, min(full, limit))
-    state = events.FAULT if full and not data else events.CUT if full > len(data) else events.WHOLE
+    data = read(pid, address, min(full, max(limit, 1)))
+    lost, data = full and not data, data[:limit]
+    state = events.FAULT if lost else events.CUT if full > len(data) else events.WHOLE
     return _blob(where[0], state, full, data, later, where[1])
 
 
@@ -35,7 +36,7 @@ def string(pid: int, arg: int, address: int, limit: int, later: bool = False) ->
     if not data:
         return _blob(arg, events.FAULT, address, b"")
     text, nul, _ = data.partition(b"\0")
-    return _blob(arg, events.WHOLE if nul else events.CUT, 0, text + nul, later)
+    return _blob(arg, events.WHOLE if nul else events.CUT, 0, text[:limit] + nul, later)
 
 
 def _blob(arg: int, state: int, full: int, data: bytes, later: bool = False, part: int = events.PART_SELF) -> bytes:

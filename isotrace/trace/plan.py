@@ -15,11 +15,13 @@ from isotrace.errors import UsageError
 from isotrace.kernel.facts import Facts
 from isotrace.trace import events
 from isotrace.trace.captures import (
+    ARRAYS,
     BYTES,
     IOVEC,
     MADE_NONE,
     MESSAGES,
     MSGHDR,
+    STRING_MAX,
     Capture,
     befores_of,
     captures_of,
@@ -56,7 +58,8 @@ class Options:
     """What the user chose: ``calls`` is a set of names, or None for every call, known to the catalogue or not.
 
     ``lossless``: who makes calls waits for the reader while the ring is more than half full. ``descriptors``: what a call's
-    descriptors are is recorded, too; ``stacks``: and the user stack.
+    descriptors are is recorded, too; ``stacks``: and the user stack; ``full``: and what is abbreviated otherwise, all
+    arguments and the environment of an execve and long arrays. ``pids``: whether they are those of isotrace's namespace.
     """
 
     target: Target
@@ -68,6 +71,8 @@ class Options:
     lossless: bool = False
     descriptors: bool = False
     stacks: bool = False
+    full: bool = False
+    pids: bool = False
 
 
 #: How a program on calls and tasks is attached → its type, as an attribute of bcc.BPF.
@@ -235,6 +240,13 @@ def with_netlink(slots: Mapping[int, Slot], descriptors: bool) -> dict[int, Slot
     }
 
 
+def in_full(slot: Slot, call: Syscall) -> Slot:
+    """What the slot holds where arrays are to be known as far as a capture can."""
+    arrays = {i for i, arg in enumerate(call.args) if arg.kind in ARRAYS}
+    whole = tuple(one._replace(limit=STRING_MAX) if one.arg in arrays else one for one in slot.captures)
+    return replace(slot, captures=whole)
+
+
 def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot]:
     """The slots to fill. For every call (None) also those that have no name, so that no number goes unseen."""
     known = own_calls()
@@ -299,8 +311,8 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
 
     Raises ``UsageError`` for a limit that is out of range.
     """
-    if not 1 <= options.string_limit <= MAX_STRING:
-        raise UsageError(f"--string-limit {options.string_limit} is out of range", f"give 1 to {MAX_STRING} bytes")
+    if not 0 <= options.string_limit <= MAX_STRING:
+        raise UsageError(f"--string-limit {options.string_limit} is out of range", f"give 0 to {MAX_STRING} bytes")
     size = options.ring_bytes
     if not MIN_RING <= size <= MAX_RING or size & (size - 1):
         raise UsageError(f"--ring {size} is no power of two from 64k to 1g", "the default is 64m")
@@ -324,5 +336,11 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
         slots = with_netlink(slots, options.descriptors)
     if any(slot.netlink for slot in slots.values()):
         constants.append("NETLINK_SOCKETS")
+    if options.pids:
+        constants.append("PIDS")
+    if options.full:
+        constants.append("UNABBREVIATED")
+        known = all_calls()
+        slots = {number: in_full(slot, known[number]) if number in known else slot for number, slot in slots.items()}
     attached = attachments(options, facts)
     return Plan(options.target, tuple(constants), slots, attached, size, all_calls(), options.lossless)

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -299,6 +300,36 @@ MISC_RESIDUE = {
 
 def test_calls_of_every_kind_look_as_under_strace(compiled: Callable[..., Path], tmp_path: Path) -> None:
     _compare("misc", [str(compiled("misc"))], tmp_path, re.compile("|".join(MISC_RESIDUE)))
+
+
+#: What -v shows that is another in each run, beside VOLATILE.
+VOLATILE_IN_FULL = [
+    (r"(d|st|stx)_ino=\d+", "INODE"),
+    (r"d_off=\d+", "OFFSET"),
+    (r"stx?_([abcm]time)=(\d+|\{[^}]*\})( /\* \S+ \*/)?(, st_[acm]time_nsec=\d+)?", r"\1=WHEN"),
+    (r"st_nlink=\d+, |stx?_blocks=\d+, |ru_\w+=\d+", ""),  # of directories that others use; of the processor
+    (r"\{f_type=[^}]*\{[^}]*\}[^}]*\}", "STATFS"),
+    (r'"(_|PWD|OLDPWD)=[^"]*"(\.\.\.)?(, )?', ""),
+]
+#: Beside -v: what each sees of the order in which a directory was filled.
+FULL_RESIDUE = RESIDUE | {
+    r"getdents64\(\d+, \[(\{[^}]*\}, ){40}": "4096 bytes of a directory are copied",
+    r"ioctl\(\d+, SIOC": "an interface's request is shown by its number",
+}
+_FULL_RESIDUE = re.compile("|".join(FULL_RESIDUE))
+
+
+@pytest.mark.parametrize("name", ["ls", "cat", "tar", "sh", "python3", "find", "git"])
+def test_nothing_is_abbreviated_that_strace_shows_in_full(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = PROGRAMS[name]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {name}: not installed")
+    monkeypatch.setattr(
+        sys.modules[__name__], "_VOLATILE", [(re.compile(a), b) for a, b in VOLATILE_IN_FULL] + _VOLATILE
+    )
+    _compare(name, command, tmp_path, _FULL_RESIDUE, "-v")
 
 
 #: The same where constants are numbers.
