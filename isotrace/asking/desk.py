@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from isotrace.asking import lasting, things
+from isotrace.asking.background import Background
 from isotrace.asking.lasting import Written
 from isotrace.asking.things import Key, Thing
 from isotrace.asking.who import Who, who
@@ -135,18 +136,15 @@ class Desk:
         self._remembered: deque[_Remembered] = deque(maxlen=_REMEMBERED)
         self._records: deque[Refused] = deque()
         self._numbers = self._turns = self._ticks = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+        self._background = Background("desk", self._run)
 
     def start(self) -> None:
         """Begin to answer."""
-        self._thread.start()
+        self._background.start()
 
     def end(self) -> None:
         """Nobody is asked any more: what waits gets the default."""
-        self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.end()
         self.turn()
         with self._lock:
             for name, number in list(self._where):
@@ -212,7 +210,7 @@ class Desk:
 
     def _run(self) -> None:
         first = next(iter(self._enforcers.values()))
-        while not self._over.is_set():
+        while not self._background.over.is_set():
             first.wait_for_questions(_TICK)
             try:
                 self.turn()

@@ -17,6 +17,7 @@ from functools import partial
 import orjson
 
 from isotrace.asking import words
+from isotrace.asking.background import Background
 from isotrace.asking.desk import Case, Scope
 from isotrace.asking.lasting import Written
 from isotrace.asking.replies import Replies
@@ -28,30 +29,23 @@ _OUTPUT_MAX = 65536
 _TICK = 0.2
 
 
-class Program:
+class Program(Background):
     """Asks ``command``, which a shell runs."""
 
     def __init__(self, command: str, replies: Replies) -> None:
         self._command, self._replies = command, replies
-        self._over = threading.Event()
         self._busy: dict[int, threading.Thread] = {}
-        self._thread = threading.Thread(target=self._run, name="answer-with", daemon=True)
-
-    def start(self) -> None:
-        """Begin to ask."""
-        self._thread.start()
+        super().__init__("answer-with", self._run)
 
     def end(self) -> None:
         """Ask no more, and kill those that have not answered."""
-        self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        super().end()
         for thread in list(self._busy.values()):
             thread.join()
 
     def _run(self) -> None:
         desk = self._replies.desk
-        while not self._over.is_set():
+        while not self.over.is_set():
             desk.news.wait(_TICK)
             desk.news.clear()
             self._busy = {number: thread for number, thread in self._busy.items() if thread.is_alive()}
@@ -67,7 +61,7 @@ class Program:
             why = self._asked(case)
         except Exception as error:
             why = repr(error)
-        if why and not self._over.is_set():
+        if why and not self.over.is_set():
             self._replies.unanswered(case, f"--answer-with: {why}: not answered")
         self._replies.desk.news.set()
 
@@ -104,7 +98,7 @@ class Program:
         found, writing = b"", True
         try:
             while len(found) < _OUTPUT_MAX:
-                if self._over.is_set() or not self._waits(case):
+                if self.over.is_set() or not self._waits(case):
                     return None
                 ready, writable, _ = select.select([read], [write] if writing else [], [], _TICK)
                 if writable:

@@ -13,10 +13,10 @@ import secrets
 import select
 import signal
 import termios
-import threading
 import time
 
 from isotrace.asking import shown, words
+from isotrace.asking.background import Background
 from isotrace.asking.desk import Case, everyone
 from isotrace.asking.lasting import Written
 from isotrace.asking.replies import Replies
@@ -38,31 +38,20 @@ def terminal() -> int | None:
         return None
 
 
-class Prompt:
+class Prompt(Background):
     """Asks on ``tty``, a descriptor, one question at a time, the oldest first. ``shared``: the command has it as well."""
 
     def __init__(self, tty: int, replies: Replies, shared: bool) -> None:
         self._tty, self._replies, self._shared = tty, replies, shared
-        self._over = threading.Event()
         self._typed = b""
-        self._thread = threading.Thread(target=self._run, name="prompt", daemon=True)
-
-    def start(self) -> None:
-        """Begin to ask."""
-        self._thread.start()
-
-    def end(self) -> None:
-        """Ask no more."""
-        self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        super().__init__("prompt", self._run)
 
     def _run(self) -> None:
         signal.pthread_sigmask(
             signal.SIG_BLOCK, {signal.SIGTTIN, signal.SIGTTOU}
         )  # in the background a read fails instead
         desk = self._replies.desk
-        while not self._over.is_set():
+        while not self.over.is_set():
             if cases := desk.cases():
                 try:
                     self._ask(cases[0], everyone(cases) - cases[0].waiting)
@@ -74,7 +63,7 @@ class Prompt:
                 desk.news.clear()
 
     def _wait_until_gone(self, case: Case) -> None:
-        while self._waits(case) and not self._over.is_set():
+        while self._waits(case) and not self.over.is_set():
             time.sleep(_TICK)
 
     def _ask(self, case: Case, others: int) -> None:
@@ -92,7 +81,7 @@ class Prompt:
             except UsageError as error:
                 hint = f" ({error.hint})" if error.hint else ""
                 self._write(f"isotrace: {error.message}{hint}\n> ")
-        if not self._over.is_set():
+        if not self.over.is_set():
             self._write("\nisotrace: this question is over\n")
 
     def _answer(self, case: Case, line: bytes, choices: dict[Verdict, tuple[Written, ...]], code: str) -> None:
@@ -111,7 +100,7 @@ class Prompt:
 
     def _line(self, case: Case) -> bytes | None:
         """What is typed; None once nobody waits for it any more."""
-        while self._waits(case) and not self._over.is_set():
+        while self._waits(case) and not self.over.is_set():
             if b"\n" in self._typed:
                 line, _, self._typed = self._typed.partition(b"\n")
                 return line

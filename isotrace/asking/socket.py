@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from isotrace.asking.background import Background
 from isotrace.asking.replies import Replies
 from isotrace.errors import IsotraceError, KernelError, UsageError
 from isotrace.kernel import procfs
@@ -67,40 +68,38 @@ def _is_left_over(path: str) -> bool:
     raise OSError(17, "another isotrace asks there")
 
 
-class Server:
+class Server(Background):
     """Serves ``listener``, and takes its file away when it ends."""
 
     def __init__(self, listener: socket.socket, replies: Replies) -> None:
         self._listener, self._replies = listener, replies
-        self._path, self._over = listener.getsockname(), threading.Event()
+        self._path = listener.getsockname()
         self._file = os.stat(self._path)
         self._clients: set[threading.Thread] = set()
         self._filters = _filters("self")
-        self._thread = threading.Thread(target=self._run, name="socket", daemon=True)
+        super().__init__("socket", self._run)
 
     def start(self) -> None:
         """Begin to serve."""
         self._listener.settimeout(_TICK)
-        self._thread.start()
+        super().start()
 
     def end(self) -> None:
         """Serve no more."""
-        self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        super().end()
         self._listener.close()
         with contextlib.suppress(OSError):
             if os.path.samestat(self._file, os.stat(self._path)):
                 os.unlink(self._path)
 
     def _run(self) -> None:
-        while not self._over.is_set():
+        while not self.over.is_set():
             try:
                 client, _ = self._listener.accept()
             except TimeoutError:
                 continue
             except OSError:
-                self._over.wait(_TICK)
+                self.over.wait(_TICK)
                 continue
             self._clients = {thread for thread in self._clients if thread.is_alive()}
             if len(self._clients) >= _CLIENTS:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isotrace import units
-from isotrace.backends.loader import Loader
-from isotrace.commands.keeping import record_options, take_beside
+from isotrace.commands.enforcing import asked_of, best_effort_option, prepare, rule_options
+from isotrace.commands.keeping import record_options
 from isotrace.commands.options import FOR, Parsed, kept_target_options, take_target
 from isotrace.errors import UsageError
 from isotrace.process import children
 from isotrace.process.interrupts import import_in_one_thread
-from isotrace.process.launch import Command, find
+from isotrace.process.launch import find
 from isotrace.sinks.output import Output
 from isotrace.trace.target import Target
 
@@ -52,11 +52,7 @@ kill, and perhaps for what: deny, allow process, allow 10m, {"answer": "allow", 
 @click.option("--ask", "ask_calls", multiple=True, metavar="EXPR", help="Ask before these calls.")
 @click.option("--ask-path", multiple=True, metavar="[rwx:]GLOB", help="Ask before these files are used so.")
 @click.option("--ask-net", multiple=True, metavar="ADDRESS", help="Ask before these addresses are used.")
-@click.option("--deny", multiple=True, metavar="EXPR", help="Refuse these calls.")
-@click.option("--deny-path", multiple=True, metavar="[rwx:]GLOB", help="Refuse these files.")
-@click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Do not ask about these files.")
-@click.option("--deny-net", multiple=True, metavar="ADDRESS", help="Refuse these addresses.")
-@click.option("--allow-net", multiple=True, metavar="ADDRESS", help="Do not ask about these addresses.")
+@rule_options
 @click.option("--policy", metavar="FILE", help="Rules from a TOML file, which answers for always are written into.")
 @click.option("--errno", metavar="NAME", help="The error of a call that is denied.  [default: EPERM]")
 @click.option(
@@ -85,13 +81,7 @@ kill, and perhaps for what: deny, allow process, allow 10m, {"answer": "allow", 
     show_default=True,
     help="Use only this mechanism.",
 )
-@click.option(
-    "--best-effort",
-    "--weaker-ok",
-    "best_effort",
-    is_flag=True,
-    help="Start even if not all can be enforced as asked, and without the rule against detours by others.",
-)
+@best_effort_option
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write answers and refusals there instead of to standard output.")
 @record_options
@@ -122,40 +112,25 @@ def ask(**choices: Any) -> int:
 
 def _ask(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
     from isotrace.asking.desk import Desk
-    from isotrace.enforce import registry
-    from isotrace.enforce.calls import terminal
     from isotrace.run.asking import Held, OnScreen, Questions, asking
-    from isotrace.run.lifecycle import Part, Run
-    from isotrace.run.recorder import Recorder
-    from isotrace.run.records import recording
-    from isotrace.run.refusals import plan_for
-    from isotrace.sinks.refusals import Json, Lines, RefusalSink
 
-    whose = "the command's" if target.command else "" if choices["output"] else "the answers'"
-    asked = take_beside(choices, choices["output"], whose)
+    asked = asked_of(target, choices, "the answers'")
     askers = _Askers(choices, target)
-    plan, _ = plan_for(policy, target, choices["backend"], choices["best_effort"])
-    output: Output = Held() if askers.dialogue and not choices["output"] and os.isatty(1) else Output(choices["output"])
-    screen = OnScreen(str(target), output if isinstance(output, Held) else None) if askers.dialogue else None
-    enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
-    sink = RefusalSink(output, plan.all_enforced, Json() if choices["style"] == "json" else Lines())
-    recorder = Recorder(asked, rules=sink.rules) if asked else None
-    loader = Loader() if recorder else None
-    desk = Desk(asking(enforcers, plan), sink.rules, policy, choices["timeout"])
+    held = Held() if askers.dialogue and not choices["output"] and os.isatty(1) else None
+    found = prepare(target, policy, choices, asked, lambda: held or Output(choices["output"]))
+    screen = OnScreen(str(target), held) if askers.dialogue else None
+    desk = Desk(asking(found.enforcers, found.plan), found.sink.rules, policy, choices["timeout"])
     part = Questions(
-        target, plan, enforcers, sink, choices["best_effort"], desk, partial(askers.make, desk, screen), recorder
+        target,
+        found.plan,
+        found.enforcers,
+        found.sink,
+        choices["best_effort"],
+        desk,
+        partial(askers.make, desk, screen),
+        found.recorder,
     )
-    command = None
-    if target.command:
-        take_away = partial(terminal.take_away, terminal.program(os.uname().machine))
-        command = Command(target.command, part.starter(), before=take_away)
-
-    def parts() -> list[Part]:
-        """What records opens first: what it has in the kernel is then protected like all that is isotrace's."""
-        first: list[Part] = [recording(target, None, loader, recorder)] if loader and recorder else []
-        return [*first, part, *([screen] if screen else [])]
-
-    return Run(target, parts, command, choices["seconds"]).go()
+    return found.go(part, choices["seconds"], [screen] if screen else [])
 
 
 class _Askers:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from isotrace.backends.loader import Loader
-from isotrace.commands.keeping import record_options, take_beside
+from isotrace.commands.enforcing import asked_of, best_effort_option, prepare, rule_options
+from isotrace.commands.keeping import record_options
 from isotrace.commands.options import FOR, kept_target_options, take_target
 from isotrace.errors import UsageError
 from isotrace.process import children
 from isotrace.process.interrupts import import_in_one_thread
-from isotrace.process.launch import Command, find
+from isotrace.process.launch import find
 from isotrace.sinks.output import Output
 from isotrace.trace.target import Target
 
 if TYPE_CHECKING:
+    from isotrace.enforce.findings import KernelFindings
+    from isotrace.enforce.plan import EnforcementPlan
     from isotrace.policy.model import Policy
 
 _EPILOG = """\b
@@ -59,11 +59,7 @@ ENOSYS for as long as the command's processes live.
 
 @click.command(epilog=_EPILOG)
 @kept_target_options
-@click.option("--deny", multiple=True, metavar="EXPR", help="Refuse these calls.")
-@click.option("--deny-path", multiple=True, metavar="[rwx:]GLOB", help="Refuse these files.")
-@click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Exempt these files from --deny-path.")
-@click.option("--deny-net", multiple=True, metavar="ADDRESS", help="Refuse these addresses.")
-@click.option("--allow-net", multiple=True, metavar="ADDRESS", help="Exempt these addresses from --deny-net.")
+@rule_options
 @click.option("--policy", metavar="FILE", help="Rules from a TOML file, beside those given here.")
 @click.option("--errno", metavar="NAME", help="The error of a refused call.  [default: EPERM]")
 @click.option("--kill", is_flag=True, help="Kill the process instead.")
@@ -76,13 +72,7 @@ ENOSYS for as long as the command's processes live.
     show_default=True,
     help="Use only this mechanism.",
 )
-@click.option(
-    "--best-effort",
-    "--weaker-ok",
-    "best_effort",
-    is_flag=True,
-    help="Start even if not all can be enforced as asked, and without the rule against detours by others.",
-)
+@best_effort_option
 @click.option("--verify", is_flag=True, help="Attack the rules first, and start only if none of the ways gets through.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write refusals there instead of to standard output.")
@@ -112,34 +102,17 @@ def block(**choices: Any) -> int:
 
 
 def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
-    from isotrace.enforce import registry
-    from isotrace.enforce.calls import terminal
-    from isotrace.run.lifecycle import Part, Run
-    from isotrace.run.recorder import Recorder
-    from isotrace.run.records import recording
-    from isotrace.run.refusals import Refusals, plan_for
-    from isotrace.sinks.refusals import Json, Lines, RefusalSink
+    from isotrace.run.refusals import Refusals
 
-    whose = "the command's" if target.command else "" if choices["output"] else "the refusals'"
-    asked = take_beside(choices, choices["output"], whose)
-    plan, findings = plan_for(policy, target, choices["backend"], choices["best_effort"])
-    output = Output(choices["output"])
-    if choices["verify"]:
-        from isotrace.verify.run import must_hold
+    asked = asked_of(target, choices, "the refusals'")
+    best_effort = choices["best_effort"]
 
-        must_hold(plan, findings, choices["backend"], choices["best_effort"])
-    enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
-    sink = RefusalSink(output, plan.all_enforced, Json() if choices["style"] == "json" else Lines())
-    recorder = Recorder(asked, rules=sink.rules) if asked else None
-    loader = Loader() if recorder else None
-    part = Refusals(target, plan, enforcers, sink, choices["best_effort"], recorder)
-    command = None
-    if target.command:
-        take_away = partial(terminal.take_away, terminal.program(os.uname().machine))
-        command = Command(target.command, part.starter(), before=take_away)
+    def check(plan: EnforcementPlan, findings: KernelFindings) -> None:
+        if choices["verify"]:
+            from isotrace.verify.run import must_hold
 
-    def parts() -> list[Part]:
-        """What records opens first: what it has in the kernel is then protected like all that is isotrace's."""
-        return [recording(target, None, loader, recorder), part] if loader and recorder else [part]
+            must_hold(plan, findings, choices["backend"], best_effort)
 
-    return Run(target, parts, command, choices["seconds"]).go()
+    found = prepare(target, policy, choices, asked, lambda: Output(choices["output"]), check)
+    part = Refusals(target, found.plan, found.enforcers, found.sink, best_effort, found.recorder)
+    return found.go(part, choices["seconds"])

@@ -52,10 +52,12 @@ class Questions(Refusals):
         self.desk, self._ask = desk, ask
         self._askers: list[Asker] = []
         self._trouble = ""
+        self._begun = False
 
     def start(self) -> None:
         """The desk is there before the first question, and whoever is asked before the command runs."""
         super().start()
+        self._begun = True
         self.desk.start()
         for asker in self._ask():
             self._askers.append(asker)
@@ -92,7 +94,8 @@ class Questions(Refusals):
             except (IsotraceError, OSError) as error:
                 tell([f"asking: {error}"])
         self._askers = []
-        self.desk.end()
+        if self._begun:
+            self.desk.end()
 
     def finish(self) -> None:
         """The counts, and how questions ended."""

@@ -1,0 +1,117 @@
+"""What isotrace block and isotrace ask share: the rules, where their lines go, and the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from isotrace.backends.loader import Loader
+from isotrace.commands.keeping import take_beside
+from isotrace.commands.options import Function, with_options
+from isotrace.process.launch import Command
+from isotrace.sinks.output import Output
+from isotrace.trace.target import Target
+
+if TYPE_CHECKING:
+    from isotrace.enforce import Enforcer
+    from isotrace.enforce.findings import KernelFindings
+    from isotrace.enforce.plan import EnforcementPlan
+    from isotrace.policy.model import Policy
+    from isotrace.recording.asked import Asked
+    from isotrace.run.lifecycle import Part
+    from isotrace.run.recorder import Recorder
+    from isotrace.run.refusals import Refusals
+    from isotrace.sinks.refusals import RefusalSink
+
+_RULES = (
+    click.option("--deny", multiple=True, metavar="EXPR", help="Refuse these calls."),
+    click.option("--deny-path", multiple=True, metavar="[rwx:]GLOB", help="Refuse these files."),
+    click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Except these files from the other rules."),
+    click.option("--deny-net", multiple=True, metavar="ADDRESS", help="Refuse these addresses."),
+    click.option("--allow-net", multiple=True, metavar="ADDRESS", help="Except these addresses from the other rules."),
+)
+_HOW = (
+    click.option(
+        "--best-effort",
+        "--weaker-ok",
+        "best_effort",
+        is_flag=True,
+        help="Start even if not all can be enforced as asked, and without the rule against detours by others.",
+    ),
+)
+
+
+def rule_options(function: Function) -> Function:
+    """--deny, --deny-path, --allow-path, --deny-net, --allow-net."""
+    return with_options(_RULES, function)
+
+
+def best_effort_option(function: Function) -> Function:
+    """--best-effort."""
+    return with_options(_HOW, function)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that there is before anything is started, but for the part that enforces."""
+
+    target: Target
+    plan: EnforcementPlan
+    findings: KernelFindings
+    enforcers: dict[str, Enforcer]
+    sink: RefusalSink
+    recorder: Recorder | None
+    loader: Loader | None
+
+    def go(self, part: Refusals, seconds: float | None, beside: Sequence[Part] = ()) -> int:
+        """Run, with the parts ``beside`` it; returns the exit status. Raises ``IsotraceError``."""
+        from isotrace.enforce.calls import terminal
+        from isotrace.run.lifecycle import Run
+        from isotrace.run.records import recording
+
+        command = None
+        if self.target.command:
+            take_away = partial(terminal.take_away, terminal.program(os.uname().machine))
+            command = Command(self.target.command, part.starter(), before=take_away)
+
+        def parts() -> list[Part]:
+            """What records opens first: what it has in the kernel is then protected like all that is isotrace's."""
+            recorder, loader = self.recorder, self.loader
+            first: list[Part] = [recording(self.target, None, loader, recorder)] if loader and recorder else []
+            return [*first, part, *beside]
+
+        return Run(self.target, parts, command, seconds).go()
+
+
+def asked_of(target: Target, choices: dict[str, Any], lines: str) -> Asked | None:
+    """The recording beside; standard output may be the command's, or have ``lines``. Raises ``UsageError``."""
+    whose = "the command's" if target.command else "" if choices["output"] else lines
+    return take_beside(choices, choices["output"], whose)
+
+
+def prepare(
+    target: Target,
+    policy: Policy,
+    choices: dict[str, Any],
+    asked: Asked | None,
+    output: Callable[[], Output],
+    check: Callable[[EnforcementPlan, KernelFindings], object] = lambda _plan, _findings: None,
+) -> Prepared:
+    """Plan the policy, say the plan, ``check`` it, and make what enforces it. Raises ``IsotraceError``."""
+    from isotrace.enforce import registry
+    from isotrace.run.recorder import Recorder
+    from isotrace.run.refusals import plan_for
+    from isotrace.sinks.refusals import Json, Lines, RefusalSink
+
+    plan, findings = plan_for(policy, target, choices["backend"], choices["best_effort"])
+    out = output()
+    check(plan, findings)
+    enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
+    sink = RefusalSink(out, plan.all_enforced, Json() if choices["style"] == "json" else Lines())
+    recorder = Recorder(asked, rules=sink.rules) if asked else None
+    return Prepared(target, plan, findings, enforcers, sink, recorder, Loader() if recorder else None)
