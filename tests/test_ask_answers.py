@@ -153,6 +153,7 @@ class TestWords:
             ("a 10m", "allow", Scope("time", 600.0)),
             ("a w", "allow", Scope("always", rule=CHOICES[0])),
             ("a always 2", "allow", Scope("always", rule=CHOICES[1])),
+            ("a w2", "allow", Scope("always", rule=CHOICES[1])),
             ("a w r:/*", "allow", Scope("always", rule=CHOICES[1])),
             ('{"answer": "allow", "scope": "1h"}', "allow", Scope("time", 3600.0)),
             (

@@ -119,6 +119,7 @@ class Prompt(Background):
         write_all(self._tty, text.encode("ascii", "backslashreplace"))
 
 
+_OTHERWISE = {"deny": "denied", "kill": "killed"}
 _DONE = {"allow": "allowed", "deny": "denied", "kill": "killed, with its process,"}
 
 
@@ -129,7 +130,10 @@ def _lines(case: Case, others: int, replies: Replies, always: tuple[Written, ...
     queue = f"; {many(others, 'other call')} of other questions" if others else ""
     lines = ["", f"isotrace asks ({said.rule}): {said.who}"]
     lines += [f"  below {said.family}"] if said.family else []
-    lines += [f"  {said.call}", f"  {said.what}{more}; {left} s until it is {case.rule.action.otherwise}{queue}"]
+    lines += [
+        f"  {said.call}",
+        f"  {said.what}{more}; {left} s until it is {_OTHERWISE[case.rule.action.otherwise]}{queue}",
+    ]
     lines.append(
         f"  a{code} allow, d deny, k kill; then nothing for once, p process, g program, 10m" + _always(replies, always)
     )

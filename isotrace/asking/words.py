@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from isotrace import units
@@ -38,6 +39,8 @@ def scope(words: Sequence[str], choices: Sequence[Written]) -> Scope:
     """
     if not words:
         return Scope()
+    if len(words) == 1 and re.fullmatch(r"w[1-9]", words[0]):  # as the prompt shows them
+        words = ["w", words[0][1:]]
     if len(words) > 2 or (len(words) == 2 and _SCOPES.get(words[0]) != "always"):
         raise UsageError(f"{shown(' '.join(words))} is more than one scope", HOW)
     kind = _SCOPES.get(words[0])

@@ -88,7 +88,7 @@ def lines(one: dict[str, Any]) -> list[str]:
         f"{one['id']}  {one['comm']} {one['pid']} of {one['user']}: {' '.join(one['argv'])}",
         "  below " + " < ".join(f"{parent['comm']} {parent['pid']}" for parent in one["parents"]),
         f"  {one['line']}",
-        f"  {one['covers']}; {one['waiting']} waiting; {one['seconds_left']:.0f} s until it is {one['default']}",
+        f"  {one['covers']}; {one['waiting']} waiting; {one['seconds_left']:.0f} s until: {one['default']}",
         f"  {one['rule']}",
     ]
     for verdict in ("allow", "deny"):

@@ -14,7 +14,7 @@ from isotrace.trace.target import Target
 
 _NEEDS_COMMAND = Unsupported(
     "works only in a command that isotrace starts",
-    "isotrace block … -- CMD, without --uid, --comm and the like",
+    "give -- CMD, without --uid, --comm and the like",
 )
 _NOT_BUILT = Unsupported("not built into this version of isotrace")
 _BEST_EFFORT = "--best-effort accepts that"

@@ -52,7 +52,7 @@ class Questions(Refusals):
         self.desk, self._ask = desk, ask
         self._askers: list[Asker] = []
         self._trouble = ""
-        self._begun = False
+        self._begun = self._over = False
 
     def start(self) -> None:
         """The desk is there before the first question, and whoever is asked before the command runs."""
@@ -64,8 +64,10 @@ class Questions(Refusals):
             asker.start()
 
     def serve(self, seconds: float) -> None:
-        """As for refusals, and the answers."""
+        """As for refusals, and the answers. What came as the time was up is not left waiting."""
         super().serve(seconds)
+        if self._over:
+            self.desk.end()
         if self.desk.trouble != self._trouble:
             self._trouble = self.desk.trouble
             tell([f"a question could not be asked and got the default: {self._trouble}"])
@@ -93,7 +95,7 @@ class Questions(Refusals):
                 asker.end()
             except (IsotraceError, OSError) as error:
                 tell([f"asking: {error}"])
-        self._askers = []
+        self._askers, self._over = [], self._begun
         if self._begun:
             self.desk.end()
 
