@@ -26,6 +26,7 @@ _RUNTIME, _PERIOD = 100_000, 50_000_000  # ns
 _ATTR = struct.Struct("=IIQiIQQQ")  # struct sched_attr, its first version
 _REQUEST, _ANSWERS = struct.Struct("=cii"), {b"d": "deadline", b"i": "idle", b"-": ""}
 _START = 19  # of the fields of /proc/PID/stat behind the name
+_ENDED = (b"Z", b"X")
 
 How = Literal["deadline", "idle", ""]
 
@@ -66,7 +67,8 @@ def started(pid: int, tid: int) -> int:
         stat = Path(f"/proc/{pid}/task/{tid}/stat").read_bytes()
     except OSError:
         return 0
-    return int(stat.rpartition(b")")[2].split()[_START])
+    fields = stat.rpartition(b")")[2].split()
+    return 0 if fields[0] in _ENDED else int(fields[_START])
 
 
 class _Slowed:

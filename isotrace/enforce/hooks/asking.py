@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from isotrace.enforce import Counts, Enforced, Enforcer, Execute, Question, Refused, Verdict
-from isotrace.enforce.hooks import waiting
+from isotrace.enforce.hooks import guard, waiting
 from isotrace.enforce.hooks.lsm import Hooks
 from isotrace.enforce.hooks.questions import Posed, Questions
 from isotrace.enforce.throttle import Throttle, started
@@ -52,15 +52,28 @@ def make(enforced: Sequence[Enforced], target: Target) -> Enforcer:
     return Waiters(enforced, target, lsm) if any(asks(one.rule) for one in enforced) else Hooks(enforced, target, lsm)
 
 
+class Guarding(Hooks):
+    """What refuses: the programs beside its own are isotrace's as well, and protected."""
+
+    def _freeze(self) -> None:
+        """Not before all are known."""
+
+    def guard(self, parts: Sequence[Hooks]) -> None:
+        """Protect the programs and maps of ``parts`` too."""
+        for part in parts:
+            guard.enter(self._loaded, part._loaded, part._links)
+        super()._freeze()
+
+
 class Waiters:
     """An ``Asking``; ``enforced`` has rules that ask."""
 
     def __init__(self, enforced: Sequence[Enforced], target: Target, lsm: bool) -> None:
         kinds = waiting.split(enforced)
         self._asking = Questions(kinds["ask"], target, lsm)
-        others = {kind: Hooks(kinds[kind], target, lsm) for kind in ("refuse", "audit") if kind in kinds}
-        found = [others.get("refuse"), self._asking, others.get("audit")]
-        self._parts: list[Hooks] = [part for part in found if part is not None]
+        self._refusing = Guarding(kinds["refuse"], target, lsm) if "refuse" in kinds else None
+        reporting = Hooks(kinds["audit"], target, lsm) if "audit" in kinds else None
+        self._parts: list[Hooks] = [part for part in (self._refusing, self._asking, reporting) if part is not None]
         self._throttle: Throttle | None = None
         self._lock = threading.Lock()
         self._come, self._asked = threading.Event(), threading.Event()
@@ -84,6 +97,8 @@ class Waiters:
             self._throttle = Throttle()
             for part in self._parts:
                 part.open(pid)
+            if self._refusing is not None:
+                self._refusing.guard(self._parts)
         except BaseException:
             self.close()
             raise
@@ -147,7 +162,10 @@ class Waiters:
         self._refused += refused
         for number, question in asked:
             posed, began = self._asking.posed(number), started(question.pid, question.tid)
-            if posed is None or not began:
+            if posed is None:
+                continue
+            if not began:
+                self._asking.forget(posed, ended=True)
                 continue
             self._asking.watch_returns(True)
             question = replace(question, id=self._next)

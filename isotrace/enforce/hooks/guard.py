@@ -60,10 +60,16 @@ def fill(loaded: Loaded, target: Target) -> None:
     """Enter the processes, and the programs and maps that are loaded."""
     for pid, kind in processes(target).items():
         bpf.map_update(loaded.maps["guarded"], u32(pid), u32(kind))
-    for fd in loaded.programs.values():
+    enter(loaded, loaded, ())
+
+
+def enter(loaded: Loaded, other: Loaded, links: Iterable[int]) -> None:
+    """Enter programs, maps and links of ``other`` in the maps of ``loaded``."""
+    for fd in other.programs.values():
         _enter(loaded, _PROG_BY_ID, bpf.program_id(fd))
-    for fd in loaded.maps.values():
+    for fd in other.maps.values():
         _enter(loaded, _MAP_BY_ID, bpf.map_id(fd))
+    fill_links(loaded, links)
 
 
 def fill_links(loaded: Loaded, links: Iterable[int]) -> None:
