@@ -20,6 +20,7 @@ BPF_PERCPU_ARRAY(stats, u64, STATS);
 #define RULE_KILL 1
 #define RULE_AUDIT 2
 #define RULE_KILL_UNANSWERED 4	/* of one that asks */
+#define RULE_BY_CALL 8		/* the same: it stands for rules on calls */
 #define SLOT_RING 1022		/* no call has this number: work done for io_uring */
 #define PF_IO_WORKER 0x10
 #define NR_IO_URING_ENTER 426
@@ -66,7 +67,8 @@ struct judged {
 	u64 both;		/* of two objects, as one number */
 	u32 accesses;		/* what is asked of a path */
 	u16 kind;
-	u16 late;		/* the call has made a file that it must not find there (O_EXCL) */
+	u8 by_call;
+	u8 late;		/* the call has made a file that it must not find there (O_EXCL) */
 #endif
 };
 

@@ -42,7 +42,8 @@ struct wait {
 	u64 start;		/* of the thread */
 	u32 pid;
 	u16 questions;
-	u16 again;		/* this turn of the call ends with a restart, whatever verdict has come meanwhile */
+	u8 again;		/* this turn of the call ends with a restart, whatever verdict has come meanwhile */
+	u8 passed;		/* this turn of the call has been allowed by a rule on calls */
 };
 
 struct question {
@@ -56,6 +57,7 @@ BPF_HASH(waits, u64, struct wait, WAITS);		/* by task */
 BPF_HASH(questions, u64, struct question, WAITS);	/* by number: see number_of_question() */
 BPF_HASH(verdicts, u64, u32, WAITS);			/* the same; user space writes them, and removes what is over from all three */
 BPF_ARRAY(may_wait, u8, HOOKS * SLOTS);			/* calls that can be begun anew at a hook */
+BPF_ARRAY(by_call, u16, SLOTS);				/* the rule on a call that is asked about by its path, or 0 */
 
 static __always_inline u64 mix(u64 known, u64 more)
 {
@@ -223,13 +225,17 @@ static __always_inline u32 answer_to(struct judged *judged, u32 index)
 
 	if (!wait)
 		return ANSWER_NONE;
+	if (judged->by_call & wait->passed)
+		return ANSWER_ALLOW;	/* what it leads to: the file below an overlay's, for one */
 	number = mix(mix(task, wait->generation), object);
 	question = questions.lookup(&number);
 	if (question && !is_number_of(question, task, wait->generation, object))
 		return ANSWER_NONE;
 	verdict = question ? verdicts.lookup(&number) : NULL;
-	if (verdict && !wait->again)
+	if (verdict && !wait->again) {
+		wait->passed |= judged->by_call & (*verdict == ANSWER_ALLOW);
 		return *verdict & 3;
+	}
 	if (!able)
 		return ANSWER_NONE;
 	if (question)
@@ -242,6 +248,23 @@ static __always_inline u32 answer_to(struct judged *judged, u32 index)
 	return ANSWER_WAIT;
 }
 
+/*
+ * Of a rule on every path that stands for rules on calls, that on the call under way, or 0. So these ask about the kernel's own object as well, and
+ * what is excepted by a path is not asked about.
+ */
+static __always_inline u32 rule_on_call(struct judged *judged, u32 index)
+{
+	struct rule *rule = rules.lookup(&index);
+	u32 slot = judged->ring ? SLOT_RING : judged->slot & (SLOTS - 1);
+	u16 *found;
+
+	if (!rule || !(rule->flags & RULE_BY_CALL))
+		return index;
+	judged->by_call = 1;
+	found = by_call.lookup(&slot);
+	return found ? *found : 0;
+}
+
 /* What the hook is to return where a rule asks. Without an answer, and where there can be none, it is what the rule says. */
 static __always_inline s64 ask(struct judged *judged, u32 index)
 {
@@ -250,7 +273,10 @@ static __always_inline s64 ask(struct judged *judged, u32 index)
 
 	judged->kind = KIND_REFUSED;
 	forget(judged);
-	index = number_of(index);
+	index = number_of(rule_on_call(judged, index));
+	if (!index)
+		return 0;
+	forget(judged);
 	answer = number_of(answer_to(judged, index));
 	if (answer == ANSWER_ALLOW)
 		return 0;
@@ -277,7 +303,7 @@ int on_return(void *ctx)
 	result = (s64)read_u64(registers_of(task) + offsetof(struct registers, ax));
 #endif
 	if (result == -ERESTARTSYS || result == -ERESTARTNOINTR || result == -ERESTARTNOHAND)
-		wait->again = 0;
+		wait->again = wait->passed = 0;
 	else
 		waits.delete(&task);
 	return 0;

@@ -18,7 +18,7 @@ from isotrace.policy.model import Action, CallRule
 from isotrace.trace import plan
 from isotrace.trace.events import SLOTS
 
-KILL, AUDIT, KILL_UNANSWERED = 1, 2, 4  # bpf/block.h
+KILL, AUDIT, KILL_UNANSWERED, BY_CALL = 1, 2, 4, 8  # bpf/block.h
 SLOT_RING = 1022
 NOT_REFUSED = 0xFFFF
 _EPERM = 1
@@ -32,9 +32,12 @@ def pack_rule(action: Action) -> bytes:
     return struct.pack("=II", number, flags)
 
 
-def pack_asking(action: Action) -> bytes:
-    """The same of a rule that asks, for programs that know how to (bpf/block_ask.h)."""
-    return struct.pack("=II", action.errno, KILL_UNANSWERED if action.otherwise == "kill" else 0)
+def pack_asking(action: Action, by_call: bool = False) -> bytes:
+    """The same of a rule that asks, for programs that know how to (bpf/block_ask.h); or of one that stands for rules on
+    calls.
+    """
+    kills = KILL_UNANSWERED if action.otherwise == "kill" else 0
+    return struct.pack("=II", action.errno, kills | (BY_CALL if by_call else 0))
 
 
 @dataclass

@@ -406,3 +406,22 @@ def test_killed_it_leaves_nobody_slow(mechanism, worker, tmp_path):
     assert talk.end() == "ok"
     until(lambda: scheduling(worker.pid) == had)
     assert started(worker.pid, worker.pid) == began
+
+
+@pytest.mark.parametrize("mechanism", HOOKS)
+def test_a_rule_on_calls_asks_by_the_path_and_not_where_that_is_excepted(mechanism, worker, tmp_path):
+    for name in ("one", "free"):
+        (tmp_path / name).write_text(name)
+    rules = [names.parse("open mkdir", action=ASK), *asking(f"+{tmp_path}/free")]
+    with conversation(mechanism, rules, worker) as talk:
+        assert worker.ask(f"os.close(os.open('{tmp_path}/free', 0))") == "ok"
+        question, result = talk.ask(f"os.close(os.open('{tmp_path}/one', os.O_RDWR))", "allow")
+        assert (result, question.what, question.access, question.rule) == ("ok", f"{tmp_path}/one", "rw", 0)
+        question, result = talk.ask(f"os.close(os.open('{tmp_path}/new', os.O_CREAT | os.O_EXCL | os.O_RDWR))", "allow")
+        assert (result, question.what) == ("ok", f"{tmp_path}/new")
+        question, result = talk.ask("os.close(os.open('/etc/passwd', 0))", "allow")  # on an overlay: one question
+        assert (result, question.what) == ("ok", "/etc/passwd")
+        assert talk.ask(f"os.mkdir('{tmp_path}/made')", "deny")[1] == "EXDEV"
+        assert worker.ask(f"os.rename('{tmp_path}/one', '{tmp_path}/other')") == "ok"
+        assert worker.ask(f"os.unlink('{tmp_path}/other')") == "ok"
+        assert talk.refused() == [f"{tmp_path}/made"] and talk.enforcer.counts().hits == {0: 1}

@@ -70,7 +70,7 @@ class Waiters:
 
     def __init__(self, enforced: Sequence[Enforced], target: Target, lsm: bool) -> None:
         kinds = waiting.split(enforced)
-        self._asking = Questions(kinds["ask"], target, lsm)
+        self._asking = Questions(kinds["ask"], waiting.by_path(enforced), target, lsm)
         self._refusing = Guarding(kinds["refuse"], target, lsm) if "refuse" in kinds else None
         reporting = Hooks(kinds["audit"], target, lsm) if "audit" in kinds else None
         self._parts: list[Hooks] = [part for part in (self._refusing, self._asking, reporting) if part is not None]

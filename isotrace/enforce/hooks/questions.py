@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from isotrace.backends.attached import u32
-from isotrace.enforce import Question, Refused, Verdict
+from isotrace.enforce import Enforced, Question, Refused, Verdict
 from isotrace.enforce.hooks import waiting
 from isotrace.enforce.hooks.lsm import Hooks
 from isotrace.enforce.hooks.objects import LETTERS
 from isotrace.enforce.programs import Programs
-from isotrace.enforce.tables import RuleTable, pack_asking
+from isotrace.enforce.tables import SLOT_RING, RuleTable, pack_asking
 from isotrace.kernel import bpf, btf
 from isotrace.kernel.facts import Facts
 from isotrace.policy.model import Action
 from isotrace.trace import plan
 from isotrace.trace.events import ASKED, SLOTS, Batch
 from isotrace.trace.plan import TYPES, Attachment
+from isotrace.trace.target import Target
 
 #: Threads that can wait at once; what comes beyond is given the default.
 ROOM = 16384
@@ -34,8 +35,8 @@ _OFFSETS = {
     "OFF_SHARED_PENDING": ("signal_struct", "shared_pending"),
     "OFF_PENDING_SIGNAL": ("sigpending", "signal"),
 }
-_MAPS = ("waits", "questions", "verdicts", "may_wait")
-_QUESTION, _WAIT = struct.Struct("=QQQQ"), struct.Struct("=QQQIHH")
+_MAPS = ("waits", "questions", "verdicts", "may_wait", "by_call")
+_QUESTION, _WAIT = struct.Struct("=QQQQ"), struct.Struct("=QQQIHBB")
 _VERDICTS: Mapping[Verdict, int] = {"allow": 1, "deny": 2, "kill": 3}  # ANSWER_… of bpf/block_ask.h
 
 
@@ -49,7 +50,11 @@ class Posed:
 
 
 class Questions(Hooks):
-    """The part of an enforcer that has the rules that ask, and nothing else."""
+    """The part of an enforcer that has the rules that ask, and nothing else; ``calls`` as ``waiting.by_path`` has them."""
+
+    def __init__(self, enforced: Sequence[Enforced], calls: Mapping[str, Enforced], target: Target, lsm: bool) -> None:
+        self._calls, self._link = calls, -1
+        super().__init__(enforced, target, lsm)
 
     def _plan(self, rule_table: RuleTable, constants: list[str], judges: Mapping[str, str]) -> Programs:
         constants += ["ASKS", f"WAITS={ROOM}"]
@@ -59,14 +64,17 @@ class Questions(Hooks):
     def _programs(self, wanted: Programs, known: Facts) -> Programs:
         how, where = ("trace_event", "raw_syscalls/") if known.preemptible else ("raw_tracepoint", "")
         self._return = Attachment(how, f"{where}sys_exit", "on_return")
-        self._link = -1
         return replace(wanted, programs={**wanted.programs, "on_return": TYPES[how]}, maps=[*wanted.maps, *_MAPS])
+
+    def _close_rings(self, enforced: Sequence[Enforced], rule_table: RuleTable) -> None:
+        """In the name of the rules themselves, of which one on every path has none."""
+        indexes = {one.number: rule_table.add(one) for one in self._calls.values()}
+        self._by_call = {call: indexes[one.number] for call, one in self._calls.items()}
+        own = [one for one in enforced if one.number != waiting.STANDS_FOR_CALLS]
+        super()._close_rings([*own, *self._calls.values()], rule_table)
 
     def _packed_rule(self, action: Action) -> bytes:
         return pack_asking(action)
-
-    def _close_rings(self, enforced: object, rule_table: RuleTable) -> None:
-        """io_uring is closed by the programs that refuse."""
 
     def _fill(self) -> None:
         super()._fill()
@@ -77,6 +85,14 @@ class Questions(Hooks):
             if call.name in waiting.can_wait(hook)
         }
         bpf.map_update_all(self._loaded.maps["may_wait"], entries)
+        for index, action in enumerate(self._rule_table.actions):
+            if action is not None and self._rule_table.numbers[index] == waiting.STANDS_FOR_CALLS:
+                bpf.map_update(self._loaded.maps["rules"], u32(index), pack_asking(action, by_call=True))
+        rules = {slot: self._by_call.get(call.name, 0) for slot, call in plan.own_calls().items()}
+        rules[SLOT_RING] = min(self._by_call.values(), default=0)
+        bpf.map_update_all(
+            self._loaded.maps["by_call"], {u32(slot): struct.pack("=H", one) for slot, one in rules.items()}
+        )
 
     def _self_test(self) -> None:
         super()._self_test()

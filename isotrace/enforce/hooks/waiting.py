@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
 
 from isotrace.enforce import Enforced
 from isotrace.enforce.hooks import coverage
 from isotrace.policy.model import CallRule, NetRule, PathRule, Rule, StandingRule, asks
+from isotrace.policy.patterns import EVERYTHING
 
 # Hook: calls that can be begun anew there: they have done nothing yet, or nothing that they would not find as it was.
 # One that may have done a part of its work (sendfile, sendmmsg, recvmmsg) is not among them, nor one whose error the
@@ -39,6 +40,15 @@ socket_recvmsg: recvfrom recvmsg
 unix_stream_connect: connect
 unix_may_send: connect sendto sendmsg
 """
+#: Calls that do all that they do to a path, and come to a hook that sees it: the accesses by which they ask about it.
+_BY_PATH = {
+    **dict.fromkeys(_OPENS.split(), "rw"),
+    **dict.fromkeys(("execve", "execveat"), "x"),
+    **dict.fromkeys(("unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2"), "w"),
+    **dict.fromkeys(("link", "linkat", "symlink", "symlinkat", "mkdir", "mkdirat", "mknod", "mknodat"), "w"),
+}
+#: The number of a rule on paths that stands for all rules on calls.
+STANDS_FOR_CALLS = -2
 #: Hooks where only the calls above wait, whatever calls the hook enforces.
 _ONLY = frozenset({"socket_sendmsg", "socket_recvmsg"})
 #: Hooks that are met with interrupts off, or whose answer the kernel turns into a yes or no.
@@ -89,7 +99,44 @@ def split(enforced: Sequence[Enforced]) -> dict[str, list[Enforced]]:
         if own:
             about = {_dimension(one.rule) for one in own}
             found[kind] = [_among(one, kind) for one in enforced if one in own or _excepts(one.rule, about)]
+    if calls := by_path(enforced):
+        found["ask"] = _with_paths(found["ask"], enforced, calls)
     return found
+
+
+def by_path(enforced: Sequence[Enforced]) -> dict[str, Enforced]:
+    """Call → the rule on it that asks, by the path that the call is about."""
+    rules = [(one, one.rule) for one in enforced if isinstance(one.rule, CallRule) and asks(one.rule)]
+    return {call: one for one, rule in reversed(rules) for call in rule.calls if call in _BY_PATH}
+
+
+def _with_paths(own: list[Enforced], enforced: Sequence[Enforced], calls: dict[str, Enforced]) -> list[Enforced]:
+    """The rules that ask, those on ``calls`` in the form of one on every path.
+
+    It has the exceptions that the others on paths have. Where a rule only reports, one on calls asks.
+    """
+    found = [rest for one in own if (rest := _without(one, calls.keys())) and not isinstance(one.rule, PathRule)]
+    on_paths = [(one, one.rule) for one in enforced if isinstance(one.rule, PathRule)]
+    first = next(iter(calls.values()))
+    for one, rule in on_paths:
+        if _kind(rule) == "audit" and not rule.allow:
+            found.append(replace(one, number=STANDS_FOR_CALLS, rule=replace(rule, action=first.action)))
+        else:
+            found.append(_among(one, "ask"))
+    every = [rule for _, rule in on_paths if rule.pattern == EVERYTHING and _kind(rule) != "audit"]
+    if access := frozenset("".join(_BY_PATH[call] for call in calls)) - frozenset().union(
+        *(one.access for one in every)
+    ):
+        whole = PathRule(first.rule.asked, False, access, EVERYTHING, first.action, first.rule.group)
+        found.append(replace(first, number=STANDS_FOR_CALLS, rule=whole))
+    return found
+
+
+def _without(one: Enforced, calls: Collection[str]) -> Enforced | None:
+    if not isinstance(one.rule, CallRule):
+        return one
+    rest = one.rule.calls - set(calls)
+    return replace(one, rule=replace(one.rule, calls=rest, addressed=one.rule.addressed & rest)) if rest else None
 
 
 def _excepts(rule: Rule, about: set[str]) -> bool:
