@@ -84,7 +84,8 @@ static __always_inline u64 call_of(u64 task)
 	call = mix(call, REGISTER(regs, r10));
 	call = mix(call, REGISTER(regs, r8));
 	call = mix(call, REGISTER(regs, r9));
-	call = mix(call, REGISTER(regs, bx));	/* of a 32-bit call */
+	call = mix(call, REGISTER(regs, bx));	/* of a 32-bit call, as the next */
+	call = mix(call, REGISTER(regs, cx));
 	return call;
 }
 

@@ -26,7 +26,7 @@ _RUNTIME, _PERIOD = 100_000, 50_000_000  # ns
 _ATTR = struct.Struct("=IIQiIQQQ")  # struct sched_attr, its first version
 _REQUEST, _ANSWERS = struct.Struct("=cii"), {b"d": "deadline", b"i": "idle", b"-": ""}
 _START = 19  # of the fields of /proc/PID/stat behind the name
-_ENDED = (b"Z", b"X")
+_ENDED, _AWAKE = (b"Z", b"X"), (b"R", b"T", b"t")
 
 How = Literal["deadline", "idle", ""]
 
@@ -69,6 +69,19 @@ def started(pid: int, tid: int) -> int:
         return 0
     fields = stat.rpartition(b")")[2].split()
     return 0 if fields[0] in _ENDED else int(fields[_START])
+
+
+def activity(pid: int, tid: int) -> tuple[int, bool]:
+    """How long the thread has run, in ns, and whether it would if it could, or is stopped: it does not sleep."""
+    try:
+        state = Path(f"/proc/{pid}/task/{tid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except OSError:
+        return 0, False
+    try:
+        ran = int(Path(f"/proc/{pid}/task/{tid}/schedstat").read_bytes().split()[0])
+    except OSError:  # a kernel without CONFIG_SCHED_INFO
+        ran = 0
+    return ran, state in _AWAKE
 
 
 class _Slowed:

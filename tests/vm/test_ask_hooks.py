@@ -147,7 +147,7 @@ class Calls:
     def rules(self):
         port = self.listener.getsockname()[1]
         address = nets.parse(f"tcp:127.0.0.1:{port}", allow=False, action=ASK)
-        return [*asking(f"{self.directory}/**"), address, names.parse("kill mount", action=ASK)]
+        return [*asking(f"{self.directory}/**"), address, names.parse("kill,mount", action=ASK)]
 
     def _new(self):
         self.count += 1
@@ -412,7 +412,7 @@ def test_killed_it_leaves_nobody_slow(mechanism, worker, tmp_path):
 def test_a_rule_on_calls_asks_by_the_path_and_not_where_that_is_excepted(mechanism, worker, tmp_path):
     for name in ("one", "free"):
         (tmp_path / name).write_text(name)
-    rules = [names.parse("open mkdir", action=ASK), *asking(f"+{tmp_path}/free")]
+    rules = [names.parse("open,mkdir", action=ASK), *asking(f"+{tmp_path}/free")]
     with conversation(mechanism, rules, worker) as talk:
         assert worker.ask(f"os.close(os.open('{tmp_path}/free', 0))") == "ok"
         question, result = talk.ask(f"os.close(os.open('{tmp_path}/one', os.O_RDWR))", "allow")

@@ -12,36 +12,36 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 
 from isotrace.enforce import Counts, Enforced, Enforcer, Execute, Question, Refused, Verdict
 from isotrace.enforce.hooks import guard, waiting
 from isotrace.enforce.hooks.lsm import Hooks
 from isotrace.enforce.hooks.questions import Posed, Questions
-from isotrace.enforce.throttle import Throttle, started
+from isotrace.enforce.throttle import Throttle, activity, started
 from isotrace.policy.model import asks
 from isotrace.trace.target import Target
 
 _TICK = 0.025  # seconds between two looks at what waits
 _IDLE = 0.5  # where nothing waits
 _SLOW_AFTER = 0.02
-_ELSEWHERE = 0.2  # without a turn, of which there is one in 0.02 s: it does something else, and is not to be slow
-_GONE = 3.0  # and whoever is asleep for so long has not come back from a handler
-_AT_ONCE = 512  # that are looked at in one tick
+_AGAIN = 0.2  # between two looks at one that is slow already
+_AT_ONCE = 128  # that are looked at in one tick
+_ELSEWHERE = 5_000_000  # ns that a thread has run without coming: it does something else, and is not to be slow
+_GONE = 3.0  # who sleeps for so long has not come back from a handler
 _LAST = 1.0  # for those that still wait at the end to come for their denial
-_STOPPED = b"Tt"
 
 
 @dataclass
 class _Waiting:
-    """A question that was asked; the times are time.monotonic()'s."""
+    """A question that was asked. ``turned`` and ``due``, the next look, are time.monotonic()'s, ``ran`` is in ns."""
 
     question: Question
     posed: Posed
     began: int
-    since: float
     turns: int = 0
-    turned: float = field(default_factory=time.monotonic)
+    turned: float = 0.0
+    ran: int = 0
+    due: float = field(default_factory=lambda: time.monotonic() + _SLOW_AFTER)
     slowed: bool = False
     answered: bool = False
 
@@ -85,7 +85,6 @@ class Waiters:
         self._refused: list[Refused] = []
         self._failed = ""
         self._next = 1
-        self._round = 0
 
     def starter(self) -> Execute | None:
         """The command starts by execve alone."""
@@ -170,7 +169,7 @@ class Waiters:
             self._asking.watch_returns(True)
             question = replace(question, id=self._next)
             self._next += 1
-            self._waiting[question.id] = _Waiting(question, posed, began, time.monotonic())
+            self._waiting[question.id] = _Waiting(question, posed, began, turned=time.monotonic())
             self._new.append(question)
             self._asked.set()
         if asked or refused:
@@ -178,41 +177,32 @@ class Waiters:
 
     def _look_after(self) -> None:
         """Slow who waits, and find who waits no more; some of them at a time."""
-        ids = list(islice(self._waiting, self._round, self._round + _AT_ONCE))
-        self._round = self._round + _AT_ONCE if len(ids) == _AT_ONCE else 0
-        for id in ids:
-            one = self._waiting[id]
-            self._count_turns(one)
-            if not self._lives(one) or self._is_elsewhere(one):
+        now = time.monotonic()
+        for one in list(islice((one for one in self._waiting.values() if one.due <= now), _AT_ONCE)):
+            if not self._lives(one) or self._has_left(one, now):
                 self._end(one)
+            elif not one.slowed and not one.answered and one.turned == now and self._throttle:
+                one.slowed = bool(self._throttle.slow(one.question.pid, one.question.tid))
+            one.due = now + (_AGAIN if one.slowed or one.answered else _TICK)
         if not self._waiting:
             self._asking.watch_returns(False)
-
-    def _count_turns(self, one: _Waiting) -> None:
-        turns, now = self._asking.turns(one.posed), time.monotonic()
-        if turns != one.turns:
-            one.turns, one.turned = turns, now
-        if one.answered:
-            return
-        if not one.slowed and one.turned == now and now - one.since >= _SLOW_AFTER and self._throttle:
-            one.slowed = bool(self._throttle.slow(one.question.pid, one.question.tid))
-        elif one.slowed and now - one.turned > _ELSEWHERE:
-            self._quicken(one)
 
     def _lives(self, one: _Waiting) -> bool:
         """Whether the call is under way still."""
         return self._asking.under_way(one.posed) and started(one.question.pid, one.question.tid) == one.began
 
-    def _is_elsewhere(self, one: _Waiting) -> bool:
-        """Whether the thread has not come for long, and does something else: it left its call by way of a signal."""
-        if one.answered or time.monotonic() - one.turned < _GONE:
+    def _has_left(self, one: _Waiting, now: float) -> bool:
+        """Whether the thread left its call by way of a signal.
+
+        While it does something else it is not to be slow. One that is slow comes seldom, but has not run meanwhile.
+        """
+        turns, (ran, busy) = self._asking.turns(one.posed), activity(one.question.pid, one.question.tid)
+        if turns != one.turns or one.answered:
+            one.turns, one.turned, one.ran = turns, now, ran
             return False
-        try:
-            stat = Path(f"/proc/{one.question.pid}/task/{one.question.tid}/stat").read_bytes()
-        except OSError:
-            return True
-        state = stat.rpartition(b")")[2].split()[0]
-        return state not in _STOPPED and state != b"R"
+        if ran - one.ran > _ELSEWHERE or not busy:
+            self._quicken(one)
+        return now - one.turned > _GONE and not busy
 
     def _end(self, one: _Waiting) -> None:
         self._quicken(one)
