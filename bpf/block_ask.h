@@ -137,8 +137,8 @@ static __always_inline int is_number_of(struct question *question, u64 task, u64
 }
 
 /*
- * Whether the thread can begin its call anew without anybody's notice. Who catches SIGCONT, or looks for it where it is blocked, would see it each
- * time; so would a tracer.
+ * Whether the thread can begin its call anew without anybody's notice. Who catches SIGCONT would see it each time; so would a tracer. Where it is blocked,
+ * as while a thread or process is made, one stays until it is not, and is nothing then.
  */
 static __always_inline int can_wait(struct judged *judged, u64 task)
 {
@@ -149,9 +149,7 @@ static __always_inline int can_wait(struct judged *judged, u64 task)
 		return 0;
 	if (read_u32(task + OFF_FLAGS) & (PF_KTHREAD | PF_EXITING | PF_IO_WORKER))
 		return 0;
-	if (read_u32(task + OFF_PTRACE) || (read_u64(task + OFF_BLOCKED) & SIGNAL_BIT(SIGCONT)))
-		return 0;
-	if (judged->late)
+	if (judged->late || read_u32(task + OFF_PTRACE))
 		return 0;
 	handler = read_u64(read_u64(task + OFF_SIGHAND) + OFF_ACTION + SIGACTION * (SIGCONT - 1));
 	return handler <= SIG_IGN;

@@ -91,7 +91,7 @@ _HELD_OPEN = "a file that is open already when the rule begins goes on being rea
 _OPEN_ALREADY = "what is open already, or is received from somebody else, goes on being read and written"
 _WAITING = (
     "cannot wait, and gets the default: what io_uring and a received descriptor do, sendmmsg, recvmmsg, and a thread that "
-    "catches or blocks SIGCONT, is traced, or has a real-time policy",
+    "catches SIGCONT, is traced, or has a real-time policy",
     "a thread that waits has a deadline policy meanwhile, or where its processors are chosen the idle one, then it is busy",
 )
 _FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"

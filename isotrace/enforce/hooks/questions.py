@@ -26,7 +26,6 @@ from isotrace.trace.target import Target
 ROOM = 16384
 _OFFSETS = {
     "OFF_PTRACE": ("task_struct", "ptrace"),
-    "OFF_BLOCKED": ("task_struct", "blocked"),
     "OFF_SIGHAND": ("task_struct", "sighand"),
     "OFF_ACTION": ("sighand_struct", "action"),
     "OFF_JOBCTL": ("task_struct", "jobctl"),
