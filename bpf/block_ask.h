@@ -57,6 +57,7 @@ BPF_HASH(waits, u64, struct wait, WAITS);		/* by task */
 BPF_HASH(questions, u64, struct question, WAITS);	/* by number: see number_of_question() */
 BPF_HASH(verdicts, u64, u32, WAITS);			/* the same; user space writes them, and removes what is over from all three */
 BPF_ARRAY(may_wait, u8, HOOKS * SLOTS);			/* calls that can be begun anew at a hook */
+BPF_ARRAY(ending, u32, 1);				/* nobody waits any more: what is not answered is so by the rule */
 BPF_ARRAY(by_call, u16, SLOTS);				/* the rule on a call that is asked about by its path, or 0 */
 
 static __always_inline u64 mix(u64 known, u64 more)
@@ -144,8 +145,9 @@ static __always_inline int can_wait(struct judged *judged, u64 task)
 {
 	u64 at = judged->hook * SLOTS + (judged->slot & (SLOTS - 1)), handler;
 	u8 *may = may_wait.lookup((u32 *)&at);
+	u32 zero = 0, *ends = ending.lookup(&zero);
 
-	if (!may || *may != MAY_WAIT || judged->ring)
+	if (!ends || *ends || !may || *may != MAY_WAIT || judged->ring)
 		return 0;
 	if (read_u32(task + OFF_FLAGS) & (PF_KTHREAD | PF_EXITING | PF_IO_WORKER))
 		return 0;

@@ -373,6 +373,12 @@ def test_what_is_refused_is_not_asked_and_who_catches_sigcont_gets_the_default(m
         assert sorted(talk.refused()) == [f"{tmp_path}/file", f"{tmp_path}/other"]
         assert worker.ask("signal.signal(signal.SIGCONT, signal.SIG_DFL) and None") == "ok"
         assert talk.ask(f"os.close(os.open('{tmp_path}/other', os.O_RDWR))", "allow")[1] == "ok"
+        # At the end who waits is not let go, but given the default.
+        talk.begin(f"os.open('{tmp_path}/other', os.O_RDWR)")
+        talk.slowed(talk.questions(2)[-1])
+        talk.enforcer.lift()
+        assert (talk.end(), talk.refused()) == ("EXDEV", [f"{tmp_path}/other"])
+        assert worker.ask(f"os.close(os.open('{tmp_path}/other', os.O_RDWR))") == "ok"
 
 
 HOLDS = """

@@ -83,7 +83,7 @@ class Waiters:
         self._new: list[Question] = []
         self._gone: list[int] = []
         self._refused: list[Refused] = []
-        self._failed = ""
+        self._failed, self._lifted = "", False
         self._next = 1
 
     def starter(self) -> Execute | None:
@@ -181,7 +181,7 @@ class Waiters:
         for one in list(islice((one for one in self._waiting.values() if one.due <= now), _AT_ONCE)):
             if not self._lives(one) or self._has_left(one, now):
                 self._end(one)
-            elif not one.slowed and not one.answered and one.turned == now and self._throttle:
+            elif not one.slowed and not one.answered and one.turned == now and not self._lifted and self._throttle:
                 one.slowed = bool(self._throttle.slow(one.question.pid, one.question.tid))
             one.due = now + (_AGAIN if one.slowed or one.answered else _TICK)
         if not self._waiting:
@@ -244,9 +244,12 @@ class Waiters:
         return self._asking.alive()
 
     def lift(self) -> None:
-        """Refuse and ask no more. Who waits still is denied what it waits for."""
-        for id in [*self._waiting]:
-            self.answer(id, "deny")
+        """Refuse and ask no more. Who waits still is given the default."""
+        with self._lock:
+            self._lifted = True
+            self._asking.end()
+            for one in self._waiting.values():
+                self._quicken(one)
         until = time.monotonic() + _LAST
         while self._waiting and time.monotonic() < until:
             time.sleep(_TICK)

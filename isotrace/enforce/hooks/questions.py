@@ -34,7 +34,7 @@ _OFFSETS = {
     "OFF_SHARED_PENDING": ("signal_struct", "shared_pending"),
     "OFF_PENDING_SIGNAL": ("sigpending", "signal"),
 }
-_MAPS = ("waits", "questions", "verdicts", "may_wait", "by_call")
+_MAPS = ("waits", "questions", "verdicts", "may_wait", "by_call", "ending")
 _QUESTION, _WAIT = struct.Struct("=QQQQ"), struct.Struct("=QQQIHBB")
 _VERDICTS: Mapping[Verdict, int] = {"allow": 1, "deny": 2, "kill": 3}  # ANSWER_… of bpf/block_ask.h
 
@@ -149,6 +149,10 @@ class Questions(Hooks):
         """What the thread finds the next time that it comes."""
         key = struct.pack("=Q", posed.number)
         bpf.map_update(self._loaded.maps["verdicts"], key, u32(_VERDICTS[verdict]))
+
+    def end(self) -> None:
+        """Have nobody wait any more: what is not answered the rule answers."""
+        bpf.map_update(self._loaded.maps["ending"], u32(0), u32(1))
 
     def forget(self, posed: Posed, ended: bool) -> None:
         """Remove what is over; ``ended``: the call with it, whose thread will not do so."""
