@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 from asked import Asked
 
 from isotrace.enforce.throttle import scheduling, started
+from isotrace.kernel import bpf
 from isotrace.policy import names, nets, paths
 from isotrace.policy.model import Action
 from isotrace.trace.target import Target
@@ -25,6 +27,7 @@ ASK = Action("ask", DENIED.errno)
 HOOKS = ("lsm", "fmod_ret")
 PATIENCE = 120  # seconds, under emulation
 DEADLINE, IDLE = 6, 5  # SCHED_…
+BY_ID = 13  # BPF_PROG_GET_FD_BY_ID
 
 
 class Worker(Asked):
@@ -108,9 +111,9 @@ class Conversation:
 
 
 @contextmanager
-def conversation(mechanism, rules, worker):
+def conversation(mechanism, rules, worker, whole=False):
     need_for(mechanism)
-    with enforced(mechanism, rules, Target(tree=(worker.pid,))) as enforcer:
+    with enforced(mechanism, rules, Target(tree=(worker.pid,)), whole) as enforcer:
         yield Conversation(enforcer, worker)
 
 
@@ -365,7 +368,11 @@ def test_what_is_refused_is_not_asked_and_who_catches_sigcont_gets_the_default(m
     for name in ("file", "other"):
         (tmp_path / name).touch()
     refused = paths.parse(f"w:{tmp_path}/file", allow=False, action=Action("errno", 13))
-    with conversation(mechanism, [*asking(f"rw:{tmp_path}/**"), refused], worker) as talk:
+    with conversation(mechanism, [*asking(f"rw:{tmp_path}/**"), refused], worker, whole=True) as talk:
+        refusing, own = (part._loaded for part in talk.enforcer._parts)
+        for fd in own.programs.values():
+            key = struct.pack("=II", bpf.program_id(fd), BY_ID)
+            assert bpf.map_lookup(refusing.maps["guarded_objects"], key, 4) is not None
         assert worker.ask(f"os.open('{tmp_path}/file', os.O_RDWR)") == "EACCES"
         assert worker.ask("on(signal.SIGCONT, 'signals')") == "ok"
         assert worker.ask(f"os.open('{tmp_path}/other', os.O_RDWR)") == "EXDEV"

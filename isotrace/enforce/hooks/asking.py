@@ -166,7 +166,7 @@ class Waiters:
             if not began:
                 self._asking.forget(posed, ended=True)
                 continue
-            self._asking.watch_returns(True)
+            self._asking.watch_returns(not self._lifted)
             question = replace(question, id=self._next)
             self._next += 1
             self._waiting[question.id] = _Waiting(question, posed, began, turned=time.monotonic())
@@ -256,6 +256,8 @@ class Waiters:
         self._stop()
         for part in reversed(self._parts):
             part.lift()
+        with self._lock:
+            self._take()
 
     def _stop(self) -> None:
         self._ending.set()
