@@ -150,7 +150,7 @@ class Calls:
     def rules(self):
         port = self.listener.getsockname()[1]
         address = nets.parse(f"tcp:127.0.0.1:{port}", allow=False, action=ASK)
-        return [*asking(f"{self.directory}/**"), address, names.parse("kill,mount", action=ASK)]
+        return [*asking(f"{self.directory}/**"), address, names.parse("kill,=mount", action=ASK)]
 
     def _new(self):
         self.count += 1
