@@ -147,7 +147,7 @@ static __always_inline int can_wait(struct judged *judged, u64 task)
 	u8 *may = may_wait.lookup((u32 *)&at);
 	u32 zero = 0, *ends = ending.lookup(&zero);
 
-	if (!ends || *ends || !may || *may != MAY_WAIT || judged->ring)
+	if (!ends || *ends || !may || *may != MAY_WAIT)
 		return 0;
 	if (read_u32(task + OFF_FLAGS) & (PF_KTHREAD | PF_EXITING | PF_IO_WORKER))
 		return 0;
@@ -155,6 +155,12 @@ static __always_inline int can_wait(struct judged *judged, u64 task)
 		return 0;
 	handler = read_u64(read_u64(task + OFF_SIGHAND) + OFF_ACTION + SIGACTION * (SIGCONT - 1));
 	return handler <= SIG_IGN;
+}
+
+/* Whether io_uring or AIO has it done. What call_rule() says of that is for hooks that rules on calls are judged at. */
+static __always_inline int is_ordered(struct judged *judged)
+{
+	return takes_orders(judged->slot) || (read_u32(bpf_get_current_task() + OFF_FLAGS) & PF_IO_WORKER);
 }
 
 /* A thread with a real-time policy would keep all others from its processor while it waits. */
@@ -256,7 +262,7 @@ static __always_inline u32 answer_to(struct judged *judged, u32 index)
 static __always_inline u32 rule_on_call(struct judged *judged, u32 index)
 {
 	struct rule *rule = rules.lookup(&index);
-	u32 slot = judged->ring ? SLOT_RING : judged->slot & (SLOTS - 1);
+	u32 slot = is_ordered(judged) ? SLOT_RING : judged->slot & (SLOTS - 1);
 	u16 *found;
 
 	if (!rule || !(rule->flags & RULE_BY_CALL))
