@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from isotrace.enforce import Findings, Guarantees, Ring, Unsupported
 from isotrace.enforce.calls import cbpf
-from isotrace.enforce.hooks import coverage
+from isotrace.enforce.hooks import coverage, waiting
 from isotrace.policy import families, names
 from isotrace.policy.families import Kind
 from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule, asks, is_answer
@@ -93,6 +93,11 @@ _WAITING = (
     "cannot wait, and gets the default: what io_uring and a received descriptor do, sendmmsg, recvmmsg, and a thread that "
     "catches SIGCONT, is traced, or has a real-time policy",
     "a thread that waits has a deadline policy meanwhile, or where its processors are chosen the idle one, then it is busy",
+)
+_UNLOOKED = "an open with O_PATH, which neither reads nor writes, is not asked about"
+_POINTERS = (
+    "calls that are not about a path are asked about as they are made: what their pointers point to can be another thing "
+    "once that is answered"
 )
 _FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"
 
@@ -193,7 +198,11 @@ class _ByObject:
         whole, ring = self._unskipped(findings), self._ring(rule, findings)
         notes = (_FOLLOWS_OBJECTS, *_hook_notes(rule, self.name), *((_OLD_RINGS,) if ring == "closed" else ()))
         found = Guarantees(whole, ring, True, notes=notes, short=() if whole else (_SKIPPED,))
-        return replace(found, notes=(*notes, *_WAITING), waits="thread", orphaned="allowed") if asks(rule) else found
+        return (
+            replace(found, notes=(*notes, *_WAITING, *_asking_notes(rule)), waits="thread", orphaned="allowed")
+            if asks(rule)
+            else found
+        )
 
     def _unskipped(self, findings: Findings) -> bool:
         return _lacks(findings, "unpreempted") is None
@@ -236,6 +245,13 @@ def _hook_notes(rule: Rule, mechanism: str) -> tuple[str, ...]:
     if "openat" in rule.calls:
         found += [_OPEN_ALREADY, "through io_uring, sockets and accepted connections are refused together with opens"]
     return tuple(found)
+
+
+def _asking_notes(rule: Rule) -> tuple[str, ...]:
+    if not isinstance(rule, CallRule):
+        return ()
+    found = [_UNLOOKED] if rule.calls & {"openat", "openat2"} else []
+    return (*found, *([_POINTERS] if rule.calls - waiting.BY_PATH.keys() else []))
 
 
 def _net_notes(rule: NetRule) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ unix_stream_connect: connect
 unix_may_send: connect sendto sendmsg
 """
 #: Calls that do all that they do to a path, and come to a hook that sees it: the accesses by which they ask about it.
-_BY_PATH = {
+BY_PATH = {
     **dict.fromkeys(_OPENS.split(), "rw"),
     **dict.fromkeys(("execve", "execveat"), "x"),
     **dict.fromkeys(("unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2"), "w"),
@@ -107,7 +107,7 @@ def split(enforced: Sequence[Enforced]) -> dict[str, list[Enforced]]:
 def by_path(enforced: Sequence[Enforced]) -> dict[str, Enforced]:
     """Call → the rule on it that asks, by the path that the call is about."""
     rules = [(one, one.rule) for one in enforced if isinstance(one.rule, CallRule) and asks(one.rule)]
-    return {call: one for one, rule in reversed(rules) for call in rule.calls if call in _BY_PATH}
+    return {call: one for one, rule in reversed(rules) for call in rule.calls if call in BY_PATH}
 
 
 def _with_paths(own: list[Enforced], enforced: Sequence[Enforced], calls: dict[str, Enforced]) -> list[Enforced]:
@@ -124,7 +124,7 @@ def _with_paths(own: list[Enforced], enforced: Sequence[Enforced], calls: dict[s
         else:
             found.append(_among(one, "ask"))
     every = [rule for _, rule in on_paths if rule.pattern == EVERYTHING and _kind(rule) != "audit"]
-    if access := frozenset("".join(_BY_PATH[call] for call in calls)) - frozenset().union(
+    if access := frozenset("".join(BY_PATH[call] for call in calls)) - frozenset().union(
         *(one.access for one in every)
     ):
         whole = PathRule(first.rule.asked, False, access, EVERYTHING, first.action, first.rule.group)
