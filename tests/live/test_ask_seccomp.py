@@ -564,6 +564,19 @@ def test_a_question_that_is_gone_is_said_to_be_over(tmp_path):
         person.read("over")
 
 
+@contextlib.contextmanager
+def background(*words, cwd):
+    """isotrace ask without a terminal; it is ended whatever becomes of the test."""
+    command = list(map(str, (*ASK, "--timeout", "10m", *words)))
+    more = {"stdout": -1, "stderr": -1, "text": True, "env": ENVIRONMENT, "cwd": cwd, "start_new_session": True}
+    with subprocess.Popen(command, **more) as run:
+        try:
+            yield run
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                run.kill()
+
+
 def answering(path, *words, user=()):
     command = (*user, sys.executable, "-m", "isotrace", "answer", path, *words)
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
@@ -577,10 +590,7 @@ def test_somebody_answers_by_a_socket(tmp_path):
     path = tmp_path / "ask.sock"
     script = "mkdir one; mkdir two; mkdir three"
     words = ("--ask", "mkdir", "--socket", path, "--policy", "p.toml", "--format", "json", "--", "sh", "-c", script)
-    command = list(map(str, (*ASK, *words)))
-    with subprocess.Popen(
-        command, stdout=-1, stderr=-1, text=True, env=ENVIRONMENT, cwd=tmp_path, start_new_session=True
-    ) as run:
+    with background(*words, cwd=tmp_path) as run:
         wait_for(lambda: path.exists() and shown_at(path))
         assert path.stat().st_mode & 0o777 == 0o660
         (one,) = shown_at(path)
@@ -606,18 +616,15 @@ def test_somebody_answers_by_a_socket(tmp_path):
 def test_nobody_else_and_not_who_is_asked_about_answers(tmp_path):
     path = tmp_path / "ask.sock"
     inside = f"mkdir new & sleep 1; {sys.executable} -m isotrace answer {path} list 2> inside; wait"
-    command = [*map(str, (*ASK, "--ask", "mkdir", "--socket", path, "--", "sh", "-c", inside))]
-    with subprocess.Popen(
-        command, stdout=-1, stderr=-1, text=True, env=ENVIRONMENT, cwd=tmp_path, start_new_session=True
-    ) as run:
+    words = ("--ask", "mkdir", "--socket", path, "--", "sh", "-c", inside)
+    with background(*words, cwd=tmp_path) as run:
         wait_for(lambda: path.exists() and shown_at(path))
         if os.geteuid() == 0:
             nobody = answering(path, "list", user=("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"))
             assert nobody.returncode == 3 and "may not answer" in nobody.stderr
-        second = subprocess.run(
-            command, capture_output=True, text=True, timeout=300, env=ENVIRONMENT, start_new_session=True
-        )
-        assert second.returncode == 1 and "another isotrace asks there" in second.stderr
+        with background(*words, cwd=tmp_path) as second:
+            _, error = second.communicate(timeout=300)
+        assert second.returncode == 1 and "another isotrace asks there" in error
         wait_for(
             lambda: "asked about" in (tmp_path / "inside").read_text() if (tmp_path / "inside").exists() else False
         )
@@ -629,10 +636,7 @@ def test_nobody_else_and_not_who_is_asked_about_answers(tmp_path):
 
 def test_a_client_that_sends_rubbish_does_no_harm(tmp_path):
     path = tmp_path / "ask.sock"
-    command = [*map(str, (*ASK, "--ask", "mkdir", "--socket", path, "--", "mkdir", "new"))]
-    with subprocess.Popen(
-        command, stdout=-1, stderr=-1, text=True, env=ENVIRONMENT, cwd=tmp_path, start_new_session=True
-    ) as run:
+    with background("--ask", "mkdir", "--socket", path, "--", "mkdir", "new", cwd=tmp_path) as run:
         wait_for(lambda: path.exists() and shown_at(path))
         for rubbish in (
             b"\n",
