@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import Collected, batch, make, string
 
-from isotrace.decode.descriptors import ALONE, CUT, DELETED, DESCRIPTOR, ENDPOINTS, UNSURE, descriptor
+from isotrace.decode.descriptors import ALONE, CUT, DELETED, DESCRIPTOR, ENDPOINTS, UNSURE, described, descriptor
 from isotrace.errors import KernelError
 from isotrace.run import records
 from isotrace.sinks.formats import Beside
@@ -47,6 +47,20 @@ def test_files_pipes_and_what_has_no_place():
     assert descriptor(said(b"[eventfd]", magic=ANONYMOUS, state=ALONE), True) == "<anon_inode:[eventfd]>"
     assert descriptor(said(b"memfd:x", magic=0x01021994, state=ALONE), True) == "</memfd:x>(deleted)"
     assert descriptor(said(b"mnt", b"", magic=NAMESPACE), True) == "<mnt:[77]>"
+
+
+def test_without_brackets_paths_are_text():
+    def text(data: bytes) -> str:
+        return described(data, bytes.decode)
+
+    assert text(b"") == ""
+    assert text(said("é<1>".encode(), b"etc")) == "/etc/é<1>"
+    assert text(said(b"f", b"a", state=DELETED)) == "/a/f(deleted)"
+    assert text(said(b"null", b"dev", mode=0o20666, other=1 << 20 | 3)) == "/dev/null"
+    assert text(said(b"f", b"a", state=CUT)) == ".../a/f"
+    assert text(said(b"f", b"a", state=UNSURE)) == "?"
+    assert text(said(b"", magic=PIPE, state=ALONE)) == "pipe:[77]"
+    assert text(of_socket(2, b"TCP", port=80)) == "TCP:[127.0.0.1:80]"
 
 
 def test_details_are_those_of_strace_with_yy():

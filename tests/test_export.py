@@ -57,6 +57,19 @@ def test_strace(recording):
     assert all(line.isascii() and line.isprintable() for line in lines)
 
 
+@pytest.mark.parametrize("form", ["csv", "json", "strace", "chrome", "parquet"])
+def test_only_calls_that_name_a_path(recording, form):
+    to = recording.with_name("some")
+    said, verdict = forms.export([str(recording)], form, str(to), patterns=["/etc/*", "/bin/c?t"])
+    assert said == [f"4 calls written to {str(to)!r}"] and verdict == Verdict(), "three opens and an execve"
+    if form == "csv":
+        with to.open() as file:
+            paths = [row["path"] for row in csv.DictReader(file)]
+        assert paths == ["/bin/cat", *["/etc/late"] * 3]
+    if form == "strace":
+        assert [line.split()[2].partition("(")[0] for line in to.read_text().splitlines()][-3:] == ["openat"] * 3
+
+
 def test_csv_has_the_columns_of_sql(recording):
     with exported(recording, "csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -9,6 +9,7 @@ import struct
 import pytest
 from records import batch, make, string
 
+from isotrace.decode.descriptors import ALONE, CUT, DELETED, DESCRIPTOR, ENDPOINTS, UNSURE
 from isotrace.sinks.passing import Choice
 from isotrace.sinks.paths import Paths
 from isotrace.trace import events, plan
@@ -44,6 +45,34 @@ def shown(*records: bytes, patterns=("/etc/*",)) -> list[int]:
 
 def call(name: str, *blobs: Blob, **fields) -> bytes:
     return make(SLOTS[name], blobs=blobs, **fields)
+
+
+def described(*names: bytes, state: int = 0, magic: int = 0xEF53, behind: bytes = b"") -> bytes:
+    """What the kernel program says of a descriptor, names from the file up."""
+    return DESCRIPTOR.pack(77, 0, magic, 0o100644, state) + b"".join(name + b"\0" for name in names) + behind
+
+
+def test_a_call_on_a_descriptor_of_such_a_file():
+    def on(data: bytes, arg: int = 0, name: str = "read") -> bytes:
+        return call(name, Blob(arg, events.PART_FILE, events.WHOLE, 3, data))
+
+    socket_at = ENDPOINTS.pack(0, socket.AF_UNIX, 0, 0, 0, b"", b"", b"UNIX") + b"/etc/s\0"
+    named = [
+        on(described(b"passwd", b"etc")),
+        on(described(b"passwd", b"etc", state=DELETED)),
+        on(described(b"passwd", b"etc"), events.RESULT_ARG, "openat"),
+        on(described(b"passwd", b"etc"), 4, "mmap"),
+        on(described(magic=0x534F434B, behind=socket_at), 0, "recvfrom"),
+    ]
+    others = [
+        on(described(b"passwd", b"srv")),
+        on(b""),
+        on(described(b"", magic=0x50495045, state=ALONE)),
+        on(described(b"passwd", b"etc", magic=0x09041934)),
+        call("read"),
+    ]
+    unknown = [on(described(b"passwd", b"srv", state=UNSURE)), on(described(b"c", b"b", state=CUT))]
+    assert shown(*named, *others, *unknown) == [0, 1, 2, 3, 4, 10, 11]
 
 
 def opened(path: bytes, **fields) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from isotrace.commands.options import PATHS
 from isotrace.commands.showing import not_asked, showing_options, take_view
 from isotrace.process.interrupts import ALL_ENDING
 from isotrace.process.telling import tell
@@ -30,6 +31,7 @@ Examples:
   isotrace export 'web*.arrow' --to parquet -o traces
   isotrace export t.arrow --to strace | strace-analyzer
   isotrace export t.arrow --to folded | flamegraph.pl >t.svg
+  isotrace export t.arrow --to csv -P '/etc/*'
 """
 
 
@@ -37,8 +39,9 @@ Examples:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="The form.")
 @click.option("-o", "--output", metavar="PATH", help="Where it goes.")
+@PATHS
 @showing_options
-def export(files: tuple[str, ...], form: str, output: str | None, **choices: Any) -> int:
+def export(files: tuple[str, ...], form: str, output: str | None, path: tuple[str, ...], **choices: Any) -> int:
     """Write recordings as Parquet, CSV, JSON, strace's lines, folded stacks, a Perfetto or Chrome trace."""
     for number in ALL_ENDING & {signal.SIGTERM, signal.SIGHUP}:
         signal.signal(number, _interrupt)
@@ -47,7 +50,7 @@ def export(files: tuple[str, ...], form: str, output: str | None, **choices: Any
     view = take_view(choices)
     from isotrace.export import forms
 
-    said, verdict = forms.export(files, form, output, view)
+    said, verdict = forms.export(files, form, output, view, path)
     tell(said)
     return verdict.say()
 

@@ -18,6 +18,7 @@ from isotrace.commands.options import (
     FOR,
     LOSSLESS,
     ONCE,
+    PATHS,
     RING,
     STACKS,
     STRICT,
@@ -84,14 +85,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
     **ONCE,
     help="Only calls that ended so: failed, successful, or the names of errors; ! takes away.",
 )
-@click.option(
-    "-P",
-    "--path",
-    metavar="GLOB",
-    multiple=True,
-    help="Only calls that name such a path or unix socket, in the words of the caller: no descriptors, nothing resolved."
-    " * is anything, / too. May be given several times.",
-)
+@PATHS
 @click.option(
     "--fd",
     metavar="N,...",

@@ -115,6 +115,14 @@ STACKS = click.option(
     help="Show the user stack of each call, as strace -k does, by the tables for unwinding that programs have; where it"
     " ends for want of them, that is said.",
 )
+PATHS = click.option(
+    "-P",
+    "--path",
+    metavar="GLOB",
+    multiple=True,
+    help="Only calls that name such a path or unix socket, in the words of the caller, or are on a descriptor of it: that"
+    " only where -y says what descriptors are, or did when it was recorded. * is anything, / too. Several may be given.",
+)
 STRICT = click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
 LOSSLESS = click.option(
     "--lossless",

@@ -6,6 +6,7 @@ import re
 import socket
 import stat
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from . import style
@@ -33,11 +34,46 @@ class _Head(NamedTuple):
     state: int
 
 
+def described(data: bytes, path: Callable[[bytes], str]) -> str:
+    """What the descriptor is, without brackets; ``path`` makes text of paths. "?" where that is not known, "" of none.
+
+    As ``descriptor`` says it with details, but for devices, which are their paths.
+    """
+    found = _descriptor(data, True, path)
+    if found.startswith("</"):
+        found = _descriptor(data, False, path)
+    return "".join(found.removeprefix("<").rsplit(">", 1))
+
+
+def place(data: bytes) -> bytes | None:
+    """The path of a file or unix socket that a descriptor is; b"" of what has none, None where it is not known."""
+    if len(data) < DESCRIPTOR.size:
+        return b""
+    head, rest = _Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
+    if head.state & UNSURE:
+        return None
+    if head.magic == _SOCKET and len(rest) >= ENDPOINTS.size:
+        family = ENDPOINTS.unpack_from(rest)[1]
+        return rest[ENDPOINTS.size :].partition(b"\0")[0] if family == socket.AF_UNIX else b""
+    if head.state & ALONE or head.magic in (_NAMESPACE, _ANONYMOUS, _PIDFD):
+        return b""
+    return None if head.state & CUT else _joined(rest)
+
+
+def _joined(rest: bytes) -> bytes:
+    """The path of names that go from the file up."""
+    return b"/" + b"/".join(reversed(rest.split(b"\0")[:-1]))
+
+
 def descriptor(data: bytes, details: bool) -> str:
     """The text behind the number; ``data`` is what the kernel program says: struct descriptor, and what follows it.
 
     ``details``: as strace -yy has it, with addresses, device numbers and processes.
     """
+    return _descriptor(data, details, _escaped)
+
+
+def _descriptor(data: bytes, details: bool, text: Callable[[bytes], str]) -> str:
     if len(data) < DESCRIPTOR.size:
         return ""
     head, rest = _Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
@@ -47,20 +83,20 @@ def descriptor(data: bytes, details: bool) -> str:
         return f"<{_socket(head, rest) if details else f'socket:[{head.inode}]'}>"
     if head.magic == _PIDFD or (head.magic == _ANONYMOUS and rest.startswith(b"[pidfd]\0")):
         return f"<pid:{head.other}>" if details and head.other else "<anon_inode:[pidfd]>"
-    return _named(head, rest.split(b"\0")[:-1], details)
+    return _named(head, rest, details, text)
 
 
-def _named(head: _Head, names: list[bytes], details: bool) -> str:
-    names = names or [b""]
+def _named(head: _Head, rest: bytes, details: bool, text: Callable[[bytes], str]) -> str:
+    first = rest.partition(b"\0")[0]
     if head.magic == _PIPE and head.state & ALONE:
-        return f"<{_escaped(b'pipe:[%d]' % head.inode)}>"
+        return f"<{text(b'pipe:[%d]' % head.inode)}>"
     if head.magic == _NAMESPACE:
-        return f"<{_escaped(names[0] + b':[%d]' % head.inode)}>"
+        return f"<{text(first + b':[%d]' % head.inode)}>"
     if head.magic == _ANONYMOUS:
-        return f"<{_escaped(b'anon_inode:' + names[0])}>"
+        return f"<{text(b'anon_inode:' + first)}>"
     if head.state & ALONE:  # what has a name and no place, such as a memfd
-        return f"<{_escaped(b'/' + names[0])}>(deleted)"
-    path = _escaped(b"/" + b"/".join(reversed(names)))
+        return f"<{text(b'/' + first)}>(deleted)"
+    path = text(_joined(rest))
     path = f"...{path}" if head.state & CUT else path
     if head.state & DELETED:
         return f"<{path}>(deleted)"

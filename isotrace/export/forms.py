@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from isotrace.errors import UsageError
@@ -80,8 +81,12 @@ FORMS = {
 }
 
 
-def export(files: Sequence[str], name: str, to: str | None, view: View = PLAIN) -> tuple[list[str], Verdict]:
+def export(
+    files: Sequence[str], name: str, to: str | None, view: View = PLAIN, patterns: Sequence[str] = ()
+) -> tuple[list[str], Verdict]:
     """Write the recordings in a form, strace's as ``view`` has it; returns what to say of that, and of them.
+
+    ``patterns``: only calls with such paths.
 
     Raises ``IsotraceError``.
     """
@@ -96,6 +101,11 @@ def export(files: Sequence[str], name: str, to: str | None, view: View = PLAIN) 
     hosts = {(recording.head.host, recording.head.boot_id) for recording in recordings}
     if form.one_host and len(hosts) > 1:
         raise UsageError(f"recordings of {len(hosts)} hosts or boots are not one {name} trace", "export one at a time")
+    if patterns:
+        from isotrace.export.some import Named
+
+        for recording in recordings:
+            recording.choose(partial(Named, patterns))
     said = reader.abbreviated(recordings) if view.abbreviated is not None else []
     count = _strace(recordings, to, view) if name == "strace" else form.write(recordings, to)
     return [*said, *([f"{many(count, 'call')} written to {to!r}"] if to else [])], parts.verdict(recordings)

@@ -14,12 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from isotrace.catalog.model import Syscall
+from isotrace.decode.descriptors import described
 from isotrace.decode.errnos import errno_name
 from isotrace.decode.quote import escape
 from isotrace.decode.sockaddr import endpoint
 from isotrace.recording import captures, encode, schema
 from isotrace.render.lines import Decoder
 from isotrace.trace import events, plan
+from isotrace.trace.captures import MADE_NONE, MADE_PAIR, MADE_RESULT, made_by
 from isotrace.trace.events import BLOB
 
 _ADDRESSED = {
@@ -205,6 +207,33 @@ def _endpoint(raw: bytes) -> str | None:
     return endpoint(raw, readable) or None
 
 
+@cache
+def _files(made: bool) -> npt.NDArray[np.uint16]:
+    """Slot → where what the first argument is lies, if that is a descriptor, or what the call has made is."""
+    if made:
+        return _places(_made_by)
+    return _places(lambda call: (0, events.PART_FILE) if call.args and call.args[0].kind in ("fd", "dirfd") else None)
+
+
+def _made_by(call: Syscall) -> tuple[int, int] | None:
+    made = made_by(call)
+    if made == MADE_NONE:
+        return None
+    return (events.RESULT_ARG if made == MADE_RESULT else made - MADE_PAIR, events.PART_FILE)
+
+
+def _file(rows: pa.RecordBatch, state: State) -> pa.Array:
+    """What the descriptor ``fd`` is, where that was recorded; "" where it was none."""
+    del state
+    return _texts(_captured(rows, _files(False)), lambda raw: described(raw, readable))
+
+
+def _made(rows: pa.RecordBatch, state: State) -> pa.Array:
+    """The same of the descriptor that the call has made, or the first of two."""
+    del state
+    return _texts(_captured(rows, _files(True)), lambda raw: described(raw, readable))
+
+
 def _what(rows: pa.RecordBatch, state: State) -> pa.Array:
     """Of a refusal, the path or address."""
     del state
@@ -305,6 +334,8 @@ COLUMNS: Mapping[str, Column] = {
     "program": Column(_WORDS, (*_MEMORY, "arg5", "result"), _program),
     "path2": Column(_WORDS, _MEMORY, _other_path),
     "address": Column(_WORDS, _MEMORY, _address),
+    "file": Column(_WORDS, _MEMORY, _file),
+    "made": Column(_WORDS, _MEMORY, _made),
     "what": Column(_WORDS, _MEMORY, _what),
     "text": Column(pa.utf8(), tuple(schema.arrow().names), _text),
     **{f"arg{i}": _as_is(f"arg{i}", pa.uint64()) for i in range(schema.ARGS)},

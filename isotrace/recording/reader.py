@@ -20,6 +20,8 @@ from isotrace.trace.events import Batch
 from isotrace.units import many
 
 T = TypeVar("T")
+#: Makes what takes some of the rows of each batch, in their order.
+Chooser = Callable[[], Callable[[pa.RecordBatch], pa.RecordBatch]]
 _DICTIONARIES = 64  # messages; a recording has three
 _SKIPPED = (pa.ArrowException, OSError, MemoryError, ValueError, LookupError)
 
@@ -47,6 +49,7 @@ class Recording:
         first = self._frames.first()
         self._prefix = self._begin(first)
         self._first_batch = self._frames.position
+        self.choose(None)
         self._dictionaries: set[int] = set()  # where those begin that the prefix has
 
     def _begin(self, first: Frame | None) -> bytes:
@@ -101,9 +104,16 @@ class Recording:
         """All whole batches that there are by now, from where the last call stopped; only these columns."""
         while (frame := self._frames.next()) is not None:
             rows = self._decoded(frame, columns)
+            if rows is not None and self._only:
+                rows = self.attempt(rows, self._only)
             if rows is not None:
                 self.rows += rows.num_rows
                 yield rows
+
+    def choose(self, chooser: Chooser | None) -> None:
+        """Give from now on, where all columns are read, what ``chooser()`` makes of the rows of each batch."""
+        self.chooser = chooser
+        self._only = chooser() if chooser else None
 
     def batches_of(self, rows: pa.RecordBatch) -> list[Batch]:
         """The kernel's records among ``rows``; none, and damage, where they cannot be what isotrace wrote."""
@@ -130,6 +140,7 @@ class Recording:
         self._frames.seek(self._first_batch)
         self.damage, self._frames.torn, self.rows = Damage(), 0, 0
         self.left = self.spoilt = False
+        self.choose(self.chooser)
 
     def grows(self) -> bool:
         """Whether more may come."""
@@ -269,7 +280,10 @@ def open_all(patterns: Sequence[str]) -> list[Recording]:
 
 def once_more(recordings: Sequence[Recording]) -> list[Recording]:
     """The same, to be read once more by themselves; none where one of them is a pipe. Raises ``IsotraceError``."""
-    return [Recording(one.path) for one in recordings] if all(one.regular for one in recordings) else []
+    found = [Recording(one.path) for one in recordings] if all(one.regular for one in recordings) else []
+    for one, other in zip(recordings, found, strict=False):
+        other.choose(one.chooser)
+    return found
 
 
 def close_all(recordings: Iterable[Recording]) -> None:

@@ -42,6 +42,14 @@ class Chooser(Protocol):
         """Which records, ``(n,)``, are calls that it is for; it is asked about each batch, in order."""
 
 
+def chosen(batch: Batch, choosers: Sequence[Chooser]) -> npt.NDArray[np.bool_]:
+    """Which records of a batch, ``(n,)``, one of ``choosers`` is for, or no choice leaves out."""
+    kept = np.isin(batch.events["kind"], ALWAYS)
+    for chooser in choosers:
+        kept |= chooser.choose(batch)
+    return kept
+
+
 class Choice(Passing):
     """Passes on what one of ``choosers`` is for, and what no choice leaves out."""
 
@@ -51,7 +59,4 @@ class Choice(Passing):
 
     def write(self, batch: Batch) -> None:
         """Take the records of a batch."""
-        kept = np.isin(batch.events["kind"], ALWAYS)
-        for chooser in self._choosers:
-            kept |= chooser.choose(batch)
-        self._sink.write(batch.select(kept))
+        self._sink.write(batch.select(chosen(batch, self._choosers)))

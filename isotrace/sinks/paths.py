@@ -1,4 +1,4 @@
-"""--path: only calls that name such a path."""
+"""--path: only calls that name such a path, or are on a descriptor of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from isotrace.decode.descriptors import place
 from isotrace.trace import events, plan
+from isotrace.trace.captures import files_of, made_by
 from isotrace.trace.events import Batch, Blob
 
 _KNOWN = 65536  # paths whose verdict is remembered
@@ -21,9 +23,10 @@ _KINDS = ("path", "sockaddr", "inmsg")
 
 
 class Paths:
-    """Chooses the calls with a path, or a unix socket's address, that one of ``patterns`` matches as the caller gave it.
+    """Chooses the calls with a path, a unix socket's address or a descriptor that one of ``patterns`` matches.
 
-    ``*`` is any bytes, ``/`` among them. What could not be read may be what is looked for, and is chosen.
+    Paths and addresses as the caller gave them; descriptors, where records have what they are, by the whole path. ``*``
+    is any bytes, ``/`` among them. What could not be read may be what is looked for, and is chosen.
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
@@ -61,15 +64,19 @@ class Paths:
     def _named(self, batch: Batch, index: int) -> bool:
         row = batch.events[index]
         places = {0: "path"} if row["kind"] == events.EXEC_NAME else _places()[int(row["slot"])]
-        found = ((places.get(blob.arg), blob) for blob in batch.blobs(index))
-        return any(kind is not None and self._matches(kind, blob) for kind, blob in found)
+        return any(self._matches(places.get(blob.arg), blob) for blob in batch.blobs(index))
 
-    def _matches(self, kind: str, blob: Blob) -> bool:
-        if blob.part != (events.PART_NAME if kind == "inmsg" else events.PART_SELF):
+    def _matches(self, kind: str | None, blob: Blob) -> bool:
+        if blob.part == events.PART_FILE:
+            path = place(blob.data)
+            return path is None or self._is_wanted(path)
+        if kind is None or blob.part != (events.PART_NAME if kind == "inmsg" else events.PART_SELF):
             return False
         if blob.state == events.FAULT:
             return True
-        data = blob.data if kind == "path" else blob.data[2:] if blob.data[:2] == _UNIX else b""
+        return self._is_wanted(blob.data if kind == "path" else blob.data[2:] if blob.data[:2] == _UNIX else b"")
+
+    def _is_wanted(self, data: bytes) -> bool:
         if data not in self._verdicts:
             if len(self._verdicts) >= _KNOWN:
                 self._verdicts.clear()
@@ -99,7 +106,7 @@ def _places() -> dict[int, dict[int, str]]:
 
 @cache
 def _naming() -> npt.NDArray[np.bool_]:
-    """Which slots hold calls that can name one."""
-    found = np.zeros(events.SLOTS, dtype=bool)
-    found[[slot for slot, places in _places().items() if places]] = True
-    return found
+    """Which slots hold calls that can name one, or have descriptors."""
+    return plan.slots(
+        lambda call: any(arg.kind in _KINDS for arg in call.args) or bool(files_of(call) or made_by(call))
+    )

@@ -89,6 +89,35 @@ def test_json_has_them_in_the_values(tmp_path: Path) -> None:
     assert calls[0]["args"][0] == {"name": "dfd", "raw": calls[0]["args"][0]["raw"], "value": f"AT_FDCWD<{tmp_path}>"}
 
 
+def test_what_they_are_is_asked_of_a_recording_and_chosen_by_path(tmp_path: Path) -> None:
+    file, recording = tmp_path / "é file", tmp_path / "t.arrow"
+    file.write_text("text")
+    isotrace = [sys.executable, "-m", "isotrace"]
+    command = ["sh", "-c", f"exec 7<'{file}'; head -c1 <&7; echo | cat; cd {tmp_path}; head -c9 '{file.name}'"]
+    subprocess.run(
+        [*isotrace, "record", "-y", "-o", str(recording), "--", *command], check=True, env=tracer.environment()
+    )
+
+    def asked(*arguments: str) -> list[str]:
+        done = subprocess.run(
+            [*isotrace, *arguments], check=True, capture_output=True, text=True, env=tracer.environment()
+        )
+        return done.stdout.splitlines()
+
+    where = f"file = '{file}' AND name = 'read'"
+    assert asked("sql", str(recording), f"SELECT bytes FROM calls WHERE {where} ORDER BY time")[1:] == ["1", "4", "0"]
+    made = f"SELECT name, file, path FROM calls WHERE made = '{file}' AND path NOT LIKE '/%'"
+    assert asked("sql", str(recording), made)[1:] == [f"openat,{tmp_path},{file.name}"]
+    pipe = "SELECT DISTINCT file SIMILAR TO 'pipe:.[0-9]+.' FROM calls WHERE comm = 'cat' AND fd = 0 AND name = 'read'"
+    assert asked("sql", str(recording), pipe)[1:] == ["True"]
+    shown = tracer.replay(recording, "-P", f"{file}").decode()
+    assert [line.name for line in tracer.parse(shown)].count("read") == 3
+    lines = asked("export", str(recording), "--to", "strace", "-P", f"{file}")
+    assert sum(" read(" in line for line in lines) == 3
+    live = tracer.log("-y", "-P", f"{file}", "--", *command)
+    assert len(live.named("read")) == 3 and not tracer.log("-P", f"{file}", "--", *command).named("read")
+
+
 def test_a_recording_without_them_has_none_to_show(tmp_path: Path) -> None:
     record = tmp_path / "t.arrow"
     assert tracer.log("--record", record, "--", "true").status == 0
