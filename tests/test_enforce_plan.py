@@ -202,6 +202,20 @@ def test_a_hostile_policy_cannot_write_to_the_terminal():
     assert all(line.isprintable() for line in describe.plan_lines(plan.make(policy(rule), findings(), RUNNING)))
 
 
+def test_what_only_reports_weakens_what_refuses_files_and_the_plan_says_so():
+    soft = paths.parse("r:/home/", allow=False, action=Action("audit"))
+    allowed = paths.parse("r:/home/x", allow=True, action=Action("audit"))
+    with mock.patch.dict(registry.BUILT, ALL_BUILT):
+        strict = plan.make(policy(soft, WRITE_ETC), findings("lsm_bpf"), RUNNING)
+        lenient = plan.make(policy(soft, WRITE_ETC), findings("lsm_bpf"), RUNNING, best_effort=True)
+        alone = plan.make(policy(allowed, WRITE_ETC), findings("lsm_bpf"), RUNNING)
+    assert not strict.ok
+    assert [one.number for one in strict.unenforceable] == [1]
+    assert "is not judged by this one for its other part" in "\n".join(describe.plan_lines(strict))
+    assert lenient.ok and [bool(one.guarantees.short) for one in lenient.enforced] == [False, True]
+    assert alone.ok and not any(one.guarantees.short for one in alone.enforced)
+
+
 _COMPONENT = st.sampled_from(["a", "b", "*", "**", "a*"])
 _ACTIONS = st.sampled_from([Action(), Action("kill"), Action("audit")])
 

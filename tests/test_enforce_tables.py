@@ -140,6 +140,11 @@ def test_nothing_that_is_denied_is_free_once_a_directory_above_it_has_moved(worl
         (["+w:{}/a/*", "w:{}/a/**"], "ab/c", "a/c", False),
         (["+r:{}/a/b/**", "r:{}/a/**"], "a/b/c", "a/b/d", True),
         (["+r:{}/ab/c", "r:{}/a/**"], "ab/c", "ab/d", True),
+        (["+r:{}/c/", "r:/**/key"], "a/c", "c", False),
+        (["+w:{}/c/", "w:/**/key"], "c", "a/c", False),
+        (["+r:{}/c/", "r:/**/key"], "c/c", "c", False),
+        (["+r:{}/c/", "r:/**/key"], "c/c", "c/d", True),
+        (["+r:{}/c/", "r:/**/key"], "a/c", "a/d", True),
     ],
 )
 def test_a_directory_moves_where_all_patterns_match_the_same_below_it(words, old, new, may):

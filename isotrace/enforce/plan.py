@@ -9,7 +9,7 @@ from isotrace.enforce import Enforced, Findings, Guarantees, Mechanism, Unsuppor
 from isotrace.enforce.hooks import standing
 from isotrace.enforce.mechanisms import Seccomp
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
-from isotrace.policy.model import CallRule, PathRule, Policy, Rule, asks
+from isotrace.policy.model import CallRule, NetRule, PathRule, Policy, Rule, asks
 from isotrace.trace.target import Target
 
 _NEEDS_COMMAND = Unsupported(
@@ -18,11 +18,20 @@ _NEEDS_COMMAND = Unsupported(
 )
 _NOT_BUILT = Unsupported("not built into this version of isotrace")
 _BEST_EFFORT = "--best-effort accepts that"
+_SOFTENED = (
+    "beside rules on files that only report: a call of which they let one part go on (reading, or one name of a rename or "
+    "link) is not judged by this one for its other part"
+)
 _NAMES = (
     "--comm: who is found under the name, at the start, by an execve or by what it does itself, stays concerned under any "
     "other, with its threads, io_uring's workers and the children that it forks, up to an execve under another name: a "
     "program executed under another is not concerned (-f keeps it)"
 )
+
+
+#: Mechanisms that judge the parts of a call one by one, and for which the first that is denied decides, unless there are
+#: rules that ask: then each action has programs of its own (enforce/hooks/waiting.py).
+_FIRST_DECIDES = ("lsm", "fmod_ret")
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,8 @@ def make(
 ) -> EnforcementPlan:
     """The plan. Call rules are placed one by one; path rules together, and net rules together, as they decide together."""
     admitted = [mechanism for mechanism in _mechanisms(policy.asks) if mechanism.name in BACKENDS[backend]]
-    chooser = _Chooser(admitted, findings, target, best_effort)
+    reports = not policy.asks and any(_on_files(rule) and rule.action.kind == "audit" for rule in policy.rules)
+    chooser = _Chooser(admitted, findings, target, best_effort, reports)
     placed: dict[int, Enforced | Unenforceable] = {}
     for rules in _units(policy.rules):
         placed |= chooser.place(rules)
@@ -90,6 +100,11 @@ def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:
     yield [entry for entry in numbered if not isinstance(entry[1], CallRule | PathRule)]
 
 
+def _on_files(rule: Rule) -> bool:
+    """Whether it denies something to files, or to the sockets among them."""
+    return not rule.allow and (isinstance(rule, PathRule) or (isinstance(rule, NetRule) and rule.path is not None))
+
+
 def concerned(target: Target) -> tuple[str, ...]:
     """What a user should know of the conditions that a process may come to meet no more, or to escape from."""
     if target.follow:
@@ -110,6 +125,7 @@ class _Chooser:
     findings: Findings
     target: Target
     best_effort: bool
+    reports: bool = False  # there are rules on files that report, and none that asks
 
     def place(self, rules: Sequence[tuple[int, Rule]]) -> dict[int, Enforced | Unenforceable]:
         """The first mechanism that enforces most of the denials, an exception counting as much as it can."""
@@ -138,6 +154,8 @@ class _Chooser:
             return _NEEDS_COMMAND
         if BUILT[mechanism.name] is None:
             return _NOT_BUILT
+        if self.reports and mechanism.name in _FIRST_DECIDES and _on_files(rule) and rule.action.kind != "audit":
+            answer = replace(answer, short=(*answer.short, _SOFTENED))
         if answer.short and not self.best_effort:
             return Unsupported("; ".join(answer.short), _BEST_EFFORT)
         return replace(answer, notes=(*answer.notes, *concerned(self.target)))

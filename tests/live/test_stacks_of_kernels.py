@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import tracer
-from test_stacks import CHAIN, FRAME, names, only, run, stacks, without_start
+from test_stack_traces import CHAIN, FRAME, names, only, run, stacks, without_start
 
 Compile = Callable[..., Path]
 

@@ -121,6 +121,7 @@ class Anchors:
         self.named: set[int] = set()
         self.fixtures: dict[str, list[int]] = {}
         exceptions = [rule for rule in rules if rule.allow]
+        self._later: set[AnchorRule] = set()
         self._opened = {rule for rule in rules if not rule.allow and any(_opens(one, rule) for one in exceptions)}
         for rule in rules:
             self.denied |= 0 if rule.allow else rule.accesses
@@ -140,6 +141,8 @@ class Anchors:
         components = rule.pattern.components
         texts, there = _plain(rule)
         literal = len(texts)
+        if rule.allow and there < literal:
+            self._later.add(rule)
         real = os.path.realpath("/" + "/".join(texts[:there]))
         self._object(real).put(rule, components[there:])
         if there == literal and there and len(components) - literal <= 1 and components[literal:] in ((), _SUBTREE):
@@ -234,12 +237,12 @@ class Anchors:
         """How many components of the pattern a directory may match whose content the rest of it, or all of it, matches.
 
         What a denial matches whole is not moved at all, nor is what a name right below the anchor stands for: unless an
-        exception for the directory alone lets it go.
+        exception for the directory alone lets it go, or it is one that an exception is for and that is made only later.
         """
         whole = bool(left) and left[-1].anything
         if rule in self._opened:
             return range(1, len(left) + whole)
-        if _is_whole(left) or _is_name(left):
+        if _is_whole(left) or (_is_name(left) and rule not in self._later):
             return range(0)
         return range(1, len(left) + (rule.allow and whole))
 

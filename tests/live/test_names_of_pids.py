@@ -10,11 +10,18 @@ import pytest
 import tracer
 
 _SCRIPT = """
-import ctypes, os, time
+import os
+os.setpgid(0, 0)
+begin, go = os.pipe()
 child = os.fork()
 if not child:
-    time.sleep(0.1); os.execv("/bin/sleep", ["sleep", "0.3"])
-os.getpgid(child); time.sleep(0.3); os.getpgid(child); os.getpgid(os.getpid())
+    os.close(go); os.read(begin, 1); os.dup2(begin, 0); os.execv("/bin/cat", ["cat"])
+os.getpgid(child)
+os.write(go, b"x")
+while open(f"/proc/{child}/comm").read() != "cat\\n":
+    pass
+os.getpgid(child); os.getpgid(os.getpid())
+os.close(go)
 os.waitpid(child, 0)
 try: os.getpgid(child)
 except OSError: pass
@@ -29,9 +36,9 @@ def test_names_behind_numbers(tmp_path: Path) -> None:
     assert run.status == 0, run.err
     texts = [re.sub(r"\b\d{2,}\b", "N", line.call) for line in run.lines if line.name in ("getpgid", "kill")]
     assert texts == [
-        "getpgid(N<python3>) = N",
-        "getpgid(N<sleep>) = N",
-        "getpgid(N<python3>) = N",
+        "getpgid(N<python3>) = N<python3>",
+        "getpgid(N<cat>) = N<python3>",
+        "getpgid(N<python3>) = N<python3>",
         "getpgid(N) = -1 ESRCH (No such process)",
         "kill(N, 0) = 0",
     ]
