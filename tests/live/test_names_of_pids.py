@@ -13,13 +13,13 @@ _SCRIPT = """
 import os
 os.setpgid(0, 0)
 begin, go = os.pipe()
+back, said = os.pipe()
 child = os.fork()
 if not child:
-    os.close(go); os.read(begin, 1); os.dup2(begin, 0); os.execv("/bin/cat", ["cat"])
+    os.close(go); os.read(begin, 1); os.dup2(begin, 0); os.dup2(said, 1); os.execv("/bin/cat", ["cat"])
 os.getpgid(child)
 os.write(go, b"x")
-while open(f"/proc/{child}/comm").read() != "cat\\n":
-    pass
+os.write(go, b"y"); os.read(back, 1)  # it runs
 os.getpgid(child); os.getpgid(os.getpid())
 os.close(go)
 os.waitpid(child, 0)
