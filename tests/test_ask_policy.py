@@ -97,6 +97,11 @@ class TestOneCall:
             decision = decide_all(policy(on_call(call), on_path(path)), [OPENING, reading("/a/b")])
             assert decision.denied and not decision.asked
 
+    def test_an_exception_for_reading_is_none_for_reading_and_writing(self):
+        rules = policy(on_call("ask"), paths.parse("r:/a/**", allow=True))
+        assert not decide_all(rules, [OPENING, PathRequest("/a/b", frozenset("r"))]).asked
+        assert decide_all(rules, [OPENING, PathRequest("/a/b", frozenset("rw"))]).asked
+
     def test_what_asks_twice_asks_once_and_an_audit_does_not_take_its_place(self):
         twice = policy(on_call("ask"), on_path("ask"))
         assert decide_all(twice, [OPENING, reading("/a/b")]).rule in twice.rules

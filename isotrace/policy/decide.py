@@ -106,11 +106,18 @@ def decide_all(policy: Policy, requests: Sequence[Request]) -> Decision:
     One that is refused is reason enough to refuse the call, and it is not asked about. A rule on calls does not ask
     where every path and address of the call is excepted by a rule. What asks does so once, whatever else asks.
     """
-    decisions = [(request, decide(policy, request)) for request in requests]
+    decisions = [(request, decide(policy, request)) for each in requests for request in _by_access(each)]
     objects = [decision for request, decision in decisions if not isinstance(request, CallRequest)]
     if objects and all(decision.excepted for decision in objects):
         decisions = [pair for pair in decisions if not (isinstance(pair[0], CallRequest) and pair[1].asked)]
     return _strictest([decision for _, decision in decisions])
+
+
+def _by_access(request: Request) -> Iterable[Request]:
+    """The request for each access alone: an exception for reading is none for a request to read and write."""
+    if isinstance(request, PathRequest):
+        return [replace(request, access=frozenset(letter)) for letter in sorted(request.access)]
+    return (request,)
 
 
 def strictness(rule: Rule) -> tuple[bool, int]:
