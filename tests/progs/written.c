@@ -135,8 +135,9 @@ static void slept(void)
 	struct sigaction action = { .sa_handler = on_alarm };
 
 	sigaction(SIGALRM, &action, NULL);
-	ualarm(20000, 0);
+	ualarm(20000, 20000);	/* again and again: the first may come before the call */
 	syscall(SYS_nanosleep, &time, &time);
+	ualarm(0, 0);
 	say("nanosleep({tv_sec=1, tv_nsec=5}, {tv_sec=%ld, tv_nsec=%ld}) = ? ERESTART_RESTARTBLOCK (Interrupted by signal)\n", time.sec, time.rest);
 }
 
