@@ -335,7 +335,7 @@ int on_start(void *ctx)
 	u32 self = bpf_get_current_pid_tgid() >> 32;
 	struct who who;
 
-	if (has_the_name())
+	if (has_the_name(0))
 		is_watched(&who);
 	else if (is_followed(self))
 		set_followed(self, 0);

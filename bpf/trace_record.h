@@ -91,7 +91,13 @@ BPF_PIDS(noted);	/* of threads: 1: the two maps may have something of it */
  * Each attached program has a record of its own, shared with those that it tail-calls: where tracepoints can be preempted, another program may run
  * on this CPU meanwhile, but never the same one.
  */
-enum owner { AT_EXIT, AT_ENTER, AT_TASK_EXEC, AT_TASK_EXIT, AT_SIGNAL, OWNERS };
+enum owner {
+	AT_EXIT, AT_ENTER, AT_TASK_EXEC, AT_TASK_EXIT, AT_SIGNAL,
+#if defined(RINGS)
+	AT_RING, AT_RING_DONE,
+#endif
+	OWNERS
+};
 BPF_PERCPU_ARRAY(scratches, struct scratch, OWNERS);
 
 static __always_inline struct scratch *get_scratch(u32 owner)

@@ -347,6 +347,18 @@ def test_what_looks_like_a_type_inside_another_is_skipped():
     assert Btf(head + body + strings).type_id("wanted", KIND_FUNC) == 2
 
 
+def test_a_constant_of_an_enum_has_its_value():
+    """Its name is also a struct's, and a number in a record of another kind."""
+    strings = b"\0wanted\0other\0"
+    enum = struct.pack("<III", 0, 6 << 24 | 2, 4) + struct.pack("<IiIi", 8, 1, 1, -7)
+    body = struct.pack("<III", 1, KIND_STRUCT << 24 | 1, 1) + struct.pack("<III", 1, 1, 1) + enum
+    head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(body), len(body), len(strings))
+    read = Btf(head + body + strings)
+    assert (read.enumerator("wanted"), read.enumerator("other")) == (-7, 1)
+    with pytest.raises(KeyError):
+        read.enumerator("absent")
+
+
 def test_an_unknown_kind_is_an_error_and_no_wrong_number():
     with pytest.raises(ValueError, match="kind"):
         made_btf(("new", 25, 0, 0), ("open", 12, 1, 0)).type_id("open", KIND_FUNC)

@@ -13,8 +13,9 @@ from isotrace.backends.attached import Ringed, u32
 from isotrace.backends.loader import Loader
 from isotrace.backends.losses import Losses
 from isotrace.kernel import batch, bpf
+from isotrace.kernel.rings import PROGRAMS as RING_PROGRAMS
 from isotrace.trace import captures
-from isotrace.trace.events import EVENT, PART_FILE, split
+from isotrace.trace.events import EVENT, PART_FILE, SLOT_RING, split
 from isotrace.trace.plan import Plan
 from isotrace.trace.ring import Chunk
 from isotrace.trace.unfinished import CallKey
@@ -71,6 +72,9 @@ class Tracepoints(Ringed):
                 bpf.map_update(maps["captures"], key, packed)
             if content.befores:
                 bpf.map_update(maps["befores"], key, captures.pack(content.befores))
+        for opcode, one in self._plan.operations.items():
+            bpf.map_update(maps["operations"], u32(opcode), one.packed)
+            bpf.map_update(maps["captures"], u32(SLOT_RING + opcode), captures.pack(one.captures))
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 
@@ -130,7 +134,7 @@ class Tracepoints(Ringed):
             lost=self._sums("lost"),
             extras_lost=self._sum("stats", _STAT_EXTRAS_LOST) + extras,
             not_followed=self._sum("stats", _STAT_NOT_FOLLOWED) + births,
-            missed=self._missed("on_exit", "on_enter"),
+            missed=self._missed("on_exit", "on_enter", *RING_PROGRAMS),
         )
 
     def close(self) -> None:

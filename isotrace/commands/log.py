@@ -45,6 +45,7 @@ hold. -f adds the descendants of what matches.
 \b
 Calls are names and families, left to right; ! takes away:
   --calls openat,connect    --calls %network,@file-system    --calls '!read,!write'
+  --calls %io_uring what is asked of rings: io_uring:openat, …
   --calls open@i386 of one ABI    --calls '?landlock_create_ruleset' where there is such a call
   see: isotrace calls
 

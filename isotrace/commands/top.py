@@ -112,6 +112,7 @@ def top(**choices: Any) -> int:
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
     from isotrace.backends import counts
+    from isotrace.run import rings
     from isotrace.run.lifecycle import Part, Run
     from isotrace.run.recorder import Recorder
     from isotrace.run.records import recording
@@ -121,7 +122,10 @@ def top(**choices: Any) -> int:
     view, places = choices["view"], not choices["no_files"] and (not once or choices["view"] == "file")
 
     def parts() -> list[Part]:
-        backend, interval = counts.planned(target, calls, loader, places), choices["interval"]
+        layout, interval = rings.asked(calls), choices["interval"]
+        if not asked:  # the part that records says it
+            rings.say_untold(target, calls, told=layout is not None)
+        backend = counts.planned(target, calls, loader, places, layout)
         recorded = [recording(target, calls, second, Recorder(asked, choices["calls"]))] if asked and second else []
         if once:
             return [Summary(backend, view, style or "text", interval), *recorded]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from isotrace.catalog.alternatives import chooser, result_arg
 from isotrace.catalog.model import Arg, Syscall
+from isotrace.catalog.rings import PREFIX
 from isotrace.decode import scalars, signals, style
 from isotrace.decode.errnos import result_text
 from isotrace.decode.quote import comm
@@ -22,6 +23,7 @@ from isotrace.render.columns import LATER, OMITTED, Memo, Render, column_of, sca
 from isotrace.render.descriptors import Descriptors
 from isotrace.render.notes import NOTES
 from isotrace.render.pids import Names, Pids, with_sender
+from isotrace.render.rings import Operations
 from isotrace.render.rows import Column, ExecArguments, Rows
 from isotrace.render.view import PLAIN, SHORT, How, View
 from isotrace.trace import events, plan
@@ -118,6 +120,7 @@ class CallDecoder:
         self._pids = Pids(call, names) if names and not how.raw else None
         self._columns: list[Render] = [column_of(call, index, arg, how) for index, arg in enumerate(call.args)]
         self._note = NOTES.get(call.name) if not how.raw else None
+        self._operations = Operations(call) if call.name.startswith(PREFIX) else None
         self._result_memo = _plain_result(self._scalar_result())
         alternative = call.ret.startswith("alt(") and not how.raw
         self._result_column = column_of(call, 0, result_arg(call)) if alternative else None
@@ -145,6 +148,8 @@ class CallDecoder:
                 [text + LATER if mask >> i & 1 else text for text, mask in zip(column, later, strict=True)]
                 for i, column in enumerate(args)
             ]
+        if self._operations:
+            args, results = self._operations.beside(rows, args, results)
         return Decoded(rows, [self.call.name] * len(rows), self.call, args, results, self._raw)
 
     def _results(self, rows: Rows) -> Column:

@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from isotrace.catalog.model import Syscall
+from isotrace.catalog.rings import PREFIX
 from isotrace.decode.quote import comm
 from isotrace.process.telling import say
 from isotrace.render import stacks
@@ -153,6 +154,8 @@ class Strace:
 
     def _take_calls(self, batch: Batch) -> None:
         for decoded in self._decoder.decode(batch):
+            if decoded.call and decoded.call.name.startswith(PREFIX):
+                continue  # an operation of io_uring is no call of its thread's: strace does not show it
             names = ("tid", "time", "duration", "kind")
             columns = [decoded.rows.field(name) for name in names]
             texts = zip(decoded.rows.index, *columns, decoded.texts(), strict=True)

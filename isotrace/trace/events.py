@@ -16,6 +16,9 @@ from isotrace.trace import clock
 SLOTS = 2048
 SLOT_I386 = 1024
 SLOT_UNKNOWN = 1023
+#: From this number on there is no call; operations of io_uring have slots by opcode from SLOT_RING on, the last are others.
+SLOT_NUMBERS = 900
+SLOT_RING, RING_OPERATIONS = 900, 120
 
 CALL, EXEC_ENTER, EXEC_NAME, TASK_EXIT, SIGNAL, UNFINISHED, REFUSED = range(7)
 #: Made in user space: ``result`` records of a call, by ``slot``, of a process are missing here; ``pid`` 0: not known whose.
@@ -29,9 +32,12 @@ WHOLE, CUT, FAULT = range(3)
 #: With one of these in a record, as in ``bpf/event.h``: ``later`` of the event says it of the argument.
 LATER = 4
 PART_SELF, PART_IOV, PART_DATA, PART_NAME, PART_CONTROL, PART_PATH, PART_BEFORE, PART_FILE, PART_NETLINK = range(9)
-PART_REGISTERS, PART_STACK_MEMORY, PART_FRAMES = range(9, 12)
+PART_REGISTERS, PART_STACK_MEMORY, PART_FRAMES, PART_RING = range(9, 13)
 #: The ``arg`` of the user stack.
 STACK_ARG = 6
+#: The ``arg`` of what is known of an operation of io_uring beside its arguments: a RING_NOTE.
+RING_ARG = 8
+RING_POLLED, RING_UNTOLD = 1, 2
 #: The ``arg`` of a descriptor that a call returned.
 RESULT_ARG = 7
 
@@ -67,6 +73,20 @@ BLOB = np.dtype(
         ("size", "<u2"),
         ("pad2", "<u2"),
         ("full", "<u8"),
+    ]
+)
+
+#: ``struct ring_note`` of bpf/event.h.
+RING_NOTE = np.dtype(
+    [
+        ("user_data", "<u8"),
+        ("completion", "<u4"),
+        ("flags", "u1"),
+        ("opcode", "u1"),
+        ("state", "u1"),
+        ("unknown", "u1"),
+        ("later", "u1"),
+        ("pad", "V7"),
     ]
 )
 

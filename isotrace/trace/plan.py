@@ -13,7 +13,8 @@ from isotrace.catalog import by_number, multiplexed
 from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.errors import UsageError
 from isotrace.kernel.facts import Facts
-from isotrace.trace import events
+from isotrace.kernel.rings import Layout
+from isotrace.trace import events, rings
 from isotrace.trace.captures import (
     ARRAYS,
     BYTES,
@@ -118,6 +119,7 @@ class Plan:
     ring_bytes: int
     calls: Mapping[int, Syscall] = field(default_factory=dict)
     lossless: bool = False
+    operations: Mapping[int, rings.Watched] = field(default_factory=dict)
 
     @property
     def programs(self) -> dict[str, str]:
@@ -134,19 +136,20 @@ class Plan:
         found += ["flow"] if self.lossless else []
         found += ["asked", "started"] if "MEASURE_TIME" in self.constants else []
         found += ["given"] if "DESCRIPTORS" in self.constants else []
+        found += ["operations"] if self.operations else []
         return (*found, *self.target.maps)
 
 
 def slot_of(abi: str, number: int) -> int:
     """The slot of a call, as ``slot_of`` in bpf/calls.h computes it."""
     index = number & ~X32_BIT
-    index = index if 0 <= index < events.SLOT_UNKNOWN else events.SLOT_UNKNOWN
+    index = index if 0 <= index < events.SLOT_NUMBERS else events.SLOT_UNKNOWN
     return index + (events.SLOT_I386 if abi == "i386" else 0)
 
 
 def all_calls() -> dict[int, Syscall]:
-    """Every call by slot: ``own_calls``, and those multiplexed by i386's socketcall and ipc."""
-    return own_calls() | {slot: call for _, slot, call in multiplexed_calls()}
+    """Every call by slot: ``own_calls``, those multiplexed by i386's socketcall and ipc, and operations of io_uring."""
+    return own_calls() | {slot: call for _, slot, call in multiplexed_calls()} | rings.calls()
 
 
 def multiplexed_calls() -> list[tuple[str, int, Syscall]]:
@@ -176,7 +179,7 @@ def slots(which: Callable[[Syscall], bool]) -> npt.NDArray[np.bool_]:
 def selected(calls: frozenset[str]) -> npt.NDArray[np.bool_]:
     """``(SLOTS,)``: which slots hold calls that an expression selects, as when they are recorded."""
     found = np.zeros(events.SLOTS, dtype=bool)
-    found[list(slots_for(calls, 1))] = True
+    found[[*slots_for(calls, 1), *rings.selected(calls)]] = True
     return found
 
 
@@ -294,6 +297,13 @@ def on_exits(facts: Facts, program: str) -> Attachment:
     return Attachment(how, f"{prefix}sched_process_exit", program)
 
 
+def on_rings(layout: Layout, preemptible: bool) -> tuple[Attachment, ...]:
+    """What tells of io_uring's operations, where nothing preempts it. Those that complete are looked at first."""
+    how, prefix = ("trace_event", "io_uring/") if preemptible else ("raw_tracepoint", "")
+    found = [Attachment(how, prefix + where, program) for where, program in layout.tracepoints.items()]
+    return tuple(reversed(found))
+
+
 def attachments(options: Options, facts: Facts) -> tuple[Attachment, ...]:
     """What is attached, in order: first what keeps the maps of followed pids."""
     found = [*descendant_tracking(facts)] if options.target.descends else []
@@ -343,4 +353,8 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
         known = all_calls()
         slots = {number: in_full(slot, known[number]) if number in known else slot for number, slot in slots.items()}
     attached = attachments(options, facts)
-    return Plan(options.target, tuple(constants), slots, attached, size, all_calls(), options.lossless)
+    watched = rings.watched(options.calls, facts.rings, options.string_limit) if facts.rings else {}
+    if facts.rings and watched:
+        constants += rings.constants(facts.rings, facts.preemptible)
+        attached += on_rings(facts.rings, facts.preemptible)
+    return Plan(options.target, tuple(constants), slots, attached, size, all_calls(), options.lossless, watched)
