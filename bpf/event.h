@@ -56,7 +56,12 @@ enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that c
 	PART_NETLINK = 8, /* the descriptor is a netlink socket; `full` is its protocol, and nothing follows */
 	PART_REGISTERS = 9, /* of BLOB_STACK: struct registers of calls.h */
 	PART_STACK_MEMORY = 10, /* of BLOB_STACK: what lies there from address `full` on */
-	PART_FRAMES = 11 /* of BLOB_STACK, made in user space of the last two: isotrace/stacks/frames.py */ };
+	PART_FRAMES = 11 /* of BLOB_STACK, made in user space of the last two: isotrace/stacks/frames.py */,
+	PART_BASE = 12 /* the directory that a path begins at, in the same way, when the call begins and when it ends: `full` is BASE_… or a descriptor */ };
+
+/* The number of a blob PART_BASE: AT_FDCWD, and the root directory of the process. Its `other` is how often the process has changed these. */
+#define BASE_HOME -100
+#define BASE_ROOT -101
 
 struct blob {
 	u8 arg;
@@ -120,6 +125,7 @@ enum capture_op {
 	OP_MSGHDR = 4,		/* a msghdr, its name, its iovec and its control data */
 	OP_MESSAGES = 5,	/* the same for `length` mmsghdr: each one's blobs begin with PART_SELF */
 	OP_FILE = 6,		/* what descriptor it is; where `unit` is 1, AT_FDCWD is the working directory */
+	OP_BASE = 7,		/* where the path begins; if `unit` is not 0 argument `unit` - 1 has the descriptor of a directory */
 };
 
 enum capture_length {

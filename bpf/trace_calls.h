@@ -86,6 +86,7 @@ static __always_inline int memory_record(struct call_context *ctx)
 	}
 #if defined(DESCRIPTORS)
 	capture_made(scratch, plan->files);
+	capture_bases(scratch, slot);
 #endif
 	capture_stack(scratch, REGISTERS(ctx));
 	finish(scratch);

@@ -73,7 +73,9 @@ struct scratch {
 	u32 most;		/* bytes of a buffer, where that is more than the row's limit */
 };
 /* What a call that has not returned was given: the beginning of a scratch, by the task's address. */
-#if defined(DESCRIPTORS)
+#if defined(RESOLVE)
+#define BEFORE 4096		/* as many again: where paths begin */
+#elif defined(DESCRIPTORS)
 #define BEFORE 2048
 #else
 #define BEFORE 512		/* bytes of captures; tests/test_plan.py sees that no call needs more */

@@ -87,6 +87,7 @@ def test_constants_agree(compiled):
         "PART_REGISTERS",
         "PART_STACK_MEMORY",
         "PART_FRAMES",
+        "PART_BASE",
         "SLOTS",
         "SLOT_I386",
         "SLOT_UNKNOWN",
@@ -98,7 +99,7 @@ def test_constants_agree(compiled):
     assert compiled["BLOB_STACK"] == (events.STACK_ARG,)
     for name in ("RESULT", "PAIR"):
         assert compiled[f"FILES_{name}"] == (getattr(captures, f"MADE_{name}"),)
-    for name in ("STRING", "BYTES", "IOVEC", "MSGHDR", "MESSAGES", "FILE"):
+    for name in ("STRING", "BYTES", "IOVEC", "MSGHDR", "MESSAGES", "FILE", "BASE"):
         assert compiled[f"OP_{name}"] == (getattr(captures, name),)
     assert compiled["LEN_RESULT"] == (captures.RESULT,)
     assert compiled["LEN_POINTER"] == (captures.POINTER,)

@@ -24,8 +24,8 @@ _LOSS_KEY, _LOSS = np.dtype([("pid", "<u4"), ("slot", "<u4")]), np.dtype([("coun
 _TASK = np.dtype([("task", "<u8")])
 #: struct beginning of bpf/trace_record.h: a call that a thread is in, and when it began (ns, monotonic).
 BEGINNING = np.dtype([("time", "<u8"), ("slot", "<u4"), ("pid", "<u4"), ("tid", "<u4"), ("pad", "<u4")])
-_ROOM = 2048  # BEFORE of bpf/trace_record.h, where descriptors are asked for
-_BEFORE = np.dtype([("event", EVENT), ("bytes", f"V{_ROOM}")])
+#: BEFORE of bpf/trace_record.h, where paths begin, and where descriptors are asked for.
+_ROOMS = {"RESOLVE": 4096, "DESCRIPTORS": 2048}
 _PART = 1  # of struct blob
 _FLOW_TAKEN = 1  # bpf/trace_record.h
 _LOSSES = 8192  # places in the map of losses
@@ -109,7 +109,9 @@ class Tracepoints(Ringed):
         Each as the captures of a record. A call that has returned may be among them.
         """
         found: dict[CallKey, list[bytes]] = {}
-        for _, values in batch.chunks(self._loaded.maps["given"], _TASK, _BEFORE):
+        room = next(size for name, size in _ROOMS.items() if name in self._plan.constants)
+        before = np.dtype([("event", EVENT), ("bytes", f"V{room}")])
+        for _, values in batch.chunks(self._loaded.maps["given"], _TASK, before):
             for value in values:
                 event = value["event"]
                 key = (int(event["pid"]), int(event["tid"]), int(event["slot"]), tuple(event["args"].tolist()))

@@ -19,6 +19,7 @@ from isotrace.commands.options import (
     LOSSLESS,
     ONCE,
     PATHS,
+    RESOLVE,
     RING,
     STACKS,
     STRICT,
@@ -113,6 +114,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.option("-r", "--relative", is_flag=True, help="With --format strace: the time since the line before.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
+@RESOLVE
 @STACKS
 @click.option(
     "-Y",
@@ -214,6 +216,7 @@ def _beside(choices: dict[str, Any], view: View) -> formats.Beside:
         choices["stack_trace"],
         view,
         bool(choices["pids"]),
+        choices["resolve"],
     )
 
 
@@ -261,6 +264,8 @@ def _recorded(choices: dict[str, Any], beside: formats.Beside, choice: _Choice) 
         tell(reader.abbreviated(recordings))
     if choices["pids"]:
         raise UsageError("whose numbers pids were is not recorded", "--decode-pids is for live runs")
+    if choices["resolve"] and (lacking := [one.name for one in recordings if not one.head.resolve]):
+        raise UsageError(f"{lacking[0]}: where paths began is not recorded", "isotrace record --resolve keeps it")
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))

@@ -115,6 +115,12 @@ STACKS = click.option(
     help="Show the user stack of each call, as strace -k does, by the tables for unwinding that programs have; where it"
     " ends for want of them, that is said.",
 )
+RESOLVE = click.option(
+    "--resolve",
+    is_flag=True,
+    help='Show which paths relative ones are, through descriptors of directories, chdir and chroot: "f" /* "/home/x/f" */,'
+    " or /* ? */ where that is not known.",
+)
 PATHS = click.option(
     "-P",
     "--path",
@@ -172,8 +178,9 @@ def trace_options(
         durations,
         notices=not values["quiet"],
         lossless=values["lossless"],
-        descriptors=values["descriptors"] > 0,
+        descriptors=values["descriptors"] > 0 or values["resolve"],
         stacks=values["stack_trace"],
         full=full,
         pids=bool(values.get("pids")),
+        resolve=values["resolve"],
     )

@@ -14,6 +14,7 @@ from isotrace.commands.options import (
     DESCRIPTORS,
     FOR,
     LOSSLESS,
+    RESOLVE,
     RING,
     STACKS,
     STRICT,
@@ -54,6 +55,7 @@ Examples:
 @click.option("--no-durations", is_flag=True, help="Do not time calls: each costs the target less.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
+@RESOLVE
 @STACKS
 @KEEP_ALL
 @STRING_LIMIT

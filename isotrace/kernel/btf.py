@@ -247,6 +247,8 @@ _FILE_OFFSETS = {
     "OFF_FILES": ("task_struct", "files"),
     "OFF_FS": ("task_struct", "fs"),
     "OFF_PWD": ("fs_struct", "pwd"),
+    "OFF_ROOT": ("fs_struct", "root"),
+    "OFF_FS_SEQ": ("fs_struct", "seq"),  # begins with the count of its changes
     "OFF_FDT": ("files_struct", "fdt"),
     "OFF_MAX_FDS": ("fdtable", "max_fds"),
     "OFF_FD": ("fdtable", "fd"),

@@ -89,7 +89,7 @@ class Head:
     ``calls`` is the expression of --calls, or None for all; ``run`` is the same in all parts of one run, ``part`` counts
     from 0. ``checksums``: the kind that each batch has. ``notices``: whether signals were recorded; ``durations``: whether
     calls were timed; ``descriptors``: whether what their descriptors are was recorded; ``stacks``: and user stacks;
-    ``full``: and all arguments and the environment of execves.
+    ``full``: and all arguments and the environment of execves; ``resolve``: and where paths began.
     """
 
     target: str = ""
@@ -100,6 +100,7 @@ class Head:
     descriptors: bool = False
     stacks: bool = False
     full: bool = False
+    resolve: bool = False
     redacted: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     format: int = FORMAT

@@ -22,6 +22,7 @@ from isotrace.render.columns import LATER, OMITTED, Memo, Render, column_of, sca
 from isotrace.render.descriptors import Descriptors
 from isotrace.render.notes import NOTES
 from isotrace.render.pids import Names, Pids, with_sender
+from isotrace.render.resolved import Resolved
 from isotrace.render.rows import Column, ExecArguments, Rows
 from isotrace.render.view import PLAIN, SHORT, How, View
 from isotrace.trace import events, plan
@@ -112,8 +113,16 @@ def _restored_mask(rows: Rows) -> Column:
 class CallDecoder:
     """Decodes records of one call; built once for each call that is met."""
 
-    def __init__(self, call: Syscall, descriptors: int = 0, how: How = SHORT, names: Names | None = None) -> None:
+    def __init__(
+        self,
+        call: Syscall,
+        descriptors: int = 0,
+        how: How = SHORT,
+        names: Names | None = None,
+        resolve: bool = False,
+    ) -> None:
         self.call, self._raw, self._full = call, how.raw, how.full
+        self._resolved = Resolved(call) if resolve and not how.raw else None
         self._descriptors = Descriptors(call, descriptors) if descriptors and not how.raw else None
         self._pids = Pids(call, names) if names and not how.raw else None
         self._columns: list[Render] = [column_of(call, index, arg, how) for index, arg in enumerate(call.args)]
@@ -140,6 +149,8 @@ class CallDecoder:
             args, results = self._descriptors.beside(rows, args, results)
         if self._pids:
             args, results = self._pids.beside(rows, args, results)
+        if self._resolved:
+            args = self._resolved.beside(rows, args)
         if any(later := rows.field("later")):
             args = [
                 [text + LATER if mask >> i & 1 else text for text, mask in zip(column, later, strict=True)]
@@ -217,13 +228,14 @@ class Decoder:
     """Decodes batches in the order in which they came; keeps what an execve needs from one record to the next.
 
     ``descriptors``: say what they are, 1 as strace -y does, 2 as -yy. ``view``: how arguments are shown.
-    ``pids``: with the names of processes.
+    ``pids``: with the names of processes. ``resolve``: say which paths relative ones are.
     """
 
     calls: Mapping[int, Syscall]
     descriptors: int = 0
     view: View = PLAIN
     pids: bool = False
+    resolve: bool = False
     _names: Names = field(default_factory=Names)
     _batch: Batch | None = None
     _execs: dict[tuple[int, int], _Exec] = field(default_factory=dict)
@@ -271,7 +283,7 @@ class Decoder:
             if call is None:
                 return _unknown(rows)
             decoder = self._decoders[slot] = CallDecoder(
-                call, self.descriptors, self.view.of(call), self._names if self.pids else None
+                call, self.descriptors, self.view.of(call), self._names if self.pids else None, self.resolve
             )
         return decoder(rows)
 

@@ -67,6 +67,7 @@ class Recorder:
             descriptors=options.descriptors,
             stacks=options.stacks,
             full=options.full,
+            resolve=options.resolve,
             command=target.command,
         )
         self._writer = Writer(self._asked, head, fd=self._fd)

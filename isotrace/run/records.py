@@ -50,7 +50,10 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
             "the kernel module cannot slow its target down", "--lossless needs BPF: leave one of them out"
         )
     if options.descriptors and not loader:
-        raise KernelError("the kernel module does not say what descriptors are", "-y needs BPF: leave one of them out")
+        raise KernelError(
+            "the kernel module does not say what descriptors are",
+            f"{'--resolve' if options.resolve else '-y'} needs BPF: leave one of them out",
+        )
     if options.stacks and not loader:
         raise KernelError("the kernel module does not copy stacks", "-k needs BPF: leave one of them out")
     if options.pids and not loader:

@@ -31,7 +31,7 @@ class Json:
 
     def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside | None = None) -> None:
         self._output, beside = output, beside or Beside()
-        self._decoder, self._known = Decoder(calls, beside.descriptors, beside.view, beside.pids), calls
+        self._decoder, self._known = Decoder(calls, beside.descriptors, beside.view, beside.pids, beside.resolve), calls
         self._refusals, self._stacks = refusals.Json(), beside.stacks
 
     def write(self, batch: Batch) -> None:

@@ -12,13 +12,16 @@ from isotrace.decode.scalars import s32
 from isotrace.decode.structs import STRUCTS
 
 CAPTURES = 5
-NONE, STRING, BYTES, IOVEC, MSGHDR, MESSAGES, FILE = range(7)
+NONE, STRING, BYTES, IOVEC, MSGHDR, MESSAGES, FILE, BASE = range(8)
 #: Of a row FILE, as its unit: AT_FDCWD is a descriptor, too.
 OR_HOME = 1
 #: What descriptors a call makes, FILES_… of bpf/event.h: none, the result, two in memory that argument n - 2 points to.
 MADE_NONE, MADE_RESULT, MADE_PAIR = range(3)
 ONE, RESULT, POINTER, NARROW, BITS = 0, 8, 17, 25, 33
 STRING_MAX = 4096
+
+#: Arguments of the kind "path" that name nothing when the call is made: (call, argument).
+NO_PATHS = frozenset({("symlink", "old"), ("symlinkat", "oldname"), ("mount", "dev_name")})
 
 _PATH_LIMIT = STRING_MAX - 1
 _SOCKADDR_LIMIT = 128
@@ -73,6 +76,18 @@ def files_of(call: Syscall) -> tuple[Capture, ...]:
     """The captures of what the call's descriptors are, when it begins."""
     kinds = {"fd": 0, "dirfd": OR_HOME}
     return tuple(Capture(FILE, i, unit=kinds[arg.kind]) for i, arg in enumerate(call.args) if arg.kind in kinds)
+
+
+def bases_of(call: Syscall) -> tuple[Capture, ...]:
+    """The captures of where the call's paths begin: at the directory whose descriptor comes before, or the working one."""
+    found, directory = [], 0
+    for index, arg in enumerate(call.args):
+        if arg.kind == "dirfd":
+            directory = index + 1
+        elif arg.kind == "path" and (call.name, arg.name) not in NO_PATHS:
+            found.append(Capture(BASE, index, unit=directory))
+            directory = 0
+    return tuple(found)
 
 
 #: Calls whose messages may be netlink's; read and its kin only where what descriptors are is asked for.

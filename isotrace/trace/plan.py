@@ -23,6 +23,7 @@ from isotrace.trace.captures import (
     MSGHDR,
     STRING_MAX,
     Capture,
+    bases_of,
     befores_of,
     captures_of,
     files_of,
@@ -60,6 +61,7 @@ class Options:
     ``lossless``: who makes calls waits for the reader while the ring is more than half full. ``descriptors``: what a call's
     descriptors are is recorded, too; ``stacks``: and the user stack; ``full``: and what is abbreviated otherwise, all
     arguments and the environment of an execve and long arrays. ``pids``: whether they are those of isotrace's namespace.
+    ``resolve``: where the paths of calls begin is recorded, with ``descriptors``.
     """
 
     target: Target
@@ -73,6 +75,7 @@ class Options:
     stacks: bool = False
     full: bool = False
     pids: bool = False
+    resolve: bool = False
 
 
 #: How a program on calls and tasks is attached → its type, as an attribute of bcc.BPF.
@@ -218,9 +221,9 @@ def _slot(call: Syscall, string_limit: int) -> Slot:
     return Slot("exit_memory", enter, captures, befores) if captures else Slot("exit_plain")
 
 
-def with_descriptors(slot: Slot, call: Syscall) -> Slot:
-    """What the slot holds where the call's descriptors are to be known, too."""
-    files, made = files_of(call), made_by(call)
+def with_descriptors(slot: Slot, call: Syscall, resolve: bool = False) -> Slot:
+    """What the slot holds where the call's descriptors are to be known, too, and with ``resolve`` where its paths begin."""
+    files, made = (*files_of(call), *(bases_of(call) if resolve else ())), made_by(call)
     if not (files or made) or slot.exit == "exit_exec":
         return slot
     program = "exit_memory" if slot.exit == "exit_plain" else slot.exit
@@ -327,10 +330,11 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
         constants.append("STACKS")
     slots = slots_for(options.calls, options.string_limit)
     if options.descriptors:
-        constants.append("DESCRIPTORS")
+        constants += ["DESCRIPTORS", *(["RESOLVE"] if options.resolve else [])]
         known = all_calls()
         slots = {
-            number: with_descriptors(slot, known[number]) if number in known else slot for number, slot in slots.items()
+            number: with_descriptors(slot, known[number], options.resolve) if number in known else slot
+            for number, slot in slots.items()
         }
     if "OFF_SK_PROTOCOL" in facts.offsets:
         slots = with_netlink(slots, options.descriptors)
