@@ -28,6 +28,8 @@ A row of ``meanings.txt`` reads
     outrem(STRUCT)                         the time that was left, filled only when the call was interrupted
     in(STRUCT) out(STRUCT) inout(STRUCT)   pointer to one struct of the table decode.structs.STRUCTS; an
                                            `out` struct is read only when the call succeeded
+    either(GIVEN,FILLED)                   one struct in and out: what of it was given where the call failed,
+                                           otherwise all of it
     outdone(STRUCT)                        as out, but filled only where the result is more than 0
     insized(STRUCT,LEN) outsized(STRUCT,LEN)
                                            a struct of which the call reads, or fills, LEN bytes
@@ -96,7 +98,7 @@ _KINDS = {
     "packetproto futexbits futexwakeop openbits",
     1: "off64 flags enum flags32 enum32 ipcmode outpath inbuf outbuf outhex outdirents outdirents64 in out inout outrem "
     "was moves wants fdset outdone sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
-    2: "flags64 insized outsized inarray outarray inoutarray",
+    2: "either flags64 insized outsized inarray outarray inoutarray",
 }
 #: Every kind, with the number of its parameters.
 KINDS: dict[str, int] = {kind: count for count, words in _KINDS.items() for kind in words.split()}

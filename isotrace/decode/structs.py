@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from . import (
     structs_fs,
+    structs_ioctl,
     structs_ipc,
     structs_kernel,
     structs_net,
@@ -26,6 +27,7 @@ for _name, _at in (("sched_attr", 0), ("mnt_id_req", 0), ("ns_id_req", 0), ("per
     STRUCTS[_name] = replace(STRUCTS[_name], own_size=_at)
 _THEMES = (
     structs_fs,
+    structs_ioctl,
     structs_ipc,
     structs_kernel,
     structs_net,

@@ -3521,7 +3521,7 @@ DATA: dict[str, str] = {
 0x200 FS_COMPRBLK_FL
 0x400 FS_NOCOMP_FL
 0x800 FS_ENCRYPT_FL
-0x1000 FS_BTREE_FL
+0x1000 FS_INDEX_FL
 0x2000 FS_IMAGIC_FL
 0x4000 FS_JOURNAL_DATA_FL
 0x8000 FS_NOTAIL_FL
@@ -3886,6 +3886,90 @@ DATA: dict[str, str] = {
 0x0 _IOC_NONE
 0x2 _IOC_READ
 0x1 _IOC_WRITE
+""",
+    "loop_flags_options": """flags LO_FLAGS_??? 32 - 0x0 hex
+0x1 LO_FLAGS_READ_ONLY
+0x2 LO_FLAGS_USE_AOPS
+0x4 LO_FLAGS_AUTOCLEAR
+0x8 LO_FLAGS_PARTSCAN
+0x10 LO_FLAGS_DIRECT_IO
+""",
+    "loop_crypt_type_options": """enum LO_CRYPT_??? 32 - 0x0 hex
+0x0 LO_CRYPT_NONE
+0x1 LO_CRYPT_XOR
+0x2 LO_CRYPT_DES
+0x3 LO_CRYPT_FISH2
+0x4 LO_CRYPT_BLOW
+0x5 LO_CRYPT_CAST128
+0x6 LO_CRYPT_IDEA
+0x9 LO_CRYPT_DUMMY
+0xa LO_CRYPT_SKIPJACK
+0x12 LO_CRYPT_CRYPTOAPI
+""",
+    "modem_flags": """flags TIOCM_??? 32 - 0x0 hex
+0x1 TIOCM_LE
+0x2 TIOCM_DTR
+0x4 TIOCM_RTS
+0x8 TIOCM_ST
+0x10 TIOCM_SR
+0x20 TIOCM_CTS
+0x40 TIOCM_CAR
+0x80 TIOCM_RNG
+0x100 TIOCM_DSR
+0x2000 TIOCM_OUT1
+0x4000 TIOCM_OUT2
+0x8000 TIOCM_LOOP
+""",
+    "tcxonc_options": """enum TC??? 32 - 0x0 hex
+0x0 TCOOFF
+0x1 TCOON
+0x2 TCIOFF
+0x3 TCION
+""",
+    "tcflsh_options": """enum TC??? 32 - 0x0 hex
+0x0 TCIFLUSH
+0x1 TCOFLUSH
+0x2 TCIOFLUSH
+""",
+    "fiemap_flags": """flags FIEMAP_FLAG_??? 32 - 0x0 hex
+0x1 FIEMAP_FLAG_SYNC
+0x2 FIEMAP_FLAG_XATTR
+0x4 FIEMAP_FLAG_CACHE
+""",
+    "rtc_vl_flags": """flags RTC_VL_??? 32 - 0x0 hex
+0x1 RTC_VL_DATA_INVALID
+0x2 RTC_VL_BACKUP_LOW
+0x4 RTC_VL_BACKUP_EMPTY
+0x8 RTC_VL_ACCURACY_LOW
+0x10 RTC_VL_BACKUP_SWITCH
+""",
+    "perf_ioctl_flags": """flags PERF_IOC_FLAG_??? 32 - 0x0 hex
+0x1 PERF_IOC_FLAG_GROUP
+""",
+    "evdev_ev": """enum EV_??? 32 - 0x0 hex
+0x0 EV_SYN
+0x1 EV_KEY
+0x2 EV_REL
+0x3 EV_ABS
+0x4 EV_MSC
+0x5 EV_SW
+0x11 EV_LED
+0x12 EV_SND
+0x14 EV_REP
+0x15 EV_FF
+0x16 EV_PWR
+0x17 EV_FF_STATUS
+""",
+    "bpf_query_flags": """flags BPF_F_QUERY_??? 32 - 0x0 hex
+0x1 BPF_F_QUERY_EFFECTIVE
+""",
+    "bpf_attach_flags": """flags BPF_F_??? 32 - 0x0 hex
+0x1 BPF_F_ALLOW_OVERRIDE
+0x2 BPF_F_ALLOW_MULTI
+0x4 BPF_F_REPLACE
+""",
+    "bpf_stats_types": """enum BPF_STATS_??? 32 - 0x0 hex
+0x0 BPF_STATS_RUN_TIME
 """,
     "netlink_types": """enum NLMSG_??? 32 - 0x0 hex
 0x1 NLMSG_NOOP

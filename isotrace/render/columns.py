@@ -481,6 +481,17 @@ def _with_struct(render: Callable[[Struct, Blob], str], on_success: bool) -> _Ma
     return make
 
 
+def _either(call: Syscall, index: int, arg: Arg, how: How) -> Render:
+    """A struct in and out: what was given where the call failed, all of it otherwise."""
+    given, filled = (_memory(index, partial(_one, STRUCTS[name])) for name in arg.params)
+
+    def column(rows: Rows) -> Column:
+        texts = zip(given(rows), filled(rows), rows.unfilled, strict=True)
+        return [before if unfilled else after for before, after, unfilled in texts]
+
+    return column
+
+
 def _unless_filled(index: int, filled: list[int], render: Render) -> Render:
     """``render``, but the address where the call has filled that very memory: what it was given is not there any more."""
 
@@ -527,6 +538,7 @@ _KINDS: dict[str, _Make] = {
     "outrem": lambda call, i, arg, how: _remaining(i, _struct(arg, how)),
     "in": _with_struct(_one, False),
     "inout": _with_struct(_one, False),
+    "either": _either,
     "out": _with_struct(_one, True),
     "inarray": _array(False),
     "inoutarray": _array(False),

@@ -214,6 +214,7 @@ _KINDS: dict[str, _Make] = {
     "outrem": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "in": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "inout": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
+    "either": lambda call, i, arg, limit: _struct(i, arg.params[1], False),
     "out": lambda call, i, arg, limit: _struct(i, arg.params[0], True),
     "outdone": lambda call, i, arg, limit: _struct(i, arg.params[0], True),
     "insized": lambda call, i, arg, limit: _sized(call, i, arg),

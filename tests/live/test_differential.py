@@ -347,6 +347,15 @@ def test_constants_and_strings_are_written_as_by_strace(
     _compare("misc", [str(compiled("misc"))], tmp_path, _STYLED_RESIDUE, *options)
 
 
+#: All that is no ioctl, and the number of a terminal that others open as well.
+_IOCTLS_RESIDUE = re.compile(r"(?!ioctl\()|ioctl\(\d+, TIOCGPTN,")
+
+
+def test_ioctls_look_as_under_strace(tmp_path: Path) -> None:
+    command = ["/usr/bin/python3", str(Path(__file__).with_name("ioctls.py"))]
+    _compare("ioctls", command, tmp_path, _IOCTLS_RESIDUE)
+
+
 def _differences(name: str, command: list[str], where: Path, residue: re.Pattern[str], *options: str) -> set[str]:
     found = []
     for trace in (_strace, _isotrace):
