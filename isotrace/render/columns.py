@@ -7,6 +7,7 @@ group of records. Values repeat, so scalar kinds are looked up in a memo that co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from isotrace.catalog.alternatives import chooser
@@ -483,7 +484,8 @@ def _with_struct(render: Callable[[Struct, Blob], str], on_success: bool) -> _Ma
 
 def _either(call: Syscall, index: int, arg: Arg, how: How) -> Render:
     """A struct in and out: what was given where the call failed, all of it otherwise."""
-    given, filled = (_memory(index, partial(_one, STRUCTS[name])) for name in arg.params)
+    halves = (replace(arg, params=(name,)) for name in arg.params)
+    given, filled = (_memory(index, partial(_one, _struct(half, how))) for half in halves)
 
     def column(rows: Rows) -> Column:
         texts = zip(given(rows), filled(rows), rows.unfilled, strict=True)
