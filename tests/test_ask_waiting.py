@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 
 import pytest
+import records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotrace.enforce import Enforced, Guarantees
-from isotrace.enforce.hooks import coverage, waiting
+from isotrace.enforce import Enforced, Guarantees, Question, Refused
+from isotrace.enforce.hooks import coverage, questions, waiting
 from isotrace.enforce.tables import pack_asking, pack_rule
 from isotrace.policy import Action, CallRequest, Group, PathRequest, Policy, decide, decide_all, names, paths
 from isotrace.policy.model import StandingRule, asks
+from isotrace.trace import events
 
 KINDS = {"refuse": Action(), "ask": Action("ask"), "audit": Action("audit"), "allow": Action()}
 TEXTS = ("/", "r:/", "/a/**", "r:/a/**", "w:/a/b", "/a/b/**", "rw:/a/*/c", "r:/a/b/c")
@@ -96,3 +98,10 @@ def test_every_kind_of_call_that_asks_by_a_path_can_wait_somewhere():
 def test_a_rule_that_asks_has_the_error_of_a_denial_and_says_whom_to_kill():
     assert pack_asking(Action("ask", errno.EACCES)) == pack_rule(Action("errno", errno.EACCES))
     assert pack_asking(Action("ask", errno.EACCES, "kill"))[4:] == b"\4\0\0\0"
+
+
+def test_a_record_that_asks_is_a_question_about_the_call_that_it_is_of():
+    batch = records.batch(records.make(kind=events.ASKED, pad=3))
+    call = Refused(5, 12, 13, b"cat", "openat", "x86_64", (1, 2), 4, "/etc/passwd")
+    wanted = Question(0, 5, 12, 13, b"cat", "openat", "x86_64", (1, 2), 4, "/etc/passwd", "rw")
+    assert questions._question(call, batch, 0) == wanted

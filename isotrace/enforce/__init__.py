@@ -235,6 +235,23 @@ class Question:
     what: str = ""
     access: str = ""
 
+    @classmethod
+    def of(cls, call: Refused, id: int = 0, access: str = "") -> Question:
+        """Of the call as it would be reported."""
+        return cls(
+            id,
+            call.time_ns,
+            call.pid,
+            call.tid,
+            call.comm,
+            call.call,
+            call.abi,
+            call.args,
+            call.rule,
+            call.what,
+            access,
+        )
+
 
 class Asking(Enforcer, Protocol):
     """An enforcer of rules some of which ask. It knows verdicts for one waiting call each, and nothing of people.

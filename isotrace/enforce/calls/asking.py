@@ -175,12 +175,9 @@ class AskingSupervisor(Supervisor):
         return True
 
     def _ask(self, call: Notification, refused: Refused, access: str) -> None:
-        one = refused
-        question = Question(
-            call.id, one.time_ns, one.pid, one.tid, one.comm, one.call, one.abi, one.args, one.rule, one.what, access
-        )
+        question = Question.of(refused, call.id, access)
         with self._guard:
-            self.hits[one.rule] += 1
+            self.hits[refused.rule] += 1
             self._waiting[call.id] = (call, refused)
             self._order.append(call.id)
             self._new.append(question)

@@ -164,5 +164,4 @@ class Questions(Hooks):
 
 def _question(record: Refused, batch: Batch, index: int) -> Question:
     accesses = int(batch.events[index]["pad"])
-    fields = {name: getattr(record, name) for name in Refused.__slots__}
-    return Question(id=0, access="".join(letter for letter, bit in LETTERS.items() if accesses & bit), **fields)
+    return Question.of(record, access="".join(letter for letter, bit in LETTERS.items() if accesses & bit))
