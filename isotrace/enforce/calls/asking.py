@@ -17,7 +17,7 @@ from isotrace.enforce.calls import cbpf, named, notify
 from isotrace.enforce.calls.cbpf import Entry, Table
 from isotrace.enforce.calls.named import Caller, Unknown
 from isotrace.enforce.calls.notify import Notification
-from isotrace.enforce.calls.supervisor import Supervisor, error_of, kill, record
+from isotrace.enforce.calls.supervisor import Supervisor, record
 from isotrace.policy import CallRequest, Group, PathRequest, Policy, decide, names
 from isotrace.policy.decide import NetRequest, Request, decide_all, strictness
 from isotrace.policy.model import ACCESSES, Action, CallRule, NetRule, PathRule, Rule
@@ -153,26 +153,23 @@ class AskingSupervisor(Supervisor):
         """Judge it. Whatever goes wrong, it is answered, or waits where it will be."""
         self._listening = listener
         try:
-            done = self._judged(listener, call, entry)
+            self._judge_objects(listener, call, entry)
         except Exception:
-            done = False
-        if not done:
             notify.answer(listener, call.id, 1)
 
-    def _judged(self, listener: int, call: Notification, entry: Entry) -> bool:
+    def _judge_objects(self, listener: int, call: Notification, entry: Entry) -> None:
         refused = record(call, entry)
         if rule := self._judgement.closed(entry):
-            return self._settle(
-                listener, call, replace(refused, rule=self._judgement.number(rule)), _by_default(rule.action)
-            )
+            refused = replace(refused, rule=self._judgement.number(rule))
+            self._settle(listener, call, refused, _by_default(rule.action))
+            return
         rule, refused, access = self._judgement.decide(call, entry, refused)
         if rule is None or rule.allow:
             notify.answer(listener, call.id, None)
-            return True
-        if rule.action.kind != "ask":
-            return self._settle(listener, call, refused, rule.action)
-        self._ask(call, refused, access)
-        return True
+        elif rule.action.kind == "ask":
+            self._ask(call, refused, access)
+        else:
+            self._settle(listener, call, refused, rule.action)
 
     def _ask(self, call: Notification, refused: Refused, access: str) -> None:
         question = Question.of(refused, call.id, access)
@@ -182,23 +179,6 @@ class AskingSupervisor(Supervisor):
             self._order.append(call.id)
             self._new.append(question)
         self.asked.set()
-
-    def _settle(self, listener: int, call: Notification, refused: Refused, action: Action) -> bool:
-        known = notify.valid(listener, call.id)
-        if self._carry_out(listener, call, refused, action) or known:
-            self._keep(refused)
-        return True
-
-    @staticmethod
-    def _carry_out(listener: int, call: Notification, refused: Refused, action: Action) -> bool:
-        """Whether the call waited until now."""
-
-        def valid() -> bool:
-            return notify.valid(listener, call.id)
-
-        if action.kind == "kill" and valid() and kill(refused.pid, valid):
-            return True
-        return notify.answer(listener, call.id, error_of(action))
 
 
 def _by_default(action: Action) -> Action:

@@ -107,15 +107,24 @@ class Supervisor:
             self._refuse(listener, call, entry)
 
     def _refuse(self, listener: int, call: Notification, entry: Entry) -> None:
-        action = self._actions[entry.rule]
-        refused = record(call, entry)
+        self._settle(listener, call, record(call, entry), self._actions[entry.rule])
+
+    def _settle(self, listener: int, call: Notification, refused: Refused, action: Action) -> None:
+        """Do what the action says, and keep the record of a call that waited for it."""
         known = notify.valid(listener, call.id)
-        if action.kind == "kill" and known and kill(refused.pid, lambda: notify.valid(listener, call.id)):
-            done = True
-        else:
-            done = notify.answer(listener, call.id, error_of(action))
-        if known or done:
+        if self._carry_out(listener, call, refused, action) or known:
             self._keep(refused)
+
+    @staticmethod
+    def _carry_out(listener: int, call: Notification, refused: Refused, action: Action) -> bool:
+        """Whether the call waited until now."""
+
+        def valid() -> bool:
+            return notify.valid(listener, call.id)
+
+        if action.kind == "kill" and valid() and _kill(refused.pid, valid):
+            return True
+        return notify.answer(listener, call.id, _error(action))
 
     def _keep(self, refused: Refused) -> None:
         self.hits[refused.rule] += 1
@@ -126,7 +135,7 @@ class Supervisor:
         self.news.set()
 
 
-def error_of(action: Action) -> int | None:
+def _error(action: Action) -> int | None:
     """What to answer, None for going on; a caller that could not be killed is refused."""
     return {"errno": action.errno, "kill": _EPERM, "audit": None}[action.kind]
 
@@ -151,7 +160,7 @@ def _arguments(call: Notification, entry: Entry) -> tuple[int, ...]:
     return found[1] if found else () if multiplexer else tuple(call.args)
 
 
-def kill(pid: int, valid: Callable[[], bool]) -> bool:
+def _kill(pid: int, valid: Callable[[], bool]) -> bool:
     """SIGKILL to the process, which is surely the caller's while ``valid`` says so."""
     try:
         pidfd = os.pidfd_open(pid)
