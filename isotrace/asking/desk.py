@@ -44,9 +44,6 @@ class Scope:
         return f"{self.seconds:g}s" if self.kind == "time" else self.kind
 
 
-SCOPES = ("once", "process", "program", "time", "always")
-
-
 @dataclass(frozen=True)
 class Case:
     """Questions that are one to a person, as they are now: what is shown, and what a reply to it is about.

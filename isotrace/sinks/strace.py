@@ -90,7 +90,7 @@ class Strace:
     """Writes them. What is no line of strace's, a loss or a refusal, is said on standard error when it is its turn."""
 
     def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> None:
-        self._decoder, self._known = Decoder(calls, beside.descriptors, beside.view, beside.pids), calls
+        self._decoder = Decoder(calls, beside.descriptors, beside.view, beside.pids)
         self._lines = _Lines(output, beside)
         self._refusals = refusals.Lines()
         self._points: list[_Point] = []
