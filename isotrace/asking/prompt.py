@@ -19,7 +19,7 @@ from isotrace.asking import shown, words
 from isotrace.asking.background import Background
 from isotrace.asking.desk import Case, everyone
 from isotrace.asking.lasting import Written
-from isotrace.asking.replies import Replies
+from isotrace.asking.replies import DONE, VERDICTS, Replies
 from isotrace.asking.who import caller_name
 from isotrace.enforce import Verdict
 from isotrace.errors import UsageError
@@ -68,7 +68,7 @@ class Prompt(Background):
 
     def _ask(self, case: Case, others: int) -> None:
         code = f" {secrets.randbelow(90) + 10}" if self._shared else ""
-        choices = {one: self._replies.choices(case, one) for one in ("allow", "deny", "kill")}
+        choices = {one: self._replies.choices(case, one) for one in VERDICTS}
         text = "\n".join(_lines(case, others, self._replies, choices["allow"], code)) + "\n> "
         self._typed = b""
         with contextlib.suppress(termios.error):
@@ -76,7 +76,7 @@ class Prompt(Background):
         self._write(text)
         while (line := self._line(case)) is not None:
             try:
-                self._answer(case, line, choices, code)  # type: ignore[arg-type]
+                self._answer(case, line, choices, code)
                 return
             except UsageError as error:
                 hint = f" ({error.hint})" if error.hint else ""
@@ -96,7 +96,7 @@ class Prompt(Background):
             parts.remove(code.strip())
         scope = words.scope(parts[1:], choices[verdict])
         done = self._replies.give(case, verdict, scope, "person", caller_name())
-        self._write(f"isotrace: {_DONE[verdict]} {many(done, 'call')}\n" if done else "isotrace: it waits no more\n")
+        self._write(f"isotrace: {DONE[verdict]} {many(done, 'call')}\n" if done else "isotrace: it waits no more\n")
 
     def _line(self, case: Case) -> bytes | None:
         """What is typed; None once nobody waits for it any more."""
@@ -120,7 +120,6 @@ class Prompt(Background):
 
 
 _OTHERWISE = {"deny": "denied", "kill": "killed"}
-_DONE = {"allow": "allowed", "deny": "denied", "kill": "killed, with its process,"}
 
 
 def _lines(case: Case, others: int, replies: Replies, always: tuple[Written, ...], code: str) -> list[str]:

@@ -20,7 +20,8 @@ from isotrace.units import many
 VERDICTS: tuple[Verdict, ...] = ("allow", "deny", "kill")
 #: Questions that are listed at a time, and those that an answer can still be about after they were listed.
 LISTED, _KEPT = 100, 1024
-_DONE = {"allow": "allowed", "deny": "denied", "kill": "killed, with its process,"}
+#: What has come of calls that were answered.
+DONE = {"allow": "allowed", "deny": "denied", "kill": "killed, with its process,"}
 
 
 @dataclass(frozen=True)
@@ -112,4 +113,4 @@ class Replies:
         done = self.give(known.case, verdict, words.scope(parts[1:], known.choices[verdict]), by, who)
         if not done:
             raise UsageError("it waits no more", "isotrace answer … list shows what does")
-        return f"{_DONE[verdict]} {many(done, 'call')}"
+        return f"{DONE[verdict]} {many(done, 'call')}"

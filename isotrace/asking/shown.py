@@ -5,7 +5,6 @@ Names, paths and arguments were written by those who ask: they are quoted.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +19,7 @@ from isotrace.decode.quote import comm, escape, quote
 from isotrace.enforce import Question, Verdict
 from isotrace.enforce.describe import plain
 from isotrace.render.lines import Decoder
-from isotrace.sinks.refusals import arguments
+from isotrace.sinks.refusals import arguments, as_written
 from isotrace.trace import plan, unfinished
 from isotrace.trace.plan import Slot
 from isotrace.units import many
@@ -61,7 +60,7 @@ def words(case: Case, target: Container[int] = ()) -> Words:
 def doing(thing: Thing) -> str:
     """``reads /etc/passwd``: what an answer for longer than once covers."""
     access = " and ".join(_DOING[letter] for letter in thing.access)
-    name = thing.name if thing.kind == "call" else quote(raw(thing.name))
+    name = thing.name if thing.kind == "call" else quote(as_written(thing.name))
     return _KINDS[thing.kind].format(access=access, name=name)
 
 
@@ -82,7 +81,7 @@ def call(question: Question) -> str:
         return line
     name = question.call if question.abi in ("x86_64", "arm64") else f"{question.call}@{question.abi}"
     registers = ", ".join(f"{key}={value:#x}" for key, value in arguments(question))
-    return f"{name}({quote(raw(question.what)) if question.what else registers})"
+    return f"{name}({quote(as_written(question.what)) if question.what else registers})"
 
 
 def _as_strace(question: Question) -> str:
@@ -110,19 +109,19 @@ def as_object(case: Case, choices: Mapping[Verdict, Sequence[Written]], target: 
         "pid": question.pid,
         "tid": question.tid,
         "comm": escape(question.comm),
-        "program": escape(raw(case.asker.program)) or None,
+        "program": escape(as_written(case.asker.program)) or None,
         **_described(found),
         "call": question.call,
         "abi": question.abi,
         "args": [{"name": name, "raw": value} for name, value in arguments(question)],
         "line": call(question),
-        "what": escape(raw(question.what)) or None,
+        "what": escape(as_written(question.what)) or None,
         "access": question.access or None,
-        "rule": escape(raw(case.rule.rule.title)),
+        "rule": escape(as_written(case.rule.rule.title)),
         "group": case.rule.rule.group or None,
         "waiting": case.waiting,
         "processes": case.processes,
-        "objects": [escape(raw(one)) for one in case.objects],
+        "objects": [escape(as_written(one)) for one in case.objects],
         "covers": doing(case.thing),
         "always": {verdict: [one.text for one in found] for verdict, found in choices.items()},
         "default": case.rule.action.otherwise,
@@ -132,14 +131,6 @@ def as_object(case: Case, choices: Mapping[Verdict, Sequence[Written]], target: 
 def _described(found: Details) -> dict[str, Any]:
     parents = [{"pid": pid, "comm": escape(name)} for pid, name in found.parents]
     return {"argv": [escape(word) for word in found.argv], "user": found.user, "parents": parents}
-
-
-def raw(text: str) -> bytes:
-    """What was read from a process, as it was."""
-    try:
-        return os.fsencode(text)
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace")
 
 
 def _cut(line: str) -> str:

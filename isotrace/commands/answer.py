@@ -60,10 +60,8 @@ def _question(found: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _print_list(found: dict[str, Any], style: str) -> None:
-    import orjson
-
     if style == "json":
-        sys.stdout.write(orjson.dumps(found).decode() + "\n")
+        _print_json(found)
         return
     for one in found["questions"]:
         more = f"  ({one['waiting']} calls)" if one["waiting"] > 1 else ""
@@ -72,11 +70,15 @@ def _print_list(found: dict[str, Any], style: str) -> None:
         click.echo(f"and {found['count'] - len(found['questions'])} more questions")
 
 
-def _print(one: dict[str, Any], style: str) -> None:
+def _print_json(found: dict[str, Any]) -> None:
     import orjson
 
+    sys.stdout.write(orjson.dumps(found).decode() + "\n")
+
+
+def _print(one: dict[str, Any], style: str) -> None:
     if style == "json":
-        sys.stdout.write(orjson.dumps(one).decode() + "\n")
+        _print_json(one)
         return
     for line in lines(one):
         click.echo(line)

@@ -23,7 +23,7 @@ _KINDS_MAX = 4096  # different refusals that are kept apart at a time
 _Key = tuple[int, bytes, str, str, int, str, tuple[str, str, str]]
 
 
-def _bytes(text: str) -> bytes:
+def as_written(text: str) -> bytes:
     """What was read from a process, as it was; a lone surrogate that cannot have come from there is escaped."""
     try:
         return text.encode("utf-8", "surrogateescape")
@@ -110,7 +110,7 @@ class Lines:
 
     def said(self, record: Refused, enforced: Enforced) -> str:
         """Such a line without who and when."""
-        shown = quote(_bytes(record.what)) if record.what else self._registers(record)
+        shown = quote(as_written(record.what)) if record.what else self._registers(record)
         call = record.call if record.abi in ("x86_64", "arm64") else f"{record.call}@{record.abi}"
         rule = plain(f"{enforced.rule.group}: {enforced.rule.title}" if enforced.rule.group else enforced.rule.title)
         said = f": {answered(record.answer)}" if enforced.action.kind == "ask" else ""
@@ -172,7 +172,7 @@ class Json:
             "abi": record.abi,
             "call": record.call,
             "args": [{"name": name, "raw": value} for name, value in arguments(record)],
-            "what": escape(_bytes(record.what)) or None,
+            "what": escape(as_written(record.what)) or None,
             **_rule(enforced),
             **({"answer": _answer(record.answer)} if enforced.action.kind == "ask" else {}),
             "count": count,
