@@ -243,6 +243,13 @@ class TestAlways:
         office.reply(case, "allow", "always", rule=narrow)
         assert len(office.ask(question(2, "/a/y"))) == 1 and 2 not in office.asking.said
 
+    def test_what_is_answered_once_it_waits_no_more_is_asked_again(self):
+        office = Office()
+        (case,) = office.ask(question(1, "/a/x"))
+        office.asking.kill(1)
+        assert office.desk.reply(Reply(case, "allow", Scope("process"), "person", "me")) == 0
+        assert len(office.ask(question(2, "/a/x"))) == 1 and 2 not in office.asking.said
+
     def test_a_narrower_rule_that_asks_goes_on_asking(self):
         from isotrace.policy import paths
 

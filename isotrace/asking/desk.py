@@ -165,15 +165,15 @@ class Desk:
         return lasting.choices(policy, case.question, case.thing, verdict, denial)
 
     def reply(self, reply: Reply) -> int:
-        """Answer what was shown. Returns how many calls that was; 0 where none of them waits any more."""
+        """Answer what was shown. Returns how many calls that was; 0 where none of them waits any more: it was no answer."""
         with self._lock:
             one = next((one for one in self._open.values() if one.number == reply.case.number), None)
             members = [member for member in one.members.values() if member.turn <= reply.case.upto] if one else []
             if not members:
                 return 0
-            self._remember(reply)
             done = sum(self._answer(member, reply.verdict, reply.by, reply.who, reply.scope) for member in members)
-            if reply.scope.kind != "once":
+            if done and reply.scope.kind != "once":
+                self._remember(reply)
                 self._again()
         self.news.set()
         return done
