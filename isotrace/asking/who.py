@@ -58,8 +58,8 @@ def _program(pid: int) -> str:
 
 
 def _started(pid: int) -> int:
-    fields = procfs.words((procfs.read(pid, "stat") or b"").rpartition(b")")[2].strip())
-    return int(fields[19]) if len(fields) > 19 and fields[19].isdigit() else 0
+    process = procfs.stat(procfs.read(pid, "stat") or b"")
+    return process.started if process else 0
 
 
 def _user(uid: int | None) -> str:

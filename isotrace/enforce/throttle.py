@@ -14,9 +14,9 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NoReturn
 
+from isotrace.kernel import procfs
 from isotrace.process import children, libc
 
 _SETATTR, _GETATTR = 314, 315  # x86-64
@@ -25,8 +25,7 @@ _FAIR = (_NORMAL, _BATCH, _IDLE)
 _RUNTIME, _PERIOD = 100_000, 50_000_000  # ns
 _ATTR = struct.Struct("=IIQiIQQQ")  # struct sched_attr, its first version
 _REQUEST, _ANSWERS = struct.Struct("=cii"), {b"d": "deadline", b"i": "idle", b"-": ""}
-_START = 19  # of the fields of /proc/PID/stat behind the name
-_ENDED, _AWAKE = (b"Z", b"X"), (b"R", b"T", b"t")
+_ENDED, _AWAKE = "ZX", "RTt"  # states of a thread
 
 How = Literal["deadline", "idle", ""]
 
@@ -63,25 +62,21 @@ def schedule(tid: int, wanted: Scheduling) -> None:
 
 def started(pid: int, tid: int) -> int:
     """When the thread began, in ticks since boot: with its number, who it is. 0 when it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/task/{tid}/stat").read_bytes()
-    except OSError:
-        return 0
-    fields = stat.rpartition(b")")[2].split()
-    return 0 if fields[0] in _ENDED else int(fields[_START])
+    thread = _thread(pid, tid)
+    return thread.started if thread and thread.state not in _ENDED else 0
 
 
 def activity(pid: int, tid: int) -> tuple[int, bool]:
     """How long the thread has run, in ns, and whether it would if it could, or is stopped: it does not sleep."""
-    try:
-        state = Path(f"/proc/{pid}/task/{tid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-    except OSError:
+    thread = _thread(pid, tid)
+    if thread is None:
         return 0, False
-    try:
-        ran = int(Path(f"/proc/{pid}/task/{tid}/schedstat").read_bytes().split()[0])
-    except OSError:  # a kernel without CONFIG_SCHED_INFO
-        ran = 0
-    return ran, state in _AWAKE
+    ran = procfs.read(pid, "task", tid, "schedstat")  # None on a kernel without CONFIG_SCHED_INFO
+    return int(ran.split()[0]) if ran else 0, thread.state in _AWAKE
+
+
+def _thread(pid: int, tid: int) -> procfs.Process | None:
+    return procfs.stat(procfs.read(pid, "task", tid, "stat") or b"")
 
 
 class _Slowed:

@@ -37,13 +37,17 @@ def read(*parts: int | str) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """/proc/PID/stat: ``comm`` has any bytes but NUL; ``state``, one letter, is the leading thread's, Z for a zombie."""
+    """/proc/PID/stat: ``comm`` has any bytes but NUL; ``state``, one letter, is the leading thread's, Z for a zombie.
+
+    ``started``, in ticks since boot, tells it from others of its number.
+    """
 
     pid: int
     ppid: int
     comm: bytes
     state: str
     threads: int = 0
+    started: int = 0
 
     @property
     def lives(self) -> bool:
@@ -59,8 +63,8 @@ def stat(data: bytes) -> Process | None:
     fields = words(tail.removesuffix(b"\n"))
     if not (pid.isdigit() and len(fields) > 1 and len(fields[0]) == 1 and fields[1].isdigit()):
         return None
-    threads = int(fields[17]) if len(fields) > 17 and fields[17].isdigit() else 0
-    return Process(int(pid), int(fields[1]), comm, os.fsdecode(fields[0]), threads)
+    threads, started = (int(fields[at]) if len(fields) > at and fields[at].isdigit() else 0 for at in (17, 19))
+    return Process(int(pid), int(fields[1]), comm, os.fsdecode(fields[0]), threads, started)
 
 
 def number(data: bytes, name: bytes) -> int | None:

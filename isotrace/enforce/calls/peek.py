@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
 
 from isotrace.catalog import multiplexed
@@ -49,15 +50,10 @@ def text(tid: int, address: int) -> str | None:
 def read_all(tid: int, address: int, size: int) -> bytes | None:
     """``size`` bytes at an address; None where not all of them can be read."""
     try:
-        descriptor = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        data = os.pread(descriptor, size, address)
+        with _memory(tid) as descriptor:
+            data = os.pread(descriptor, size, address)
     except (OSError, OverflowError):
         return None
-    finally:
-        os.close(descriptor)
     return data if len(data) == size else None
 
 
@@ -65,18 +61,23 @@ def read(tid: int, address: int, size: int) -> bytes:
     """Up to ``size`` bytes, fewer where the mapping ends."""
     if not address or not size:
         return b""
+    first = min(size, _PAGE - address % _PAGE)
     try:
-        descriptor = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        first = min(size, _PAGE - address % _PAGE)
-        data = os.pread(descriptor, first, address)
-        if first == size or b"\0" in data:
-            return data
-        return data + os.pread(descriptor, size - first, address + first)
+        with _memory(tid) as descriptor:
+            data = os.pread(descriptor, first, address)
+            if first == size or b"\0" in data:
+                return data
+            return data + os.pread(descriptor, size - first, address + first)
     except (OSError, OverflowError):
         return b""
+
+
+@contextmanager
+def _memory(tid: int) -> Iterator[int]:
+    """A descriptor of the thread's memory. Raises ``OSError``."""
+    descriptor = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
