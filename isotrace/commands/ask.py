@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isotrace import units
-from isotrace.commands.enforcing import asked_of, best_effort_option, prepare, rule_options
+from isotrace.commands.enforcing import asked_of, best_effort_option, enforced_target, guard_from, prepare, rule_options
 from isotrace.commands.keeping import record_options
-from isotrace.commands.options import FOR, Parsed, kept_target_options, take_target
+from isotrace.commands.options import FOR, Parsed, kept_target_options
 from isotrace.errors import UsageError
-from isotrace.process import children
 from isotrace.process.interrupts import import_in_one_thread
-from isotrace.process.launch import find
 from isotrace.sinks.output import Output
 from isotrace.trace.target import Target
 
@@ -93,9 +91,7 @@ def ask(**choices: Any) -> int:
     import_in_one_thread()
     from isotrace.policy import assemble
 
-    target = take_target(choices, keep=True)
-    if 1 in target.pid:
-        raise UsageError("pid 1 is never asked about", "--ppid 1 are its children, --tree 1 is everybody")
+    target = enforced_target(choices, "asked about")
     words = {
         key: choices[key] for key in ("deny", "ask_path", "deny_path", "allow_path", "ask_net", "deny_net", "allow_net")
     }
@@ -104,9 +100,7 @@ def ask(**choices: Any) -> int:
     policy = assemble.questions(words, action, choices["policy"], choices["otherwise"])
     if not policy.asks:
         raise UsageError("no rule asks", "give --ask, --ask-path or --ask-net; isotrace block refuses without asking")
-    children.dumpable(False)  # the command may be of the same user
-    if target.command:
-        find(target.command)
+    guard_from(target)
     return _ask(target, policy, choices)
 
 

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isotrace.commands.enforcing import asked_of, best_effort_option, prepare, rule_options
+from isotrace.commands.enforcing import asked_of, best_effort_option, enforced_target, guard_from, prepare, rule_options
 from isotrace.commands.keeping import record_options
-from isotrace.commands.options import FOR, kept_target_options, take_target
+from isotrace.commands.options import FOR, kept_target_options
 from isotrace.errors import UsageError
-from isotrace.process import children
 from isotrace.process.interrupts import import_in_one_thread
-from isotrace.process.launch import find
 from isotrace.sinks.output import Output
 from isotrace.trace.target import Target
 
@@ -85,9 +83,7 @@ def block(**choices: Any) -> int:
     import_in_one_thread()
     from isotrace.policy import assemble
 
-    target = take_target(choices, keep=True)
-    if 1 in target.pid:
-        raise UsageError("pid 1 is never refused anything", "--ppid 1 are its children, --tree 1 is everybody")
+    target = enforced_target(choices, "refused anything")
     if choices["kill"] + choices["audit"] + (choices["errno"] is not None) > 1:
         raise UsageError("--errno, --kill and --audit exclude each other", "give one of them")
     words = {key: choices[key] for key in ("deny", "deny_path", "allow_path", "deny_net", "allow_net")}
@@ -95,9 +91,7 @@ def block(**choices: Any) -> int:
     policy = assemble.policy(words, action, choices["policy"])
     if policy.asks:
         raise UsageError("the policy has questions, which block does not ask", "isotrace ask --policy FILE")
-    children.dumpable(False)  # the command may be of the same user
-    if target.command:
-        find(target.command)
+    guard_from(target)
     return _refuse(target, policy, choices)
 
 

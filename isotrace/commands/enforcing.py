@@ -12,8 +12,10 @@ import click
 
 from isotrace.backends.loader import Loader
 from isotrace.commands.keeping import take_beside
-from isotrace.commands.options import Function, with_options
-from isotrace.process.launch import Command
+from isotrace.commands.options import Function, take_target, with_options
+from isotrace.errors import UsageError
+from isotrace.process import children
+from isotrace.process.launch import Command, find
 from isotrace.sinks.output import Output
 from isotrace.trace.target import Target
 
@@ -86,6 +88,21 @@ class Prepared:
             return [*first, part, *beside]
 
         return Run(self.target, parts, command, seconds).go()
+
+
+def enforced_target(choices: dict[str, Any], spared: str) -> Target:
+    """The target; ``spared`` is what to say of process 1, which no rule is for. Raises ``UsageError``."""
+    target = take_target(choices, keep=True)
+    if 1 in target.pid:
+        raise UsageError(f"pid 1 is never {spared}", "--ppid 1 are its children, --tree 1 is everybody")
+    return target
+
+
+def guard_from(target: Target) -> None:
+    """Close isotrace's memory to the command, which may be of the same user. Raises ``NotStarted`` where there is none."""
+    children.dumpable(False)
+    if target.command:
+        find(target.command)
 
 
 def asked_of(target: Target, choices: dict[str, Any], lines: str) -> Asked | None:
