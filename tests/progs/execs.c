@@ -97,15 +97,7 @@ static void failures(void)
 
 int main(int argc, char **argv)
 {
-	char text[] = "#!./target an option\n";
-	int fd;
-
-	if (symlink("/bin/true", "target") && errno != EEXIST)
-		abort();
-	fd = open("script", O_WRONLY | O_CREAT | O_TRUNC, 0755);
-	if (write(fd, text, strlen(text)) < 0)
-		abort();
-	close(fd);
+	make_programs();
 	begin("execs");
 	failures();
 	child(plain);

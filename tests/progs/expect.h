@@ -24,6 +24,20 @@
 static char expected[1 << 16];
 static size_t used;
 
+/* `target`, a program, and `script`, which it interprets. */
+static inline void make_programs(void)
+{
+	char text[] = "#!./target an option\n";
+	int fd;
+
+	if (symlink("/bin/true", "target") && errno != EEXIST)
+		abort();
+	fd = open("script", O_WRONLY | O_CREAT | O_TRUNC, 0755);
+	if (write(fd, text, strlen(text)) < 0)
+		abort();
+	close(fd);
+}
+
 /* The marks are calls that fail: a test looks at what lies between them. */
 static inline void begin(const char *name)
 {
