@@ -7,9 +7,13 @@ import struct
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from learned import Run, blob, isotrace
 
-from isotrace.decode import netlink, netlink_attrs
+from isotrace.decode import netlink, netlink_attrs, style
 from isotrace.decode.netlink import GENERIC, NETFILTER, ROUTE, SOCK_DIAG, UEVENT, XFRM, messages
+from isotrace.kernel import generic_netlink
+from isotrace.trace import events, families
+from isotrace.trace.events import Blob
 
 
 def attr(kind: int, body: bytes, length: int | None = None) -> bytes:
@@ -133,6 +137,29 @@ def test_what_was_not_copied_is_said():
     assert "..." not in whole
 
 
+def test_what_could_not_be_read_is_an_address():
+    whole = message(18, LINK + attr(4, struct.pack("<I", 1500)))
+    at = 0x7F0000000000
+
+    def read(size: int) -> str:
+        return messages(whole[:size], len(whole), ROUTE, at=at)
+
+    first = head(40, "RTM_GETLINK")
+    assert read(36) == f"[{first}, {IFINFO}, [{{nla_len=8, nla_type=IFLA_MTU}}, {at + 36:#x}<fault>]]"
+    assert read(32) == f"[{first}, {IFINFO}, {at + 32:#x}<fault>]"
+    assert read(20) == f"[{first}, {{ifi_family=AF_UNSPEC, {at + 17:#x}<fault>}}]"
+    two = message(18, LINK) + message(18, LINK)
+    assert messages(two[:40], 64, ROUTE, at=at) == f"[[{head(32, 'RTM_GETLINK')}, {IFINFO}], ... /* {at + 32:#x} */]"
+
+
+def test_the_loopback_interface_is_the_first_everywhere():
+    first = struct.pack("<BxHiII", 0, 772, 1, 1, 0)
+    assert 'ifi_index=if_nametoindex("lo")' in shown(message(18, first))
+    with style.used(style.Style("raw")):
+        assert "nlmsg_flags=0x301" in shown(message(18, first, flags=0x301))
+        assert "ifi_index=1," in shown(message(18, first))
+
+
 def test_strings_and_lists_have_strace_limit():
     long = attr(3, b"x" * 40 + b"\0")
     assert f'"{"x" * 32}"...' in shown(message(16, LINK + long))
@@ -203,3 +230,56 @@ def test_any_bytes_have_a_text(kind: int, flags: int, start: bytes, attrs: bytes
 def test_any_part_of_any_bytes_has_a_text(data: bytes, protocol: int, size: int):
     assert messages(data[:size], len(data), protocol).isprintable()
     assert netlink.messages(data, len(data), protocol).isprintable()
+
+
+# ---- generic netlink ---------------------------------------------------------------------------------------------------
+
+
+def family(number: int, name: bytes) -> bytes:
+    """What the kernel says of one."""
+    return struct.pack("<BBH", 1, 2, 0) + attr(2, name + b"\0") + attr(1, struct.pack("<H", number)) + attr(99, b"more")
+
+
+def test_a_familys_name_stands_for_its_number():
+    data = message(31, struct.pack("<BBH", 1, 1, 0))
+    text = f'[{head(20, "%s")}, "\\x01\\x01\\x00\\x00"]'
+    assert messages(data, len(data), GENERIC, families={31: "a\n"}) == text % "a\\n"
+    assert messages(data, len(data), GENERIC, families={30: "a"}) == text % "0x1f /* GENERIC_FAMILY_??? */"
+    assert messages(data, len(data), XFRM, families={31: "a"}) != text % "a"
+    data = message(16, struct.pack("<BBH", 3, 1, 0))
+    assert "nlmsg_type=nlctrl" in messages(data, len(data), GENERIC, families={16: "other"})
+
+
+def test_families_are_read_from_the_kernels_answer():
+    data = message(16, family(31, b"one")) + message(16, family(300, b"two"))
+    assert generic_netlink.parsed(data) == {31: "one", 300: "two"}
+    assert generic_netlink.parsed(message(3, struct.pack("<i", 0))) == {}
+
+
+@given(st.binary(max_size=80))
+def test_no_length_in_the_answer_is_trusted(data):
+    assert isinstance(generic_netlink.parsed(data), dict)
+    generic_netlink.parsed(message(16, family(31, b"one"))[:-12] + data)
+
+
+def test_a_family_that_is_not_known_is_asked_for_once_a_second(monkeypatch):
+    known, asked = {31: "one"}, []
+    now = [1]
+    monkeypatch.setattr(generic_netlink, "families", lambda: asked.append(1) or dict(known))
+    monkeypatch.setattr(families.time, "monotonic_ns", lambda: now[0])
+    found = families.Families()
+    assert (found.get(31), found.get(32), found.get(33), len(asked)) == ("one", None, None, 1)
+    known[32], now[0] = "two", 2_000_000_000
+    assert (found.get(32), len(asked)) == ("two", 2)
+    monkeypatch.setattr(generic_netlink, "families", lambda: (_ for _ in ()).throw(OSError))
+    now[0] = 9_000_000_000
+    assert found.get(33) is None and found[31] == "one"
+
+
+def test_a_recording_keeps_what_families_were_called(tmp_path):
+    data, run = message(31, struct.pack("<BBH", 1, 1, 0)), Run()
+    on = Blob(0, events.PART_NETLINK, events.WHOLE, GENERIC, b"")
+    run.call("sendto", (3, 0x1000, len(data)), len(data), [on, blob(1, events.PART_SELF, data)])
+    for number, names in enumerate(({31: "made"}, {})):
+        path = run.save(tmp_path / f"{number}.arrow", families=names)
+        assert f"nlmsg_type={names.get(31, '0x1f')}" in isotrace("log", "--from", path).stdout

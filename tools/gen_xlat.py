@@ -111,6 +111,10 @@ UAPI = [
     "linux/aio_abi.h",
     "linux/tty.h",
     "linux/sctp.h",
+    "linux/loop.h",
+    "linux/fiemap.h",
+    "linux/rtc.h",
+    "linux/input-event-codes.h",
     "linux/rtnetlink.h",
     "linux/if_link.h",
     "linux/if_addr.h",
@@ -157,6 +161,7 @@ UAPI = [
     "linux/netfilter/ipset/ip_set.h",
 ]
 NEEDS = {
+    "linux/fs.h": "linux/fiemap.h",
     "linux/sctp.h": "sys/socket.h",
     "linux/personality.h": "sys/types.h",
     "asm/ioctls.h": "asm/termbits.h",

@@ -7,6 +7,7 @@ import socket
 import stat
 import struct
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from . import style
@@ -26,7 +27,9 @@ _ADDRESSED = re.compile(r"(TCP|UDP|UDPLITE|DCCP|SCTP|MPTCP)(v6)?")
 _FAMILIES = {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}
 
 
-class _Head(NamedTuple):
+class Head(NamedTuple):
+    """``struct descriptor`` of bpf/event.h."""
+
     inode: int
     other: int
     magic: int
@@ -49,7 +52,7 @@ def place(data: bytes) -> bytes | None:
     """The path of a file or unix socket that a descriptor is; b"" of what has none, None where it is not known."""
     if len(data) < DESCRIPTOR.size:
         return b""
-    head, rest = _Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
+    head, rest = Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
     if head.state & UNSURE:
         return None
     if head.magic == _SOCKET and len(rest) >= ENDPOINTS.size:
@@ -57,10 +60,47 @@ def place(data: bytes) -> bytes | None:
         return rest[ENDPOINTS.size :].partition(b"\0")[0] if family == socket.AF_UNIX else b""
     if head.state & ALONE or head.magic in (_NAMESPACE, _ANONYMOUS, _PIDFD):
         return b""
-    return None if head.state & CUT else _joined(rest)
+    return None if head.state & CUT else joined(rest)
 
 
-def _joined(rest: bytes) -> bytes:
+def is_deleted(data: bytes) -> bool:
+    """Whether the file that a descriptor is has no name any more."""
+    return len(data) >= DESCRIPTOR.size and bool(Head(*DESCRIPTOR.unpack_from(data)).state & DELETED)
+
+
+class Endpoints(NamedTuple):
+    """What a socket is: its kind as strace calls it (``TCP``, ``UDPv6``, ``UNIX-STREAM``) and over IP its own address."""
+
+    name: str
+    address: IPv4Address | IPv6Address | None
+    port: int
+
+
+def endpoints(data: bytes) -> Endpoints | None:
+    """Of a descriptor that is a socket; None of any other, or where that is not known."""
+    if len(data) < DESCRIPTOR.size + ENDPOINTS.size:
+        return None
+    head, rest = Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
+    if head.state & UNSURE or head.magic != _SOCKET:
+        return None
+    _, family, _, port, _, address, _, name = ENDPOINTS.unpack_from(rest)
+    own: IPv4Address | IPv6Address | None = None
+    if family == socket.AF_INET:
+        own = IPv4Address(address[:4])
+    elif family == socket.AF_INET6:
+        own = IPv6Address(address)
+    return Endpoints(name.partition(b"\0")[0].decode("ascii", "replace"), own, port)
+
+
+def taken_apart(data: bytes) -> tuple[Head, bytes] | None:
+    """What the kernel program says of a directory, and its names; None where it is none, or there is nothing."""
+    if len(data) < DESCRIPTOR.size:
+        return None
+    head = Head(*DESCRIPTOR.unpack_from(data))
+    return (head, data[DESCRIPTOR.size :]) if stat.S_ISDIR(head.mode) else None
+
+
+def joined(rest: bytes) -> bytes:
     """The path of names that go from the file up."""
     return b"/" + b"/".join(reversed(rest.split(b"\0")[:-1]))
 
@@ -76,7 +116,7 @@ def descriptor(data: bytes, details: bool) -> str:
 def _descriptor(data: bytes, details: bool, text: Callable[[bytes], str]) -> str:
     if len(data) < DESCRIPTOR.size:
         return ""
-    head, rest = _Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
+    head, rest = Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
     if head.state & UNSURE:
         return UNKNOWN
     if head.magic == _SOCKET and len(rest) >= ENDPOINTS.size:
@@ -86,7 +126,7 @@ def _descriptor(data: bytes, details: bool, text: Callable[[bytes], str]) -> str
     return _named(head, rest, details, text)
 
 
-def _named(head: _Head, rest: bytes, details: bool, text: Callable[[bytes], str]) -> str:
+def _named(head: Head, rest: bytes, details: bool, text: Callable[[bytes], str]) -> str:
     first = rest.partition(b"\0")[0]
     if head.magic == _PIPE and head.state & ALONE:
         return f"<{text(b'pipe:[%d]' % head.inode)}>"
@@ -96,7 +136,7 @@ def _named(head: _Head, rest: bytes, details: bool, text: Callable[[bytes], str]
         return f"<{text(b'anon_inode:' + first)}>"
     if head.state & ALONE:  # what has a name and no place, such as a memfd
         return f"<{text(b'/' + first)}>(deleted)"
-    path = text(_joined(rest))
+    path = text(joined(rest))
     path = f"...{path}" if head.state & CUT else path
     if head.state & DELETED:
         return f"<{path}>(deleted)"
@@ -120,7 +160,7 @@ def _bracket(match: re.Match[str]) -> str:
     return f"\\{ord(match[0]):0{3 if match[1] else 2}o}"
 
 
-def _socket(head: _Head, data: bytes) -> str:
+def _socket(head: Head, data: bytes) -> str:
     peer, family, protocol, port, peer_port, address, peer_address, name = ENDPOINTS.unpack_from(data)
     kind = escape(name.partition(b"\0")[0])
     if family not in _FAMILIES or not kind:

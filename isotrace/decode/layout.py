@@ -22,9 +22,11 @@ from . import quote, scalars, signals, style, xlat
 class Struct:
     """How many bytes to capture, and what turns exactly that many into text.
 
-    ``prefix`` turns fewer into text: the fields that are whole. ``own_size`` is where the struct has a u32 with its size.
+    ``prefix`` turns fewer into text: the fields that are whole; ``filled`` also the bytes of one that is not. ``own_size``
+    is where the struct has a u32 with its size.
     ``element`` is the text in an array, where that differs: ``[7]`` is a number behind a pointer, ``[7, 8]`` are two.
-    ``full`` is the same without the abbreviations that strace has unless it is told otherwise (-v).
+    ``full`` is the same without the abbreviations that strace has unless it is told otherwise (-v). ``least`` and ``most``
+    are the sizes that the kernel takes where the caller says how long the struct is: with others it reads nothing of it.
     """
 
     size: int
@@ -33,6 +35,9 @@ class Struct:
     own_size: int | None = None
     element: Callable[[bytes], str] | None = None
     full: Struct | None = None
+    filled: Callable[[bytes], str] | None = None
+    least: int = 0
+    most: int = 0x7FFFFFFF
 
 
 Render = Callable[[Any], str]
@@ -52,7 +57,7 @@ def _rlimit(infinity: int, name: str) -> Render:
 
 def ticks(value: int) -> str:
     """A clock_t: ticks of 1/100 s, which strace adds in seconds."""
-    return f"{value} /* {value / 100:.2f} s */" if value > 0 else str(value)
+    return style.constant(str(value), f"{value} /* {value / 100:.2f} s */") if value > 0 else str(value)
 
 
 def _handler(value: int) -> str:
@@ -69,6 +74,7 @@ _RENDER: dict[str, Render] = {
     "x": scalars.hexa,
     "p": scalars.ptr,
     "fd": scalars.fd,
+    "ifindex": scalars.ifindex,
     "id": scalars.uid,
     "id16": scalars.uid16,
     "dev": scalars.dev,
@@ -119,6 +125,7 @@ class _Field:
     count: int
     optional: bool
     end: int
+    start: int = 0
 
 
 def _fields(spec: str) -> tuple[list[_Field], struct.Struct]:
@@ -128,6 +135,7 @@ def _fields(spec: str) -> tuple[list[_Field], struct.Struct]:
             fields.append(_Field("...", None, 0, 0, False, struct.calcsize(codes) + 1))
             continue
         name, code, *rest = word.split(":")
+        start = struct.calcsize(codes)
         codes += code
         end = struct.calcsize(codes)
         if code.endswith("x"):
@@ -136,7 +144,7 @@ def _fields(spec: str) -> tuple[list[_Field], struct.Struct]:
         count = 1 if code.endswith("s") else number
         if name != "-":
             rest = rest or (["array"] if count > 1 else [])
-            fields.append(_Field(name.lstrip("?"), renderer(rest, code), at, count, name[0] == "?", end))
+            fields.append(_Field(name.lstrip("?"), renderer(rest, code), at, count, name[0] == "?", end, start))
         at += count
     return fields, struct.Struct(codes)
 
@@ -151,6 +159,13 @@ def layout(spec: str) -> Struct:
     def prefix(data: bytes) -> str:
         return text(data.ljust(packed.size, b"\0"), [field for field in fields if field.end <= len(data)])
 
+    def filled(data: bytes) -> str:
+        """As far as the kernel filled it: of the last field perhaps some bytes."""
+        size = len(data)
+        rest = [f"{one.name}={quote.hexbytes(data[one.start :])}" for one in fields if one.start < size < one.end]
+        whole = prefix(data)[1:-1]
+        return f"{{{', '.join([*([whole] if whole else []), *rest])}}}"
+
     def text(data: bytes, wanted: list[_Field]) -> str:
         values, shown = packed.unpack(data), []
         for field in wanted:
@@ -162,7 +177,7 @@ def layout(spec: str) -> Struct:
                 shown.append(f"{field.name}={field.render(value)}")
         return f"{{{', '.join(shown)}}}"
 
-    return Struct(packed.size, decode, prefix)
+    return Struct(packed.size, decode, prefix, filled=filled)
 
 
 def value(code: str, *words: str, indirect: bool = True) -> Struct:

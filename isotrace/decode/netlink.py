@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
-from . import netlink_diag, netlink_route
+from . import netlink_diag, netlink_route, style
 from .errnos import errno_name
 from .netlink_attrs import CUT, DEPTH, SPECIAL, Look, add_tables, attributes, elements, raw, table
-from .quote import quote
+from .quote import escape, quote
+from .scalars import hexa
 from .structs_netlink import STRUCTS
 from .xlat import SETS, enum
 
@@ -27,12 +28,20 @@ add_tables("error = nlmsgerr_attrs NLMSGERR_ATTR_MSG:str NLMSGERR_ATTR_OFFS:u32 
 SPECIAL["cookie"] = lambda data, full, look: elements(data, full, 1, lambda place, one: str(one[0]), look)
 
 
-def messages(data: bytes, full: int, protocol: int, limit: int = 32) -> str:
+def messages(
+    data: bytes,
+    full: int,
+    protocol: int,
+    limit: int = 32,
+    families: Mapping[int, str] = MappingProxyType({}),
+    at: int = 0,
+) -> str:
     """The messages in ``full`` bytes, of which ``data`` was copied, for a socket of ``protocol``.
 
-    ``limit``: how many bytes of a string and elements of a list are shown. What was not copied is ``...``.
+    ``limit``: how many bytes of a string and elements of a list are shown. What was not copied is ``...``. ``families``:
+    what generic netlink's are called, by number. ``at``: the address of the bytes where the rest could not be read.
     """
-    look = Look(limit=limit)
+    look = Look(limit=limit, families=families, at=at)
     if protocol == UEVENT:
         return _uevent(data, full, look)
     found: list[str] = []
@@ -40,12 +49,13 @@ def messages(data: bytes, full: int, protocol: int, limit: int = 32) -> str:
     while True:
         left = full - at
         if left < _HEADER.size or len(data) - at < _HEADER.size or len(found) == limit:
-            found.append(CUT if left >= _HEADER.size else raw(data[at:], left, look))
+            cut = look.missing(at) if len(found) < limit else CUT
+            found.append(cut if left >= _HEADER.size else raw(data[at:], left, look.behind(at)))
             break
         length = int.from_bytes(data[at : at + 4], "little")
         following = at + (length + 3 & ~3)
         more = length >= _HEADER.size and following < full
-        found.append(_message(data[at:], left, protocol, look))
+        found.append(_message(data[at:], left, protocol, look.behind(at)))
         if not more:
             break
         at, several = following, True
@@ -55,19 +65,22 @@ def messages(data: bytes, full: int, protocol: int, limit: int = 32) -> str:
 def _message(data: bytes, full: int, protocol: int, look: Look) -> str:
     """One message: ``data`` begins with a whole header."""
     length, kind, marks, sequence, port = _HEADER.unpack_from(data)
-    head = f"{{nlmsg_len={length}, nlmsg_type={_type(kind, protocol)}, nlmsg_flags={_marks(marks, kind, protocol)}, "
+    head = (
+        f"{{nlmsg_len={length}, nlmsg_type={_type(kind, protocol, look)}, nlmsg_flags={_marks(marks, kind, protocol)}, "
+    )
     head += f"nlmsg_seq={sequence}, nlmsg_pid={port}}}"
     size = min(length, full) - _HEADER.size
     if size <= 0:
         return head
-    return f"[{head}, {_payload(kind, marks, protocol, data[_HEADER.size : _HEADER.size + size], size, look)}]"
+    payload = data[_HEADER.size : _HEADER.size + size]
+    return f"[{head}, {_payload(kind, marks, protocol, payload, size, look.behind(_HEADER.size))}]"
 
 
 def _payload(kind: int, marks: int, protocol: int, data: bytes, full: int, look: Look) -> str:
     if kind == _ERROR:
         return _error(marks, protocol, data, full, look)
     if kind == _DONE and full == 4:
-        return str(int.from_bytes(data, "little", signed=True)) if len(data) == 4 else CUT
+        return str(int.from_bytes(data, "little", signed=True)) if len(data) == 4 else look.missing()
     if kind < _FIRST:
         return raw(data, full, look)
     if protocol == ROUTE:
@@ -80,7 +93,7 @@ def _payload(kind: int, marks: int, protocol: int, data: bytes, full: int, look:
         return netlink_diag.algorithm(data, full, look)
     name = {16: "selnl_msg_setenforce", 17: "selnl_msg_policyload"}.get(kind) if protocol == SELINUX else None
     if name and full >= 4:
-        return STRUCTS[name].decode(data[:4]) if len(data) >= 4 else CUT
+        return STRUCTS[name].decode(data[:4]) if len(data) >= 4 else look.missing()
     return raw(data, full, look)
 
 
@@ -89,18 +102,18 @@ def _error(marks: int, protocol: int, data: bytes, full: int, look: Look) -> str
     if full < 4 + _HEADER.size:
         return raw(data, full, look)
     if len(data) < 4 + _HEADER.size:
-        return CUT
+        return look.missing()
     error = int.from_bytes(data[:4], "little", signed=True)
     name = errno_name(-error) if -4096 < error < 0 else ""
     inner, left = data[4:], full - 4
     length = max(_HEADER.size, int.from_bytes(inner[:4], "little"))
     payload = min(left, _HEADER.size if marks & _CAPPED else length)
-    deeper = look.deeper()
-    whose = _message(inner, payload, protocol, deeper) if look.depth < DEPTH else raw(inner, payload, look)
+    deeper = look.behind(4).deeper()
+    whose = _message(inner, payload, protocol, deeper) if look.depth < DEPTH else raw(inner, payload, deeper)
     text = f"{{error={'-' + name if name and not name.isdigit() else error}, msg={whose}}}"
     if left <= payload:
         return text
-    return f"[{text}, {attributes(inner[payload:], left - payload, table('error'), deeper)}]"
+    return f"[{text}, {attributes(inner[payload:], left - payload, table('error'), deeper.behind(payload))}]"
 
 
 # ---- types and flags -----------------------------------------------------------------------------------------------
@@ -131,9 +144,11 @@ _SUBSYSTEMS = {
 _NFTABLES = 10
 
 
-def _type(kind: int, protocol: int) -> str:
+def _type(kind: int, protocol: int, look: Look) -> str:
     if kind < _FIRST:
         return enum("netlink_types", kind)
+    if protocol == GENERIC and kind not in SETS["nl_generic_types"].names and kind in look.families:
+        return style.constant(hexa(kind), escape(look.families[kind].encode()))
     if protocol == NETFILTER:
         reserved = SETS["nl_netfilter_msg_types"].names.get(kind)
         return reserved or f"{enum('nl_netfilter_subsys_ids', kind >> 8)}<<8|{_subsystem_type(kind >> 8, kind & 0xFF)}"
@@ -196,8 +211,8 @@ def _marks(marks: int, kind: int, protocol: int) -> str:
             found.append(name)
             left &= ~bit
     if not found:
-        return f"{left:#x} /* NLM_F_??? */" if left else "0"
-    return "|".join([*found, f"{left:#x}"] if left else found)
+        return style.constant(hexa(left), f"{left:#x} /* NLM_F_??? */" if left else "0")
+    return style.constant(hexa(marks), "|".join([*found, f"{left:#x}"] if left else found))
 
 
 # ---- single protocols ----------------------------------------------------------------------------------------------
@@ -208,7 +223,7 @@ def _netfilter(kind: int, data: bytes, full: int, look: Look) -> str:
     if full < 4:
         return raw(data, full, look)
     if len(data) < 4:
-        return CUT
+        return look.missing()
     resource, swapped = int.from_bytes(data[2:4], "big"), int.from_bytes(data[2:4], "little")
     name = f"htons({resource})"
     if kind >> 8 == _NFTABLES and _NFTABLES in (resource, swapped):
@@ -217,8 +232,8 @@ def _netfilter(kind: int, data: bytes, full: int, look: Look) -> str:
     if full == 4:
         return head
     if SETS["nl_netfilter_msg_types"].names.get(kind):
-        return f"{head}, {raw(data[4:], full - 4, look)}"
-    return f"{head}, {attributes(data[4:], full - 4, None, replace(look))}"
+        return f"{head}, {raw(data[4:], full - 4, look.behind(4))}"
+    return f"{head}, {attributes(data[4:], full - 4, None, look.behind(4))}"
 
 
 def _uevent(data: bytes, full: int, look: Look) -> str:

@@ -14,21 +14,21 @@ that is known has a kind; of the others the bytes are shown. Kinds:
     nest:TABLE                        attributes
 
 and whatever is in SPECIAL. Nothing here trusts a length: attributes are at least four bytes, so a list ends, and nesting
-ends at DEPTH. What was not copied is ``...``.
+ends at DEPTH. What was not copied is ``...``; what could not be read, its address.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from . import xlat
 from .layout import STRUCTS, ticks
 from .quote import hexbytes, quote
-from .scalars import hexa, uid
+from .scalars import hexa, ifindex, uid
 
 CUT = "..."
 DEPTH = 16
@@ -39,17 +39,30 @@ _TYPE, _NESTED, _NET_ORDER = 0x3FFF, 0x8000, 0x4000
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a value depends on beside its bytes: the message's address ``family``, the ``kind`` of a link, the ``depth`` of
-    nesting; ``limit``: how many bytes of a string and elements of a list are shown.
+    nesting; ``limit``: how many bytes of a string and elements of a list are shown; ``families``: what those of generic
+    netlink are called, by number; ``at``: the address of the bytes, where those that are missing could not be read.
     """
 
     family: int = 0
     kind: str = ""
     depth: int = 0
     limit: int = 32
+    families: Mapping[int, str] = field(default_factory=dict)
+    at: int = 0
 
     def deeper(self) -> Look:
         """The same, one level of nesting below."""
         return replace(self, depth=self.depth + 1)
+
+    def behind(self, size: int) -> Look:
+        """The same, of what begins ``size`` bytes later."""
+        return replace(self, at=self.at + size) if self.at else self
+
+    def missing(self, place: int = 0) -> str:
+        """What stands for bytes that are not there, from ``place`` on: the address, behind ``...`` where there are some."""
+        if not self.at:
+            return CUT
+        return f"{CUT} /* {self.at + place:#x} */" if place else f"{self.at:#x}<fault>"
 
 
 #: The bytes that were copied, how many there are, and what they depend on, as text; None where they do not fit.
@@ -97,6 +110,8 @@ def table(name: str) -> Table:
 
 def raw(data: bytes, full: int, look: Look) -> str:
     """Bytes of which nothing is known."""
+    if look.at and len(data) < min(full, look.limit):
+        return look.missing()
     return hexbytes(data[: look.limit]) + (CUT if full > min(look.limit, len(data)) else "")
 
 
@@ -107,14 +122,13 @@ def attributes(data: bytes, full: int, known: Table | None, look: Look) -> str:
     while True:
         left = full - at
         if left < _HEADER or len(data) - at < _HEADER or len(found) == look.limit:
-            cut = left >= _HEADER
-            found.append(CUT if cut else raw(data[at:], left, look))
+            cut = look.missing(at) if len(found) < look.limit else CUT
+            found.append(cut if left >= _HEADER else raw(data[at:], left, look.behind(at)))
             break
         length, kind = struct.unpack_from("<HH", data, at)
         size = min(length, left)
-        found.append(
-            _attribute(data[at + _HEADER : at + max(size, _HEADER)], length, kind, size - _HEADER, known, look)
-        )
+        value, inside = data[at + _HEADER : at + max(size, _HEADER)], look.behind(at + _HEADER)
+        found.append(_attribute(value, length, kind, size - _HEADER, known, inside))
         following = at + (length + 3 & ~3)
         if length < _HEADER or following >= full:
             break
@@ -143,7 +157,7 @@ def after(head: str, data: bytes, full: int, size: int, name: str, look: Look) -
     """A struct's text and, behind its ``size`` bytes, attributes: ``{…}, [{nla_len=…}, …]``."""
     if full <= size:
         return head
-    return f"{head}, {attributes(data[size:], full - size, table(name), look)}"
+    return f"{head}, {attributes(data[size:], full - size, table(name), look.behind(size))}"
 
 
 # ---- values --------------------------------------------------------------------------------------------------------
@@ -155,7 +169,7 @@ def fixed(size: int, render: Callable[[bytes], str]) -> Decode:
     def decode(data: bytes, full: int, look: Look) -> str | None:
         if full < size:
             return None
-        return render(data[:size]) if len(data) >= size else CUT
+        return render(data[:size]) if len(data) >= size else look.missing()
 
     return decode
 
@@ -172,23 +186,29 @@ def _any_size(render: Callable[[int], str], size: int = 0) -> Decode:
         if full > 8 or full < size:
             return None
         wanted = size or full
-        return render(int.from_bytes(data[:wanted], "little")) if len(data) >= wanted else CUT
+        return render(int.from_bytes(data[:wanted], "little")) if len(data) >= wanted else look.missing()
 
     return decode
 
 
 def _string(data: bytes, full: int, look: Look) -> str:
+    if look.at and len(data) < min(full, look.limit + 1):
+        return look.missing()
     ended = len(data) == full and data[-1:] == b"\0"
     text = data[:-1] if ended else data
     return quote(text[: look.limit], not ended or len(text) > look.limit)
 
 
 def _bytes(data: bytes, full: int, look: Look) -> str:
+    if look.at and len(data) < min(full, look.limit):
+        return look.missing()
     return quote(data[: look.limit], full > min(len(data), look.limit))
 
 
 def _terminated(data: bytes, full: int, look: Look) -> str:
     text, nul, _ = data.partition(b"\0")
+    if look.at and not nul and len(data) < min(full, look.limit + 1):
+        return look.missing()
     return quote(text[: look.limit], not nul or len(text) > look.limit)
 
 
@@ -200,7 +220,7 @@ def mac(data: bytes) -> str:
 def _link_address(data: bytes, full: int, look: Look) -> str | None:
     if full > 32:
         return None
-    return mac(data) if len(data) == full else CUT
+    return mac(data) if len(data) == full else look.missing()
 
 
 def inet(family: int, data: bytes, name: str = "") -> str:
@@ -219,7 +239,7 @@ def family_address(family: int, data: bytes, full: int, look: Look, name: str = 
     size = 4 if family == socket.AF_INET else 16 if family == socket.AF_INET6 else 0
     if not size or full < size:
         return (f"{name}=" if name else "") + raw(data, full, look)
-    return inet(family, data[:size], name) if len(data) >= size else CUT
+    return inet(family, data[:size], name) if len(data) >= size else look.missing()
 
 
 def elements(data: bytes, full: int, size: int, render: Callable[[int, bytes], str], look: Look) -> str | None:
@@ -229,7 +249,11 @@ def elements(data: bytes, full: int, size: int, render: Callable[[int, bytes], s
         return None
     shown = min(count, len(data) // size, look.limit)
     texts = [render(place, data[place * size : place * size + size]) for place in range(shown)]
-    return f"[{', '.join([*texts, CUT] if shown < count else texts)}]"
+    if shown < count:
+        if look.at and not shown:
+            return look.missing()
+        texts.append(look.missing(shown * size) if shown < look.limit else CUT)
+    return f"[{', '.join(texts)}]"
 
 
 def _numbers(code: str, places: str = "") -> Decode:
@@ -250,7 +274,7 @@ def _structure(name: str, sizes: str = "") -> Decode:
         if not size:
             return None
         if len(data) < size:
-            return CUT
+            return look.missing()
         return known.decode(data[:size]) if size == known.size or not known.prefix else known.prefix(data[:size])
 
     return decode
@@ -289,7 +313,7 @@ _PLAIN: dict[str, Decode] = {
     "in4": fixed(4, lambda data: inet(socket.AF_INET, data)),
     "in6": fixed(16, lambda data: inet(socket.AF_INET6, data)),
     "addr": lambda data, full, look: family_address(look.family, data, full, look),
-    "ifindex": _number("<I", str),
+    "ifindex": _number("<I", ifindex),
     "fd": _number("<i", str),
     "uid": _number("<I", uid),
     "clock": _any_size(ticks),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .netlink_attrs import CUT, SPECIAL, Look, add_tables, after, elements, family_address, raw
+from .netlink_attrs import SPECIAL, Look, add_tables, after, elements, family_address, raw
 from .netlink_route import headed
 from .quote import quote
+from .scalars import hexa, ifindex
 from .sockaddr import sockaddr
 from .structs_netlink import STRUCTS
 from .xlat import bits, enum
@@ -61,10 +62,10 @@ _FAMILIES = {
 def message(kind: int, marks: int, data: bytes, full: int, look: Look) -> str:
     """What is behind the header of a message of ``kind`` whose flags are ``marks``."""
     if not data:
-        return CUT
+        return look.missing()
     family = data[0]
     if family not in _FAMILIES or full == 1:
-        rest = f", data={raw(data[1:], full - 1, look)}" if full > 1 else ""
+        rest = f", data={raw(data[1:], full - 1, look.behind(1))}" if full > 1 else ""
         return f"{{family={enum('addrfams', family)}{rest}}}"
     name, attrs = _FAMILIES[family][0 if marks & _REQUEST else 1]
     if kind in _COMPAT and name == "inet_diag_req_v2":
@@ -80,7 +81,7 @@ def algorithm(data: bytes, full: int, look: Look) -> str:
     return (
         after(known.decode(data[: known.size]), data, full, known.size, "algorithm", look)
         if len(data) >= known.size
-        else CUT
+        else look.missing()
     )
 
 
@@ -95,20 +96,20 @@ def _bytecode(data: bytes, full: int, look: Look) -> str | None:
     if full < known.size:
         return None
     if len(data) < known.size:
-        return CUT
+        return look.missing()
     head, rest, left = known.decode(data[: known.size]), data[known.size :], full - known.size
-    return f"{{{head}, {_operand(data[0], rest, left, look)}}}"[1:-1] if left else head
+    return f"{{{head}, {_operand(data[0], rest, left, look.behind(known.size))}}}"[1:-1] if left else head
 
 
 def _operand(code: int, data: bytes, full: int, look: Look) -> str:
     if code in _HOSTS:
         return _host(data, full, look)
     if code == _DEVICE and full >= 4:
-        return str(int.from_bytes(data[:4], "little")) if len(data) >= 4 else CUT
+        return ifindex(int.from_bytes(data[:4], "little")) if len(data) >= 4 else look.missing()
     name = {**dict.fromkeys(_PORTS, "inet_diag_bc_op"), _MARK: "inet_diag_markcond"}.get(code)
     if name and full >= STRUCTS[name].size:
         size = STRUCTS[name].size
-        return STRUCTS[name].decode(data[:size]) if len(data) >= size else CUT
+        return STRUCTS[name].decode(data[:size]) if len(data) >= size else look.missing()
     return raw(data, full, look)
 
 
@@ -117,17 +118,17 @@ def _host(data: bytes, full: int, look: Look) -> str:
     if full < known.size:
         return raw(data, full, look)
     if len(data) < known.size:
-        return CUT
+        return look.missing()
     head, left = known.decode(data[: known.size]), full - known.size
-    address = family_address(data[0], data[known.size :], left, look, "addr") if left else ""
+    address = family_address(data[0], data[known.size :], left, look.behind(known.size), "addr") if left else ""
     return f"{head[:-1]}, {address}}}" if address else head
 
 
 def _shutdown(data: bytes, full: int, look: Look) -> str | None:
     """strace shows these flags both as a number and by name."""
     if not data:
-        return CUT
-    return f"{data[0]} /* {bits('inet_diag_shutdown_flags', data[0])} */" if 0 < data[0] < 4 else str(data[0])
+        return look.missing()
+    return f"{data[0]:#x} /* {bits('inet_diag_shutdown_flags', data[0])} */" if 0 < data[0] < 4 else hexa(data[0])
 
 
 _OPTIONS = (
@@ -140,7 +141,7 @@ def _sockopt(data: bytes, full: int, look: Look) -> str | None:
     if full < 2:
         return None
     if len(data) < 2:
-        return CUT
+        return look.missing()
     value = int.from_bytes(data[:2], "little")
     shown = [f"{name}=1" for place, name in enumerate(_OPTIONS) if value >> place & 1]
     unused = value >> len(_OPTIONS)

@@ -6,6 +6,7 @@ import struct
 from dataclasses import replace
 
 from .netlink_attrs import CUT, SPECIAL, Look, Table, add_tables, after, attributes, family_address, nested, raw, table
+from .scalars import ifindex
 from .structs_netlink import STRUCTS
 from .xlat import SETS, enum
 
@@ -187,13 +188,13 @@ _GETNEIGH = 30
 def message(kind: int, data: bytes, full: int, look: Look) -> str:
     """What is behind the header of a message of ``kind``: its struct, and attributes behind that."""
     if not data:
-        return CUT
+        return look.missing()
     family = data[0]
     name, attrs = MESSAGES.get(kind, ("", ""))
     if kind == _GETNEIGH and family == AF_BRIDGE:
         name, attrs = "ifinfomsg", "link"
     if not name:
-        rest = f", data={raw(data[1:], full - 1, look)}" if full > 1 else ""
+        rest = f", data={raw(data[1:], full - 1, look.behind(1))}" if full > 1 else ""
         return f"{{family={enum('addrfams', family)}{rest}}}"
     return headed(name, attrs, data, full, replace(look, family=family))
 
@@ -202,8 +203,9 @@ def headed(name: str, attrs: str, data: bytes, full: int, look: Look) -> str:
     """A message's struct ``name``, of which the family alone is there if it is too short, and its attributes."""
     known = STRUCTS[name]
     if len(data) < known.size:
-        only = known.prefix(data[:1]) if known.prefix else f"{{family={enum('addrfams', data[0])}}}"
-        return f"{only[:-1]}, ...}}" if known.size > 1 else only
+        only = known.prefix(data[:1]) if known.prefix else ""
+        rest = look.behind(1).missing() if full >= known.size else CUT
+        return f"{only[:-1]}, {rest}}}" if known.size > 1 else only
     head = known.decode(data[: known.size])
     aligned = known.size + 3 & ~3
     return after(head, data, full, aligned, attrs, look) if attrs else head
@@ -264,7 +266,7 @@ def _link_xstats(data: bytes, full: int, look: Look) -> str | None:
     known = STRUCTS["can_device_stats"]
     if look.kind.partition(" ")[0] != "can" or full < known.size:
         return None
-    return known.decode(data[: known.size]) if len(data) >= known.size else CUT
+    return known.decode(data[: known.size]) if len(data) >= known.size else look.missing()
 
 
 def _vlan_info(data: bytes, full: int, look: Look) -> str | None:
@@ -277,18 +279,20 @@ def _followed(name: str, attrs: str, data: bytes, full: int, look: Look) -> str 
     if full < known.size:
         return None
     if len(data) < known.size:
-        return CUT
+        return look.missing()
     head = known.decode(data[: known.size])
     if attrs:
         return after(head, data, full, known.size, attrs, look.deeper())
-    rest = raw(data[known.size :], full - known.size, look)
+    rest = raw(data[known.size :], full - known.size, look.behind(known.size))
     return f"{head}, {rest}" if full > known.size else head
 
 
 def _mdb_port(data: bytes, full: int, look: Look) -> str | None:
     if full < 4:
         return None
-    head = str(int.from_bytes(data[:4], "little")) if len(data) >= 4 else CUT
+    if len(data) < 4:
+        return look.missing()
+    head = ifindex(int.from_bytes(data[:4], "little"))
     return after(head, data, full, 4, "mdb_port", look.deeper())
 
 
@@ -296,9 +300,9 @@ def _via(data: bytes, full: int, look: Look) -> str | None:
     if full < 2:
         return None
     if len(data) < 2:
-        return CUT
+        return look.missing()
     family = int.from_bytes(data[:2], "little")
-    address = f", {family_address(family, data[2:], full - 2, look, 'rtvia_addr')}" if full > 2 else ""
+    address = f", {family_address(family, data[2:], full - 2, look.behind(2), 'rtvia_addr')}" if full > 2 else ""
     return f"{{rtvia_family={enum('addrfams', family)}{address}}}"
 
 
@@ -312,13 +316,13 @@ def _multipath(data: bytes, full: int, look: Look) -> str | None:
     while True:
         left = full - at
         if len(data) - at < known.size or len(found) == look.limit:
-            found.append(CUT)
+            found.append(look.missing(at) if len(found) < look.limit else CUT)
             break
         length = int.from_bytes(data[at : at + 2], "little")
         several = several or length < full
         size = min(length, left)
         head = known.decode(data[at : at + known.size])
-        inner = after(head, data[at : at + max(size, known.size)], size, known.size, "route", look.deeper())
+        inner = after(head, data[at : at + max(size, known.size)], size, known.size, "route", look.behind(at).deeper())
         found.append(f"[{inner}]" if size > known.size else inner)
         step = size + 3 & ~3
         if step >= left or step < known.size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from isotrace.decode import style, xlat
-from isotrace.decode.scalars import hexa, modetype, octal, u32
+from isotrace.decode.scalars import hexa, modetype, octal, s32, u32
 from isotrace.decode.signals import sigset
 
 _FUTEX_MATCH_ANY = 0xFFFFFFFF
@@ -18,6 +18,19 @@ _FUTEX_TESTS = (
     "FUTEX_OP_CMP_GT",
     "FUTEX_OP_CMP_GE",
 )
+
+
+def pidtype(value: int) -> str:
+    """What a pid is of: the kernel's own names, so the number is always there."""
+    kind = u32(value)
+    name = xlat.SETS["pr_sched_core_pidtype"].names.get(kind, "PIDTYPE_???")
+    return style.constant(hexa(kind), f"{hexa(kind)} /* {name} */")
+
+
+def serial(value: int) -> str:
+    """A key by its serial number, or one of those that every process has."""
+    number = str(s32(value))
+    return style.constant(number, xlat.SETS["key_spec"].names.get(u32(value), number))
 
 
 def ipckey(value: int) -> str:
@@ -39,7 +52,7 @@ def mpolmode(value: int) -> str:
 def quotacmd(value: int) -> str:
     """quotactl's command: QCMD(Q_GETQUOTA, USRQUOTA)."""
     command, kind = u32(value) >> 8, value & 0xFF
-    return f"QCMD({xlat.enum('quotacmds', command)}, {xlat.enum('quotatypes', kind)})"
+    return style.constant(str(u32(value)), f"QCMD({xlat.enum('quotacmds', command)}, {xlat.enum('quotatypes', kind)})")
 
 
 def ioprio(value: int) -> str:
@@ -75,6 +88,8 @@ PACKED: dict[str, Callable[[int], str]] = {
     "cloneflags": lambda value: xlat.flags("clone_flags", value),
     "sigmask": lambda value: sigset(u32(value), 32),
     "ipckey": ipckey,
+    "pidtype": pidtype,
+    "serial": serial,
     "pgoff": lambda value: hexa(value * 4096),
     "mpolmode": mpolmode,
     "quotacmd": quotacmd,

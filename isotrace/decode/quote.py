@@ -28,6 +28,24 @@ def escape(data: bytes) -> str:
     return "".join([(_LONG if 0x30 <= n <= 0x37 else _SHORT)[c] for c, n in zip(data, following, strict=True)])
 
 
+def as_written(text: str) -> bytes:
+    """The bytes that ``os.fsdecode`` made text of; a lone surrogate that cannot have come from there is escaped."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+def escape_text(text: str) -> str:
+    """``escape`` of such text."""
+    return escape(as_written(text))
+
+
+def safe(text: str) -> str:
+    """The text where all of it can be printed, otherwise escaped."""
+    return text if text.isprintable() else escape_text(text)
+
+
 def quote(data: bytes, cut: bool = False) -> str:
     """``data`` in double quotes; ``cut`` says that there was more of it, which strace shows by ``...``
     after the quotes. With -x in hexadecimal.

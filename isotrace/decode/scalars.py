@@ -52,6 +52,13 @@ def ptr(value: int) -> str:
     return f"{value:#x}" if value else "NULL"
 
 
+def ifindex(value: int) -> str:
+    """The index of a network interface. The loopback interface is the first in every network namespace since Linux 3.7;
+    the others are known by name only where the caller is.
+    """
+    return style.constant(str(value), 'if_nametoindex("lo")') if value == 1 else str(value)
+
+
 def fd(value: int) -> str:
     """A file descriptor: the kernel takes the low 32 bits."""
     return str(s32(value))

@@ -8,14 +8,10 @@ from collections.abc import Callable
 
 from . import style
 from .quote import escape, hexbytes, quote
-from .scalars import hexa, padded, s32, uid
+from .scalars import hexa, ifindex, padded, s32, uid
 from .xlat import SETS, enum, flags
 
 _MAX_LENGTH = 128
-
-
-def _number(value: int) -> str:
-    return str(value)
 
 
 def _unix(data: bytes, ifname: Callable[[int], str]) -> str:
@@ -123,12 +119,11 @@ def endpoint(data: bytes, readable: Callable[[bytes], str] = escape) -> str:
     return sockaddr(data.rstrip(b"\0").ljust(16, b"\0"), len(data)) if len(data) > 1 else ""
 
 
-def sockaddr(data: bytes, length: int, ifname: Callable[[int], str] = _number) -> str:
+def sockaddr(data: bytes, length: int, ifname: Callable[[int], str] = ifindex) -> str:
     """A socket address whose length the caller or the kernel gave as ``length`` and of which ``data`` was
     captured.
 
-    ``ifname`` prints an interface index (strace looks the name up: ``if_nametoindex("lo")``); by default it
-    is a number.
+    ``ifname`` prints an interface index.
     A ``length`` below 2, or fewer bytes captured than that, has no family: the caller prints the pointer
     instead; here it is ``{}``.
     """
@@ -154,9 +149,9 @@ def _cmsg_data(level: int, kind: int, body: bytes) -> str:
         return f"{{pid={pid}, uid={uid(user)}, gid={uid(group)}}}"
     if level == 1 and kind == 4 and len(body) >= 4:
         return f"[{s32(int.from_bytes(body[:4], 'little'))}]"
-    if level == 1 and kind in (29, 35) and len(body) >= 16:
+    if level == 1 and kind in (29, 35, 63, 64) and len(body) >= 16:
         seconds, fraction = struct.unpack_from("<qq", body)
-        return f"{{tv_sec={seconds}, {'tv_usec' if kind == 29 else 'tv_nsec'}={fraction}}}"
+        return f"{{tv_sec={seconds}, {'tv_usec' if kind in (29, 63) else 'tv_nsec'}={fraction}}}"
     if level == 0 and kind == 2 and len(body) >= 4:
         return f"[{s32(int.from_bytes(body[:4], 'little'))}]"
     if level == 0 and kind == 1 and body:
@@ -164,7 +159,7 @@ def _cmsg_data(level: int, kind: int, body: bytes) -> str:
     if level == 0 and kind == 8 and len(body) >= 12:
         spec, address = (socket.inet_ntop(socket.AF_INET, body[n : n + 4]) for n in (4, 8))
         index = s32(int.from_bytes(body[:4], "little"))
-        return f'{{ipi_ifindex={index}, ipi_spec_dst=inet_addr("{spec}"), ipi_addr=inet_addr("{address}")}}'
+        return f'{{ipi_ifindex={ifindex(index)}, ipi_spec_dst=inet_addr("{spec}"), ipi_addr=inet_addr("{address}")}}'
     return quote(body)
 
 

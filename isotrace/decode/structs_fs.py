@@ -250,7 +250,7 @@ mount_attr = attr_set:Q:flags:mount_attr_attr attr_clr:Q:flags:mount_attr_attr
     propagation:Q:enum:mount_attr_propagation userns_fd:Q
 file_attr = fa_xflags:Q:flags:file_attr_xflags fa_extsize:I fa_nextents:I fa_projid:I fa_cowextsize:I
 file_clone_range = src_fd:q src_offset:Q src_length:Q dest_offset:Q
-fstrim_range = start:Q:x len:Q:x minlen:Q:x
+fstrim_range = start:Q:x len:Q minlen:Q
 cachestat = nr_cache:Q nr_dirty:Q nr_writeback:Q nr_evicted:Q nr_recently_evicted:Q
 cachestat_range = off:Q len:Q
 mnt_id_req = size:I mnt_ns_fd:I mnt_id:Q:x param:Q:x ?mnt_ns_id:Q:x

@@ -12,10 +12,17 @@ def _perm(data: bytes) -> str:
     """
     key, user, group, creator, creators, mode = (int.from_bytes(data[at : at + 4], "little") for at in range(0, 24, 4))
     mode &= 0xFFFFFFFF if len(data) == 48 else 0xFFFF
-    owner = f"uid={uid(user)}, gid={uid(group)}, mode={octal(mode)}, key={key}"
-    return f"{{{owner}, cuid={uid(creator)}, cgid={uid(creators)}}}"
+    owner = f"uid={uid(user)}, gid={uid(group)}, mode={octal(mode)}"
+    return f"{{{owner}, key={key}, cuid={uid(creator)}, cgid={uid(creators)}}}"
 
 
+def _given(data: bytes) -> str:
+    """What IPC_SET takes of it."""
+    return f"{_perm(data).partition(', key=')[0]}}}"
+
+
+STRUCTS["ipc_given"] = Struct(48, _given)
+STRUCTS["ipc_given32"] = Struct(36, _given)
 STRUCTS["ipc_perm"] = Struct(48, _perm)
 STRUCTS["ipc_perm32"] = Struct(36, _perm)
 
@@ -64,6 +71,12 @@ msqid_ds = msg_perm:48s:struct:ipc_perm msg_stime:Q msg_rtime:Q msg_ctime:Q -:8x
 msqid_ds32 = msg_perm:36s:struct:ipc_perm32 msg_stime:I -:4x msg_rtime:I -:4x msg_ctime:I -:4x -:4x
     msg_qnum:I msg_qbytes:I msg_lspid:i
     msg_lrpid:i -:8x
+semid_set = sem_perm:48s:struct:ipc_given -:56x
+semid_set32 = sem_perm:36s:struct:ipc_given32 -:28x
+shmid_set = shm_perm:48s:struct:ipc_given -:64x
+shmid_set32 = shm_perm:36s:struct:ipc_given32 -:48x
+msqid_set = msg_perm:48s:struct:ipc_given -:40x msg_qbytes:Q -:24x
+msqid_set32 = msg_perm:36s:struct:ipc_given32 -:32x msg_qbytes:I -:16x
 seminfo = semmap:i semmni:i semmns:i semmnu:i semmsl:i semopm:i semume:i semusz:i semvmx:i semaem:i
 msginfo = msgpool:i msgmap:i msgmax:i msgmnb:i msgmni:i msgssz:i msgtql:i msgseg:H -:2x
 shminfo = shmmax:Q shmmin:Q shmmni:Q shmseg:Q shmall:Q -:32x

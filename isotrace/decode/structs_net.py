@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 
 from .layout import STRUCTS, Struct, add
-from .quote import cstring
-from .scalars import s32
 from .sockaddr import inet
 from .xlat import enum
 
@@ -50,20 +48,15 @@ def _tcp_info(data: bytes) -> str:
     return f"{{{', '.join(shown)}}}"
 
 
-def _ifreq(data: bytes) -> str:
-    """The name and the value as a number: what the value is depends on the request."""
-    return f"{{ifr_name={cstring(data[:16])}, ifr_ifindex={s32(int.from_bytes(data[16:20], 'little'))}}}"
-
-
 STRUCTS |= {
     "ip_mreq": Struct(8, _ip_mreq),
     "ipv6_mreq": Struct(20, _ipv6_mreq),
     "tcp_info": Struct(104, _tcp_info),
-    "ifreq": Struct(40, _ifreq),
 }
 add("""
 linger = l_onoff:i l_linger:i
 ifconf = ifc_len:i -:4x ifc_buf:Q:p
+ifconf32 = ifc_len:i ifc_buf:I:p
 tpacket_req = tp_block_size:I tp_block_nr:I tp_frame_size:I tp_frame_nr:I
 tpacket_stats = tp_packets:I tp_drops:I
 """)

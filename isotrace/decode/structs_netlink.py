@@ -5,32 +5,32 @@ from __future__ import annotations
 from .layout import STRUCTS, Struct, add, layout
 from .netlink_attrs import inet
 from .quote import hexbytes
-from .scalars import dev
+from .scalars import dev, ifindex
 from .xlat import enum, flags
 
 __all__ = ["STRUCTS", "sockid"]
 #: Fields of a message's own struct begin with the family; strace shows that alone where the rest is missing.
 add("""
-ifinfomsg = ifi_family:B:enum:addrfams -:1x ifi_type:H:enum:arp_hardware_types ifi_index:i ifi_flags:I:flags:iffflags
-    ifi_change:I:x
+ifinfomsg = ifi_family:B:enum:addrfams -:1x ifi_type:H:enum:arp_hardware_types ifi_index:i:ifindex
+    ifi_flags:I:flags:iffflags ifi_change:I:x
 ifaddrmsg = ifa_family:B:enum:addrfams ifa_prefixlen:B ifa_flags:B:flags:ifaddrflags ifa_scope:B:enum:routing_scopes
-    ifa_index:I
-ifaddrlblmsg = ifal_family:B:enum:addrfams -:1x ifal_prefixlen:B ifal_flags:B ifal_index:I ifal_seq:I
+    ifa_index:I:ifindex
+ifaddrlblmsg = ifal_family:B:enum:addrfams -:1x ifal_prefixlen:B ifal_flags:B ifal_index:I:ifindex ifal_seq:I
 rtmsg = rtm_family:B:enum:addrfams rtm_dst_len:B rtm_src_len:B rtm_tos:B:flags:ip_type_of_services
     rtm_table:B:enum:routing_table_ids rtm_protocol:B:enum:routing_protocols rtm_scope:B:enum:routing_scopes
     rtm_type:B:enum:routing_types rtm_flags:I:flags:routing_flags
-ndmsg = ndm_family:B:enum:addrfams -:3x ndm_ifindex:i ndm_state:H:flags:neighbor_cache_entry_states
+ndmsg = ndm_family:B:enum:addrfams -:3x ndm_ifindex:i:ifindex ndm_state:H:flags:neighbor_cache_entry_states
     ndm_flags:B:flags:neighbor_cache_entry_flags ndm_type:B:enum:routing_types
 fib_rule_hdr = family:B:enum:addrfams dst_len:B src_len:B tos:B:flags:ip_type_of_services
     table:B:enum:routing_table_ids -:2x action:B:enum:fib_rule_actions flags:I:flags:fib_rule_flags
-tcmsg = tcm_family:B:enum:addrfams -:3x tcm_ifindex:i tcm_handle:I tcm_parent:I tcm_info:I
+tcmsg = tcm_family:B:enum:addrfams -:3x tcm_ifindex:i:ifindex tcm_handle:I tcm_parent:I tcm_info:I
 tcamsg = tca_family:B:enum:addrfams -:3x
 ndtmsg = ndtm_family:B:enum:addrfams -:3x
 netconfmsg = ncm_family:B:enum:addrfams
 rtgenmsg = rtgen_family:B:enum:addrfams
 dcbmsg = dcb_family:B:enum:addrfams cmd:B:enum:dcb_commands -:2x
-br_port_msg = family:B:enum:addrfams -:3x ifindex:I
-if_stats_msg = family:B:enum:addrfams ?pad1:B:x ?pad2:H:x ifindex:I filter_mask:I:flags:ifstats_attr_flags
+br_port_msg = family:B:enum:addrfams -:3x ifindex:I:ifindex
+if_stats_msg = family:B:enum:addrfams ?pad1:B:x ?pad2:H:x ifindex:I:ifindex filter_mask:I:flags:ifstats_attr_flags
 nhmsg = nh_family:B:enum:addrfams nh_scope:B:enum:routing_scopes nh_protocol:B:enum:routing_protocols ?resvd:B:x
     nh_flags:I:flags:route_nexthop_flags
 rtnl_link_ifmap = mem_start:Q:x mem_end:Q:x base_addr:Q:x irq:H dma:B port:B
@@ -38,7 +38,7 @@ ifla_cacheinfo = max_reasm_len:I tstamp:I reachable_time:I retrans_time:I
 ifa_cacheinfo = ifa_prefered:I ifa_valid:I cstamp:I tstamp:I
 rta_cacheinfo = rta_clntref:I rta_lastuse:I rta_expires:I rta_error:I rta_used:I rta_id:I:x rta_ts:I rta_tsage:I
 rta_mfc_stats = mfcs_packets:Q mfcs_bytes:Q mfcs_wrong_if:Q
-rtnexthop = rtnh_len:H rtnh_flags:B:flags:route_nexthop_flags rtnh_hops:B rtnh_ifindex:i
+rtnexthop = rtnh_len:H rtnh_flags:B:flags:route_nexthop_flags rtnh_hops:B rtnh_ifindex:i:ifindex
 nda_cacheinfo = ndm_confirmed:I ndm_used:I ndm_updated:I ndm_refcnt:I
 ndt_config = ndtc_key_len:H ndtc_entry_size:H ndtc_entries:I ndtc_last_flush:I ndtc_last_rand:I ndtc_hash_rnd:I
     ndtc_hash_mask:I:x08 ndtc_hash_chain_gc:I ndtc_proxy_qlen:I
@@ -94,7 +94,7 @@ packet_diag_req = sdiag_family:B:enum:addrfams sdiag_protocol:B:x -:2x pdiag_ino
     pdiag_cookie:2I
 packet_diag_msg = pdiag_family:B:enum:addrfams pdiag_type:B:enum:socktypes pdiag_num:H:enum:ethernet_protocols
     pdiag_ino:I pdiag_cookie:2I
-packet_diag_info = pdi_index:I pdi_version:I:enum:af_packet_versions pdi_reserve:I pdi_copy_thresh:I pdi_tstamp:I
+packet_diag_info = pdi_index:I:ifindex pdi_version:I:enum:af_packet_versions pdi_reserve:I pdi_copy_thresh:I pdi_tstamp:I
     pdi_flags:I:flags:packet_diag_info_flags
 packet_diag_ring = pdr_block_size:I pdr_block_nr:I pdr_frame_size:I pdr_frame_nr:I pdr_retire_tmo:I pdr_sizeof_priv:I
     pdr_features:I
@@ -133,7 +133,7 @@ def sockid(data: bytes, family: int) -> str:
     size = 4 if family == 2 else 16
     ends = f"idiag_sport={_port(data[:2])}, idiag_dport={_port(data[2:4])}, "
     ends += f"{inet(family, data[4 : 4 + size], 'idiag_src')}, {inet(family, data[20 : 20 + size], 'idiag_dst')}"
-    return f"{{{ends}, idiag_if={index}, idiag_cookie=[{cookie[0]}, {cookie[1]}]}}"
+    return f"{{{ends}, idiag_if={ifindex(index)}, idiag_cookie=[{cookie[0]}, {cookie[1]}]}}"
 
 
 def _inet_diag(spec: str, at: int) -> Struct:
@@ -143,7 +143,7 @@ def _inet_diag(spec: str, at: int) -> Struct:
     def decode(data: bytes) -> str:
         return plain.decode(data).replace("id=?", f"id={sockid(data[at : at + 48], data[0])}", 1)
 
-    return Struct(plain.size, decode)
+    return Struct(plain.size, decode, plain.prefix)
 
 
 STRUCTS["inet_diag_req"] = _inet_diag(
@@ -174,7 +174,7 @@ def _md5sig(data: bytes) -> str:
 def _mclist(data: bytes) -> str:
     index, count = (int.from_bytes(data[at : at + 4], "little") for at in (0, 4))
     kind, length = (int.from_bytes(data[at : at + 2], "little") for at in (8, 10))
-    head = f"pdmc_index={index}, pdmc_count={count}, pdmc_type={kind}, pdmc_alen={length}"
+    head = f"pdmc_index={ifindex(index)}, pdmc_count={count}, pdmc_type={kind}, pdmc_alen={length}"
     return f"{{{head}, pdmc_addr={hexbytes(data[12 : 12 + min(length, 32)])}}}"
 
 
@@ -182,7 +182,9 @@ def _mdb_entry(data: bytes) -> str:
     index, vid = int.from_bytes(data[:4], "little"), int.from_bytes(data[6:8], "little")
     protocol = int.from_bytes(data[24:26], "big")
     family = {0x800: 2, 0x86DD: 10}.get(protocol, 0)
-    head = f"ifindex={index}, state={enum('mdb_states', data[4])}, flags={flags('mdb_flags', data[5])}, vid={vid}"
+    head = (
+        f"ifindex={ifindex(index)}, state={enum('mdb_states', data[4])}, flags={flags('mdb_flags', data[5])}, vid={vid}"
+    )
     address = inet(family, data[8 : 12 if family == 2 else 24], "u")
     return f"{{{head}, addr={{{address}, proto=htons({enum('ethernet_protocols', protocol)})}}}}"
 

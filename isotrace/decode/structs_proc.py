@@ -21,7 +21,7 @@ old_utsname = sysname:65s:cstring nodename:65s:cstring ... -:195x
 oldold_utsname = sysname:9s:cstring nodename:9s:cstring ... -:27x
 cap_header = version:I:enum:cap_version pid:i
 ucred = pid:i uid:I:id gid:I:id
-kcmp_epoll_slot = efd:I tfd:I toff:I
+kcmp_epoll_slot = efd:I:fd tfd:I:fd toff:I
 futex_waitv = val:Q:x uaddr:Q:p flags:I:flags:futex_waiter_flags ?__reserved:I:x
 kexec_segment = buf:Q:p bufsz:Q mem:Q:p memsz:Q
 kexec_segment32 = buf:I:p bufsz:I mem:I:p memsz:I
@@ -30,6 +30,7 @@ sel_arg = n:I inp:I:p outp:I:p exp:I:p tvp:I:p
 lsm_ctx = id:Q:enum:lsm_ids flags:Q:x len:Q ctx_len:Q ...
 seccomp_notif_sizes = seccomp_notif:H seccomp_notif_resp:H seccomp_data:H
 sock_fprog = len:H -:6x filter:Q:p
+sock_fprog32 = len:H -:2x filter:I:p
 landlock_ruleset_attr = handled_access_fs:Q:flags:landlock_ruleset_access_fs
     ?handled_access_net:Q:flags:landlock_ruleset_access_net
     ?scoped:Q:flags:landlock_scope

@@ -35,6 +35,8 @@ sysinfo = uptime:Q loads:3Q totalram:Q freeram:Q sharedram:Q bufferram:Q totalsw
 sysinfo32 = uptime:I loads:3I totalram:I freeram:I sharedram:I bufferram:I totalswap:I freeswap:I procs:H
     -:2x totalhigh:I freehigh:I mem_unit:I -:8x
 rtc_time = tm_sec:i tm_min:i tm_hour:i tm_mday:i tm_mon:i tm_year:i ... -:12x
+rtc_wkalrm = enabled:B pending:B -:2x time:36s:struct:rtc_time
+rtc_pll_info = pll_ctrl:i pll_value:i pll_max:i pll_min:i pll_posmult:i pll_negmult:i -:4x pll_clock:q
 """)
 
 add_full("""

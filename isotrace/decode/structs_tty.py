@@ -69,7 +69,13 @@ def _termios_full(data: bytes) -> str:
     return f"{{{', '.join(shown)}}}"
 
 
+def _termio(data: bytes) -> str:
+    """The struct of System V, whose flags have 16 bits."""
+    return _termios(b"".join([data[at : at + 2] + bytes(2) for at in (0, 2, 4, 6)]))
+
+
 STRUCTS |= {
+    "termio": Struct(18, _termio),
     "termios": Struct(36, _termios, full=Struct(36, _termios_full)),
     "termios2": Struct(44, _termios, full=Struct(44, _termios_full)),
 }
