@@ -52,7 +52,7 @@ static __always_inline u32 slot_of(u8 abi, s32 number)
 	u32 base = abi == ABI_I386 ? SLOT_I386 : 0;
 	u32 index = abi == ABI_X32 ? number & ~X32_BIT : number;
 
-	return base + (index < SLOT_UNKNOWN ? index : SLOT_UNKNOWN);
+	return base + (index < SLOT_NUMBERS ? index : SLOT_UNKNOWN);
 }
 
 static __always_inline void fill_args(u64 *args, u8 abi, struct registers *regs)

@@ -15,6 +15,7 @@
 #include "calls.h"
 #include "demux.h"
 #include "counts.h"
+#include "rings.h"
 
 #define NOTHING 0xffffffff
 
@@ -411,4 +412,5 @@ int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+#include "counts_rings.h"
 #include "descendants.h"

@@ -38,7 +38,7 @@ static __always_inline int is_born_to(u32 child, u32 forker, u64 task)
 	struct who who = {.task = CURRENT(), .pid = child};	/* whose name and user the child has */
 
 	who.ppid = read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID);
-	if (may_be_target(child) && is_target(&who))
+	if (may_be_target(child) && is_target(&who, 0))
 		return 1;
 #if defined(FILTER_COMM) && !defined(FILTER_PPID) && !defined(FILTER_PPIDS)
 	return is_followed(forker);

@@ -21,6 +21,7 @@ enum event_kind {
 	KIND_SIGNAL = 4,	/* a signal is delivered; `result` is its number, the first blob its siginfo */
 	KIND_UNFINISHED = 5,	/* made in user space from /proc: a call that a thread is inside of */
 	KIND_REFUSED = 6,	/* a call that was refused; `result` is the negative errno, `duration` rule, hook and reason: see block.h */
+	KIND_ANSWERED = 9,	/* as KIND_REFUSED, because whoever was asked has said so */
 	KIND_ASKED = 8,		/* a call that waits for an answer: as KIND_REFUSED, but `result` is the question's number, `pad` the accesses to a path (block_ask.h) */
 };
 
@@ -56,7 +57,13 @@ enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that c
 	PART_NETLINK = 8, /* the descriptor is a netlink socket; `full` is its protocol, and nothing follows */
 	PART_REGISTERS = 9, /* of BLOB_STACK: struct registers of calls.h */
 	PART_STACK_MEMORY = 10, /* of BLOB_STACK: what lies there from address `full` on */
-	PART_FRAMES = 11 /* of BLOB_STACK, made in user space of the last two: isotrace/stacks/frames.py */ };
+	PART_FRAMES = 11, /* of BLOB_STACK, made in user space of the last two: isotrace/stacks/frames.py */
+	PART_RING = 12 /* of an operation of io_uring, as that of argument BLOB_RING: a struct ring_note */,
+	PART_BASE = 13 /* the directory that a path begins at, in the same way, when the call begins and when it ends: `full` is BASE_… or a descriptor */ };
+
+/* The number of a blob PART_BASE: AT_FDCWD, and the root directory of the process. Its `other` is how often the process has changed these. */
+#define BASE_HOME -100
+#define BASE_ROOT -101
 
 struct blob {
 	u8 arg;
@@ -73,6 +80,25 @@ struct blob {
 
 /* The `arg` of a descriptor that a call returned. */
 #define BLOB_RESULT 7
+
+/* The `arg` of what is known of an operation of io_uring beside its arguments. */
+#define BLOB_RING 8
+
+enum ring_state {
+	RING_POLLED = 1,	/* the ring's own thread has taken it: which thread of the process asked for it is not known */
+	RING_UNTOLD = 2,	/* as it was submitted: of its success nobody is told */
+};
+
+struct ring_note {
+	u64 user_data;		/* the caller's name for it */
+	u32 completion;		/* bits of IORING_CQE_F_ */
+	u8 flags;		/* bits of IOSQE_ */
+	u8 opcode;
+	u8 state;		/* bits of enum ring_state */
+	u8 unknown;		/* bit n: argument n is not known */
+	u8 later;		/* bit n: argument n was read where the process may have changed it since the kernel did */
+	u8 pad[7];
+};
 
 enum descriptor_state {
 	DESCRIPTOR_DELETED = 1,
@@ -103,10 +129,17 @@ struct endpoints {
 	char name[16];		/* the protocol's, of the kernel */
 };
 
-/* Call slots: x86-64 and x32 share the first half by number, i386 has the second; the last of each is "no such call". */
+/*
+ * Call slots: x86-64 and x32 share the first half by number, i386 has the second; the last of each is "no such call", and so is for every number from
+ * SLOT_NUMBERS on: what has slots there is no call with a number of its own.
+ */
 #define SLOTS 2048
 #define SLOT_I386 1024
 #define SLOT_UNKNOWN 1023
+#define SLOT_NUMBERS 900
+/* Operations of io_uring have slots by their opcode; the last is for those that there is no slot for, or that are not known. */
+#define SLOT_RING 900
+#define RING_OPERATIONS 120
 /* The calls multiplexed by i386's socketcall and ipc have slots by its first argument; the first of each is for what is none of them. */
 #define SLOT_SOCKETCALL (SLOT_I386 + 900)
 #define SLOT_IPC (SLOT_I386 + 930)
@@ -120,6 +153,8 @@ enum capture_op {
 	OP_MSGHDR = 4,		/* a msghdr, its name, its iovec and its control data */
 	OP_MESSAGES = 5,	/* the same for `length` mmsghdr: each one's blobs begin with PART_SELF */
 	OP_FILE = 6,		/* what descriptor it is; where `unit` is 1, AT_FDCWD is the working directory */
+	OP_BASE = 7,		/* where the path begins; if `unit` is not 0 argument `unit` - 1 has the descriptor of a directory */
+	OP_PROGRAM = 8,		/* the instructions of a struct sock_fprog, where argument `length` is `unit` */
 };
 
 enum capture_length {
@@ -144,6 +179,28 @@ struct capture {
 };
 
 #define CAPTURES 5
+
+/*
+ * Where an argument of an operation of io_uring is: in the submission queue's entry, which is memory that the kernel shares with the process, and in the
+ * kernel's own request. A mask says which of the eight bytes there are the argument's; 0: it is not there.
+ */
+struct ring_field {
+	u64 entry_mask;
+	u64 request_mask;
+	u16 entry_at;
+	u16 request_at;
+	u16 name_at;		/* of a path, the pointer to struct filename in the request */
+	u8 has_name;
+	u8 pad;
+};
+
+#define RING_FIELDS 8		/* six, and up to a power of two */
+
+struct ring_operation {
+	struct ring_field fields[RING_FIELDS];
+	u8 wanted;
+	u8 pad[7];
+};
 
 #define FILES_RESULT 1		/* the result */
 #define FILES_PAIR 2		/* and more: the two ints that argument n - 2 points to */

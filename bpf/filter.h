@@ -319,12 +319,16 @@ static __always_inline int is_the_name(u64 name[2])
 #endif
 }
 
-static __always_inline int has_the_name(void)
+/* Of the current task, or of the task `named`. */
+static __always_inline int has_the_name(u64 named)
 {
 #if defined(FILTER_COMM)
 	u64 comm[2] = {};
 
-	bpf_get_current_comm(comm, sizeof(comm));
+	if (named)
+		read_kernel_string(comm, sizeof(comm), (void *)(named + OFF_COMM));	/* behind it may be a former name's end */
+	else
+		bpf_get_current_comm(comm, sizeof(comm));
 	return is_the_name(comm);
 #else
 	return 1;
@@ -343,7 +347,7 @@ static __always_inline int has_the_parent(u32 ppid)
 #endif
 }
 
-static __always_inline int is_target(struct who *who)
+static __always_inline int is_target(struct who *who, u64 named)
 {
 	if (!has_the_parent(who->ppid))
 		return 0;
@@ -351,7 +355,7 @@ static __always_inline int is_target(struct who *who)
 	if (real_uid(who->task) != FILTER_UID)
 		return 0;
 #endif
-	if (!has_the_name())
+	if (!has_the_name(named))
 		return 0;
 #if defined(FILTER_CGROUP)
 	if (cgroup_above(who->task) != FILTER_CGROUP)
@@ -366,8 +370,8 @@ static __always_inline void fill_who(struct who *who)
 	who->ppid = parent_of(who->task);
 }
 
-/* Says whether the current task is watched; fills `who` if it is, and its pid in any case. */
-static __always_inline int is_watched(struct who *who)
+/* Says whether the current task is watched, by the name of `named` where that is one; fills `who` if it is, and its pid in any case. */
+static __always_inline int is_watched_as(struct who *who, u64 named)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 
@@ -382,7 +386,7 @@ static __always_inline int is_watched(struct who *who)
 	fill_who(who);
 	if (is_followed(pid))
 		return 1;
-	if (!may_be_target(pid) || !is_target(who))
+	if (!may_be_target(pid) || !is_target(who, named))
 		return 0;
 	keep(pid);
 	return 1;
@@ -390,8 +394,13 @@ static __always_inline int is_watched(struct who *who)
 	if (!may_be_target(pid))
 		return 0;
 	fill_who(who);
-	return is_target(who);
+	return is_target(who, named);
 #endif
+}
+
+static __always_inline int is_watched(struct who *who)
+{
+	return is_watched_as(who, 0);
 }
 
 #endif

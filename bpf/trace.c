@@ -22,6 +22,8 @@
 #include "trace_exec.h"
 #include "trace_enter.h"
 #include "trace_demux.h"
+#include "rings.h"
+#include "trace_rings.h"
 
 int on_exit(struct call_context *ctx)
 {

@@ -78,6 +78,12 @@ static __always_inline int memory_record(struct call_context *ctx)
 			break;
 		if (one->on_success && failed(event))
 			continue;
+#if defined(UNABBREVIATED)
+		if (one->op == OP_PROGRAM) {
+			capture_program(scratch, one, address);
+			continue;
+		}
+#endif
 		if (one->op == OP_STRING)
 			capture_string(scratch, one->arg, address, one->limit);
 		else
@@ -86,6 +92,7 @@ static __always_inline int memory_record(struct call_context *ctx)
 	}
 #if defined(DESCRIPTORS)
 	capture_made(scratch, plan->files);
+	capture_bases(scratch, slot);
 #endif
 	capture_stack(scratch, REGISTERS(ctx));
 	finish(scratch);

@@ -161,6 +161,21 @@ static __always_inline long read_msghdr(struct scratch *scratch, u64 address, in
 	return error;
 }
 
+#if defined(UNABBREVIATED)
+/* The instructions that a struct sock_fprog points to, where the call is about such a one. */
+static __always_inline void capture_program(struct scratch *scratch, struct capture *one, u64 address)
+{
+	struct event *event = &scratch->event;
+	int compat = event->abi != ABI_X86_64;
+	u64 given[2] = {}, program;
+
+	if ((u32)event->args[one->length & 7] != one->unit || read_user(given, compat ? sizeof(u64) : sizeof(given), (void *)address))
+		return;
+	program = compat ? given[0] >> 32 : given[1];
+	capture_bytes(scratch, one->arg, PART_DATA, program, (u64)(u16)given[0] * sizeof(u64), one->limit);
+}
+#endif
+
 /* The array, then what its first elements point to: scratch->total bytes in all. */
 static __always_inline void capture_iovec(struct scratch *scratch, u8 arg, u64 address, u64 count, u32 limit, int compat)
 {

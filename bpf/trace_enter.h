@@ -103,8 +103,8 @@ int enter_before(struct call_context *ctx)
 		if (one->op == OP_NONE)
 			break;
 #if defined(DESCRIPTORS)
-		if (one->op == OP_FILE) {
-			capture_file(scratch, AT_ENTER, one->arg, event->args[one->arg & 7], one->unit);
+		if (one->op == OP_FILE || one->op == OP_BASE) {
+			capture_row(scratch, AT_ENTER, one);
 			continue;
 		}
 #endif

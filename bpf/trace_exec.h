@@ -144,7 +144,7 @@ int enter_exec(struct call_context *ctx)
 	event->args[5] = bpf_get_current_task();
 #if defined(DESCRIPTORS)
 	if (path_arg(event) & 1)
-		capture_file(scratch, AT_ENTER, 0, event->args[0], 1);
+		capture_descriptor(scratch, AT_ENTER, 0, event->args[0], 1);
 #endif
 	at = path_arg(event) & 1;
 	capture_given(scratch, at);

@@ -60,7 +60,6 @@ static __always_inline u32 note_netlink(struct scratch *scratch, struct captures
 #define FILE_NAMES 896		/* bytes; two descriptors with all of theirs fit into BEFORE, with what else a call is given: tests/test_plan.py */
 #define FILE_LEVELS 64
 #define NAME_ROOM 256		/* NAME_MAX, and the NUL */
-#define HOME -100		/* AT_FDCWD */
 
 #define NSFS_MAGIC 0x6e736673
 #define PIDFS_MAGIC 0x50494446
@@ -80,6 +79,9 @@ struct file_place {
 /* On the way from a file up to the root. One a program that is attached, as of scratches, in which there is no room for it. */
 struct file_walk {
 	struct file_place place, again;
+#if defined(RESOLVE)
+	u32 what, part;
+#endif
 	u64 dentry, mount, root;
 	u64 at;			/* bytes of names */
 	u64 head[DENTRY_WORDS];	/* of the dentry, from DENTRY_FROM on */
@@ -96,13 +98,19 @@ static __always_inline u32 sequence_of(u64 dentry)
 	return read_u32(dentry + OFF_D_SEQ);
 }
 
-/* Where the file with the number is, or the working directory; returns whether there is one. */
-static __always_inline int find_file(struct file_place *place, u32 number, int home)
+enum { AT_NUMBER, AT_HOME, AT_ROOT };	/* what is looked at: a descriptor, the working directory, the root directory */
+
+/* Where it is; returns whether there is one. */
+static __always_inline int find_file(struct file_place *place, u32 number, int what)
 {
 	u64 task = bpf_get_current_task(), path;
 
-	if (home) {
+	if (what != AT_NUMBER) {
+#if defined(RESOLVE)
+		path = read_u64(task + OFF_FS) + (what == AT_ROOT ? OFF_ROOT : OFF_PWD);
+#else
 		path = read_u64(task + OFF_FS) + OFF_PWD;
+#endif
 		place->file = 0;
 	} else {
 		place->file = file_of(task, number);
@@ -112,7 +120,7 @@ static __always_inline int find_file(struct file_place *place, u32 number, int h
 	}
 	place->mnt = read_u64(path + OFF_PATH_MNT);
 	place->dentry = read_u64(path + OFF_PATH_DENTRY);
-	place->inode = read_u64(home ? place->dentry + OFF_D_INODE : place->file + OFF_F_INODE);
+	place->inode = read_u64(what != AT_NUMBER ? place->dentry + OFF_D_INODE : place->file + OFF_F_INODE);
 	place->number = read_u64(place->inode + OFF_I_INO);
 	return 1;
 }
@@ -313,22 +321,45 @@ static __always_inline void describe(struct file_walk *walk, struct descriptor *
 	add_particulars(walk, found);
 }
 
-/* What the descriptor is, to the record; `directory`: AT_FDCWD is one as well. */
-static __always_inline void capture_file(struct scratch *scratch, u32 owner, u8 arg, s32 number, int directory)
+#if defined(RESOLVE)
+/* How often the process has changed its working or root directory, twice; odd while it does. */
+static __always_inline u32 directory_changes(void)
 {
-	struct blob *blob = new_blob(scratch, arg, PART_FILE, (s64)number);
+	return read_u32(read_u64(bpf_get_current_task() + OFF_FS) + OFF_FS_SEQ);
+}
+#endif
+
+/* What the descriptor or directory is, to the record. */
+static __always_inline void capture_file(struct scratch *scratch, u32 owner, u8 arg, u8 part, s32 number, u32 what)
+{
+	struct blob *blob = new_blob(scratch, arg, part, (s64)number);
 	struct file_walk *walk = walks.lookup(&owner);
-	int home = directory && number == HOME;
 	struct descriptor *found;
 	u64 size = 0;
 
 	if (!blob || !walk)
 		return;
+#if defined(RESOLVE)
+	u32 changes = directory_changes();
+
+	/* By way of memory, or the verifier goes through all that follows once for each. */
+	walk->what = what;
+	walk->part = part;
+	asm volatile("" : : : "memory");
+	what = walk->what;
+#endif
 	found = (void *)(blob + 1);
-	if (find_file(&walk->place, number, home)) {
+	if (find_file(&walk->place, number, what)) {
 		describe(walk, found);
-		if (!find_file(&walk->again, number, home) || !same_place(&walk->place, &walk->again))
+		if (!find_file(&walk->again, number, what) || !same_place(&walk->place, &walk->again))
 			found->state |= DESCRIPTOR_UNSURE;
+#if defined(RESOLVE)
+		if (walk->part == PART_BASE) {
+			found->other = changes;
+			if (directory_changes() != changes)
+				found->state |= DESCRIPTOR_UNSURE;
+		}
+#endif
 		size = walk->at;
 		asm volatile("" : "+r"(size));
 		size = sizeof(*found) + (size & 1023);
@@ -343,6 +374,56 @@ static __always_inline s32 read_number(u64 address)
 	if (read_user(&value, sizeof(u32), (void *)address))
 		return -1;
 	return (s32)value;
+}
+
+/* What descriptor the argument is; `directory`: AT_FDCWD is one as well. */
+static __always_inline void capture_descriptor(struct scratch *scratch, u32 owner, u8 arg, s32 number, int directory)
+{
+	capture_file(scratch, owner, arg, PART_FILE, number, directory && number == BASE_HOME ? AT_HOME : AT_NUMBER);
+}
+
+/* What the row asks for, a descriptor or where a path begins. */
+static __always_inline void capture_row(struct scratch *scratch, u32 owner, struct capture *one)
+{
+	struct event *event = &scratch->event;
+	s32 number = event->args[one->arg & 7];
+	int what = AT_NUMBER;
+	u8 part = PART_FILE;
+
+#if defined(RESOLVE)
+	char first = 0;
+
+	if (one->op == OP_BASE) {
+		part = PART_BASE;
+		read_user(&first, 1, (void *)event->args[one->arg & 7]);
+		number = one->unit ? event->args[(one->unit - 1) & 7] : BASE_HOME;
+	}
+	if (first == '/') {
+		number = BASE_ROOT;
+		what = AT_ROOT;
+	} else
+#endif
+	if (number == BASE_HOME && (one->unit || part == PART_BASE))
+		what = AT_HOME;
+	capture_file(scratch, owner, one->arg, part, number, what);
+}
+
+/* Where the call's paths begin, when it has ended: what is not so any more cannot be relied on. */
+static __always_inline void capture_bases(struct scratch *scratch, u32 slot)
+{
+#if defined(RESOLVE)
+	struct captures *plan = befores.lookup(&slot);
+
+	if (!plan)
+		return;
+	_Pragma("nounroll")
+	for (u32 i = 0; i < CAPTURES; i++) {
+		struct capture *one = &plan->list[i];
+
+		if (one->op == OP_BASE)
+			capture_row(scratch, AT_EXIT, one);
+	}
+#endif
 }
 
 /* Those that the call has made. */
@@ -364,7 +445,7 @@ static __always_inline void capture_made(struct scratch *scratch, u32 files)
 			arg = (files - FILES_PAIR) & 7;
 			number = read_number(event->args[arg] + i * sizeof(u32));
 		}
-		capture_file(scratch, AT_EXIT, arg, number, 0);
+		capture_file(scratch, AT_EXIT, arg, PART_FILE, number, AT_NUMBER);
 	}
 }
 

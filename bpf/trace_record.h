@@ -73,7 +73,9 @@ struct scratch {
 	u32 most;		/* bytes of a buffer, where that is more than the row's limit */
 };
 /* What a call that has not returned was given: the beginning of a scratch, by the task's address. */
-#if defined(DESCRIPTORS)
+#if defined(RESOLVE)
+#define BEFORE 4096		/* as many again: where paths begin */
+#elif defined(DESCRIPTORS)
 #define BEFORE 2048
 #else
 #define BEFORE 512		/* bytes of captures; tests/test_plan.py sees that no call needs more */
@@ -91,7 +93,13 @@ BPF_PIDS(noted);	/* of threads: 1: the two maps may have something of it */
  * Each attached program has a record of its own, shared with those that it tail-calls: where tracepoints can be preempted, another program may run
  * on this CPU meanwhile, but never the same one.
  */
-enum owner { AT_EXIT, AT_ENTER, AT_TASK_EXEC, AT_TASK_EXIT, AT_SIGNAL, OWNERS };
+enum owner {
+	AT_EXIT, AT_ENTER, AT_TASK_EXEC, AT_TASK_EXIT, AT_SIGNAL,
+#if defined(RINGS)
+	AT_RING, AT_RING_DONE,
+#endif
+	OWNERS
+};
 BPF_PERCPU_ARRAY(scratches, struct scratch, OWNERS);
 
 static __always_inline struct scratch *get_scratch(u32 owner)

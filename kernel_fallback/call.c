@@ -22,7 +22,7 @@ u32 slot_of(u8 abi, u32 number)
 {
 	u32 index = abi == ABI_X32 ? number & ~X32_BIT : number;
 
-	return (abi == ABI_I386 ? SLOT_I386 : 0) + (index < SLOT_UNKNOWN ? index : SLOT_UNKNOWN);
+	return (abi == ABI_I386 ? SLOT_I386 : 0) + (index < SLOT_NUMBERS ? index : SLOT_UNKNOWN);
 }
 
 bool is_exec(u8 abi, u32 number)

@@ -130,8 +130,8 @@ def test_captures_fit_the_map_for_every_call(slot, limit):
 
 
 def test_what_is_kept_of_a_call_until_it_returns_has_room():
-    with_files, room = map(int, re.findall(r"#define BEFORE\s+(\d+)", (BPF / "trace_record.h").read_text()))
-    assert with_files == tracepoint._ROOM
+    with_bases, with_files, room = map(int, re.findall(r"#define BEFORE\s+(\d+)", (BPF / "trace_record.h").read_text()))
+    assert {"RESOLVE": with_bases, "DESCRIPTORS": with_files} == tracepoint._ROOMS
     names = int(re.search(r"#define FILE_NAMES\s+(\d+)", (BPF / "trace_files.h").read_text())[1])
     for call in plan.all_calls().values():
         rows = captures.befores_of(call)
@@ -141,6 +141,9 @@ def test_what_is_kept_of_a_call_until_it_returns_has_room():
         files = captures.files_of(call)
         assert len(files) + len(rows) <= captures.CAPTURES
         assert taken + len(files) * (16 + DESCRIPTOR.size + names) <= with_files, call.name
+        files += captures.bases_of(call)
+        assert len(files) + len(rows) <= captures.CAPTURES
+        assert taken + len(files) * (16 + DESCRIPTOR.size + names) <= with_bases, call.name
 
 
 def test_descriptors_are_looked_at_when_a_call_begins_and_when_it_has_made_them():

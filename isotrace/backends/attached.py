@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from isotrace.backends import pids
@@ -118,6 +118,11 @@ class Attached:
             for pid in missing:
                 members.add(pid, pids.ACTIVE)
 
+    @property
+    def states(self) -> Mapping[str, Pids]:
+        """The maps of followed pids that the kernel keeps, by their names."""
+        return self._pids
+
     def pids(self) -> set[int]:
         """The processes in the kernel's map of followed pids that have not ended; empty where the target has none.
 
@@ -178,8 +183,11 @@ class Ringed(Attached):
 
     def wait(self, seconds: float) -> None:
         """Return when the programs have woken the reader since the last time, or after ``seconds``."""
-        if self._ring:
-            self._ring.wait(seconds)
+        self.woken(seconds)
+
+    def woken(self, seconds: float) -> bool:
+        """The same; whether they have."""
+        return bool(self._ring and self._ring.wait(seconds))
 
     def close(self) -> None:
         """Detach, unmap, close every descriptor."""

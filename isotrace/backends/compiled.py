@@ -30,7 +30,7 @@ PARAMETERS = ("SELF", "FILTER_PID", "FILTER_PPID", "FILTER_UID", "FILTER_COMM_0"
 KINDS = {"KPROBE": 2, "TRACEPOINT": 5, "RAW_TRACEPOINT": 17, "TRACING": 26, "LSM": 29}
 
 #: How the name of a bound program begins: the ``enum bpf_attach_type`` value, and how its function's name begins.
-_BOUND = {"lsm__": (27, "bpf_lsm_"), "kmod_ret__": (26, "")}
+_BOUND = {"lsm__": (27, "bpf_lsm_"), "kmod_ret__": (26, ""), "kfunc__": (24, ""), "kretfunc__": (25, "")}
 
 _LOAD_CONSTANT = 0x18  # BPF_LD | BPF_IMM | BPF_DW: two instructions, the second with the upper half
 _MAP_FD = 1  # BPF_PSEUDO_MAP_FD
@@ -123,6 +123,10 @@ def _unpacked(text: str) -> bytes:
         raise ValueError(str(error)) from None
 
 
+class Refused(KernelError):
+    """The kernel does not take a program; ``hint`` is the verifier's reason."""
+
+
 def load(
     compiled: Compiled, kinds: Mapping[str, str], values: Mapping[str, int], wanted: Sequence[str]
 ) -> tuple[dict[str, int], dict[str, int]]:
@@ -202,7 +206,8 @@ def _load(name: str, kind: int, code: bytes, bound: tuple[int, int]) -> int:
 def _refused(what: str, error: OSError, said: str) -> KernelError:
     if isinstance(error, PermissionError) and not said.strip():
         return not_permitted()
-    return KernelError(f"cannot load {what}: {error.strerror}", said or "see: isotrace doctor")
+    message = f"cannot load {what}: {error.strerror}"
+    return Refused(message, said) if said else KernelError(message, "see: isotrace doctor")
 
 
 def not_permitted() -> KernelError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from isotrace.backends.loader import Loader
 from isotrace.catalog.model import Syscall
 from isotrace.kernel import batch, bpf
 from isotrace.kernel.facts import Facts, facts
+from isotrace.kernel.rings import PROGRAMS as RING_PROGRAMS
+from isotrace.kernel.rings import Layout
+from isotrace.trace import rings
 from isotrace.trace.plan import (
     DEMUX_EXIT,
     FORKS,
@@ -22,6 +25,7 @@ from isotrace.trace.plan import (
     descendant_tracking,
     on_calls,
     on_exits,
+    on_rings,
     slots_for,
 )
 from isotrace.trace.target import Target
@@ -152,10 +156,13 @@ def described(call: Syscall, wanted: int) -> bytes:
     return found.tobytes()
 
 
-def planned(target: Target, calls: frozenset[str] | None, loader: Loader, places: bool) -> Counting:
-    """The backend for this kernel. Raises ``KernelError``."""
+def planned(
+    target: Target, calls: frozenset[str] | None, loader: Loader, places: bool, layout: Layout | None = None
+) -> Counting:
+    """The backend for this kernel. ``layout`` is how it tells of io_uring's operations. Raises ``KernelError``."""
     try:
-        return Counting(target, calls, facts(), loader, places)
+        known = replace(facts(), rings=layout)
+        return Counting(target, calls, known, loader, places)
     except BaseException:
         loader.close()
         raise
@@ -173,7 +180,8 @@ class Counting(Attached):
         places: bool = True,
     ) -> None:
         """Start compiling; ``open`` waits for the result."""
-        attach = self._attachments_for(target, known)
+        self._operations = rings.watched(calls, known.rings, 1) if known.rings else {}
+        attach = self._attachments_for(target, known, bool(self._operations))
         super().__init__(target, attach)
         self._calls, self._loader, self.has_places = calls, loader, places
         self.capacity = rows = rows_for(bpf.possible_cpus())
@@ -182,16 +190,20 @@ class Counting(Attached):
         constants += [f"BUCKET_MAX={0xFFFFFFFF // bpf.possible_cpus()}U", *(["TOUCHES"] if places else [])]
         maps = ["calls", "names", "counts", "errors", "stats", *(["touches"] if places else [])]
         maps += target.maps
+        if known.rings and self._operations:
+            constants += rings.constants(known.rings, known.preemptible)
+            maps.append("operations")
         loader.start("counts.c", constants, {one.program: TYPES[one.how] for one in attach}, maps)
 
     @staticmethod
-    def _attachments_for(target: Target, known: Facts) -> tuple[Attachment, ...]:
+    def _attachments_for(target: Target, known: Facts, operations: bool) -> tuple[Attachment, ...]:
         tasks = (
             Attachment("raw_tracepoint", "sched_process_exec", "on_task_exec"),
             Attachment("raw_tracepoint", "task_rename", "on_task_rename"),
             on_exits(known, "on_task_exit"),
         )
-        return (*(descendant_tracking(known) if target.descends else ()), *tasks, *on_calls(known))
+        of_rings = on_rings(known.rings, known.preemptible) if known.rings and operations else ()
+        return (*(descendant_tracking(known) if target.descends else ()), *tasks, *on_calls(known), *of_rings)
 
     def open(self, command_pid: int | None = None) -> None:
         """Fill the maps and attach. ``command_pid`` is a child that has yet to call execve. Raises ``IsotraceError``."""
@@ -211,6 +223,8 @@ class Counting(Attached):
             bpf.map_update(fd, u32(slot), described(call, wanted.get(slot, 0)))
         for slot in wanted.keys() - known.keys():
             bpf.map_update(fd, u32(slot), bytes([WANTED]).ljust(CALL.itemsize, b"\0"))
+        for opcode, one in self._operations.items():
+            bpf.map_update(self._loaded.maps["operations"], u32(opcode), one.packed)
 
     def rows(self) -> Rows:
         """All calls counted, summed over the CPUs."""
@@ -283,7 +297,7 @@ class Counting(Attached):
             errors=self._sum("stats", _STAT_ERRORS_LOST),
             places=self._sum("stats", _STAT_TOUCHES_LOST),
             not_followed=self._sum("stats", _STAT_NOT_FOLLOWED) + self._missed("on_fork", "on_new_task"),
-            missed=self._missed("on_exit", "on_enter"),
+            missed=self._missed("on_exit", "on_enter", *RING_PROGRAMS),
         )
 
 

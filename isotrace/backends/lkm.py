@@ -20,7 +20,7 @@ from isotrace.backends.losses import Losses
 from isotrace.errors import KernelError
 from isotrace.process import patience
 from isotrace.trace import target as targets
-from isotrace.trace.captures import pack_rows
+from isotrace.trace.captures import PROGRAM, pack_rows
 from isotrace.trace.events import Batch
 from isotrace.trace.plan import (
     DEMUX_EXIT,
@@ -186,7 +186,7 @@ def conditions(target: Target, command_pid: int | None) -> list[tuple[str, objec
     found: list[tuple[str, object]] = [(name, value) for name, value in numbers.items() if value is not None]
     found += [("comm", os.fsencode(name).ljust(16, b"\0")) for name in target.comm]
     if target.cgroup is not None:
-        path, level = targets.find_cgroup(target.cgroup)
+        path, level = target.place()
         found += [("cgroup", path.stat().st_ino), ("cgroup_level", level)]
     if target.follow:
         found.append(("follow", True))
@@ -206,10 +206,10 @@ def module_slots(slots: Mapping[int, Slot], calls: frozenset[str] | None) -> dic
 
 
 def pack_slot(number: int, slot: Slot) -> bytes:
-    """``struct isotrace_slot``. The module keeps nothing of how a call began until it returns."""
+    """``struct isotrace_slot``. The module keeps nothing of how a call began until it returns, and copies no programs."""
     leave = EXIT_PROGRAMS.index(slot.exit) + 1
     enter = ENTER_PROGRAMS.index(slot.enter) + 1 if slot.enter and slot.enter != KEEPING else 0
-    return SLOT.pack(number, leave, enter) + pack_rows(slot.captures)
+    return SLOT.pack(number, leave, enter) + pack_rows(tuple(row for row in slot.captures if row.op != PROGRAM))
 
 
 class Controller:

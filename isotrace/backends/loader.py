@@ -106,7 +106,8 @@ class Loader:
         """Compile ``bpf/SOURCE``, ``ending`` appended, with ``-D`` each of ``constants``; ``result`` waits for it.
 
         ``programs`` are functions of the source with their types, as ``bcc.BPF`` names them: RAW_TRACEPOINT, KPROBE, …;
-        the name of one of type LSM (``lsm__HOOK``) or TRACING (``kmod_ret__FUNCTION``) says what it is for.
+        the name of one of type LSM (``lsm__HOOK``) or TRACING (``kmod_ret__``, ``kfunc__``, ``kretfunc__FUNCTION``) says
+        what it is for.
         """
         constants, self._parameters = open_constants(constants)
         request: dict[str, Any] = {"source": source, "constants": constants, "programs": dict(programs)}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from isotrace.backends import Counters, Loss
 from isotrace.backends.attached import Ringed, u32
+from isotrace.backends.compiled import Refused
 from isotrace.backends.loader import Loader
 from isotrace.backends.losses import Losses
+from isotrace.errors import KernelError
 from isotrace.kernel import batch, bpf
+from isotrace.kernel.rings import PROGRAMS as RING_PROGRAMS
 from isotrace.trace import captures
-from isotrace.trace.events import EVENT, PART_FILE, split
+from isotrace.trace.events import EVENT, PART_FILE, SLOT_RING, split
 from isotrace.trace.plan import Plan
 from isotrace.trace.ring import Chunk
 from isotrace.trace.unfinished import CallKey
@@ -24,12 +27,29 @@ _LOSS_KEY, _LOSS = np.dtype([("pid", "<u4"), ("slot", "<u4")]), np.dtype([("coun
 _TASK = np.dtype([("task", "<u8")])
 #: struct beginning of bpf/trace_record.h: a call that a thread is in, and when it began (ns, monotonic).
 BEGINNING = np.dtype([("time", "<u8"), ("slot", "<u4"), ("pid", "<u4"), ("tid", "<u4"), ("pad", "<u4")])
-_ROOM = 2048  # BEFORE of bpf/trace_record.h, where descriptors are asked for
-_BEFORE = np.dtype([("event", EVENT), ("bytes", f"V{_ROOM}")])
+#: BEFORE of bpf/trace_record.h, where paths begin, and where descriptors are asked for.
+_ROOMS = {"RESOLVE": 4096, "DESCRIPTORS": 2048}
+#: Constants that make the programs larger, and the options that they are for; with the first the second is set as well.
+_OPTIONS = {
+    **{"RESOLVE": "--resolve", "DESCRIPTORS": "-y", "STACKS": "-k", "UNABBREVIATED": "-v", "PIDS": "-Y"},
+    **{"RINGS": "operations of io_uring in --calls", "LOSSLESS": "--lossless"},
+}
 _PART = 1  # of struct blob
 _FLOW_TAKEN = 1  # bpf/trace_record.h
 _LOSSES = 8192  # places in the map of losses
 _STAT_NOT_FOLLOWED, _STAT_EXTRAS_LOST = 0, 1  # bpf/event.h
+
+
+def with_options(error: Refused, constants: Sequence[str]) -> KernelError:
+    """The same error, in words of the options that the kernel may take no program for."""
+    names = {constant.partition("=")[0] for constant in constants}
+    asked = [option for name, option in _OPTIONS.items() if name in names]
+    if "RESOLVE" in names:
+        asked.remove("-y")
+    if not asked:
+        return error
+    what = "leave that out" if len(asked) == 1 else "leave one of these out"
+    return KernelError(f"this kernel does not take the programs with {', '.join(asked)}: {error.hint}", what)
 
 
 class Tracepoints(Ringed):
@@ -49,7 +69,10 @@ class Tracepoints(Ringed):
 
         ``command_pid`` is a child that has yet to call execve: it is watched from then on.
         """
-        self._loaded = self._loader.result()
+        try:
+            self._loaded = self._loader.result()
+        except Refused as error:
+            raise with_options(error, self._plan.constants) from None
         self._fill_slots()
         self._open_ring(self._plan.ring_bytes)
         if "flow" in self._loaded.maps:
@@ -71,6 +94,9 @@ class Tracepoints(Ringed):
                 bpf.map_update(maps["captures"], key, packed)
             if content.befores:
                 bpf.map_update(maps["befores"], key, captures.pack(content.befores))
+        for opcode, one in self._plan.operations.items():
+            bpf.map_update(maps["operations"], u32(opcode), one.packed)
+            bpf.map_update(maps["captures"], u32(SLOT_RING + opcode), captures.pack(one.captures))
 
     # ---- reading ------------------------------------------------------------------------------------------------------
 
@@ -109,7 +135,9 @@ class Tracepoints(Ringed):
         Each as the captures of a record. A call that has returned may be among them.
         """
         found: dict[CallKey, list[bytes]] = {}
-        for _, values in batch.chunks(self._loaded.maps["given"], _TASK, _BEFORE):
+        room = next(size for name, size in _ROOMS.items() if name in self._plan.constants)
+        before = np.dtype([("event", EVENT), ("bytes", f"V{room}")])
+        for _, values in batch.chunks(self._loaded.maps["given"], _TASK, before):
             for value in values:
                 event = value["event"]
                 key = (int(event["pid"]), int(event["tid"]), int(event["slot"]), tuple(event["args"].tolist()))
@@ -130,7 +158,7 @@ class Tracepoints(Ringed):
             lost=self._sums("lost"),
             extras_lost=self._sum("stats", _STAT_EXTRAS_LOST) + extras,
             not_followed=self._sum("stats", _STAT_NOT_FOLLOWED) + births,
-            missed=self._missed("on_exit", "on_enter"),
+            missed=self._missed("on_exit", "on_enter", *RING_PROGRAMS),
         )
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
@@ -174,9 +175,21 @@ def _rows() -> dict[str, list[tuple[str, str]]]:
             if line[0] != " ":
                 cases = rows[words.pop(0)] = []
             for word in words:
-                condition, kind = word.split(":", 1)
-                cases.append((condition, kind))
+                if word[0] == "<":
+                    cases += _included(rows, word[1:])
+                else:
+                    condition, kind = word.split(":", 1)
+                    cases.append((condition, kind))
     return rows
+
+
+def _included(rows: dict[str, list[tuple[str, str]]], text: str) -> Iterator[tuple[str, str]]:
+    """The cases of ``NAME`` or ``NAME(STRUCT,…)``: with STRUCT32 for each such struct, which may be a pattern."""
+    name, patterns = (*text.rstrip(")").split("("), "")[:2]
+    for condition, kind in rows[name]:
+        word, *params = kind.rstrip(")").replace("(", ",").split(",")
+        narrow = [one + "32" if any(fnmatchcase(one, each) for each in patterns.split(",")) else one for one in params]
+        yield condition, f"{word}({','.join(narrow)})" if params else word
 
 
 @cache

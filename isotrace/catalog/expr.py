@@ -3,8 +3,9 @@
 Terms are read from left to right; each adds to the selection, or, with ``!`` in front, takes away from it.
 When the first one takes away, the selection starts from everything. A term is the exact name of a system
 call of any ABI, a family (``%class`` of strace, ``@set`` of systemd), a regular expression between slashes
-that is searched for in every name, ``all`` or ``none``. ``NAME@ABI`` is the call of one ABI (x86_64 or 64, i386 or
-32, x32); ``?TERM`` asks for what there may not be, on any ABI, and is no error then.
+that is searched for in every name, ``all`` or ``none``. Operations of io_uring are none of these: they are
+``io_uring:openat``, and all of them ``%io_uring``. ``NAME@ABI`` is the call of one ABI (x86_64 or 64, i386 or 32,
+x32); ``?TERM`` asks for what there may not be, on any ABI, and is no error then.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from isotrace.catalog import families
+from isotrace.catalog import families, rings
 from isotrace.catalog.load import by_name, names
 from isotrace.catalog.model import X32_BIT
 from isotrace.errors import UsageError
@@ -42,7 +43,10 @@ def parse(expr: str) -> frozenset[str]:
 
 
 def _select(term: str) -> frozenset[str]:
-    """``select``, but also of a term that asks for one ABI, or for what there may not be. Raises ``UsageError``."""
+    """``select``, but also of a term that asks for operations of io_uring, for one ABI, or for what there may not be.
+
+    Raises ``UsageError``.
+    """
     if term.startswith("?"):
         try:
             return _select(term[1:].strip())
@@ -50,6 +54,12 @@ def _select(term: str) -> frozenset[str]:
             return frozenset()
     if term in families.BARE:  # ipc is both: a family of strace's, and i386's one call for all of it
         return families.table()["%" + term] | ({term} & names())
+    if term in (rings.FAMILY, rings.PREFIX + "*"):
+        return rings.names()
+    if term.startswith(rings.PREFIX):
+        if term not in rings.names():
+            raise UsageError(f"unknown operation {show(term)}", nearest(term, tuple(rings.names())))
+        return frozenset((term,))
     name, at, abi = term.partition("@")
     return _of_abi(name, abi) if at and name and name[0] != "/" else select(term)
 

@@ -28,6 +28,9 @@ A row of ``meanings.txt`` reads
     outrem(STRUCT)                         the time that was left, filled only when the call was interrupted
     in(STRUCT) out(STRUCT) inout(STRUCT)   pointer to one struct of the table decode.structs.STRUCTS; an
                                            `out` struct is read only when the call succeeded
+    either(GIVEN,FILLED)                   one struct in and out: what of it was given where the call failed,
+                                           otherwise all of it
+    program(STRUCT,WHAT)                   a struct that points to a filter program of classic BPF; WHAT is seccomp or sock
     outdone(STRUCT)                        as out, but filled only where the result is more than 0
     insized(STRUCT,LEN) outsized(STRUCT,LEN)
                                            a struct of which the call reads, or fills, LEN bytes
@@ -58,6 +61,8 @@ Registers that pack more than one thing, each as strace prints it:
     cloneflags     clone_flags with the exit signal in the low byte: CLONE_VM|CLONE_VFORK|SIGCHLD
     sigmask        a set of the first 32 signals: [INT TERM]
     ipckey         IPC_PRIVATE or 0x…
+    pidtype        whose cookie a PR_SCHED_CORE is about: 1 /* PIDTYPE_TGID */
+    serial         a key: KEY_SPEC_SESSION_KEYRING or its serial number
     ipcmode(SET)   bits of SET with an octal mode in the low nine bits: IPC_CREAT|0600
     pgoff          an offset in pages of 4096 bytes, shown in bytes, in hex
     mpolmode       a memory policy (enum policies) with the bits of mpol_modeflags
@@ -76,7 +81,8 @@ begin with a space:
 A case is TESTS:KIND. A test is `ARG=VALUES` (the argument equals one of them) or `ARG&VALUES` (it has any
 bit of one of them); `TEST+TEST` asks for both; `*` is always true and comes last. ARG may be `ARG/MASK`
 (only these bits) or `ARG>>N`. Tests see the low 32 bits of a register. VALUES are numbers, or names of
-constants in the sets of ARG's own kind.
+constants in the sets of ARG's own kind. ``<NAME`` stands for the cases of a row above; ``<NAME(STRUCT,…)`` has STRUCT32
+for each of these structs, which may be patterns.
 
 How many bits of a register the call looks at is the C type's: `Syscall.widths` has it from the kernel's
 prototypes. Kinds that are an `int` by their nature (int, uint, fd, dirfd, pid, uid, gid, signal) are 32 bits
@@ -93,10 +99,10 @@ from dataclasses import dataclass
 _KINDS = {
     0: "int uint long ulong size off hex ptr fd dirfd pid uid gid mode dev signal uid16 gid16 none path str "
     "inmsg outmsg argv envp modetype socktype cloneflags sigmask ipckey pgoff mpolmode quotacmd ioprio "
-    "packetproto futexbits futexwakeop openbits",
+    "packetproto futexbits futexwakeop openbits serial pidtype",
     1: "off64 flags enum flags32 enum32 ipcmode outpath inbuf outbuf outhex outdirents outdirents64 in out inout outrem "
     "was moves wants fdset outdone sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
-    2: "flags64 insized outsized inarray outarray inoutarray",
+    2: "either program flags64 insized outsized inarray outarray inoutarray",
 }
 #: Every kind, with the number of its parameters.
 KINDS: dict[str, int] = {kind: count for count, words in _KINDS.items() for kind in words.split()}

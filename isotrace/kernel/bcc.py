@@ -18,11 +18,24 @@ _INSTALL = {
     "suse": "zypper install python3-bcc",
     "alpine": "apk add py3-bcc",
 }
-_SYSTEM_PACKAGES = (
-    "/usr/lib/python3/dist-packages",
-    f"/usr/lib/python3.{sys.version_info.minor}/site-packages",
-    f"/usr/lib64/python3.{sys.version_info.minor}/site-packages",
-)
+
+
+def system_packages(root: Path = Path("/usr")) -> tuple[str, ...]:
+    """Where distributions keep Python modules, those of this Python first, then the newest.
+
+    BCC's module is pure Python: that of a distribution's own Python (3.9 in RHEL 9) serves a newer one.
+    """
+    found = [path for lib in ("lib", "lib64") for path in root.glob(f"{lib}/python3*/*-packages")]
+
+    def order(path: Path) -> tuple[bool, int]:
+        minor = path.parent.name.removeprefix("python3").removeprefix(".")
+        own = minor in ("", str(sys.version_info.minor))  # /usr/lib/python3 is Debian's, for all of its own
+        return not own, -int(minor) if minor.isdecimal() else 0
+
+    return tuple(str(path) for path in sorted(found, key=order) if (path / "bcc").is_dir())
+
+
+_SYSTEM_PACKAGES = system_packages()
 
 
 def install_hint(os_release: str | None = None) -> str:

@@ -18,12 +18,16 @@ from isotrace.process.libc import syscall
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
+_OBJ_PIN, _OBJ_GET, _LINK_CREATE = 6, 7, 28
+_PERF_EVENT = 41  # BPF_PERF_EVENT, an attach type
 _OBJ_GET_INFO, _RAW_TRACEPOINT_OPEN, _MAP_FREEZE = 15, 17, 22
 _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH = 24, 26, 27
 #: At these the kernel calls bpf_disable_instrumentation(); at _MAP_NEXT_KEY it does not.
 _MAP_ACCESSES = {_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH}
 
 _INFO_ID = 4  # offsetof(struct bpf_prog_info, id), the same in bpf_map_info and bpf_link_info
+_INFO_LINKED = 8  # offsetof(struct bpf_link_info, prog_id)
+_PROG_GET_FD_BY_ID = 13
 _INFO_JITED_LENGTH = 16  # offsetof(struct bpf_prog_info, jited_prog_len)
 _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
 
@@ -184,6 +188,23 @@ def raw_tracepoint_open(name: str, prog_fd: int) -> int:
     return _bpf(_RAW_TRACEPOINT_OPEN, _attr("QI", ctypes.addressof(text) if name else 0, prog_fd))
 
 
+def link_perf_event(event_fd: int, prog_fd: int) -> int:
+    """A link by which the perf event runs the program (5.15, commit b89fbfbb854c); closing it detaches."""
+    return _bpf(_LINK_CREATE, _attr("IIII", prog_fd, event_fd, _PERF_EVENT, 0))
+
+
+def obj_pin(fd: int, path: str) -> None:
+    """Give a map, program or link a name in a bpf file system, which keeps it."""
+    name = ctypes.create_string_buffer(path.encode())
+    _bpf(_OBJ_PIN, _attr("QI", ctypes.addressof(name), fd))
+
+
+def obj_get(path: str) -> int:
+    """A descriptor of what has that name in a bpf file system."""
+    name = ctypes.create_string_buffer(path.encode())
+    return _bpf(_OBJ_GET, _attr("Q", ctypes.addressof(name)))
+
+
 def recursion_misses(prog_fd: int) -> int:
     """How often the kernel skipped the program because it was already running on that CPU.
 
@@ -214,6 +235,20 @@ def link_id(fd: int) -> int | None:
         return int(struct.unpack_from("=I", _info(fd), _INFO_ID)[0])
     except OSError:
         return None
+
+
+def linked_program(fd: int) -> int:
+    """The number of the program that a link runs."""
+    return int.from_bytes(_info(fd)[_INFO_LINKED : _INFO_LINKED + 4], "little")
+
+
+def has_program(number: int) -> bool:
+    """Whether there is a program of that number, and so whatever runs it."""
+    try:
+        os.close(_bpf(_PROG_GET_FD_BY_ID, _attr("I", number)))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def map_freeze(fd: int) -> None:

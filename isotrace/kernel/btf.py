@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache, cached_property
@@ -20,8 +20,9 @@ from isotrace.errors import KernelError
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 KIND_STRUCT, KIND_FUNC, KIND_VAR = 4, 12, 14
-_KIND_POINTER = 2
+_KIND_POINTER, _KIND_ENUM = 2, 6
 _PASSED = (_KIND_POINTER, 9, 10, 11)  # and volatile, const, restrict
+_ALIASES = (8, 9, 10, 11)  # typedef and these
 
 # What follows the three words of a type, by kind: (words, words for each of vlen).
 _TRAILERS = {
@@ -115,13 +116,54 @@ class Btf:
 
     def _member(self, at: int, count: int, wanted: int) -> int | None:
         """Byte offset of a member, also of one inside a member without a name."""
+        found = self._place(at, count, wanted)
+        return None if found is None else found[0]
+
+    def _place(self, at: int, count: int, wanted: int) -> tuple[int, int] | None:
+        """Its byte offset and the number of its type."""
         for index in range(count):
             name, kind, bits = struct.unpack_from("<III", self._types, at + 12 + 12 * index)
             if name == wanted:
-                return int(bits & 0xFFFFFF) // 8
-            if name == 0 and (inside := self._member(*self._record(kind), wanted)) is not None:
-                return int(bits & 0xFFFFFF) // 8 + inside
+                return int(bits & 0xFFFFFF) // 8, int(kind)
+            if name == 0 and (inside := self._place(*self._record(kind), wanted)) is not None:
+                return int(bits & 0xFFFFFF) // 8 + inside[0], inside[1]
         return None
+
+    def _type_of(self, struct_name: str, member: str) -> int:
+        """The number of a member's type, without typedefs and the like. Raises ``KeyError``."""
+        found = self._place(*self._find(struct_name, KIND_STRUCT), self._name_offset(member))
+        if found is None:
+            raise KeyError(f"{struct_name}.{member}")
+        number = found[1]
+        while True:
+            at, _vlen = self._record(number)
+            if self._types[at + 7] & 0x1F not in _ALIASES:
+                return number
+            number = int.from_bytes(self._types[at + 8 : at + 12], "little")
+
+    def size(self, struct_name: str, member: str) -> int:
+        """How many bytes a direct member has that is a number or a pointer. Raises ``KeyError``."""
+        at, _vlen = self._record(self._type_of(struct_name, member))
+        pointer = self._types[at + 7] & 0x1F == _KIND_POINTER
+        return 8 if pointer else int.from_bytes(self._types[at + 8 : at + 12], "little")
+
+    def struct_of(self, struct_name: str, member: str) -> str:
+        """The struct that a direct member is or points to, "" where it is something else. Raises ``KeyError``."""
+        number = self._type_of(struct_name, member)
+        at, _vlen = self._record(number)
+        return self._name(at) if self._types[at + 7] & 0x1F == KIND_STRUCT else self._pointed(number)
+
+    def enumerator(self, name: str) -> int:
+        """The value of a constant of an enum of 32 bits. Raises ``KeyError``; the first call walks over all types."""
+        needle = struct.pack("<I", self._name_offset(name))
+        at = self._types.find(needle)
+        while at >= 0:
+            begin = self._starts[max(bisect_right(self._starts, at // 4) - 1, 0)] * 4
+            place = at - begin - 12
+            if self._types[begin + 7] & 0x1F == _KIND_ENUM and place >= 0 and place % 8 == 0:
+                return int.from_bytes(self._types[at + 4 : at + 8], "little", signed=True)
+            at = self._types.find(needle, at + 1)
+        raise KeyError(name)
 
     def _record(self, number: int) -> tuple[int, int]:
         """Position and vlen of type ``number``."""
@@ -142,10 +184,18 @@ class Btf:
 
     def parameters(self, function: str) -> list[str]:
         """For each parameter the name of the struct it points to, "" where it is something else. Raises ``KeyError``."""
+        return [self._pointed(kind) for _, kind in self._prototype(function)]
+
+    def parameter_names(self, function: str) -> list[str]:
+        """The names of its parameters. Raises ``KeyError``."""
+        found = (self._strings[name : self._strings.index(b"\0", name)] for name, _ in self._prototype(function))
+        return [name.decode() for name in found]
+
+    def _prototype(self, function: str) -> list[tuple[int, int]]:
+        """For each parameter where its name is, and the number of its type."""
         at, _vlen = self._find(function, KIND_FUNC)
         prototype, count = self._record(int.from_bytes(self._types[at + 8 : at + 12], "little"))
-        kinds = [struct.unpack_from("<II", self._types, prototype + 12 + 8 * index)[1] for index in range(count)]
-        return [self._pointed(kind) for kind in kinds]
+        return [struct.unpack_from("<II", self._types, prototype + 12 + 8 * index) for index in range(count)]
 
     def _pointed(self, number: int) -> str:
         """The struct that type ``number`` points to, through any const and volatile."""
@@ -247,6 +297,8 @@ _FILE_OFFSETS = {
     "OFF_FILES": ("task_struct", "files"),
     "OFF_FS": ("task_struct", "fs"),
     "OFF_PWD": ("fs_struct", "pwd"),
+    "OFF_ROOT": ("fs_struct", "root"),
+    "OFF_FS_SEQ": ("fs_struct", "seq"),  # begins with the count of its changes
     "OFF_FDT": ("files_struct", "fdt"),
     "OFF_MAX_FDS": ("fdtable", "max_fds"),
     "OFF_FD": ("fdtable", "fd"),

@@ -10,9 +10,10 @@ import ctypes
 import fcntl
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
-from isotrace.kernel import mounts
+from isotrace.kernel import bpf, mounts
 from isotrace.process.libc import syscall
 
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
@@ -37,11 +38,21 @@ def _open(kind: int, config: int, config1: int, program: int) -> int:
     head = struct.pack("=IIQQQQQIIQQ", kind, 112, config, 1, 0, 0, 0, 0, 0, config1, 0)
     fd = open_event(head, 0)
     try:
-        fcntl.ioctl(fd, _IOC_SET_BPF, program)
+        link = _linked(fd, program)
         fcntl.ioctl(fd, _IOC_ENABLE, 0)
     except OSError:
         os.close(fd)
         raise
+    if link != fd:
+        os.close(fd)
+    return link
+
+
+def _linked(fd: int, program: int) -> int:
+    """The descriptor that the program runs by: a link, which can be pinned, and before 5.15 the event itself."""
+    with suppress(OSError):
+        return bpf.link_perf_event(fd, program)
+    fcntl.ioctl(fd, _IOC_SET_BPF, program)
     return fd
 
 

@@ -7,21 +7,23 @@ group of records. Values repeat, so scalar kinds are looked up in a memo that co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from isotrace.catalog.alternatives import chooser
 from isotrace.catalog.model import Arg, Syscall
-from isotrace.decode import packed, scalars, signals, xlat
+from isotrace.decode import filters, packed, scalars, signals, xlat
 from isotrace.decode.dirents import DIRENTS, DIRENTS32, DIRENTS64, Dirents
 from isotrace.decode.quote import hexbytes, quote
 from isotrace.decode.sockaddr import sockaddr
 from isotrace.decode.structs import STRUCTS, Struct, fdset
 from isotrace.render import execs, messages
-from isotrace.render.rows import Column, Rows
+from isotrace.render.messages import PAGE
+from isotrace.render.rows import Column, Netlink, Rows
 from isotrace.render.texts import fault, many, string
 from isotrace.render.view import SHORT, How
 from isotrace.trace import vectors
-from isotrace.trace.captures import may_be_netlink, size_of
+from isotrace.trace.captures import STRING_MAX, may_be_netlink, size_of
 from isotrace.trace.events import CUT, FAULT, PART_BEFORE, PART_DATA, PART_IOV, Blob
 
 Render = Callable[[Rows], Column]
@@ -35,17 +37,18 @@ LATER = " /* read later */"
 _MEMO_LIMIT = 1 << 16
 _MEMO_BLOBS, _MEMO_BYTES = 4096, 256
 _ELEMENTS = 32
+_SET = 128  # bytes of a descriptor set that are copied
 
 
-def _remembered(render: Callable[[Blob], str]) -> Callable[[Blob], str]:
+def _remembered(render: Callable[[Blob], str | None]) -> Callable[[Blob], str | None]:
     """``render``, which depends on nothing but the capture, with its results for small captures kept: they come again."""
     known: dict[Blob, str] = {}
 
-    def remembered(blob: Blob) -> str:
+    def remembered(blob: Blob) -> str | None:
         text = known.get(blob)
         if text is None:
             text = render(blob)
-            if len(blob[4]) <= _MEMO_BYTES:
+            if text is not None and len(blob[4]) <= _MEMO_BYTES:
                 if len(known) >= _MEMO_BLOBS:
                     known.clear()
                 known[blob] = text
@@ -86,7 +89,7 @@ SCALARS: dict[str, Scalar] = {
     "gid16": scalars.uid16,
     "mode": scalars.mode,
     "dev": scalars.dev,
-    "signal": lambda v: signals.signal(v) if v <= 0xFFFFFFFF else str(scalars.s64(v)),
+    "signal": lambda v: signals.signal(v) if v <= 0xFFFFFFFF else str(v),
 }
 
 
@@ -121,17 +124,17 @@ def _pair(index: int, high: int, render: Scalar) -> Render:
     return column
 
 
-def _memory(index: int, render: Callable[[Blob], str], ptr_on_error: bool = False) -> Render:
-    """Each record's capture through ``render``; the address where there is none or it could not be read."""
+def _memory(index: int, render: Callable[[Blob], str | None], ptr_on_error: bool = False) -> Render:
+    """Each record's capture through ``render``; the address where there is none, or too little of it could be read."""
     render = _remembered(render)
 
     def column(rows: Rows) -> Column:
         return [
             scalars.ptr(address)
             if ptr_on_error and failed
-            else render(blob)
-            if blob is not None and blob.state != FAULT
             else fault(address)
+            if blob is None or blob.state == FAULT or (text := render(blob)) is None
+            else text
             for blob, address, failed in zip(rows.memory(index), rows.arg(index), rows.unfilled, strict=True)
         ]
 
@@ -144,15 +147,10 @@ def _socket_buffer(call: Syscall, index: int, filled: bool) -> Render:
 
     def column(rows: Rows) -> Column:
         texts = plain(rows)
-        for position, protocol in enumerate(rows.netlink):
-            blob = rows.memory(index)[position] if protocol is not None else None
-            if (
-                protocol is not None
-                and blob is not None
-                and blob.state != FAULT
-                and not (filled and rows.unfilled[position])
-            ):
-                texts[position] = messages.netlink(blob, protocol)
+        for position, on in enumerate(rows.netlink):
+            blob = rows.memory(index)[position] if on is not None else None
+            if on is not None and blob is not None and blob.state != FAULT and not (filled and rows.unfilled[position]):
+                texts[position] = messages.netlink(blob, on, rows.arg(index)[position])
         return texts
 
     return column
@@ -166,15 +164,14 @@ def _buffer(blob: Blob) -> str:
     return quote(blob.data, blob.state == CUT)
 
 
-def _one(known: Struct, blob: Blob) -> str:
+def _one(known: Struct, blob: Blob) -> str | None:
+    """A whole struct; None where a part of it could not be read."""
     data = blob.data[: known.size]
     if known.own_size is not None and len(data) >= known.own_size + 4:
         own = int.from_bytes(data[known.own_size : known.own_size + 4], "little") or known.size
         if len(data) >= min(own, known.size):
             return _part(known, data[:own])
-    if len(data) < known.size:
-        return f"<{len(data)} of {known.size} bytes>"
-    return known.decode(data)
+    return known.decode(data) if len(data) == known.size else None
 
 
 def _part(known: Struct, data: bytes, given: bool = True) -> str:
@@ -182,8 +179,8 @@ def _part(known: Struct, data: bytes, given: bool = True) -> str:
     if len(data) >= known.size:
         return known.decode(data[: known.size])
     if known.prefix:
-        return known.prefix(data)
-    return known.decode(data.ljust(known.size, b"\0")) if given or known.own_size is not None else quote(data)
+        return known.prefix(data) if given or not known.filled else known.filled(data)
+    return known.decode(data.ljust(known.size, b"\0")) if given or known.own_size is not None else hexbytes(data)
 
 
 def _several(known: Struct, blob: Blob, most: int | None = _ELEMENTS) -> str:
@@ -196,22 +193,51 @@ def _several(known: Struct, blob: Blob, most: int | None = _ELEMENTS) -> str:
 
 def _array(on_success: bool) -> _Make:
     every, some = _with_struct(partial(_several, most=None), on_success), _with_struct(_several, on_success)
-    return lambda call, index, arg, how: (every if how.full else some)(call, index, arg, how)
+
+    def make(call: Syscall, index: int, arg: Arg, how: How) -> Render:
+        plain = (every if how.full else some)(call, index, arg, how)
+        size = STRUCTS[arg.params[0]].size if arg.params[0] in STRUCTS else 0
+
+        def column(rows: Rows) -> Column:
+            texts = plain(rows)
+            for position, (blob, address) in enumerate(zip(rows.memory(index), rows.arg(index), strict=True)):
+                text = texts[position]
+                if blob is not None and text.endswith("...]") and (how.full or len(blob.data) < _ELEMENTS * size):
+                    # so many as the call always takes it takes at once
+                    at_once = arg.params[1].isdecimal()
+                    texts[position] = fault(address) if at_once else _unread(text, blob, address, size)
+            return texts
+
+        return column
+
+    return make
+
+
+def _unread(text: str, blob: Blob, address: int, size: int) -> str:
+    """The text of an array that was cut; where it could not be read any further, strace says at which element."""
+    there = len(blob.data)
+    if there >= min(blob.full, STRING_MAX) or (address + there) % PAGE:
+        return text
+    return f"{text[:-1]} /* {address + there // size * size:#x} */]" if there >= size else fault(address)
 
 
 def _sized(call: Syscall, index: int, arg: Arg, how: How, on_success: bool) -> Render:
     """A struct of which the caller, or the kernel, says how many bytes there are."""
     known, length = _struct(arg, how), arg.params[1]
     place = _position(call, length.lstrip("*"))
+    if length == "optlen":  # a socket's option has one size: what is shorter is refused, what is behind it not read
+        known = replace(known, least=known.size)
 
     def text(blob: Blob | None, address: int, size: int | None, unfilled: bool) -> str:
-        if (on_success and unfilled) or not address or not size:
+        if (on_success and unfilled) or not address or not size or not known.least <= size <= known.most:
             return scalars.ptr(address)
         if blob is None or len(blob.data) < min(size, known.size):
             return fault(address)
         shown = _part(known, blob.data[:size], not on_success)
         if shown == "{}":
             return scalars.ptr(address)
+        if length.endswith("optlen"):
+            return shown
         return _beyond(shown, blob.data[known.size : size], known.size, size)
 
     def column(rows: Rows) -> Column:
@@ -225,7 +251,9 @@ def _sized(call: Syscall, index: int, arg: Arg, how: How, on_success: bool) -> R
 
 
 def _beyond(text: str, rest: bytes, known: int, size: int) -> str:
-    """The text of a struct, and what the caller has behind the bytes that are known; zeros are nothing."""
+    """The text of a struct, and what the caller has behind the bytes that are known: zeros are nothing."""
+    if size > known and not rest:
+        return f"{text[:-1]}, ???}}"
     if any(rest):
         text = f"{text[:-1]}, /* bytes {known}..{known + len(rest) - 1} */ {hexbytes(rest)}}}"
     return f"{text[:-1]}, ...}}" if size > known + len(rest) and len(rest) and text[-4:-1] != "..." else text
@@ -236,12 +264,19 @@ def _clipped(call: Syscall, index: int, arg: Arg, render: Render) -> Render:
 
     length = arg.params[-1]
     place = _position(call, length[1:]) if length.startswith("*") else None
+    room = (
+        _position(call, length.partition("<")[2]) if "xattr" in call.name else None
+    )  # without any they ask for the size
 
     def column(rows: Rows) -> Column:
         sizes = [size_of(call, index, arg, *row) for row in zip(rows.registers, rows.results, strict=True)]
         if place is not None:
             sizes = list(map(_shorter, rows.given(place), rows.memory(place)))
-        return render(rows.cut(index, sizes))
+        texts = render(rows.cut(index, sizes))
+        if room is None:
+            return texts
+        lines = zip(texts, rows.arg(index), rows.arg(room), strict=True)
+        return [text if size else scalars.ptr(address) for text, address, size in lines]
 
     return column
 
@@ -274,7 +309,7 @@ def _remaining(index: int, known: Struct) -> Render:
     def text(blob: Blob | None, address: int, result: int) -> str:
         if blob is None or blob.state == FAULT or result not in _SLEEP_CUT:
             return scalars.ptr(address)
-        return _one(known, blob)
+        return _one(known, blob) or fault(address)
 
     return lambda rows: list(map(text, rows.memory(index), rows.arg(index), rows.results))
 
@@ -285,7 +320,7 @@ def _asked(index: int, known: Struct) -> Render:
     def text(blob: Blob | None, address: int) -> str:
         if blob is None:
             return scalars.ptr(address)
-        return fault(address) if blob.state == FAULT else _one(known, blob)
+        return (None if blob.state == FAULT else _one(known, blob)) or fault(address)
 
     return lambda rows: list(map(text, rows.given(index), rows.arg(index)))
 
@@ -296,7 +331,7 @@ def _moved(index: int, known: Struct) -> Render:
 
     def text(before: str, blob: Blob | None, address: int, result: int) -> str:
         moved = result > 0 and address and blob is not None and blob.state != FAULT
-        return f"{before} => {_one(known, blob)}" if moved and blob else before
+        return f"{before} => {_one(known, blob) or '?'}" if moved and blob else before
 
     return lambda rows: list(map(text, asked(rows), rows.memory(index), rows.arg(index), rows.results))
 
@@ -332,7 +367,7 @@ def _descriptors(index: int, count: int) -> Render:
     def text(blob: Blob | None, address: int, nfds: int) -> str:
         if blob is None or scalars.s32(nfds) < 0:
             return scalars.ptr(address)
-        if blob.state == FAULT:
+        if blob.state == FAULT or len(blob.data) < min(blob.full, _SET):
             return fault(address)
         shown = fdset(blob.data, scalars.s32(nfds))
         return f"{shown[:-1]} ...]" if blob.state == CUT else shown
@@ -376,8 +411,8 @@ def _vector(call: Syscall, index: int, on_success: bool) -> Render:
 
     def column(rows: Rows) -> Column:
         return [
-            scalars.ptr(address) if on_success and failed else messages.iovec(array, data, address, width, protocol)
-            for array, data, address, failed, protocol in zip(
+            scalars.ptr(address) if on_success and failed else messages.iovec(array, data, address, width, on)
+            for array, data, address, failed, on in zip(
                 rows.parts(index, PART_IOV),
                 rows.parts(index, PART_DATA),
                 rows.arg(index),
@@ -393,11 +428,11 @@ def _vector(call: Syscall, index: int, on_success: bool) -> Render:
 def _message(call: Syscall, index: int, on_success: bool) -> Render:
     width = _width(call)
 
-    def text(blobs: list[Blob], before: Blob | None, address: int, unfilled: bool, protocol: int | None) -> str:
+    def text(blobs: list[Blob], before: Blob | None, address: int, unfilled: bool, on: Netlink | None) -> str:
         room = messages.name_length(before.data, width) if before is not None else None
         if on_success and unfilled:
             return scalars.ptr(address) if room is None else f"{{msg_namelen={scalars.s32(room)}}}"
-        return messages.msghdr(blobs, address, width, room, protocol)
+        return messages.msghdr(blobs, address, width, room, on)
 
     def column(rows: Rows) -> Column:
         before = rows.memory(index, PART_BEFORE)
@@ -409,15 +444,15 @@ def _message(call: Syscall, index: int, on_success: bool) -> Render:
 def _messages(call: Syscall, index: int, arg: Arg, how: How) -> Render:
     width, length = _width(call), arg.params[0]
 
-    def text(blobs: list[Blob], before: Blob | None, address: int, count: int, protocol: int | None) -> str:
+    def text(blobs: list[Blob], before: Blob | None, address: int, count: int, result: int, on: Netlink | None) -> str:
         if length == "ret" and count <= 0:
             return scalars.ptr(address)
-        return messages.mmsghdrs(blobs, address, count, width, before, protocol)
+        return messages.mmsghdrs(blobs, address, (count, result), width, before, on)
 
     def column(rows: Rows) -> Column:
         counts = rows.results if length == "ret" else [scalars.u32(n) for n in rows.arg(_position(call, length))]
         before = rows.memory(index, PART_BEFORE)
-        return list(map(text, rows.of(index), before, rows.arg(index), counts, rows.netlink))
+        return list(map(text, rows.of(index), before, rows.arg(index), counts, rows.results, rows.netlink))
 
     return column
 
@@ -462,6 +497,23 @@ def _alternative(call: Syscall, index: int, arg: Arg, how: How) -> Render:
 _Make = Callable[[Syscall, int, Arg, How], Render]
 
 
+def _program(call: Syscall, index: int, arg: Arg, how: How) -> Render:
+    """A struct that points to a filter program; in full, the program itself."""
+    known, what = STRUCTS[arg.params[0]], arg.params[1]
+    plain = _memory(index, partial(_one, known))
+
+    def column(rows: Rows) -> Column:
+        texts = plain(rows)
+        programs = zip(rows.memory(index), rows.memory(index, PART_DATA), strict=True)
+        for position, (head, data) in enumerate(programs):
+            if head and data and head.state != FAULT and data.state != FAULT and len(head.data) >= known.size:
+                count = int.from_bytes(head.data[:2], "little")
+                texts[position] = f"{{len={count}, filter={filters.program(data.data, count, what)}}}"
+        return texts
+
+    return column if how.full else plain
+
+
 def _struct(arg: Arg, how: How) -> Struct:
     known = STRUCTS[arg.params[0]]
     return (known.full or known) if how.full else known
@@ -472,13 +524,25 @@ def _bytes(call: Syscall, index: int, filled: bool) -> Render:
     return _socket_buffer(call, index, filled) if sent else _memory(index, _buffer, filled)
 
 
-def _with_struct(render: Callable[[Struct, Blob], str], on_success: bool) -> _Make:
+def _with_struct(render: Callable[[Struct, Blob], str | None], on_success: bool) -> _Make:
     def make(call: Syscall, index: int, arg: Arg, how: How) -> Render:
         if arg.params[0] not in STRUCTS:
             return _register(call, index, scalars.ptr)
         return _memory(index, partial(render, _struct(arg, how)), on_success)
 
     return make
+
+
+def _either(call: Syscall, index: int, arg: Arg, how: How) -> Render:
+    """A struct in and out: what was given where the call failed, all of it otherwise."""
+    halves = (replace(arg, params=(name,)) for name in arg.params)
+    given, filled = (_memory(index, partial(_one, _struct(half, how))) for half in halves)
+
+    def column(rows: Rows) -> Column:
+        texts = zip(given(rows), filled(rows), rows.unfilled, strict=True)
+        return [before if unfilled else after for before, after, unfilled in texts]
+
+    return column
 
 
 def _unless_filled(index: int, filled: list[int], render: Render) -> Render:
@@ -527,6 +591,8 @@ _KINDS: dict[str, _Make] = {
     "outrem": lambda call, i, arg, how: _remaining(i, _struct(arg, how)),
     "in": _with_struct(_one, False),
     "inout": _with_struct(_one, False),
+    "either": _either,
+    "program": _program,
     "out": _with_struct(_one, True),
     "inarray": _array(False),
     "inoutarray": _array(False),

@@ -7,7 +7,7 @@ from isotrace.catalog.model import Syscall
 from isotrace.render.lines import Decoded
 
 #: Kinds whose memory the kernel fills, beside those named out…: what is in it is known when the call returns.
-_FILLED = frozenset({"inout", "moves", "wants"})
+_FILLED = frozenset({"either", "inout", "moves", "wants"})
 #: Calls of whose arguments strace prints so many when they begin; with the others it prints the comma before them.
 _AT_FIRST = {"clone": 2}
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from isotrace.catalog.alternatives import chooser, result_arg
 from isotrace.catalog.model import Arg, Syscall
+from isotrace.catalog.rings import PREFIX
 from isotrace.decode import scalars, signals, style
 from isotrace.decode.errnos import result_text
 from isotrace.decode.quote import comm
@@ -22,6 +23,8 @@ from isotrace.render.columns import LATER, OMITTED, Memo, Render, column_of, sca
 from isotrace.render.descriptors import Descriptors
 from isotrace.render.notes import NOTES
 from isotrace.render.pids import Names, Pids, with_sender
+from isotrace.render.resolved import Resolved
+from isotrace.render.rings import Operations
 from isotrace.render.rows import Column, ExecArguments, Rows
 from isotrace.render.view import PLAIN, SHORT, How, View
 from isotrace.trace import events, plan
@@ -112,12 +115,21 @@ def _restored_mask(rows: Rows) -> Column:
 class CallDecoder:
     """Decodes records of one call; built once for each call that is met."""
 
-    def __init__(self, call: Syscall, descriptors: int = 0, how: How = SHORT, names: Names | None = None) -> None:
+    def __init__(
+        self,
+        call: Syscall,
+        descriptors: int = 0,
+        how: How = SHORT,
+        names: Names | None = None,
+        resolve: bool = False,
+    ) -> None:
         self.call, self._raw, self._full = call, how.raw, how.full
+        self._resolved = Resolved(call) if resolve and not how.raw else None
         self._descriptors = Descriptors(call, descriptors) if descriptors and not how.raw else None
         self._pids = Pids(call, names) if names and not how.raw else None
         self._columns: list[Render] = [column_of(call, index, arg, how) for index, arg in enumerate(call.args)]
         self._note = NOTES.get(call.name) if not how.raw else None
+        self._operations = Operations(call) if call.name.startswith(PREFIX) else None
         self._result_memo = _plain_result(self._scalar_result())
         alternative = call.ret.startswith("alt(") and not how.raw
         self._result_column = column_of(call, 0, result_arg(call)) if alternative else None
@@ -126,7 +138,7 @@ class CallDecoder:
         if self._raw:
             return lambda value: scalars.hexa(value & 0xFFFFFFFFFFFFFFFF)
         if self.call.ret == "mode":
-            return lambda value: f"0{value:o}" if value else "0"
+            return scalars.octal
         if self.call.ret in _HEX:
             return lambda value: scalars.hexa(value & 0xFFFFFFFFFFFFFFFF)
         return str
@@ -140,11 +152,15 @@ class CallDecoder:
             args, results = self._descriptors.beside(rows, args, results)
         if self._pids:
             args, results = self._pids.beside(rows, args, results)
+        if self._resolved:
+            args = self._resolved.beside(rows, args)
         if any(later := rows.field("later")):
             args = [
                 [text + LATER if mask >> i & 1 else text for text, mask in zip(column, later, strict=True)]
                 for i, column in enumerate(args)
             ]
+        if self._operations:
+            args, results = self._operations.beside(rows, args, results)
         return Decoded(rows, [self.call.name] * len(rows), self.call, args, results, self._raw)
 
     def _results(self, rows: Rows) -> Column:
@@ -175,9 +191,7 @@ def _named_result(arg: Arg, value: int, text: str, call: str) -> str:
     with nullcontext() if call in _STYLED else style.names():
         name = render(value)
     if arg.kind == "flags":
-        return (
-            f"{value:#x} ({'flags ' * of_fcntl}{name})" if value else "0" if of_fcntl or name == "0" else f"0 ({name})"
-        )
+        return "0" if name == "0" else f"{scalars.hexa(value)} ({'flags ' * of_fcntl}{name})"
     number = scalars.hexa(value) if of_fcntl or arg.kind == "ioprio" else str(value)
     return f"{value} ({name})" if arg.kind == "signal" else f"{number} ({name})"
 
@@ -217,13 +231,14 @@ class Decoder:
     """Decodes batches in the order in which they came; keeps what an execve needs from one record to the next.
 
     ``descriptors``: say what they are, 1 as strace -y does, 2 as -yy. ``view``: how arguments are shown.
-    ``pids``: with the names of processes.
+    ``pids``: with the names of processes. ``resolve``: say which paths relative ones are.
     """
 
     calls: Mapping[int, Syscall]
     descriptors: int = 0
     view: View = PLAIN
     pids: bool = False
+    resolve: bool = False
     _names: Names = field(default_factory=Names)
     _batch: Batch | None = None
     _execs: dict[tuple[int, int], _Exec] = field(default_factory=dict)
@@ -271,7 +286,7 @@ class Decoder:
             if call is None:
                 return _unknown(rows)
             decoder = self._decoders[slot] = CallDecoder(
-                call, self.descriptors, self.view.of(call), self._names if self.pids else None
+                call, self.descriptors, self.view.of(call), self._names if self.pids else None, self.resolve
             )
         return decoder(rows)
 

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from isotrace.decode import scalars, xlat
 from isotrace.decode.quote import quote
 from isotrace.decode.sockaddr import cmsgs, sockaddr
+from isotrace.render.rows import Netlink
+from isotrace.trace.captures import STRING_MAX
 from isotrace.trace.events import CUT, FAULT, PART_CONTROL, PART_DATA, PART_IOV, PART_NAME, PART_SELF, Blob
 from isotrace.trace.vectors import WIDE, Width
 
+PAGE = 4096
 _LENGTH = struct.Struct("<I")  # msg_len of struct mmsghdr, behind its msghdr
 
 
@@ -21,25 +24,27 @@ def _missing(blobs: Sequence[Blob], address: int, size: int = 0) -> str | None:
     return f"{address:#x}<fault>" if blobs and address else scalars.ptr(address)
 
 
-def netlink(data: Blob, protocol: int) -> str:
-    """The messages in a buffer of a netlink socket of ``protocol``."""
+def netlink(data: Blob, on: Netlink, address: int = 0) -> str:
+    """The messages in a buffer at ``address`` of a netlink socket."""
     from isotrace.decode.netlink import messages
 
-    return messages(data.data, data.full, protocol)
+    # What ends with a page, where more would have been copied, ends where it could not be read.
+    ended = len(data.data) < min(data.full, STRING_MAX) and (address + len(data.data)) % PAGE == 0
+    return messages(data.data, data.full, on.protocol, families=on.families, at=address if ended else 0)
 
 
-def _element(base: int, size: int, data: Blob | None, protocol: int | None = None) -> str:
+def _element(base: int, size: int, data: Blob | None, on: Netlink | None = None) -> str:
     if data is None or data.state == FAULT:
         text = f"{base:#x}<fault>" if data is not None else scalars.ptr(base)
     else:
-        text = quote(data.data, data.state == CUT) if protocol is None else netlink(data, protocol)
+        text = quote(data.data, data.state == CUT) if on is None else netlink(data, on, base)
     return f"{{iov_base={text}, iov_len={size}}}"
 
 
-def iovec(array: list[Blob], data: list[Blob], address: int, width: Width = WIDE, protocol: int | None = None) -> str:
+def iovec(array: list[Blob], data: list[Blob], address: int, width: Width = WIDE, on: Netlink | None = None) -> str:
     """An iovec array: ``array`` its one capture, ``data`` those of its elements, in order.
 
-    ``protocol``: that of the netlink socket that it was on.
+    ``on``: the netlink socket that it was on.
     """
     if (missing := _missing(array, address)) is not None:
         return missing
@@ -47,9 +52,10 @@ def iovec(array: list[Blob], data: list[Blob], address: int, width: Width = WIDE
     pairs = list(width.iovec.iter_unpack(array[0].data[:whole]))
     # A NULL base has no capture of its own.
     waiting = iter(data)
-    texts = [_element(base, size, next(waiting, None) if base else None, protocol) for base, size in pairs]
+    texts = [_element(base, size, next(waiting, None) if base else None, on) for base, size in pairs]
     if array[0].state == CUT:
-        texts.append("...")
+        unread = whole and len(array[0].data) < array[0].full and (address + len(array[0].data)) % PAGE == 0
+        texts.append(f"... /* {address + whole:#x} */" if unread else "...")
     return "[" + ", ".join(texts) + "]"
 
 
@@ -66,23 +72,23 @@ def name_length(before: bytes, width: Width = WIDE) -> int | None:
 
 
 def msghdr(
-    blobs: Sequence[Blob], address: int, width: Width = WIDE, room: int | None = None, protocol: int | None = None
+    blobs: Sequence[Blob], address: int, width: Width = WIDE, room: int | None = None, on: Netlink | None = None
 ) -> str:
     """A ``struct msghdr`` from the captures of its argument.
 
-    ``room``: the length of its name before the call; ``protocol``: that of the netlink socket that it was on.
+    ``room``: the length of its name before the call; ``on``: the netlink socket that it was on.
     """
     own, name, control = (_part(blobs, part) for part in (PART_SELF, PART_NAME, PART_CONTROL))
     if (missing := _missing(own, address, width.msghdr.size)) is not None:
         return missing
     head = width.msghdr.unpack_from(own[0].data)
     name_at, name_size, iov_at, iov_count, control_at, control_size, flags = head
-    readable = name and name[0].state != FAULT and name_size
-    length = len(name[0].data) if name else 0
-    shown = sockaddr(name[0].data, min(length, room or length)) if readable else scalars.ptr(name_at)
+    length = min(len(name[0].data), name_size if room is None else room) if name and name_size else 0
+    # what is shorter than a family is no address
+    shown = sockaddr(name[0].data, length) if length >= 2 and name[0].state != FAULT else scalars.ptr(name_at)
     sizes = name_size if room is None or room == name_size else f"{scalars.s32(room)} => {name_size}"
     fields = [f"msg_name={shown}", f"msg_namelen={sizes}"]
-    array = iovec(_part(blobs, PART_IOV), _part(blobs, PART_DATA), iov_at, width, protocol)
+    array = iovec(_part(blobs, PART_IOV), _part(blobs, PART_DATA), iov_at, width, on)
     fields += [f"msg_iov={array}", f"msg_iovlen={iov_count}"]
     if control_size and control and control[0].state != FAULT:
         fields.append(f"msg_control={cmsgs(control[0].data, width.word)}")
@@ -96,14 +102,15 @@ def msghdr(
 def mmsghdrs(
     blobs: Sequence[Blob],
     address: int,
-    count: int,
+    counts: tuple[int, int],
     width: Width = WIDE,
     before: Blob | None = None,
-    protocol: int | None = None,
+    on: Netlink | None = None,
 ) -> str:
-    """``count`` ``struct mmsghdr``, of which the first few were copied: each one's captures begin with itself.
+    """An array of ``struct mmsghdr``, of which the first few were copied: each one's captures begin with itself.
 
-    ``before`` has the first few as they were before the call.
+    ``counts``: how many there are, and how many the call has dealt with, whose ``msg_len`` it filled. ``before`` has the
+    first few as they were before the call.
     """
     starts = [i for i, blob in enumerate(blobs) if blob.part == PART_SELF]
     if not starts or blobs[0].state == FAULT:
@@ -116,8 +123,9 @@ def mmsghdrs(
             texts.append("...")
             break
         (length,) = _LENGTH.unpack_from(one[0].data, width.msghdr.size)
-        texts.append(f"{{msg_hdr={msghdr(one, address, width, room, protocol)}, msg_len={length}}}")
-    more = ["..."] if count > len(starts) else []
+        filled = f", msg_len={length}" if number < counts[1] else ""
+        texts.append(f"{{msg_hdr={msghdr(one, address, width, room, on)}{filled}}}")
+    more = ["..."] if counts[0] > len(starts) else []
     return "[" + ", ".join([*texts, *more]) + "]"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from isotrace.trace.events import CALL, CUT, FAULT, PART_BEFORE, PART_NETLINK, PART_SELF, UNFINISHED, WHOLE, Batch, Blob
 
@@ -26,6 +27,13 @@ def _cut(blob: Blob, size: int) -> Blob:
     if blob.part != PART_SELF or blob.state == FAULT:
         return blob
     return blob._replace(data=blob.data[:size], full=size, state=CUT if size > len(blob.data) else WHOLE)
+
+
+class Netlink(NamedTuple):
+    """What a netlink socket's messages are: its protocol, and what generic netlink's families are called, by number."""
+
+    protocol: int
+    families: Mapping[int, str]
 
 
 class Rows:
@@ -99,9 +107,10 @@ class Rows:
         return [self._execs[i].blobs if i in self._execs else tuple(self.batch.blobs(i)) for i in self.index]
 
     @cached_property
-    def netlink(self) -> list[int | None]:
-        """The protocol of the netlink socket that each call was on; None where it was on none, or that is not known."""
-        return [next((blob.full for blob in blobs if blob[1] == PART_NETLINK), None) for blobs in self.blobs]
+    def netlink(self) -> list[Netlink | None]:
+        """The netlink socket that each call was on; None where it was on none, or that is not known."""
+        found = (next((blob.full for blob in blobs if blob[1] == PART_NETLINK), None) for blobs in self.blobs)
+        return [None if protocol is None else Netlink(protocol, self.batch.families) for protocol in found]
 
     def parts(self, arg: int, part: int = PART_SELF) -> list[list[Blob]]:
         """The captures that are ``part`` of argument ``arg``."""

@@ -14,9 +14,11 @@ def fault(address: int) -> str:
 
 
 def string(blob: Blob) -> str:
-    """A NUL-terminated string. One that was cut ends with the kernel's own NUL; one copied as bytes may have none."""
+    """A NUL-terminated string. One that was cut ends with the kernel's own NUL; one copied as bytes with its own."""
     text, nul, rest = blob.data.partition(b"\0")
-    return quote(text, not nul or (blob.state == CUT and not rest))
+    if blob.full and not nul:  # its last byte was copied to see whether it is the NUL
+        text = text[:-1]
+    return quote(text, not nul or (blob.state == CUT and not rest and not blob.full))
 
 
 def many(texts: Iterable[str], cut: bool) -> str:

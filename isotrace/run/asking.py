@@ -15,13 +15,15 @@ from isotrace.asking.who import caller_name
 from isotrace.enforce import Asking, Enforcer, describe
 from isotrace.enforce.plan import EnforcementPlan
 from isotrace.errors import IsotraceError
-from isotrace.process.telling import tell
+from isotrace.process.telling import Screen, tell
 from isotrace.run.lifecycle import Part
 from isotrace.run.recorder import Recorder
 from isotrace.run.refusals import Refusals
 from isotrace.sinks.output import Output
 from isotrace.sinks.refusals import RefusalSink
 from isotrace.trace.target import Target
+
+_TICK = 0.25  # seconds between two looks whether a run without a terminal ends
 
 
 class Asker(Protocol):
@@ -103,7 +105,7 @@ class Questions(Refusals):
         """The counts, and how questions ended."""
         super().finish()
         if self._stopped:
-            tell(_ends(self._plan, self.desk))
+            tell(ends(self._plan, self.desk))
 
     def close(self) -> None:
         """Whatever happened, nobody waits for an answer any more."""
@@ -153,21 +155,35 @@ class OnScreen(Part):
         for name in ("COLUMNS", "LINES"):  # the size of a terminal that may change
             os.environ.pop(name, None)
         try:
-            dialogue.run(Here(self.replies), self._title, reason, stopped)
+            with Screen() as lines:
+                dialogue.run(Here(self.replies, lines), self._title, reason, stopped)
+            without_terminal(reason, stopped)
         finally:
             if self._held:
                 self._held.release()
 
 
-class Here:
-    """The questions of this run, for a dialogue on its own terminal."""
+def without_terminal(reason: Callable[[], str | None], stopped: threading.Event) -> None:
+    """Where the terminal is gone nothing is allowed for that: what nobody answers gets the default until the run ends."""
+    from isotrace.asking.dialogue import hung_up
 
-    def __init__(self, replies: Replies) -> None:
-        self._replies = replies
+    while hung_up() and reason() is None and not stopped.wait(_TICK):
+        continue
+
+
+class Here:
+    """The questions of this run, for a dialogue on its own terminal; ``lines`` are what is said meanwhile."""
+
+    def __init__(self, replies: Replies, lines: Screen | None = None) -> None:
+        self._replies, self._lines = replies, lines
 
     def listed(self) -> dict[str, Any]:
         """All that is asked now."""
         return self._replies.listed()
+
+    def news(self) -> list[str]:
+        """What isotrace has said since the last look."""
+        return self._lines.news() if self._lines else []
 
     def answer(self, name: str, words: list[str]) -> str:
         """Answer one. Raises ``UsageError``."""
@@ -207,14 +223,15 @@ _SAID = {
     "program": "by the program",
     "socket": "by isotrace answer",
     "earlier": "by an earlier answer",
-    "nobody": "not answered in time",
+    "nobody": "not answered",
     "limit": "not asked: too many waited",
     "end": "not answered before the end",
 }
 _DONE = {"allow": "allowed", "deny": "denied", "kill": "killed"}
 
 
-def _ends(plan: EnforcementPlan, desk: Desk) -> list[str]:
+def ends(plan: EnforcementPlan, desk: Desk) -> list[str]:
+    """How questions ended, a line a rule; and how many lines of answers there was no room for."""
     lines = []
     for one in plan.enforced:
         found = Counter({(verdict, by): n for (rule, verdict, by), n in desk.counts.items() if rule == one.number})

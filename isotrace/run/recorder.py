@@ -16,7 +16,7 @@ from isotrace.recording import output
 from isotrace.recording.asked import Asked
 from isotrace.recording.schema import End, Head
 from isotrace.run.stats import Stats
-from isotrace.trace import events
+from isotrace.trace import events, families
 from isotrace.trace.events import Batch
 from isotrace.trace.plan import Options
 from isotrace.trace.target import read_process, uid_of
@@ -67,7 +67,9 @@ class Recorder:
             descriptors=options.descriptors,
             stacks=options.stacks,
             full=options.full,
+            resolve=options.resolve,
             command=target.command,
+            families=dict(families.live()),
         )
         self._writer = Writer(self._asked, head, fd=self._fd)
         found = ((read_process(pid), uid_of(pid)) for pid in sorted(pids))

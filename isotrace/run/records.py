@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from isotrace.backends.lkm import Module
@@ -16,6 +17,7 @@ from isotrace.errors import IsotraceError, KernelError
 from isotrace.kernel.facts import Facts, facts
 from isotrace.process.priority import go_first
 from isotrace.process.telling import say, tell
+from isotrace.run import rings
 from isotrace.run.delivery import Delivery
 from isotrace.run.late import Late
 from isotrace.run.lifecycle import Part
@@ -50,18 +52,23 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
             "the kernel module cannot slow its target down", "--lossless needs BPF: leave one of them out"
         )
     if options.descriptors and not loader:
-        raise KernelError("the kernel module does not say what descriptors are", "-y needs BPF: leave one of them out")
+        raise KernelError(
+            "the kernel module does not say what descriptors are",
+            f"{'--resolve' if options.resolve else '-y'} needs BPF: leave one of them out",
+        )
     if options.stacks and not loader:
         raise KernelError("the kernel module does not copy stacks", "-k needs BPF: leave one of them out")
     if options.pids and not loader:
         raise KernelError("the kernel module does not say whose numbers pids are", "--decode-pids needs BPF")
     if not loader:
+        rings.not_by_module(options.calls)
         if options.full:
             say("the kernel module keeps at most 32 arguments of an execve, and no environment")
         plan = planning.make(options, Facts(), [])
         return plan, Module(plan, options)
     try:
         known = facts(options.descriptors, messages=True, stacks=options.stacks, pids=options.pids)
+        known = replace(known, rings=rings.asked(options.calls))
         plan = planning.make(options, known, options.target.defines())
         return plan, Tracepoints(plan, loader)
     except BaseException:
@@ -127,6 +134,7 @@ class Records(Part):
             before = set() if self._plan.target.command else self._members()
             self._recorder.begin(self._options, before)
         self._delivery.start()
+        rings.say_untold(self._plan.target, self._options.calls, told=bool(self._plan.operations))
         if not self._plan.target.command:
             self._show_unfinished()
         if self._under_way:

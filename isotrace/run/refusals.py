@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from isotrace.enforce import Counts, Enforcer, Execute, describe, rings
+from isotrace.enforce import Counts, Enforcer, describe, registry, rings
 from isotrace.enforce import plan as planning
 from isotrace.enforce.findings import KernelFindings
 from isotrace.enforce.plan import EnforcementPlan
 from isotrace.enforce.strays import Births
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.policy.model import Policy
-from isotrace.process.launch import execv
+from isotrace.process.launch import Execute, execv
 from isotrace.process.telling import say, tell
 from isotrace.run.lifecycle import Part
 from isotrace.run.recorder import Recorder
@@ -23,16 +23,25 @@ from isotrace.trace.target import Target
 _TICK = 0.025  # seconds to wait where what should wait fails
 
 
-def plan_for(policy: Policy, target: Target, backend: str, best_effort: bool) -> tuple[EnforcementPlan, KernelFindings]:
-    """What enforces each rule on this kernel, told on standard error. Raises ``KernelError`` when one cannot be."""
+def plan_for(
+    policy: Policy, target: Target, backend: str, best_effort: bool, every: bool = False
+) -> tuple[EnforcementPlan, KernelFindings]:
+    """What enforces each rule on this kernel, told on standard error, with ``every`` reason against a rule.
+
+    Raises ``KernelError`` when one cannot be enforced.
+    """
     findings = KernelFindings()
     plan = planning.make(policy, findings, target, backend, best_effort)
-    tell(describe.plan_lines(plan))
+    if plan.ok or every:
+        tell(describe.plan_lines(plan, every))
     if not plan.ok:
         short = f"{len(plan.unenforceable)} of {len(policy.rules)} rules cannot be enforced"
         raise KernelError(
             f"{short}: nothing was started, nothing is refused",
-            "above is what each mechanism lacks" + ("; --best-effort leaves those rules out" if plan.enforced else ""),
+            ("above is" if every else "-v says")
+            + " what each mechanism lacks"
+            + ("; --best-effort leaves those rules out" if plan.enforced else ""),
+            () if every else describe.lacking(plan),
         )
     return plan, findings
 
@@ -57,12 +66,19 @@ class Refusals(Part):
         self._unseen = self._stopped = False
         self._pid: int | None = None
         #: Mechanisms that the kernel answers for in isotrace's place: they let nothing pass on their way out.
-        self._final = {one.mechanism for one in plan.enforced if not one.guarantees.ends}
+        self._final = {one.mechanism for one in plan.all_enforced if not one.guarantees.ends}
 
     def starter(self) -> Execute:
         """How a command becomes what it is to be."""
-        starters = [starter for enforcer in self._enforcers.values() if (starter := enforcer.starter())]
-        return starters[0] if starters else execv
+        order = [mechanism.name for mechanism in registry.MECHANISMS if mechanism.name in self._enforcers]
+        steps = [step for name in order if (step := self._enforcers[name].starter())]
+
+        def execute(path: str, argv: Sequence[str], let_go: Callable[[], object]) -> None:
+            """Landlock's leaves execve to the next, a filter's is the last."""
+            for step in (*steps, execv):
+                step(path, argv, let_go)
+
+        return execute
 
     def open(self, pid: int | None) -> None:
         """Enforcers fork as they open, but for a filter's supervisor, which is a thread."""

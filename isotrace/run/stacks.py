@@ -76,7 +76,7 @@ class Stacks:
             parts.append(memory)
             at += len(memory)
         data = np.frombuffer(b"".join(parts), np.uint8)
-        return Batch(rows, np.array(starts, dtype=np.int64), data, batch.wall, batch.refused)
+        return Batch(rows, np.array(starts, dtype=np.int64), data, batch.wall, batch.refused, batch.families)
 
     def _blobs(self, batch: Batch, index: int) -> list[bytes]:
         event = batch.events[index]

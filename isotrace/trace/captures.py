@@ -8,17 +8,21 @@ from typing import NamedTuple
 
 from isotrace.catalog.alternatives import chooser, result_arg
 from isotrace.catalog.model import Arg, Syscall
+from isotrace.catalog.rings import PREFIX
 from isotrace.decode.scalars import s32
 from isotrace.decode.structs import STRUCTS
 
 CAPTURES = 5
-NONE, STRING, BYTES, IOVEC, MSGHDR, MESSAGES, FILE = range(7)
+NONE, STRING, BYTES, IOVEC, MSGHDR, MESSAGES, FILE, BASE, PROGRAM = range(9)
 #: Of a row FILE, as its unit: AT_FDCWD is a descriptor, too.
 OR_HOME = 1
 #: What descriptors a call makes, FILES_… of bpf/event.h: none, the result, two in memory that argument n - 2 points to.
 MADE_NONE, MADE_RESULT, MADE_PAIR = range(3)
 ONE, RESULT, POINTER, NARROW, BITS = 0, 8, 17, 25, 33
 STRING_MAX = 4096
+
+#: Arguments of the kind "path" that name nothing when the call is made: (call, argument).
+NO_PATHS = frozenset({("symlink", "old"), ("symlinkat", "oldname"), ("mount", "dev_name")})
 
 _PATH_LIMIT = STRING_MAX - 1
 _SOCKADDR_LIMIT = 128
@@ -73,6 +77,32 @@ def files_of(call: Syscall) -> tuple[Capture, ...]:
     """The captures of what the call's descriptors are, when it begins."""
     kinds = {"fd": 0, "dirfd": OR_HOME}
     return tuple(Capture(FILE, i, unit=kinds[arg.kind]) for i, arg in enumerate(call.args) if arg.kind in kinds)
+
+
+def bases_of(call: Syscall) -> tuple[Capture, ...]:
+    """The captures of where the call's paths begin: at the directory whose descriptor comes before, or the working one."""
+    found, directory, name = [], 0, call.name.removeprefix(PREFIX)
+    for index, arg in enumerate(call.args):
+        if arg.kind == "dirfd":
+            directory = index + 1
+        elif arg.kind == "path" and (name, arg.name) not in NO_PATHS:
+            found.append(Capture(BASE, index, unit=directory))
+            directory = 0
+    return tuple(found)
+
+
+#: Calls that are given a program of classic BPF: the argument that points to it; which argument has what value then.
+_PROGRAMS = {
+    "seccomp": ((2, 0, 1),),  # SECCOMP_SET_MODE_FILTER
+    "prctl": ((2, 0, 22),),  # PR_SET_SECCOMP
+    "setsockopt": ((3, 2, 26), (3, 2, 51)),  # SO_ATTACH_FILTER, SO_ATTACH_REUSEPORT_CBPF
+}
+
+
+def programs_of(call: Syscall) -> tuple[Capture, ...]:
+    """The captures of the instructions of programs that the call is given."""
+    rows = _PROGRAMS.get(call.name, ())
+    return tuple(Capture(PROGRAM, arg, which, unit=value, limit=STRING_MAX) for arg, which, value in rows)
 
 
 #: Calls whose messages may be netlink's; read and its kin only where what descriptors are is asked for.
@@ -156,9 +186,16 @@ def _alternative(call: Syscall, index: int, arg: Arg, limit: int) -> Capture | N
         return next(iter(rows), None)
     if {row.op for row in rows} == {STRING} or len({row._replace(limit=0) for row in rows}) == 1:
         return max(rows, key=lambda row: row.limit)
-    size = max(min(row.unit, row.limit) if row.op == BYTES and row.length == ONE else row.limit for row in rows)
+    size = max(map(_room, rows))
     size = min(size, STRING_MAX)
     return Capture(BYTES, index, ONE, all(row.on_success for row in rows), size, size)
+
+
+def _room(row: Capture) -> int:
+    """How many bytes it copies at most: of a string one more, which tells whether it ends there."""
+    if row.op == STRING:
+        return row.limit + 1
+    return min(row.unit, row.limit) if row.op == BYTES and row.length == ONE else row.limit
 
 
 def size_of(call: Syscall, index: int, arg: Arg, registers: Sequence[int], result: int) -> int | None:
@@ -214,6 +251,7 @@ _KINDS: dict[str, _Make] = {
     "outrem": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "in": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "inout": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
+    "either": lambda call, i, arg, limit: _struct(i, arg.params[1], False),
     "out": lambda call, i, arg, limit: _struct(i, arg.params[0], True),
     "outdone": lambda call, i, arg, limit: _struct(i, arg.params[0], True),
     "insized": lambda call, i, arg, limit: _sized(call, i, arg),
@@ -235,6 +273,7 @@ _KINDS: dict[str, _Make] = {
     "outmsg": lambda call, i, arg, limit: Capture(MSGHDR, i, ONE, True, 1, limit),
     "inmmsg": lambda call, i, arg, limit: Capture(MESSAGES, i, _length(call, arg.params[0])[0], False, 1, limit),
     "outmmsg": lambda call, i, arg, limit: Capture(MESSAGES, i, _length(call, arg.params[0])[0], True, 1, limit),
+    "program": lambda call, i, arg, limit: _struct(i, arg.params[0], False),
     "alt": lambda call, i, arg, limit: _alternative(call, i, arg, limit),
 }
 

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from isotrace.trace import clock
+from isotrace.trace import clock, families
 
 SLOTS = 2048
 SLOT_I386 = 1024
 SLOT_UNKNOWN = 1023
+#: From this number on there is no call; operations of io_uring have slots by opcode from SLOT_RING on, the last are others.
+SLOT_NUMBERS = 900
+SLOT_RING, RING_OPERATIONS = 900, 120
 
 CALL, EXEC_ENTER, EXEC_NAME, TASK_EXIT, SIGNAL, UNFINISHED, REFUSED = range(7)
 #: Made in user space: ``result`` records of a call, by ``slot``, of a process are missing here; ``pid`` 0: not known whose.
 LOST = 7
 #: A call that waits for an answer: never among the records of a trace.
 ASKED = 8
+#: A call that was refused because whoever was asked has said so: neither.
+ANSWERED = 9
 X86_64, X32, I386 = range(3)
 ABI_NAMES = ("x86_64", "x32", "i386")
 
@@ -29,9 +34,12 @@ WHOLE, CUT, FAULT = range(3)
 #: With one of these in a record, as in ``bpf/event.h``: ``later`` of the event says it of the argument.
 LATER = 4
 PART_SELF, PART_IOV, PART_DATA, PART_NAME, PART_CONTROL, PART_PATH, PART_BEFORE, PART_FILE, PART_NETLINK = range(9)
-PART_REGISTERS, PART_STACK_MEMORY, PART_FRAMES = range(9, 12)
+PART_REGISTERS, PART_STACK_MEMORY, PART_FRAMES, PART_RING, PART_BASE = range(9, 14)
 #: The ``arg`` of the user stack.
 STACK_ARG = 6
+#: The ``arg`` of what is known of an operation of io_uring beside its arguments: a RING_NOTE.
+RING_ARG = 8
+RING_POLLED, RING_UNTOLD = 1, 2
 #: The ``arg`` of a descriptor that a call returned.
 RESULT_ARG = 7
 
@@ -67,6 +75,20 @@ BLOB = np.dtype(
         ("size", "<u2"),
         ("pad2", "<u2"),
         ("full", "<u8"),
+    ]
+)
+
+#: ``struct ring_note`` of bpf/event.h.
+RING_NOTE = np.dtype(
+    [
+        ("user_data", "<u8"),
+        ("completion", "<u4"),
+        ("flags", "u1"),
+        ("opcode", "u1"),
+        ("state", "u1"),
+        ("unknown", "u1"),
+        ("later", "u1"),
+        ("pad", "V7"),
     ]
 )
 
@@ -126,7 +148,8 @@ class Batch:
 
     ``events`` is a ``(n,)`` array of EVENT, ``starts`` a ``(n,)`` int array: where each event begins in ``data``.
     ``wall`` is what to add to their times for nanoseconds since the epoch. ``refused`` has by index what is known of
-    records of kind REFUSED, as ``enforce`` has it: a ``Refused`` and an ``Enforced``. A batch owns its memory.
+    records of kind REFUSED, as ``enforce`` has it: a ``Refused`` and an ``Enforced``. ``families`` are generic netlink's
+    where the records were made, names by number. A batch owns its memory.
     """
 
     events: npt.NDArray[np.void]
@@ -134,6 +157,7 @@ class Batch:
     data: npt.NDArray[np.uint8]
     wall: int = field(default_factory=clock.offset)
     refused: Mapping[int, Any] = field(default_factory=dict)
+    families: Mapping[int, str] = field(default_factory=families.live)
 
     def __len__(self) -> int:
         return len(self.events)
@@ -178,10 +202,10 @@ class Batch:
         parts = [self.data[begin:end] for begin, end in zip(begins, ends, strict=True)]
         starts = np.cumsum([-EVENT.itemsize, *map(len, parts)], dtype=np.int64)[:-1]
         data = np.concatenate(parts) if parts else self.data[:0]
-        return Batch(self.events, starts, data, self.wall, self.refused)
+        return replace(self, starts=starts, data=data)
 
     def select(self, mask: npt.NDArray[np.bool_]) -> Batch:
         """The records where ``mask`` (``(n,)`` bool) holds."""
         place = np.cumsum(mask) - 1
         refused = {int(place[index]): found for index, found in self.refused.items() if mask[index]}
-        return Batch(self.events[mask], self.starts[mask], self.data, self.wall, refused)
+        return replace(self, events=self.events[mask], starts=self.starts[mask], refused=refused)

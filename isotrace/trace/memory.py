@@ -33,7 +33,7 @@ def copied(pid: int, where: tuple[int, int], address: int, full: int, limit: int
 def string(pid: int, arg: int, address: int, limit: int, later: bool = False) -> bytes:
     """The blob of a string of at most ``limit`` bytes."""
     data = read(pid, address, limit + 1)
-    if not data:
+    if b"\0" not in data and len(data) <= limit:  # it goes on where nothing can be read
         return _blob(arg, events.FAULT, address, b"")
     text, nul, _ = data.partition(b"\0")
     return _blob(arg, events.WHOLE if nul else events.CUT, 0, text[:limit] + nul, later)

@@ -13,7 +13,8 @@ from isotrace.catalog import by_number, multiplexed
 from isotrace.catalog.model import X32_BIT, Syscall
 from isotrace.errors import UsageError
 from isotrace.kernel.facts import Facts
-from isotrace.trace import events
+from isotrace.kernel.rings import Layout
+from isotrace.trace import events, rings
 from isotrace.trace.captures import (
     ARRAYS,
     BYTES,
@@ -23,11 +24,13 @@ from isotrace.trace.captures import (
     MSGHDR,
     STRING_MAX,
     Capture,
+    bases_of,
     befores_of,
     captures_of,
     files_of,
     made_by,
     may_be_netlink,
+    programs_of,
 )
 from isotrace.trace.target import Target
 
@@ -60,6 +63,7 @@ class Options:
     ``lossless``: who makes calls waits for the reader while the ring is more than half full. ``descriptors``: what a call's
     descriptors are is recorded, too; ``stacks``: and the user stack; ``full``: and what is abbreviated otherwise, all
     arguments and the environment of an execve and long arrays. ``pids``: whether they are those of isotrace's namespace.
+    ``resolve``: where the paths of calls begin is recorded, with ``descriptors``.
     """
 
     target: Target
@@ -73,6 +77,7 @@ class Options:
     stacks: bool = False
     full: bool = False
     pids: bool = False
+    resolve: bool = False
 
 
 #: How a program on calls and tasks is attached → its type, as an attribute of bcc.BPF.
@@ -118,6 +123,7 @@ class Plan:
     ring_bytes: int
     calls: Mapping[int, Syscall] = field(default_factory=dict)
     lossless: bool = False
+    operations: Mapping[int, rings.Watched] = field(default_factory=dict)
 
     @property
     def programs(self) -> dict[str, str]:
@@ -134,19 +140,20 @@ class Plan:
         found += ["flow"] if self.lossless else []
         found += ["asked", "started"] if "MEASURE_TIME" in self.constants else []
         found += ["given"] if "DESCRIPTORS" in self.constants else []
+        found += ["operations"] if self.operations else []
         return (*found, *self.target.maps)
 
 
 def slot_of(abi: str, number: int) -> int:
     """The slot of a call, as ``slot_of`` in bpf/calls.h computes it."""
     index = number & ~X32_BIT
-    index = index if 0 <= index < events.SLOT_UNKNOWN else events.SLOT_UNKNOWN
+    index = index if 0 <= index < events.SLOT_NUMBERS else events.SLOT_UNKNOWN
     return index + (events.SLOT_I386 if abi == "i386" else 0)
 
 
 def all_calls() -> dict[int, Syscall]:
-    """Every call by slot: ``own_calls``, and those multiplexed by i386's socketcall and ipc."""
-    return own_calls() | {slot: call for _, slot, call in multiplexed_calls()}
+    """Every call by slot: ``own_calls``, those multiplexed by i386's socketcall and ipc, and operations of io_uring."""
+    return own_calls() | {slot: call for _, slot, call in multiplexed_calls()} | rings.calls()
 
 
 def multiplexed_calls() -> list[tuple[str, int, Syscall]]:
@@ -176,7 +183,7 @@ def slots(which: Callable[[Syscall], bool]) -> npt.NDArray[np.bool_]:
 def selected(calls: frozenset[str]) -> npt.NDArray[np.bool_]:
     """``(SLOTS,)``: which slots hold calls that an expression selects, as when they are recorded."""
     found = np.zeros(events.SLOTS, dtype=bool)
-    found[list(slots_for(calls, 1))] = True
+    found[[*slots_for(calls, 1), *rings.selected(calls)]] = True
     return found
 
 
@@ -218,9 +225,9 @@ def _slot(call: Syscall, string_limit: int) -> Slot:
     return Slot("exit_memory", enter, captures, befores) if captures else Slot("exit_plain")
 
 
-def with_descriptors(slot: Slot, call: Syscall) -> Slot:
-    """What the slot holds where the call's descriptors are to be known, too."""
-    files, made = files_of(call), made_by(call)
+def with_descriptors(slot: Slot, call: Syscall, resolve: bool = False) -> Slot:
+    """What the slot holds where the call's descriptors are to be known, too, and with ``resolve`` where its paths begin."""
+    files, made = (*files_of(call), *(bases_of(call) if resolve else ())), made_by(call)
     if not (files or made) or slot.exit == "exit_exec":
         return slot
     program = "exit_memory" if slot.exit == "exit_plain" else slot.exit
@@ -241,10 +248,10 @@ def with_netlink(slots: Mapping[int, Slot], descriptors: bool) -> dict[int, Slot
 
 
 def in_full(slot: Slot, call: Syscall) -> Slot:
-    """What the slot holds where arrays are to be known as far as a capture can."""
+    """What the slot holds where arrays and filter programs are to be known as far as a capture can."""
     arrays = {i for i, arg in enumerate(call.args) if arg.kind in ARRAYS}
     whole = tuple(one._replace(limit=STRING_MAX) if one.arg in arrays else one for one in slot.captures)
-    return replace(slot, captures=whole)
+    return replace(slot, captures=(*whole, *programs_of(call)))
 
 
 def slots_for(calls: frozenset[str] | None, string_limit: int) -> dict[int, Slot]:
@@ -294,6 +301,13 @@ def on_exits(facts: Facts, program: str) -> Attachment:
     return Attachment(how, f"{prefix}sched_process_exit", program)
 
 
+def on_rings(layout: Layout, preemptible: bool) -> tuple[Attachment, ...]:
+    """What tells of io_uring's operations, where nothing preempts it. Those that complete are looked at first."""
+    how, prefix = ("trace_event", "io_uring/") if preemptible else ("raw_tracepoint", "")
+    found = [Attachment(how, prefix + where, program) for where, program in layout.tracepoints.items()]
+    return tuple(reversed(found))
+
+
 def attachments(options: Options, facts: Facts) -> tuple[Attachment, ...]:
     """What is attached, in order: first what keeps the maps of followed pids."""
     found = [*descendant_tracking(facts)] if options.target.descends else []
@@ -327,10 +341,11 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
         constants.append("STACKS")
     slots = slots_for(options.calls, options.string_limit)
     if options.descriptors:
-        constants.append("DESCRIPTORS")
+        constants += ["DESCRIPTORS", *(["RESOLVE"] if options.resolve else [])]
         known = all_calls()
         slots = {
-            number: with_descriptors(slot, known[number]) if number in known else slot for number, slot in slots.items()
+            number: with_descriptors(slot, known[number], options.resolve) if number in known else slot
+            for number, slot in slots.items()
         }
     if "OFF_SK_PROTOCOL" in facts.offsets:
         slots = with_netlink(slots, options.descriptors)
@@ -343,4 +358,8 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
         known = all_calls()
         slots = {number: in_full(slot, known[number]) if number in known else slot for number, slot in slots.items()}
     attached = attachments(options, facts)
-    return Plan(options.target, tuple(constants), slots, attached, size, all_calls(), options.lossless)
+    watched = rings.watched(options.calls, facts.rings, options.string_limit) if facts.rings else {}
+    if facts.rings and watched:
+        constants += rings.constants(facts.rings, facts.preemptible)
+        attached += on_rings(facts.rings, facts.preemptible)
+    return Plan(options.target, tuple(constants), slots, attached, size, all_calls(), options.lossless, watched)

@@ -123,9 +123,9 @@ class Ring:
         self._epoll = select.epoll()
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
 
-    def wait(self, seconds: float) -> None:
-        """Return when the reader has been woken since the last time, or after ``seconds``."""
-        self._epoll.poll(seconds)
+    def wait(self, seconds: float) -> bool:
+        """Return when the reader has been woken since the last time, or after ``seconds``; whether it has."""
+        return bool(self._epoll.poll(seconds))
 
     def waiting(self) -> int:
         """Bytes that have been written and not yet been read."""

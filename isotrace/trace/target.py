@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isotrace.containers.cgroups import populated
 from isotrace.errors import IsotraceError, KernelError, UsageError
 from isotrace.kernel import procfs
 from isotrace.kernel.procfs import Process
@@ -28,8 +29,9 @@ class Target:
     names or patterns of them (``trace/names.py``). ``command`` is a program that isotrace starts itself and watches
     with all its descendants; ``tree`` is then its pid. ``spared`` are processes that never match. ``known`` tells who
     else descends from it: processes that have got another parent meanwhile. It is asked once the programs are
-    attached. With ``keep`` another name or parent frees nobody: who has met ``ppid`` and ``comm`` once stays, with
-    ``comm`` up to an execve under another.
+    attached. ``cgroup`` is a path; where it is that of a container or a pod, ``container`` says so to the user, in the
+    option's words. With ``keep`` another name or parent frees nobody: who has met ``ppid`` and ``comm`` once stays,
+    with ``comm`` up to an execve under another.
     """
 
     ppid: tuple[int, ...] = ()
@@ -38,6 +40,7 @@ class Target:
     uid: int | None = None
     comm: tuple[str, ...] = ()
     cgroup: str | None = None
+    container: str | None = None
     follow: bool = False
     command: tuple[str, ...] = ()
     spared: frozenset[int] = frozenset()
@@ -52,9 +55,10 @@ class Target:
 
     def __str__(self) -> str:
         """As it would be asked for, for a title."""
-        single = [("uid", self.uid), ("cgroup", self.cgroup)]
+        single = [("uid", self.uid), ("cgroup", None if self.container else self.cgroup)]
         values = [(name, value) for name in ("ppid", "pid", "tree", "comm") for value in getattr(self, name)]
         parts = [f"--{name} {value}" for name, value in (*values, *single) if value is not None]
+        parts += [f"--{self.container}"] if self.container else []
         parts += ["-f"] if self.follow else []
         parts += [shlex.join(self.command)] if self.command else []
         return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
@@ -73,7 +77,8 @@ class Target:
         """Refuse an empty target, a process that does not exist, a cgroup that is none. Raises ``IsotraceError``."""
         if not self.conditions and not self.command:
             raise UsageError(
-                "nothing to trace was named", "give --ppid N, --pid N, --tree N, --uid, --comm, --cgroup or -- CMD"
+                "nothing to trace was named",
+                "give --ppid N, --pid N, --tree N, --uid, --comm, --cgroup, --container, --pod or -- CMD",
             )
         self.check_name()
         if self.tree and self.command:
@@ -100,7 +105,7 @@ class Target:
             raw = os.fsencode(self.comm[0]).ljust(16, b"\0")
             found += [f"FILTER_COMM_{half}={int.from_bytes(raw[8 * half :][:8], 'little')}ULL" for half in (0, 1)]
         if self.cgroup is not None:
-            path, level = find_cgroup(self.cgroup)
+            path, level = self.place()
             found += [f"FILTER_CGROUP={path.stat().st_ino}ULL", f"FILTER_CGROUP_LEVEL={level}"]
         if self.follow:
             found.append("FOLLOW")
@@ -109,6 +114,15 @@ class Target:
         if self.spared:
             found.append(f"SPARED(pid)=({'||'.join(f'(pid)=={pid}' for pid in sorted(self.spared))})")
         return found
+
+    def place(self) -> tuple[Path, int]:
+        """``find_cgroup`` of the target's. Raises ``IsotraceError``, which says of a container that it has ended."""
+        try:
+            return find_cgroup(self.cgroup or "")
+        except IsotraceError:
+            if self.container is None:
+                raise
+        raise IsotraceError(f"{self.container} has ended meanwhile", "start it again, and isotrace after it")
 
     def _numbers(self) -> list[tuple[str, int]]:
         single = [(name, value[0]) for name in ("ppid", "pid") if len(value := getattr(self, name)) == 1]
@@ -213,17 +227,6 @@ def lives(pid: int) -> bool:
     return found is None or found.lives
 
 
-def exists(pid: int) -> bool:
-    """Whether there is such a process, a zombie too; True where /proc cannot be asked."""
-    try:
-        os.stat(PROC / str(pid))
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    except OSError:
-        return True
-    return True
-
-
 def processes() -> Iterator[Process]:
     """Every process there is."""
     for entry in os.scandir(PROC):
@@ -248,10 +251,10 @@ def descendants(roots: Iterable[int], parents: Iterable[tuple[int, int]]) -> set
 
 def matching(target: Target) -> set[int]:
     """The processes that meet the target's own conditions now, apart from whom they descend from."""
-    return {process.pid for process in processes() if process.pid != os.getpid() and _meets(target, process)}
+    return {process.pid for process in processes() if process.pid != os.getpid() and meets(target, process)}
 
 
-def _meets(target: Target, process: Process) -> bool:
+def meets(target: Target, process: Process) -> bool:
     if target.pid and process.pid not in target.pid:
         return False
     if target.ppid and process.ppid not in target.ppid:
@@ -285,7 +288,10 @@ def _owned(target: Target, pid: int) -> bool:
 def _confined(target: Target, pid: int) -> bool:
     if target.cgroup is None:
         return True
-    below = find_cgroup(target.cgroup)[0].relative_to(cgroup_mount().resolve()).parts
+    try:
+        below = target.place()[0].relative_to(cgroup_mount().resolve()).parts
+    except IsotraceError:  # the cgroup is gone, and so nobody is in it
+        return False
     inside = os.fsencode("/".join(("", *below, "")))
     return (procfs.cgroup(procfs.read(pid, "cgroup") or b"") + b"/").startswith(inside)
 
@@ -295,19 +301,26 @@ def members(target: Target, descendants_known: set[int]) -> set[int]:
     if target.follow and (target.tree or target.command):
         return descendants_known
     if target.tree or target.command:
-        return {pid for pid in descendants_known if (process := read_process(pid)) and _meets(target, process)}
+        return {pid for pid in descendants_known if (process := read_process(pid)) and meets(target, process)}
     return matching(target) | descendants_known
 
 
 def ended(target: Target, alive: Callable[[], bool]) -> str | None:
-    """That the processes which the target names are gone, in words, or None.
+    """That the processes which the target names have ended, reaped or not, in words, or None.
 
     ``alive()`` tells whether any are left of a target that follows descendants: of a tree, itself or its descendants; of
     others, descendants, and it is asked only once the named one is gone.
     """
     named = target.pid or target.ppid or target.tree
-    if not named or (not target.tree and any(map(exists, named))):
-        return None
-    if (target.follow or target.keeps or target.tree) and alive():
-        return None
-    return f"process{'es' if len(named) > 1 else ''} {', '.join(map(str, named))} ended"
+    if (target.tree or not any(map(lives, named))) if named else _emptied(target):
+        if (target.follow or target.keeps or target.tree) and alive():
+            return None
+        if not named:
+            return f"{target.container} ended"
+        return f"process{'es' if len(named) > 1 else ''} {', '.join(map(str, named))} ended"
+    return None
+
+
+def _emptied(target: Target) -> bool:
+    """Whether no process is left in the cgroup of a container or a pod. Another cgroup may be filled again."""
+    return target.container is not None and target.cgroup is not None and not populated(Path(target.cgroup))
