@@ -21,7 +21,8 @@ BPF_PERCPU_ARRAY(stats, u64, STATS);
 #define RULE_AUDIT 2
 #define RULE_KILL_UNANSWERED 4	/* of one that asks */
 #define RULE_BY_CALL 8		/* the same: it stands for rules on calls */
-#define SLOT_RING 1022		/* no call has this number: work done for io_uring */
+#define RULE_HELD 16		/* the same: it asks about the first read of what was open before as well */
+#define SLOT_BY_RING 1022		/* no call has this number: work done for io_uring */
 #define PF_IO_WORKER 0x10
 #define NR_IO_URING_ENTER 426
 #define NR_IO_SUBMIT 209
@@ -68,21 +69,25 @@ struct judged {
 	u32 accesses;		/* what is asked of a path */
 	u16 kind;
 	u8 by_call;
-	u8 late;		/* the call has made a file that it must not find there (O_EXCL) */
+	u8 creates;		/* of an open: CREATES, CREATES_ANEW, CREATED */
 #endif
 };
 
 /* What a question is to say, and what its answer is for: see block_ask.h. */
 #if defined(ASKS)
 #define ASKED_FOR(judged, letters) ((judged)->accesses = (letters))
-#define ASKED_OF_BOTH(judged, one, other) ((judged)->both = as_named(one) ^ 31 * as_named(other))
-#define FOUND_LATE(judged, is_late) ((judged)->late = (is_late))
+#define ASKED_OF_BOTH(judged, one, other) ((judged)->both = under_name(one, 0) ^ 31 * under_name(other, 0))
+#define FOUND_FLAGS(judged, flags, mode) ((judged)->creates = ((flags) >> 6 & CREATES_ANEW) | ((mode) >> 18 & CREATED))
+#define READS 1			/* ACCESS_READ, of accesses */
+#define CREATES 1		/* O_CREAT */
+#define CREATES_ANEW 3		/* O_CREAT | O_EXCL: the call has made a file that it must not find there */
+#define CREATED 4		/* FMODE_CREATED (4.19, commit 73a09dd94377): the call has made it, and there is nothing to read in it */
 #define KIND_OF(judged) ((judged)->kind)
 #define ACCESSES_OF(judged) ((judged)->accesses)
 #else
 #define ASKED_FOR(judged, letters)
 #define ASKED_OF_BOTH(judged, one, other)
-#define FOUND_LATE(judged, is_late)
+#define FOUND_FLAGS(judged, flags, mode)
 #define KIND_OF(judged) KIND_REFUSED
 #define ACCESSES_OF(judged) 0
 #endif
@@ -138,6 +143,14 @@ static __always_inline u64 registers_of(u64 task)
 
 /* The key of an array, in eight bytes: see read_u32(). */
 #define KEY(number) ((u32 *)&(u64){number})
+
+#if defined(ASKS)
+static __always_inline u64 mix(u64 known, u64 more)
+{
+	known = (known ^ more) * 0x9e3779b97f4a7c15ULL;
+	return known ^ known >> 29;
+}
+#endif
 
 /* Calls that do what an array of orders in memory says: io_uring's, and AIO's. */
 static __always_inline int takes_orders(u32 slot)
@@ -237,6 +250,27 @@ static __always_inline u64 as_named(u64 dentry)
 	return dentry ? dentry + 31 * read_u64(dentry + OFF_D_PARENT) + 0x9e3779b97f4a7c15 * read_u64(dentry + OFF_D_HASH) : 0;
 }
 
+#if defined(ASKS)
+/*
+ * A number that is an object's under one name in one directory. A name that is not there yet has a dentry of its own at each turn, on file systems that
+ * keep none of those; and what an open makes, if need be, is the same before and after that.
+ */
+static __always_inline u64 under_name(u64 dentry, u64 creates)
+{
+	u64 found = mix(read_u64(dentry + OFF_D_PARENT), read_u64(dentry + OFF_D_HASH));
+
+	return mix(found, read_u64(dentry + OFF_D_INODE) & ((creates & CREATES) - 1));
+}
+#endif
+
+/* Whether it is attached, so that what is in it has a path: not one that is detached, or that the kernel keeps to itself (as those of layers). */
+static __always_inline int is_attached(u64 mount)
+{
+	u64 space = read_u64(mount + OFF_MOUNT_NS);
+
+	return space && space < (u64)-4095;
+}
+
 /*
  * The names from the object up to the root, each ended by NUL; the blob is marked as cut when there are more. The length lives in the record: what
  * comes from memory has no known bounds, so that the verifier finds every round like the one before.
@@ -256,7 +290,8 @@ static __always_inline u32 write_path(struct refusal *refusal, u64 dentry, u64 m
 			above = read_u64(mount + OFF_MOUNT_PARENT);
 			dentry = read_u64(mount + OFF_MOUNT_POINT);
 			if (above == mount) {
-				refusal->blob.state = BLOB_WHOLE;
+				if (is_attached(mount))
+					refusal->blob.state = BLOB_WHOLE;
 				break;
 			}
 			mount = above;
@@ -335,7 +370,7 @@ int on_start(void *ctx)
 	u32 self = bpf_get_current_pid_tgid() >> 32;
 	struct who who;
 
-	if (has_the_name())
+	if (has_the_name(0))
 		is_watched(&who);
 	else if (is_followed(self))
 		set_followed(self, 0);

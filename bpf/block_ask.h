@@ -29,6 +29,10 @@
 #define MANY_QUESTIONS 16	/* of one call: another thread may change what it is about as fast as it likes */
 #define MAY_WAIT 1
 
+/* How a thread can wait. */
+#define BY_TURNS 1
+#define BY_STOP 2		/* its whole process stopped, until user space has it go on */
+
 /* What is to become of a call; 1 to 3 also in `verdicts`. */
 #define ANSWER_NONE 0
 #define ANSWER_ALLOW 1
@@ -50,7 +54,9 @@ struct question {
 	u64 task;
 	u64 generation;
 	u64 object;
-	u64 turns;		/* how often the thread has come for the verdict */
+	u32 turns;		/* how often the thread has come for the verdict */
+	u16 how;		/* it waits since the last time */
+	u16 accesses;		/* to a path, that it is about */
 };
 
 BPF_HASH(waits, u64, struct wait, WAITS);		/* by task */
@@ -58,13 +64,8 @@ BPF_HASH(questions, u64, struct question, WAITS);	/* by number: see number_of_qu
 BPF_HASH(verdicts, u64, u32, WAITS);			/* the same; user space writes them, and removes what is over from all three */
 BPF_ARRAY(may_wait, u8, HOOKS * SLOTS);			/* calls that can be begun anew at a hook */
 BPF_ARRAY(ending, u32, 1);				/* nobody waits any more: what is not answered is so by the rule */
+#define KILLED 2					/* of `ending`: nor is anybody there, and no answer is for a call of now */
 BPF_ARRAY(by_call, u16, SLOTS);				/* the rule on a call that is asked about by its path, or 0 */
-
-static __always_inline u64 mix(u64 known, u64 more)
-{
-	known = (known ^ more) * 0x9e3779b97f4a7c15ULL;
-	return known ^ known >> 29;
-}
 
 #define REGISTER(regs, name) read_u64((regs) + offsetof(struct registers, name))
 
@@ -127,7 +128,7 @@ static __always_inline u64 object_of(struct judged *judged)
 		return judged->both;
 #if defined(PATH_ACCESSES) || defined(UNIX)
 	if (judged->dentry)
-		return as_named(judged->dentry);
+		return under_name(judged->dentry, judged->creates);
 #endif
 	return judged->address ? address_of(judged->address, judged->length) : 0;
 }
@@ -137,9 +138,18 @@ static __always_inline int is_number_of(struct question *question, u64 task, u64
 	return question->task == task && question->generation == generation && question->object == object;
 }
 
+/* Signals that stop a process and have been sent, to the thread or to all. */
+static __always_inline u64 stops_of(u64 task)
+{
+	u64 shared = read_u64(read_u64(task + OFF_SIGNAL) + OFF_SHARED_PENDING + OFF_PENDING_SIGNAL);
+
+	return (shared | read_u64(task + OFF_PENDING + OFF_PENDING_SIGNAL)) & STOPPING;
+}
+
 /*
- * Whether the thread can begin its call anew without anybody's notice. Who catches SIGCONT would see it each time; so would a tracer. Where it is blocked,
- * as while a thread or process is made, one stays until it is not, and is nothing then.
+ * How the thread can begin its call anew without anybody's notice, or 0. Who catches SIGCONT would see it each time; so would a tracer. Where it is
+ * blocked, as while a thread or process is made, one stays until it is not, and is nothing then. With STOPS who catches it can be stopped, and sees it once.
+ * Who has a stop that is blocked cannot wait: SIGCONT would take it back.
  */
 static __always_inline int can_wait(struct judged *judged, u64 task)
 {
@@ -151,10 +161,18 @@ static __always_inline int can_wait(struct judged *judged, u64 task)
 		return 0;
 	if (read_u32(task + OFF_FLAGS) & (PF_KTHREAD | PF_EXITING | PF_IO_WORKER))
 		return 0;
-	if (judged->late || read_u32(task + OFF_PTRACE))
+	if ((judged->creates & CREATES_ANEW) == CREATES_ANEW || read_u32(task + OFF_PTRACE))
+		return 0;
+	if (stops_of(task) & read_u64(task + OFF_BLOCKED))
 		return 0;
 	handler = read_u64(read_u64(task + OFF_SIGHAND) + OFF_ACTION + SIGACTION * (SIGCONT - 1));
-	return handler <= SIG_IGN;
+	if (handler <= SIG_IGN)
+		return BY_TURNS;
+#if defined(STOPS)
+	return BY_STOP;
+#else
+	return 0;
+#endif
 }
 
 /* Whether io_uring or AIO has it done. What call_rule() says of that is for hooks that rules on calls are judged at. */
@@ -172,24 +190,30 @@ static __always_inline int is_ordinary(u64 task)
 }
 
 /*
- * Has the kernel look for signals on the way out; returns whether it will. A stop that is under way is left alone: SIGCONT would take it back as well.
+ * Has the kernel look for signals on the way out; returns whether it will. A stop that is under way is left alone: SIGCONT would take it back as well. So
+ * is one that has been sent: the same to the thread has it look, and does what that would.
  */
-static __always_inline int begin_anew(u64 task)
+static __always_inline int begin_anew(u64 task, int how)
 {
-	u64 shared = read_u64(read_u64(task + OFF_SIGNAL) + OFF_SHARED_PENDING + OFF_PENDING_SIGNAL);
+	u64 stops = stops_of(task);
 
 	if (read_u32(task + OFF_JOBCTL) & JOBCTL_STOP_PENDING)
 		return 1;
+	if (stops)
+		return !bpf_send_signal_thread(stops & SIGNAL_BIT(19) ? 19 : stops & SIGNAL_BIT(20) ? 20 : stops & SIGNAL_BIT(21) ? 21 : 22);
+#if defined(STOPS)
+	if (how == BY_STOP)
+		return !bpf_send_signal(SIGSTOP);
+#endif
 	if (bpf_send_signal_thread(SIGSTOP))
 		return 0;
-	if (!(shared & STOPPING))
-		bpf_send_signal_thread(SIGCONT);
+	bpf_send_signal_thread(SIGCONT);
 	return 1;
 }
 
-static __always_inline int pose(struct judged *judged, struct wait *wait, u64 number, u64 task, u64 object, u32 index)
+static __always_inline int pose(struct judged *judged, struct wait *wait, u64 number, u64 task, u64 object, u32 index, int how)
 {
-	struct question fresh = {.task = task, .generation = wait->generation, .object = object, .turns = 1};
+	struct question fresh = {.task = task, .generation = wait->generation, .object = object, .turns = 1, .how = how, .accesses = judged->accesses};
 
 	if (wait->questions >= MANY_QUESTIONS || questions.update(&number, &fresh))
 		return 0;
@@ -222,22 +246,41 @@ static __always_inline struct wait *wait_of(struct judged *judged, u64 task, int
 	return waits.lookup(&task);
 }
 
+/*
+ * The number of the question, 0 where it is another's; `*object` is what it is about. Another thread can change what an open is to do while it waits
+ * (openat2): for an access that was not asked about there is a question of its own.
+ */
+static __always_inline u64 number_of_question(struct judged *judged, u64 task, u64 generation, u64 *object)
+{
+	u32 accesses = judged->creates & CREATED ? judged->accesses & ~READS : judged->accesses;
+	u64 number = mix(mix(task, generation), *object);
+	struct question *question = questions.lookup(&number);
+
+	if (question && is_number_of(question, task, generation, *object) && (accesses & ~(u32)question->accesses)) {
+		*object = mix(*object, accesses);
+		number = mix(mix(task, generation), *object);
+		question = questions.lookup(&number);
+	}
+	return question && !is_number_of(question, task, generation, *object) ? 0 : number;
+}
+
 static __always_inline u32 answer_to(struct judged *judged, u32 index)
 {
 	u64 task = bpf_get_current_task(), object = object_of(judged), number;
+	u32 zero = 0, *ends = ending.lookup(&zero);
 	int able = can_wait(judged, task);
 	struct wait *wait = wait_of(judged, task, able);
 	struct question *question;
 	u32 *verdict;
 
-	if (!wait)
+	if (!wait || !ends || *ends == KILLED)
 		return ANSWER_NONE;
 	if (judged->by_call & wait->passed)
 		return ANSWER_ALLOW;	/* what it leads to: the file below an overlay's, for one */
-	number = mix(mix(task, wait->generation), object);
-	question = questions.lookup(&number);
-	if (question && !is_number_of(question, task, wait->generation, object))
+	number = number_of_question(judged, task, wait->generation, &object);
+	if (!number)
 		return ANSWER_NONE;
+	question = questions.lookup(&number);
 	verdict = question ? verdicts.lookup(&number) : NULL;
 	if (verdict && !wait->again) {
 		wait->passed |= judged->by_call & (*verdict == ANSWER_ALLOW);
@@ -245,11 +288,13 @@ static __always_inline u32 answer_to(struct judged *judged, u32 index)
 	}
 	if (!able)
 		return ANSWER_NONE;
-	if (question)
+	if (question) {
 		question->turns++;
-	else if (!pose(judged, wait, number, task, object, index))
+		question->how = able;
+	} else if (!pose(judged, wait, number, task, object, index, able)) {
 		return ANSWER_NONE;
-	if (!begin_anew(task))
+	}
+	if (!begin_anew(task, able))
 		return ANSWER_NONE;
 	wait->again = 1;
 	return ANSWER_WAIT;
@@ -262,7 +307,7 @@ static __always_inline u32 answer_to(struct judged *judged, u32 index)
 static __always_inline u32 rule_on_call(struct judged *judged, u32 index)
 {
 	struct rule *rule = rules.lookup(&index);
-	u32 slot = is_ordered(judged) ? SLOT_RING : judged->slot & (SLOTS - 1);
+	u32 slot = is_ordered(judged) ? SLOT_BY_RING : judged->slot & (SLOTS - 1);
 	u16 *found;
 
 	if (!rule || !(rule->flags & RULE_BY_CALL))
@@ -289,11 +334,25 @@ static __always_inline s64 ask(struct judged *judged, u32 index)
 		return 0;
 	if (answer == ANSWER_WAIT)
 		return -ERESTARTNOINTR;
+	if (answer != ANSWER_NONE)
+		judged->kind = KIND_ANSWERED;
 	rule = rules.lookup(&index);
 	if (answer == ANSWER_KILL || (answer == ANSWER_NONE && rule && (rule->flags & RULE_KILL_UNANSWERED)))
 		bpf_send_signal(SIGKILL);
 	return refuse(judged, index);
 }
+
+#if defined(FAIL_CLOSED)
+/* At sched_process_exit: isotrace itself is no more. */
+int on_own_end(void *ctx)
+{
+	u32 zero = 0, killed = KILLED;
+
+	if (bpf_get_current_pid_tgid() >> 32 == SELF && group_ended(CURRENT()))
+		ending.update(&zero, &killed);
+	return 0;
+}
+#endif
 
 /* At sys_exit: the call that was asked about is over, unless it is begun anew. What another call makes of its answer is not known here. */
 int on_return(void *ctx)

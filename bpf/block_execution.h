@@ -46,12 +46,17 @@ static __always_inline u32 judge_mapped(struct judged *judged, u64 file)
 static __always_inline u32 judge_mmap(u64 *ctx, struct judged *judged)
 {
 	u64 file = number_of(ctx[0]);
+	u32 rule = 0;
 
-	if (!file || !(ctx[1] & (PROT_EXEC | PROT_READ)))
+	if (!file)
 		return 0;
-	if (!(ctx[1] & PROT_EXEC) && !implies_exec())
-		return 0;
-	return judge_mapped(judged, file);
+	if ((ctx[1] & PROT_EXEC) || ((ctx[1] & PROT_READ) && implies_exec()))
+		rule = judge_mapped(judged, file);
+#if defined(HELD)
+	if (!rule)	/* for whatever it is mapped now: that changes without a word about reading */
+		rule = judge_held(judged, file);
+#endif
+	return rule;
 }
 
 /* file_mprotect(vma, reqprot, prot): `prot` is what will be. */

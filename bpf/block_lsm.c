@@ -10,7 +10,8 @@
  *
  * Constants: see filter.h and block.h; OFF_… from the kernel's BTF; RULES, HOOKS: the sizes of maps; PATH_ACCESSES: there are rules on paths;
  * CALLS: there are rules on calls; GLOBS: there are patterns among those on paths; NETS: there are rules on IP addresses; UNIX: there are rules
- * on unix sockets; ASKS: all the rules ask (block_ask.h), WAITS threads at most at once.
+ * on unix sockets; ASKS: all the rules ask (block_ask.h), WAITS threads at most at once; HELD: some about what is open already, too; FAIL_CLOSED: beyond
+ * the end of isotrace.
  */
 #include "block.h"
 
@@ -27,7 +28,7 @@ BPF_ARRAY(call_rules, struct call_rule, HOOKS * SLOTS);
 /* The rule on the current call at this hook. A call that cannot have led here by itself runs work of io_uring, which any call's exit may do. */
 static __always_inline u32 call_rule(struct judged *judged, int has_address)
 {
-	u32 index = judged->hook * SLOTS + (judged->ring ? SLOT_RING : judged->slot);
+	u32 index = judged->hook * SLOTS + (judged->ring ? SLOT_BY_RING : judged->slot);
 	struct call_rule *found = call_rules.lookup(&index);
 	u32 rule;
 
@@ -35,7 +36,7 @@ static __always_inline u32 call_rule(struct judged *judged, int has_address)
 		return 0;
 	if (!found->always && !found->addressed) {
 		judged->ring = 1;
-		index = judged->hook * SLOTS + SLOT_RING;
+		index = judged->hook * SLOTS + SLOT_BY_RING;
 		found = call_rules.lookup(&index);
 		if (!found)
 			return 0;

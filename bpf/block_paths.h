@@ -35,7 +35,6 @@
 #define S_IFREG 0100000
 #define S_IFLNK 0120000
 #define O_TRUNC 01000
-#define MADE_ANEW 0300		/* O_CREAT | O_EXCL */
 #define FMODE_READ 1		/* as ACCESS_READ and ACCESS_WRITE */
 #define FMODE_WRITE 2
 #define FMODE_EXEC 0x20
@@ -454,6 +453,10 @@ static __always_inline u32 judge_file(struct judged *judged, u64 file, u32 acces
 	return judge_object(judged, read_u64(path + OFF_PATH_DENTRY), mount_of(path), accesses);
 }
 
+#if defined(HELD)
+#include "block_held.h"
+#endif
+
 /* Without a branch, or the verifier looks at all that follows once for each result. */
 static __always_inline u32 accesses_of_flags(u32 flags)
 {
@@ -518,7 +521,7 @@ static __always_inline u32 judge_open(u64 *ctx, struct judged *judged)
 		return 0;
 	walk.open = accesses;
 	ASKED_FOR(judged, accesses);
-	FOUND_LATE(judged, (*(u32 *)(file + OFF_F_FLAGS) & MADE_ANEW) == MADE_ANEW);
+	FOUND_FLAGS(judged, *(u32 *)(file + OFF_F_FLAGS), *(u32 *)(file + OFF_F_MODE));
 	judged->dentry = dentry;
 	judged->mount = walk.mount;
 	if (beneath) {

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from isotrace.asking.desk import Desk, Reply, Scope
+from isotrace.asking.file import AnswersFile
+from isotrace.asking.replies import Replies
 from isotrace.asking.who import Who
 from isotrace.enforce import Enforced, Guarantees, Question
 from isotrace.policy import Action, Group, Policy, names, nets, paths
+from isotrace.run.asking import Here
 
 ASK = Action("ask")
 RULES = (
@@ -102,6 +105,39 @@ class Office:
     def ends(self):
         """(id by its place, verdict, by) of the answers so far."""
         return [(one.answer.verdict, one.answer.by) for one in self.desk.drain()]
+
+
+class Fake:
+    """Questions of a desk; keeps the answers that it was given."""
+
+    def __init__(self, tmp_path, *questions):
+        self.office, self.said = Office(), []
+        self.office.clock.now = 1e9
+        self.office.ask(*questions)
+        self.replies = Replies(self.office.desk, AnswersFile(str(tmp_path / "p.toml")), self.said.append)
+        self.here, self.given, self.failure = Here(self.replies), [], None
+        self.lines = []
+
+    def listed(self):
+        if self.failure:
+            raise self.failure
+        return self.here.listed()
+
+    def news(self):
+        lines, self.lines = self.lines, []
+        return lines
+
+    def answer(self, name, words):
+        self.given.append((name, words))
+        return self.here.answer(name, words)
+
+
+async def until(pilot, condition):
+    for _ in range(500):
+        await pilot.pause(0.02)
+        if condition():
+            return
+    raise AssertionError("it did not happen")
 
 
 def killing(rule):

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from isotrace.asking import things
 from isotrace.asking.desk import Reply, Scope
+from isotrace.enforce.plan import EnforcementPlan
+from isotrace.run.asking import ends
 
 
 class TestOneQuestion:
@@ -188,6 +190,13 @@ class TestTooMany:
         assert office.desk.counts[PATHS, "deny", "limit"] == 9900
         assert len(office.desk.cases()) == 1 and len(office.desk.cases()[0].objects) <= 8
         assert len(office.desk._where) == 100
+
+    def test_that_there_were_too_many_is_said_with_the_rule(self):
+        office = Office(limit=100)
+        office.ask(*(question(n, f"/a/{n}", pid=n + 10) for n in range(10_000)))
+        office.desk.end()
+        (line,) = ends(EnforcementPlan(tuple(office.rules.values()), (), ok=True), office.desk)
+        assert line == "ask-path /**: 100 denied, not answered before the end; 9900 denied, not asked: too many waited"
 
     def test_there_is_room_again_when_some_are_answered(self):
         office = Office(limit=2)

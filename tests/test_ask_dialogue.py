@@ -7,42 +7,12 @@ import os
 import threading
 
 import pytest
-from askers import Office, question
+from askers import Fake, question, until
 
 from isotrace.asking import dialogue
 from isotrace.asking.dialogue import Dialogue, Talker, screen
-from isotrace.asking.file import AnswersFile
-from isotrace.asking.replies import Replies
 from isotrace.errors import IsotraceError, UsageError
-from isotrace.run.asking import Here
-
-
-class Fake:
-    """Questions of a desk; keeps the answers that it was given."""
-
-    def __init__(self, tmp_path, *questions):
-        self.office, self.said = Office(), []
-        self.office.clock.now = 1e9
-        self.office.ask(*questions)
-        self.replies = Replies(self.office.desk, AnswersFile(str(tmp_path / "p.toml")), self.said.append)
-        self.here, self.given, self.failure = Here(self.replies), [], None
-
-    def listed(self):
-        if self.failure:
-            raise self.failure
-        return self.here.listed()
-
-    def answer(self, name, words):
-        self.given.append((name, words))
-        return self.here.answer(name, words)
-
-
-async def until(pilot, condition):
-    for _ in range(500):
-        await pilot.pause(0.02)
-        if condition():
-            return
-    raise AssertionError("it did not happen")
+from isotrace.process import telling
 
 
 def drive(fake, keys, size=(80, 24)):
@@ -51,7 +21,7 @@ def drive(fake, keys, size=(80, 24)):
     async def run():
         app = Dialogue(Talker(fake, lambda: None), "test")
         async with app.run_test(size=size) as pilot:
-            await until(pilot, lambda: app._found["count"])
+            await until(pilot, lambda: app.asking.found["count"])
             await keys(app, pilot)
             return str(app.query_one("#all").visual)
 
@@ -95,7 +65,7 @@ def test_after_an_answer_the_next_is_for_once_again(tmp_path):
 
     async def keys(app, pilot):
         await pilot.press("g", "a")
-        await until(pilot, lambda: len(fake.office.asking.said) == 1 and app._found["count"] == 1)
+        await until(pilot, lambda: len(fake.office.asking.said) == 1 and app.asking.found["count"] == 1)
         await pilot.press("a")
         await until(pilot, lambda: len(fake.office.asking.said) == 2)
 
@@ -110,7 +80,7 @@ def test_arrows_choose_another_question_and_the_cursor_stays_with_it(tmp_path):
         await pilot.press("down", "down", "down", "up")
         fake.office.asking.kill(1)
         fake.office.wait()
-        await until(pilot, lambda: app._found["count"] == 2)
+        await until(pilot, lambda: app.asking.found["count"] == 2)
         await pilot.press("d")
         await until(pilot, lambda: fake.office.asking.said)
 
@@ -126,7 +96,7 @@ def test_a_key_that_was_meant_for_a_question_that_is_over_answers_no_other(tmp_p
         await pilot.press("down", "up")  # who moves has seen where to
         fake.office.asking.kill(1)
         fake.office.wait()
-        await until(pilot, lambda: app._found["count"] == 1)
+        await until(pilot, lambda: app.asking.found["count"] == 1)
         await pilot.press("a")
         await pilot.pause(0.6)
 
@@ -138,7 +108,7 @@ def test_what_has_come_since_it_was_drawn_is_not_answered_with_it(tmp_path):
     fake = Fake(tmp_path, question(1, "/a/x"))
 
     async def keys(app, pilot):
-        fake.listed = lambda: app._found  # nothing new is drawn
+        fake.listed = lambda: app.asking.found  # nothing new is drawn
         fake.office.ask(question(2, "/a/secret"))
         await pilot.press("a")
         await until(pilot, lambda: fake.office.asking.said)
@@ -151,12 +121,12 @@ def test_an_answer_that_comes_too_late_is_said_to(tmp_path):
     fake = Fake(tmp_path, question(1), question(2, "/b/x"))
 
     async def keys(app, pilot):
-        shown = app._found
+        shown = app.asking.found
         fake.listed = lambda: shown
         fake.office.asking.kill(1)
         fake.office.wait()
         await pilot.press("a")
-        await until(pilot, lambda: app._said)
+        await until(pilot, lambda: app.asking.said)
 
     assert "waits no more" in drive(fake, keys)
 
@@ -169,7 +139,7 @@ def test_where_questions_come_from_no_more_it_ends_and_says_why(tmp_path, failur
     async def run():
         app = Dialogue(talker, "test")
         async with app.run_test(size=(80, 24)) as pilot:
-            await until(pilot, lambda: app._found["count"])
+            await until(pilot, lambda: app.asking.found["count"])
             fake.failure = failure
             await until(pilot, lambda: talker.failure is not None)
 
@@ -184,12 +154,31 @@ def test_it_ends_when_the_run_does(tmp_path):
     async def run():
         app = Dialogue(talker, "test")
         async with app.run_test(size=(80, 24)) as pilot:
-            await until(pilot, lambda: app._found["count"])
+            await until(pilot, lambda: app.asking.found["count"])
             over.set()
             await until(pilot, lambda: not app.is_running)
 
     asyncio.run(run())
     assert fake.office.asking.said == {}
+
+
+def test_what_isotrace_says_meanwhile_is_shown(tmp_path):
+    fake = Fake(tmp_path, question(1))
+
+    async def keys(app, pilot):
+        fake.lines = ["cannot write p.toml"]
+        await until(pilot, lambda: app.asking.said)
+
+    assert "cannot write p.toml" in drive(fake, keys)
+
+
+def test_lines_for_standard_error_wait_while_something_has_the_screen(capfd):
+    with telling.Screen() as lines:
+        telling.tell(["one", "two"])
+        assert lines.news() == ["one", "two"] and lines.news() == [] and capfd.readouterr().err == ""
+    assert capfd.readouterr().err == "isotrace: one\nisotrace: two\n"
+    telling.say("three")
+    assert capfd.readouterr().err == "isotrace: three\n"
 
 
 HOSTILE = "/a/\x1b[2J\n\u202e\udcff[b]" + "x" * 300
@@ -204,6 +193,22 @@ def test_the_screen_is_as_large_as_the_terminal_whatever_is_asked(tmp_path, size
     text = "".join(line.plain for line in lines)
     assert "\x1b" not in text and "\u202e" not in text and "\n" not in text
     assert "a allow" in lines[-1].plain and "calls wait" in lines[0].plain
+
+
+def test_files_of_one_directory_are_listed_by_their_names_and_always_only_where_it_can_be_written(tmp_path):
+    fake = Fake(tmp_path, question(1, "/srv/app/a"), question(2, "/srv/app/b"))
+    text = "\n".join(line.plain for line in screen(fake.listed(), 1, "once", 0, [], "t", (80, 24)))
+    assert "\n       a  b\n" in text and "w always" in text
+    fake.replies._file = None
+    fake.office.ask(question(3, "/srv/app/c"))
+    text = "\n".join(line.plain for line in screen(fake.listed(), 1, "once", 0, [], "t", (80, 24)))
+    assert "\n       a  b  c\n" in text and "w always" not in text
+
+
+def test_a_long_path_is_shortened_in_its_middle(tmp_path):
+    fake = Fake(tmp_path, question(1, "/srv/" + "x" * 200 + "/key"))
+    row = screen(fake.listed(), 1, "once", 0, [], "t", (80, 24))[1].plain
+    assert len(row) <= 80 and "…" in row and row.rstrip().endswith('/key"') and "cat 100" in row
 
 
 def test_nothing_asked_is_said(tmp_path):

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isotrace.enforce import Guarantees, describe, plan, registry, tables
+from isotrace.enforce.mechanisms import Lsm, Seccomp
+from isotrace.enforce.opens.mechanism import Fanotify
 from isotrace.errors import UsageError
 from isotrace.policy import (
     Action,
@@ -198,3 +200,43 @@ def test_programs_in_the_kernel_are_given_no_question_as_something_else():
 def test_an_action_that_is_none_names_those_there_are():
     with pytest.raises(UsageError, match="ask"):
         file.read('version = 1\n[groups.a]\naction = 3\ndeny = "connect"\n')
+
+
+def on_read(text="/a/**"):
+    return paths.parse_read(text, action=KINDS["ask"])
+
+
+def test_reading_what_is_open_already_is_asked_about_where_a_rule_says_so_and_no_exception_is_for_reading():
+    held, opened = (PathRequest("/a/b", frozenset(letter)) for letter in "hr")
+    assert decide(policy(on_read()), held).asked and decide(policy(on_read()), opened).asked
+    assert decide(policy(on_path("ask", "r:/a/**")), held).rule is None
+    for exception, is_asked in (("/a/b", False), ("r:/a/b", False), ("w:/a/b", True), ("r:/**", True)):
+        assert decide(policy(on_read(), on_path("allow", exception)), held).asked == is_asked, exception
+    both = policy(on_read(), on_path("refuse", "/a/b"))  # a refusal is about opening
+    assert decide(both, held).rule is None and not decide(both, opened).asked
+    words = {"ask_read": ["/a/**"], "deny": (), "ask": ()}
+    assert assemble.policy(words, Action(), None).rules == (on_read(),)
+    assert on_read().title == "ask-read /a/**"
+
+
+def test_a_group_that_asks_may_have_reads_of_what_is_open_already():
+    text = 'version = 1\n[groups.keys]\naction = "{}"\nask-read = ["/a/**"]\n'
+    (rule,) = file.read(text.format("ask")).rules
+    assert rule.access == {"r", "h"} and rule.group == "keys"
+    with pytest.raises(UsageError, match=r'policy:4: groups.keys.ask-read: only a group with action = "ask" has it'):
+        file.read(text.format("EPERM"))
+    answered = text.format("ask") + '[groups.answers]\nallow-path = ["r:/a/**"]\n'
+    assert not assemble.settled(file.read(answered)).asks
+
+
+def test_a_mechanism_that_only_sees_opens_says_that_it_asks_about_less():
+    known = {
+        name: mock.Mock(verdict="yes") for name in ("seccomp", "seccomp_notify", "fanotify", "lsm_bpf", "unpreempted")
+    }
+    less = Seccomp(asking=True).guarantees(on_read(), known)
+    assert any("open already" in words for words in less.short)
+    assert not Seccomp(asking=True).guarantees(on_path("ask"), known).short
+    marked = Fanotify().guarantees(paths.parse_read("/a/*", action=Action("ask", kept=True)), known)
+    assert all(any(less in words for words in marked.short) for less in ("is open already", "isotrace is killed"))
+    whole = Lsm().guarantees(on_read(), known)
+    assert not whole.short and any("first read" in words for words in whole.notes)

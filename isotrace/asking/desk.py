@@ -101,7 +101,8 @@ class _Remembered:
     by: str
 
     def covers(self, question: Question, asker: Who) -> bool:
-        same = asker == self.asker if self.scope.kind == "process" else asker.program == self.asker.program != ""
+        program = asker.program == self.asker.program != "" and asker.file == self.asker.file
+        same = asker == self.asker if self.scope.kind == "process" else program
         return same and question.rule == self.rule and self.thing.covers(question)
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
-import tempfile
 import threading
 import tomllib
 from typing import Any
 
 from isotrace.asking.lasting import Written
 from isotrace.errors import IsotraceError
-from isotrace.policy.file import PolicyError, read
+from isotrace.policy.file import PolicyError, read, replace_whole, string
 
 _HEAD = "version = 1\n"
 _KEYS = ("description", "action", "allow", "deny", "allow-path", "deny-path", "allow-net", "deny-net")
@@ -31,7 +27,7 @@ class AnswersFile:
         """Write the rule, so that the file has it whole or not at all. Raises ``IsotraceError``."""
         with self._lock:
             try:
-                self._replace(with_rule(self._text(), written))
+                replace_whole(self.path, with_rule(self._text(), written))
             except OSError as error:
                 raise IsotraceError(f"cannot write {self.path}: {error.strerror or error}") from None
             except (PolicyError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -44,36 +40,18 @@ class AnswersFile:
         except FileNotFoundError:
             return _HEAD
 
-    def _replace(self, text: str) -> None:
-        """By a new file in its place; a link goes on pointing there."""
-        place = os.path.realpath(self.path)
-        there = os.stat(place) if os.path.exists(place) else None
-        if there and not os.access(place, os.W_OK):
-            raise PermissionError(13, os.strerror(13))
-        descriptor, name = tempfile.mkstemp(prefix=".isotrace-", dir=os.path.dirname(place))
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                if there:
-                    os.fchmod(file.fileno(), there.st_mode & 0o7777)
-                    if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
-                        os.fchown(file.fileno(), there.st_uid, there.st_gid)
-            os.replace(name, place)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
-
 
 def with_rule(text: str, written: Written) -> str:
     """The text of a policy with the rule in it, which reads as a policy. Raises ``PolicyError`` or ``IsotraceError``."""
     raw = tomllib.loads(text)
     known = raw.get("groups", {}).get(written.group) if isinstance(raw.get("groups"), dict) else None
     group: dict[str, Any] = dict(known) if isinstance(known, dict) else {"description": _DESCRIPTION}
-    if written.group.partition("-")[2]:
-        group["action"] = written.action.name
+    if written.kind.startswith("deny"):
+        wanted = written.action.name
+        if group.get("action", "EPERM") != wanted and (known is not None or not written.group.partition("-")[2]):
+            raise IsotraceError(f"cannot add to the policy: the action of its group {written.group} is not {wanted}")
+        if written.group.partition("-")[2]:
+            group["action"] = wanted
     listed = group.get(written.kind, [])
     listed = [listed] if isinstance(listed, str) else list(listed)
     group[written.kind] = listed if written.word in listed else [*listed, written.word]
@@ -102,10 +80,5 @@ def _group(header: str, group: dict[str, Any]) -> list[str]:
 
 def _value(key: str, value: Any) -> list[str]:
     if not isinstance(value, list):
-        return [f"{key} = {_string(value)}"]
-    return [f"{key} = [", *(f"    {_string(one)}," for one in value), "]"]
-
-
-def _string(value: object) -> str:
-    """As TOML writes it: JSON's strings are such, where nothing is beyond U+FFFF as a pair."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return [f"{key} = {string(value)}"]
+    return [f"{key} = [", *(f"    {string(one)}," for one in value), "]"]

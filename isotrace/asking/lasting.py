@@ -6,16 +6,31 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import product
 from typing import Literal
 
+from isotrace.asking import things
 from isotrace.asking.things import Thing, is_inward
 from isotrace.enforce import Question, Verdict
 from isotrace.errors import UsageError
-from isotrace.policy import Action, CallRequest, Group, NetRequest, PathRequest, Policy, decide_all, names, nets, paths
+from isotrace.policy import (
+    Action,
+    CallRequest,
+    Group,
+    NetRequest,
+    PathRequest,
+    Policy,
+    decide,
+    decide_all,
+    names,
+    nets,
+    paths,
+)
 from isotrace.policy.model import ACCESSES, ANSWERS, Rule
 from isotrace.policy.patterns import Component, Pattern
 from isotrace.policy.settle import settled
 
+_MOST_OBJECTS = 6  # of a call, each of which may be of one of three protocols
 #: The keys of a group of a policy file that answers are written under.
 Kind = Literal["allow", "deny", "allow-path", "deny-path", "allow-net", "deny-net"]
 
@@ -75,11 +90,24 @@ def with_answers(policy: Policy, written: Sequence[Written]) -> Policy:
 
 def says(policy: Policy, question: Question) -> Verdict | None:
     """What the policy says of a question without asking anybody; None where it asks."""
-    requests = _requests(question)
-    if requests is None:
+    if not question.what:
+        return _says_of_call(policy, question.call)
+    if len(question.more) > _MOST_OBJECTS:
         return None
+    found = [_requests(one) for one in things.parts(question)]
+    if None in found:
+        return None
+    requests = product(*(one for one in found if one))
     verdicts = {_verdict(decide_all(policy, [CallRequest(question.call), *one]).rule) for one in requests}
     return verdicts.pop() if len(verdicts) == 1 else None
+
+
+def _says_of_call(policy: Policy, call: str) -> Verdict | None:
+    """Of a call of which no more is known: what a rule on it says, else whether the policy has it under allow."""
+    rule = decide(policy, CallRequest(call)).rule
+    if rule is not None and rule.action.kind != "audit":
+        return _verdict(rule)
+    return "allow" if any(call in group.unasked for group in policy.groups) else None
 
 
 def _verdict(rule: Rule | None) -> Verdict | None:
@@ -99,21 +127,21 @@ def _rule(written: Written) -> Rule:
     return names.parse(written.word, action=written.action, group=group)
 
 
-def _requests(question: Question) -> list[list[PathRequest | NetRequest]] | None:
-    """What the question asks for: all that it may be where its protocol is not known. None for what is no address."""
+def _requests(question: Question) -> list[PathRequest | NetRequest] | None:
+    """What it may ask for, one for each protocol where that is not known. None for what is no path or address."""
+    if not question.what or things.has_no_path(question):
+        return None
     if question.access:
-        return [[PathRequest(question.what, frozenset(question.access))]]
-    if not question.what:
-        return [[]]
+        return [PathRequest(question.what, frozenset(question.access))]
     outward = not is_inward(question)
     if question.what.startswith("/"):
-        return [[NetRequest("unix", path=question.what, outward=outward)]]
+        return [NetRequest("unix", path=question.what, outward=outward)]
     if question.what.startswith("@"):
-        return [[NetRequest("unix", abstract=question.what[1:], outward=outward)]]
+        return [NetRequest("unix", abstract=question.what[1:], outward=outward)]
     address, port = _split(question.what)
     if address is None:
         return None
-    return [[NetRequest(one, address, port, outward=outward)] for one in ("tcp", "udp", "other")]
+    return [NetRequest(one, address, port, outward=outward) for one in ("tcp", "udp", "other")]
 
 
 def _split(what: str) -> tuple[IPv4Address | IPv6Address | None, int | None]:
@@ -128,6 +156,8 @@ def _split(what: str) -> tuple[IPv4Address | IPv6Address | None, int | None]:
 
 def _words(question: Question, thing: Thing) -> Iterator[tuple[str, str]]:
     """(end of the key, word), the narrowest first, some of them perhaps too narrow or none."""
+    if things.has_no_path(question):
+        return
     if question.access:
         yield from (("-path", word) for word in _path_words(question, thing))
     elif question.what:
@@ -141,32 +171,30 @@ def _path_words(question: Question, thing: Thing) -> Iterator[str]:
     letters = "".join(letter for letter in ACCESSES if letter in question.access)
     prefix = "" if letters == ACCESSES else f"{letters}:"
     names_of = [part for part in question.what.split("/") if part]
-    own, directory, above = _literal(names_of), _literal(names_of[:-1]), _literal(names_of[:-2])
     if thing.kind == "file":
-        yield prefix + own
+        yield from _pattern(prefix, names_of, "")
     if thing.kind == "tree":
-        yield f"{prefix}{_literal([part for part in thing.name.split('/') if part]).rstrip('/')}/**"
+        yield from _pattern(prefix, [part for part in thing.name.split("/") if part], "/**")
     if thing.kind in ("file", "files"):
-        yield f"{prefix}{directory.rstrip('/')}/*"
-    yield f"{prefix}{directory.rstrip('/')}/**"
+        yield from _pattern(prefix, names_of[:-1], "/*")
+    yield from _pattern(prefix, names_of[:-1], "/**")
     if len(names_of) > 2:
-        yield f"{prefix}{above.rstrip('/')}/**"
+        yield from _pattern(prefix, names_of[:-2], "/**")
 
 
-def _literal(names_of: Sequence[str]) -> str:
-    """A pattern of that path alone; a character that no pattern can have is any part of a name."""
-    components = []
-    for name in names_of:
-        printable = "".join(letter if letter.isprintable() else "\0" for letter in name)
-        components.append(Component(tuple(printable.split("\0"))))
-    return str(Pattern(tuple(components)))
+def _pattern(prefix: str, names_of: Sequence[str], rest: str) -> Iterator[str]:
+    """A pattern of that path, and of what ``rest`` matches below it; none where a name has what no pattern can have."""
+    if all(name.isprintable() for name in names_of):
+        path = str(Pattern(tuple(Component((name,)) for name in names_of)))
+        yield f"{prefix}{path.rstrip('/') if rest else path}{rest}"
 
 
 def _net_words(what: str) -> Iterator[str]:
     if what.startswith(("/", "@")):
-        yield f"unix:{what if what.startswith('@') else _literal([part for part in what.split('/') if part])}"
+        parts = [part for part in what.split("/") if part]
+        yield from [f"unix:{what}"] if what.startswith("@") else _pattern("unix:", parts, "")
         if what.startswith("/"):
-            yield f"unix:{_literal([part for part in what.split('/')[:-1] if part]).rstrip('/')}/**"
+            yield from _pattern("unix:", parts[:-1], "/**")
         yield "unix:"
         return
     address, port = _split(what)

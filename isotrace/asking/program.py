@@ -1,7 +1,7 @@
 """Asking a program (``--answer-with``): the question is JSON on its standard input, its answer is on its output.
 
 It is run once a question, a few at a time. One that hangs is killed when the question gets the default; one that prints
-what is no answer has not answered.
+what is no answer, or fails, has not answered. Whatever ends isotrace ends it and all of its process group.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -26,7 +27,9 @@ from isotrace.errors import UsageError
 
 _AT_ONCE = 8
 _OUTPUT_MAX = 65536
-_TICK = 0.2
+_TICK, _TO_END = 0.2, 1.0  # seconds
+#: Runs the command of its first argument. Nobody writes to descriptor 3: reading there ends when isotrace does.
+_RUN = '(read nothing; kill -s KILL -- -$$) <&3 >/dev/null 2>&1 & exec sh -c "$1" 3<&-'
 
 
 class Program(Background):
@@ -35,6 +38,7 @@ class Program(Background):
     def __init__(self, command: str, replies: Replies) -> None:
         self._command, self._replies = command, replies
         self._busy: dict[int, threading.Thread] = {}
+        self._life, self._lives = os.pipe()
         super().__init__("answer-with", self._run)
 
     def end(self) -> None:
@@ -42,6 +46,8 @@ class Program(Background):
         super().end()
         for thread in list(self._busy.values()):
             thread.join()
+        for descriptor in (self._life, self._lives):
+            os.close(descriptor)
 
     def _run(self) -> None:
         desk = self._replies.desk
@@ -67,10 +73,10 @@ class Program(Background):
 
     def _asked(self, case: Case) -> str:
         """Why there is no answer; "" where there is one, or the question is gone."""
-        output = self._output(orjson.dumps(self._replies.as_object(case)) + b"\n", case)
-        if output is None:
-            return ""  # the question was gone, or got the default meanwhile
         try:
+            output = self._output(orjson.dumps(self._replies.as_object(case)) + b"\n", case)
+            if output is None:
+                return ""  # the question was gone, or got the default meanwhile
             verdict, scope = answer(output, partial(self._replies.shown_choices, case))
             self._replies.give(case, verdict, scope, "program", "--answer-with")
         except UsageError as error:
@@ -82,17 +88,24 @@ class Program(Background):
         read, out = os.pipe()
         inp, write = os.pipe()
         os.set_blocking(write, False)
-        actions = [(os.POSIX_SPAWN_DUP2, inp, 0), (os.POSIX_SPAWN_DUP2, out, 1)]
-        arguments = ["sh", "-c", self._command]
+        actions = [(os.POSIX_SPAWN_DUP2, inp, 0), (os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, self._life, 3)]
+        arguments = ["sh", "-c", _RUN, "sh", self._command]
         pid = os.posix_spawn("/bin/sh", arguments, os.environ, file_actions=actions, setpgroup=0, setsigmask=[])
         os.close(inp)
         os.close(out)
+        ended = False
         try:
-            return self._talk(read, write, given, case)
+            found = self._talk(read, write, given, case)
+            if found is not None:
+                ended, status = _ended(pid)
+                if status:
+                    raise UsageError(f"it ended with {'signal ' if status < 0 else 'status '}{abs(status)}", words.HOW)
+            return found
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            if not ended:
+                os.waitpid(pid, 0)
 
     def _talk(self, read: int, write: int, given: bytes, case: Case) -> bytes | None:
         found, writing = b"", True
@@ -111,7 +124,7 @@ class Program(Background):
                     if not data:
                         return found
                     found += data
-            return found
+            raise UsageError("it printed too much", words.HOW)
         finally:
             os.close(read)
             if writing:
@@ -119,6 +132,18 @@ class Program(Background):
 
     def _waits(self, case: Case) -> bool:
         return any(one.number == case.number for one in self._replies.desk.cases())
+
+
+def _ended(pid: int) -> tuple[bool, int]:
+    """Whether the process, whose output is at its end, has ended within a second, and its exit status (a signal: < 0)."""
+    until = time.monotonic() + _TO_END
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return True, os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            return False, 0
+        time.sleep(0.005)
 
 
 def _written(write: int, data: bytes) -> int:

@@ -19,7 +19,7 @@ from isotrace.asking import shown, words
 from isotrace.asking.background import Background
 from isotrace.asking.desk import Case, everyone
 from isotrace.asking.lasting import Written
-from isotrace.asking.replies import DONE, VERDICTS, Replies
+from isotrace.asking.replies import DONE, OTHERWISE, VERDICTS, Replies
 from isotrace.asking.who import caller_name
 from isotrace.enforce import Verdict
 from isotrace.errors import UsageError
@@ -119,9 +119,6 @@ class Prompt(Background):
         write_all(self._tty, text.encode("ascii", "backslashreplace"))
 
 
-_OTHERWISE = {"deny": "denied", "kill": "killed"}
-
-
 def _lines(case: Case, others: int, replies: Replies, always: tuple[Written, ...], code: str) -> list[str]:
     said = shown.words(case, replies.target)
     left = max(0, round(case.until - time.monotonic()))
@@ -131,11 +128,12 @@ def _lines(case: Case, others: int, replies: Replies, always: tuple[Written, ...
     lines += [f"  below {said.family}"] if said.family else []
     lines += [
         f"  {said.call}",
-        f"  {said.what}{more}; {left} s until it is {_OTHERWISE[case.rule.action.otherwise]}{queue}",
+        f"  {said.what}{more}; {left} s until it is {OTHERWISE[case.rule.action.otherwise]}{queue}",
     ]
-    lines.append(
-        f"  a{code} allow, d deny, k kill; then nothing for once, p process, g program, 10m" + _always(replies, always)
-    )
+    lines += [
+        f"  a{code} allow, d deny, k kill; alone: this once",
+        "  and p the process, g the program, 10m a time" + _always(replies, always),
+    ]
     lines += [f"    w{number}: {one.text}".replace("w1:", "w: ") for number, one in enumerate(always, 1)]
     return lines
 

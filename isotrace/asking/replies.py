@@ -23,6 +23,9 @@ LISTED, _KEPT = 100, 1024
 #: What has come of calls that were answered.
 DONE = {"allow": "allowed", "deny": "denied", "kill": "killed, with its process,"}
 
+#: What becomes of a call that nobody answers.
+OTHERWISE = {"deny": "denied", "kill": "killed"}
+
 
 @dataclass(frozen=True)
 class _Shown:

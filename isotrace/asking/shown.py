@@ -15,11 +15,11 @@ from isotrace.asking.desk import Case
 from isotrace.asking.lasting import Written
 from isotrace.asking.things import Thing
 from isotrace.asking.who import Details, details
-from isotrace.decode.quote import comm, escape, quote
+from isotrace.decode.quote import as_written, comm, escape, quote
 from isotrace.enforce import Question, Verdict
 from isotrace.enforce.describe import plain
 from isotrace.render.lines import Decoder
-from isotrace.sinks.refusals import arguments, as_written
+from isotrace.sinks.refusals import arguments
 from isotrace.trace import plan, unfinished
 from isotrace.trace.plan import Slot
 from isotrace.units import many
@@ -54,7 +54,10 @@ def words(case: Case, target: Container[int] = ()) -> Words:
     argv = " ".join(comm(word) for word in found.argv[:32]) or "(no arguments)"
     who = f"{comm(question.comm)}  process {question.pid}{thread} of {found.user}: {argv}"
     family = " < ".join(f"{comm(name)} {pid}" for pid, name in found.parents)
-    return Words(_cut(who), _cut(call(question)), doing(case.thing), plain(case.rule.rule.title), family)
+    program = escape(as_written(case.asker.program))
+    if found.argv and program and program != comm(found.argv[0]):
+        who += f" ({program})"  # what it calls itself is its own choice
+    return Words(_cut(who), _cut(call(question)), _about(case), plain(case.rule.rule.title), family)
 
 
 def doing(thing: Thing) -> str:
@@ -62,6 +65,12 @@ def doing(thing: Thing) -> str:
     access = " and ".join(_DOING[letter] for letter in thing.access)
     name = thing.name if thing.kind == "call" else quote(as_written(thing.name))
     return _KINDS[thing.kind].format(access=access, name=name)
+
+
+def _about(case: Case) -> str:
+    """What the question is about, all of it."""
+    others = [quote(as_written(what)) if what else "what is not known" for what, _ in case.question.more]
+    return " and ".join([doing(case.thing), *others[:3], *([f"{len(others) - 3} more"] if len(others) > 3 else [])])
 
 
 def more(case: Case) -> str:
@@ -122,6 +131,7 @@ def as_object(case: Case, choices: Mapping[Verdict, Sequence[Written]], target: 
         "waiting": case.waiting,
         "processes": case.processes,
         "objects": [escape(as_written(one)) for one in case.objects],
+        "also": [escape(as_written(what)) for what, _ in question.more],
         "covers": doing(case.thing),
         "always": {verdict: [one.text for one in found] for verdict, found in choices.items()},
         "default": case.rule.action.otherwise,

@@ -13,12 +13,14 @@ import socket
 import stat
 import struct
 import threading
+import time
 from typing import Any
 
 import orjson
 
 from isotrace.asking.background import Background
 from isotrace.asking.replies import Replies
+from isotrace.decode.quote import safe
 from isotrace.errors import IsotraceError, KernelError, UsageError
 from isotrace.kernel import procfs
 
@@ -75,7 +77,8 @@ class Server(Background):
         self._listener, self._replies = listener, replies
         self._path = listener.getsockname()
         self._file = os.stat(self._path)
-        self._clients: set[threading.Thread] = set()
+        self._clients: dict[socket.socket, float] = {}  # → since when it has said nothing
+        self._lock = threading.Lock()
         self._filters = _filters("self")
         super().__init__("socket", self._run)
 
@@ -101,21 +104,38 @@ class Server(Background):
             except OSError:
                 self.over.wait(_TICK)
                 continue
-            self._clients = {thread for thread in self._clients if thread.is_alive()}
+            self._make_room()
+            with self._lock:
+                self._clients[client] = time.monotonic()
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _make_room(self) -> None:
+        """Where there are as many as may be, end the one that has said nothing for the longest."""
+        with self._lock, contextlib.suppress(OSError):
             if len(self._clients) >= _CLIENTS:
-                client.close()
-                continue
-            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
-            self._clients.add(thread)
-            thread.start()
+                quiet = min(self._clients, key=self._clients.__getitem__)
+                del self._clients[quiet]
+                quiet.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            client.settimeout(_IDLE)
-            name, why = self._who(client)
-            with client.makefile("rb") as lines:
-                while line := lines.readline(_LINE_MAX):
-                    client.sendall(orjson.dumps({"error": why} if why else self._answer(line, name)) + b"\n")
+        try:
+            with client, contextlib.suppress(OSError):
+                client.settimeout(_IDLE)
+                name, why = self._who(client)
+                with client.makefile("rb") as lines:
+                    while line := lines.readline(_LINE_MAX):
+                        self._has_spoken(client)
+                        client.sendall(orjson.dumps({"error": why} if why else self._answer(line, name)) + b"\n")
+                        if why:
+                            return
+        finally:
+            with self._lock:
+                self._clients.pop(client, None)
+
+    def _has_spoken(self, client: socket.socket) -> None:
+        with self._lock:
+            if client in self._clients:
+                self._clients[client] = time.monotonic()
 
     def _answer(self, line: bytes, name: str) -> dict[str, Any]:
         try:
@@ -177,8 +197,20 @@ def _name(uid: int) -> str:
         return f"uid {uid}"
 
 
+def _printable(said: Any) -> Any:
+    """The same with what a terminal might obey escaped: whoever answers at a socket may be anybody."""
+    if isinstance(said, dict):
+        return {_printable(key): _printable(value) for key, value in said.items()}
+    if isinstance(said, list):
+        return [_printable(one) for one in said]
+    return safe(said) if isinstance(said, str) else said
+
+
 class Over(IsotraceError):
     """The isotrace that asks has ended."""
+
+
+_STRANGE = "what answers there is no isotrace that asks"
 
 
 class Client:
@@ -188,7 +220,7 @@ class Client:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(_IDLE)
         try:
-            self._socket.connect(path)
+            self._connect(path)
         except PermissionError:
             raise KernelError(
                 f"you may not answer at {path!r}", "root may, and the group that owns the socket"
@@ -198,6 +230,17 @@ class Client:
                 f"nobody asks at {path!r}: {error.strerror}", "isotrace ask … --socket PATH does"
             ) from None
         self._lines = self._socket.makefile("rb")
+
+    def _connect(self, path: str) -> None:
+        """Many may be waiting to be let in. Raises ``OSError``."""
+        until = time.monotonic() + _IDLE
+        while True:
+            try:
+                return self._socket.connect(path)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_TICK / 10)
 
     def __enter__(self) -> Client:
         return self
@@ -209,6 +252,10 @@ class Client:
     def listed(self) -> dict[str, Any]:
         """The questions, as ``Replies.listed`` has them."""
         return self._ask({"do": "list"})
+
+    def news(self) -> list[str]:
+        """What the other isotrace says is on its own terminal."""
+        return []
 
     def answer(self, name: str, words: list[str]) -> str:
         """Answer one, in words; says what came of it. Raises ``UsageError``."""
@@ -225,6 +272,9 @@ class Client:
             raise IsotraceError(f"isotrace does not answer: {error}") from None
         if not line:
             raise Over("isotrace asks no more")
-        if not isinstance(said, dict) or "error" in said:
-            raise UsageError(str(said.get("error", "")), str(said.get("hint", "")))
-        return said
+        if not isinstance(said, dict):
+            raise IsotraceError(_STRANGE, "isotrace ask … --socket PATH answers there")
+        said = _printable(said)
+        if "error" in said:
+            raise UsageError(str(said["error"]), str(said.get("hint", "")))
+        return dict(said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from isotrace.enforce import Question
@@ -38,9 +38,12 @@ class Thing:
     access: str = ""
 
     def covers(self, question: Question) -> bool:
-        """Whether a question is about it."""
+        """Whether a question is about it, and nothing else. One about a file that has no path is covered by nothing."""
+        return all(not has_no_path(one) and self._covers(one) for one in parts(question))
+
+    def _covers(self, question: Question) -> bool:
         if self.kind == "call":
-            return question.call == self.name
+            return question.call == self.name and not question.what
         if self.kind in ("address", "own address"):
             return (
                 not question.access and question.what == self.name and is_inward(question) == (self.kind != "address")
@@ -51,6 +54,17 @@ class Thing:
             return question.what == self.name
         below = question.what.removeprefix(self.name.rstrip("/") + "/")
         return below != question.what and (self.kind == "tree" or "/" not in below)
+
+
+def parts(question: Question) -> tuple[Question, ...]:
+    """A question for each path and address that it is about."""
+    others = (replace(question, what=what, access=access, more=()) for what, access in question.more)
+    return (replace(question, more=()), *others) if question.more else (question,)
+
+
+def has_no_path(question: Question) -> bool:
+    """Whether it is about a file of which only the end of a path is known: others may have the same."""
+    return bool(question.access and question.what) and not question.what.startswith("/")
 
 
 def is_inward(question: Question) -> bool:
@@ -88,4 +102,6 @@ def key(question: Question, program: str) -> Key:
     """``program`` is the file that the process runs. Calls without an object are alike where their registers are."""
     thing = shared(question)
     registers = question.args if thing.kind == "call" else ()
+    if has_no_path(question):
+        registers = (question.id,)
     return program, question.rule, thing, question.call if thing.kind == "call" else "", registers

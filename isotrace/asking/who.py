@@ -16,12 +16,14 @@ _PARENTS, _ARGV_MAX = 8, 4096
 class Who:
     """A process: ``started`` (in the kernel's ticks) tells it from later ones of its number; ``program`` is its file.
 
-    ``program`` is "" where it cannot be read, and then no answer is remembered for it.
+    ``program`` is "" where it cannot be read, and then no answer is remembered for it. ``file`` (device, inode number)
+    tells it from another that comes to stand there.
     """
 
     pid: int
     started: int
     program: str
+    file: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Details:
 
 def who(pid: int) -> Who:
     """The process that runs under the number now."""
-    return Who(pid, _started(pid), _program(pid))
+    return Who(pid, procfs.started(pid), *_program(pid))
 
 
 def details(pid: int, until: Container[int] = ()) -> Details:
@@ -50,16 +52,12 @@ def caller_name() -> str:
     return os.environ.get("SUDO_USER") or _user(os.getuid())
 
 
-def _program(pid: int) -> str:
+def _program(pid: int) -> tuple[str, tuple[int, int]]:
     try:
-        return os.readlink(f"/proc/{pid}/exe")
+        found = os.stat(f"/proc/{pid}/exe")
+        return os.readlink(f"/proc/{pid}/exe"), (found.st_dev, found.st_ino)
     except OSError:
-        return ""
-
-
-def _started(pid: int) -> int:
-    process = procfs.stat(procfs.read(pid, "stat") or b"")
-    return process.started if process else 0
+        return "", (0, 0)
 
 
 def _user(uid: int | None) -> str:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from isotrace.errors import UsageError
+from isotrace.errors import IsotraceError, UsageError
+
+if TYPE_CHECKING:
+    from isotrace.asking.socket import Client
 
 _EPILOG = """\b
-Without more than SOCKET: the dialogue on a terminal, the list elsewhere. A question is named by what list shows, such as
-3.7: the third, with what had come of it when it was shown. An answer for this once is to just that.
+Without more than SOCKET: the dialogue on a terminal, the list elsewhere. A
+question is named by what list shows, such as 3.7: the third, with what had
+come of it when it was shown. An answer for this once is to just that.
 
 \b
-  isotrace answer /run/ask.sock list                 one line a question; --format json has all of it
-  isotrace answer /run/ask.sock show 3.7             who asks, what, and what the answers would cover
-  isotrace answer /run/ask.sock allow 3.7            this once
-  isotrace answer /run/ask.sock deny 3.7 program     also: process, 10m, always, always 2
+Examples:
+  isotrace answer /run/ask.sock list          one line a question; all of it
+                                              with --format json
+  isotrace answer /run/ask.sock show 3.7      who asks, what, and what the
+                                              answers would cover
+  isotrace answer /run/ask.sock allow 3.7     this once
+  isotrace answer /run/ask.sock deny 3.7 program
+                                              also: process, 10m, always,
+                                              always 2
 """
 
 
@@ -28,27 +37,38 @@ Without more than SOCKET: the dialogue on a terminal, the list elsewhere. A ques
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def answer(socket: str, words: tuple[str, ...], style: str) -> int:
     """List the questions at SOCKET, show one, or answer it: allow, deny, kill."""
-    from isotrace.asking.socket import Client, Over
+    from isotrace.asking.socket import Client
+
+    with Client(socket) as client:
+        try:
+            _do(client, socket, words, style)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise IsotraceError(
+                "what answers there is no isotrace that asks", "isotrace ask … --socket PATH is"
+            ) from None
+    return 0
+
+
+def _do(client: Client, socket: str, words: tuple[str, ...], style: str) -> None:
+    from isotrace.asking.socket import Over
     from isotrace.process.telling import say
 
     verb = words[0] if words else "list"
-    with Client(socket) as client:
-        if not words and style == "text" and os.isatty(0) and os.isatty(1):
-            from isotrace.asking import dialogue
+    if not words and style == "text" and os.isatty(0) and os.isatty(1):
+        from isotrace.asking import dialogue
 
-            try:
-                dialogue.run(client, socket, lambda: None)
-            except Over as error:
-                say(error.message)
-        elif verb == "list" and len(words) < 2:
-            _print_list(client.listed(), style)
-        elif verb == "show" and len(words) == 2:
-            _print(_question(client.listed(), words[1]), style)
-        elif verb in ("allow", "deny", "kill") and len(words) > 1:
-            click.echo(client.answer(words[1], [verb, *words[2:]]))
-        else:
-            raise UsageError(f"{' '.join(words)!r} is no answer", "list, show ID, allow ID, deny ID, kill ID")
-    return 0
+        try:
+            dialogue.run(client, socket, lambda: None)
+        except Over as error:
+            say(error.message)
+    elif verb == "list" and len(words) < 2:
+        _print_list(client.listed(), style)
+    elif verb == "show" and len(words) == 2:
+        _print(_question(client.listed(), words[1]), style)
+    elif verb in ("allow", "deny", "kill") and len(words) > 1:
+        click.echo(client.answer(words[1], [verb, *words[2:]]))
+    else:
+        raise UsageError(f"{' '.join(words)!r} is no answer", "list, show ID, allow ID, deny ID, kill ID")
 
 
 def _question(found: dict[str, Any], name: str) -> dict[str, Any]:

@@ -6,11 +6,12 @@ each rule. An ``Enforcer`` is a mechanism at work on the rules that were given t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from isotrace.policy.model import Action, Rule
+from isotrace.process.launch import Execute
 
 #: What becomes of io_uring: its operations are judged too, it is refused whole, it passes by, or the rule is on nothing
 #: that it can do.
@@ -33,9 +34,6 @@ class Finding(Protocol):
         """What would make it a yes; "" when it is one."""
 
 
-#: Runs in the command's process in place of ``os.execv(path, argv)``; returns only by raising ``OSError``.
-Execute = Callable[[str, Sequence[str]], object]
-
 #: Features by name: lsm_bpf fmod_ret_security fmod_ret_syscall override signal seccomp seccomp_notify kprobe unlocked …;
 #: and whether a mechanism's program can be attached: lsm:HOOK fmod_ret:HOOK override:CALL override:CALL@i386 …
 Findings = Mapping[str, Finding]
@@ -50,6 +48,7 @@ class Guarantees:
     less is enforced than was asked: a rule with it starts only with ``--best-effort``.
 
     ``toctou_safe``: what was judged cannot change before the kernel acts on it. ``compat``: 32-bit calls are judged, too.
+    ``errno``: what a refused call fails with, where the mechanism does not give the error that the rule asks for.
     Of a rule that asks ``waits`` says who stands still until there is an answer, and ``orphaned`` what becomes of them when
     isotrace is killed; both are "" of other rules.
     """
@@ -63,6 +62,7 @@ class Guarantees:
     short: tuple[str, ...] = ()
     waits: Literal["", "thread", "process"] = ""
     orphaned: str = ""
+    errno: int = 0
 
     @property
     def text(self) -> str:
@@ -119,7 +119,8 @@ class Enforced:
     @property
     def action(self) -> Action:
         """What happens to a call that the rule refuses."""
-        return self.rule.action
+        action = self.rule.action
+        return replace(action, errno=self.guarantees.errno) if self.guarantees.errno else action
 
 
 #: What is said to one call that waits. ``deny`` gives the errno of its rule, ``kill`` kills the process.
@@ -168,7 +169,7 @@ class Counts:
     ``lost``: refusals that happened but have no record, for want of room. ``tries`` equals ``hits`` where a mechanism
     meets only calls that it refuses. ``missed``: how often the kernel skipped a program, and ``not_followed``:
     children that no program followed; what these did was not judged. Without ``counted`` the mechanism refuses, but tells
-    nobody: there are no numbers.
+    nobody: there are no numbers, because of ``uncounted``.
     """
 
     tries: Mapping[int, int] = field(default_factory=dict)
@@ -177,6 +178,7 @@ class Counts:
     missed: int = 0
     not_followed: int = 0
     counted: bool = True
+    uncounted: str = "no second supervisor of seccomp can be had here"
 
 
 class Enforcer(Protocol):
@@ -220,7 +222,8 @@ class Question:
     """A call that waits for a verdict; ``id`` is its own within its enforcer. The rest as in ``Refused``.
 
     ``time_ns`` (CLOCK_REALTIME) is when it was first asked. ``what`` is the path or address that the rule is about,
-    ``access`` the letters of what is asked of a path; "" where that is not known, or it is none.
+    ``access`` the letters of what is asked of a path; "" where that is not known, or it is none. ``more`` has further
+    paths and addresses that are asked about, with their access: of a rename, of sendmmsg; "" for one that is not known.
     """
 
     id: int
@@ -234,9 +237,10 @@ class Question:
     rule: int
     what: str = ""
     access: str = ""
+    more: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, call: Refused, id: int = 0, access: str = "") -> Question:
+    def of(cls, call: Refused, id: int = 0, access: str = "", more: tuple[tuple[str, str], ...] = ()) -> Question:
         """Of the call as it would be reported."""
         return cls(
             id,
@@ -250,6 +254,7 @@ class Question:
             call.rule,
             call.what,
             access,
+            more,
         )
 
 

@@ -10,7 +10,7 @@ from isotrace.enforce import Finding
 from isotrace.enforce.calls import entries
 from isotrace.enforce.hooks import coverage
 from isotrace.enforce.mechanisms import FEATURES
-from isotrace.kernel import attachable
+from isotrace.kernel import attachable, landlock
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Found:
 class KernelFindings(Mapping[str, Finding]):
     """The features that mechanisms ask about, as this kernel has them for this user, and the details of ``_DETAILS``.
 
-    What could not be told is asked again with the next look.
+    What could not be told is asked again with the next look. ``known`` has been found already.
     """
 
-    def __init__(self) -> None:
-        self._found: dict[str, Finding] = {}
+    def __init__(self, known: Mapping[str, Finding] | None = None) -> None:
+        self._found: dict[str, Finding] = dict(known or {})
 
     def __getitem__(self, name: str) -> Finding:
         mechanism, colon, detail = name.partition(":")
@@ -79,12 +79,22 @@ def _by_fmod_ret(hook: str) -> Finding:
     return attachable.fmod_ret(coverage.function(hook))
 
 
+def _landlock(wanted: str) -> Finding:
+    found = landlock.abi()
+    if found >= int(wanted):
+        return Found("yes", f"Landlock's ABI is {found}")
+    return Found(
+        "no", f"Landlock's ABI is {found}, and {wanted} is needed", f"Linux {landlock.SINCE[int(wanted)]} or later"
+    )
+
+
 #: ``MECHANISM:WHAT`` → whether the mechanism's programs can be attached there.
 _DETAILS: dict[str, Callable[[str], Finding]] = {
     "lsm": _hook((attachable.lsm, _by_fmod_ret)),
     "fmod_ret": _hook((_by_fmod_ret,)),
     "fmod_ret_call": _entry(attachable.fmod_ret),
     "override": _entry(attachable.override),
+    "landlock": _landlock,
 }
 
 

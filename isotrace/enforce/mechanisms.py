@@ -10,14 +10,14 @@ from isotrace.enforce.calls import cbpf
 from isotrace.enforce.hooks import coverage, waiting
 from isotrace.policy import families, names
 from isotrace.policy.families import Kind
-from isotrace.policy.model import IO_URING, CallRule, NetRule, PathRule, Rule, asks, is_answer
+from isotrace.policy.model import HELD, IO_URING, CallRule, NetRule, PathRule, Rule, asks, is_answer
 from isotrace.policy.patterns import EVERYTHING
 
 #: Every feature that a mechanism asks about.
 FEATURES = (
     *("lsm_bpf", "fmod_ret_security", "fmod_ret_syscall", "kprobe", "override"),
     *("seccomp", "seccomp_notify", "raw_tracepoint", "signal", "lkm", "unlocked"),
-    *("unpreempted", "lsm_unskipped", "io_threads", "ia32"),
+    *("unpreempted", "lsm_unskipped", "io_threads", "ia32", "fanotify", "landlock"),
 )
 
 _MOVES = (
@@ -57,11 +57,11 @@ _STAYS = (
     "the directories and links that a rule's path leads through are not moved, removed or covered by the target; a "
     "directory moves where patterns have the same left to match below both its places"
 )
-_TOLD = (
+TOLD = (
     "r is about what is in a file or directory: what stat, access, getxattr, readlink, statfs and inotify tell is told"
 )
 _RUN = "a program that may be executed is read by who executes and traces it: deny x, too"
-_CONNECT = "a rule on a path is not on connecting to a socket there: unix: rules are"
+CONNECT = "a rule on a path is not on connecting to a socket there: unix: rules are"
 _CODE = (
     "a file is judged when it is executed and when memory of it becomes executable, whatever asks for that; "
     "memory that no file is behind is not met"
@@ -83,16 +83,29 @@ _SKIPPED = (
     "what a task asks for on a CPU where another one was preempted inside the same program is let through, and counted: "
     "of four processes that open in a loop one call in five was (7.3)"
 )
-_OLD_RINGS = (
+OLD_RINGS = (
     "no io_uring can be set up, and a target that has one already is turned down; "
     "one that somebody else made and hands over later goes on being served"
 )
 _HELD_OPEN = "a file that is open already when the rule begins goes on being read and written"
+_READ_ONCE = (
+    "the first read of each file that is open already is asked about, and allowed to all who share it; what is mapped "
+    "already is read without asking, and what is open for writing is written"
+)
+NOT_OPEN_YET = "asks when a file is opened: what is open already, as what the command inherits, is read without asking"
 _OPEN_ALREADY = "what is open already, or is received from somebody else, goes on being read and written"
+_CANNOT_WAIT = "cannot wait, and gets the default: what io_uring and a received descriptor do, sendmmsg, recvmmsg, and"
+_CATCHERS = (
+    f"{_CANNOT_WAIT} a thread that catches SIGCONT (see --stop-catchers), is traced, or has a real-time policy",
+    f"{_CANNOT_WAIT} a thread that is traced, or has a real-time policy",
+)
+_STOPPED = (
+    "a process that catches SIGCONT is stopped while one of its threads waits: its parent is told, as a shell that writes "
+    "Stopped, its handler runs when it goes on, and a stop of somebody else's ends then, too"
+)
 _WAITING = (
-    "cannot wait, and gets the default: what io_uring and a received descriptor do, sendmmsg, recvmmsg, and a thread that "
-    "catches SIGCONT, is traced, or has a real-time policy",
-    "a thread that waits has a deadline policy meanwhile, or where its processors are chosen the idle one, then it is busy",
+    "a thread that waits has a deadline policy meanwhile, "
+    "or where its processors are chosen the idle one, then it is busy"
 )
 _UNLOOKED = "an open with O_PATH, which neither reads nor writes, is not asked about"
 _POINTERS = (
@@ -102,7 +115,7 @@ _POINTERS = (
 _FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"
 
 
-_NO_PRIVILEGES = "sets no_new_privs: set-user-ID programs such as sudo gain nothing"
+NO_PRIVILEGES = "sets no_new_privs: set-user-ID programs such as sudo gain nothing"
 _NAMED = (
     "paths and addresses are what the caller's memory and directories say when the call begins: another thread of the "
     "command can change them before the kernel looks, and so do something else than what was allowed (Landlock, which "
@@ -141,7 +154,7 @@ _BESIDE = {
 }
 
 
-def _lacks(findings: Findings, *features: str) -> Unsupported | None:
+def lacks(findings: Findings, *features: str) -> Unsupported | None:
     """What is said of the first feature that is not a certain yes."""
     for name in features:
         if name not in findings:
@@ -176,7 +189,7 @@ class _ByObject:
             return Unsupported(
                 f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing)
             )
-        return _lacks(findings, self.feature) or self._lacks_hooks(rule, findings) or self._guarantees(rule, findings)
+        return lacks(findings, self.feature) or self._lacks_hooks(rule, findings) or self._guarantees(rule, findings)
 
     def _lacks_hooks(self, rule: Rule, findings: Findings) -> Unsupported | None:
         """What is said where this kernel takes no program at a hook that the rule needs."""
@@ -196,16 +209,16 @@ class _ByObject:
 
     def _guarantees(self, rule: Rule, findings: Findings) -> Guarantees:
         whole, ring = self._unskipped(findings), self._ring(rule, findings)
-        notes = (_FOLLOWS_OBJECTS, *_hook_notes(rule, self.name), *((_OLD_RINGS,) if ring == "closed" else ()))
+        notes = (_FOLLOWS_OBJECTS, *_hook_notes(rule, self.name), *((OLD_RINGS,) if ring == "closed" else ()))
         found = Guarantees(whole, ring, True, notes=notes, short=() if whole else (_SKIPPED,))
         return (
-            replace(found, notes=(*notes, *_WAITING, *_asking_notes(rule)), waits="thread", orphaned="allowed")
+            replace(found, notes=(*notes, *_asking_notes(rule)), waits="thread", orphaned=_orphaned(rule))
             if asks(rule)
             else found
         )
 
     def _unskipped(self, findings: Findings) -> bool:
-        return _lacks(findings, "unpreempted") is None
+        return lacks(findings, "unpreempted") is None
 
     @staticmethod
     def _ring(rule: Rule, findings: Findings) -> Ring:
@@ -233,7 +246,8 @@ def _there(findings: Findings, name: str) -> bool:
 def _hook_notes(rule: Rule, mechanism: str) -> tuple[str, ...]:
     if isinstance(rule, PathRule):
         names_too = [_NAMES] if rule.pattern.compares_names else []
-        return (_MOVES, _LINKS, _LAYERS, _HELD_OPEN, _ANEW, *names_too, *_access_notes(rule))
+        held = _READ_ONCE if HELD in rule.access else _HELD_OPEN
+        return (_MOVES, _LINKS, _LAYERS, held, _ANEW, *names_too, *_access_notes(rule))
     if isinstance(rule, NetRule):
         return _socket_notes(rule) if rule.protocol == "unix" else _net_notes(rule)
     if not isinstance(rule, CallRule):
@@ -247,11 +261,16 @@ def _hook_notes(rule: Rule, mechanism: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _orphaned(rule: Rule) -> str:
+    return {"deny": "denied", "kill": "killed"}[rule.action.otherwise] if rule.action.kept else "allowed"
+
+
 def _asking_notes(rule: Rule) -> tuple[str, ...]:
-    if not isinstance(rule, CallRule):
-        return ()
-    found = [_UNLOOKED] if rule.calls & {"openat", "openat2"} else []
-    return (*found, *([_POINTERS] if rule.calls - waiting.BY_PATH.keys() else []))
+    found = [_CATCHERS[rule.action.stops], *([_STOPPED] if rule.action.stops else []), _WAITING]
+    if isinstance(rule, CallRule):
+        found += [_UNLOOKED] if rule.calls & {"openat", "openat2"} else []
+        found += [_POINTERS] if rule.calls - waiting.BY_PATH.keys() else []
+    return tuple(found)
 
 
 def _net_notes(rule: NetRule) -> tuple[str, ...]:
@@ -267,8 +286,8 @@ def _access_notes(rule: PathRule) -> tuple[str, ...]:
     reads, executes = "r" in rule.access, "x" in rule.access
     found = {
         _STAYS: True,
-        _CONNECT: reads,
-        _TOLD: reads,
+        CONNECT: reads,
+        TOLD: reads,
         _RUN: reads and not executes,
         _CODE: executes,
         _NO_PATH: everywhere,
@@ -294,7 +313,7 @@ class Lsm(_ByObject):
     feature: str = "lsm_bpf"
 
     def _unskipped(self, findings: Findings) -> bool:
-        return super()._unskipped(findings) or _lacks(findings, "lsm_unskipped") is None
+        return super()._unskipped(findings) or lacks(findings, "lsm_unskipped") is None
 
 
 @dataclass(frozen=True)
@@ -311,7 +330,7 @@ def _needs_memory(rule: CallRule, judges: Iterable[str] = ()) -> list[str]:
 
 
 def _number_notes(rule: CallRule) -> tuple[str, ...]:
-    return (*_register_notes(rule), *((_OLD_RINGS,) if ring(rule) == "closed" else ()))
+    return (*_register_notes(rule), *((OLD_RINGS,) if ring(rule) == "closed" else ()))
 
 
 def _register_notes(rule: CallRule) -> tuple[str, ...]:
@@ -348,7 +367,7 @@ class _ByNumber:
         """Calls only."""
         if not isinstance(rule, CallRule):
             return _no_objects(rule)
-        if lack := _lacks(findings, *self.features):
+        if lack := lacks(findings, *self.features):
             return lack
         return self._guarantees(rule, findings)
 
@@ -370,7 +389,7 @@ class _AtFunctions(_ByNumber):
         for call in calls:
             if not _there(findings, f"{self.name}:{call}"):
                 return Unsupported(f"{call}: {findings[f'{self.name}:{call}'].why}")
-        whole = _lacks(findings, "unpreempted") is None
+        whole = lacks(findings, "unpreempted") is None
         compat = [*calls, *sorted(cbpf.multiplexers(calls))] if _compat(findings) else []
         open_ = [call for call in compat if not _there(findings, f"{self.name}:{call}@i386")]
         short = [*([] if whole else [_SKIPPED]), *([f"not their 32-bit entry: {', '.join(open_)}"] if open_ else [])]
@@ -413,7 +432,7 @@ class Seccomp(_ByNumber):
         """Calls, and where a rule asks (``asking``) what those who are asked can be shown: paths and addresses as well."""
         if not self.asking or not isinstance(rule, CallRule | PathRule | NetRule):
             return super().guarantees(rule, findings)
-        if lack := _lacks(findings, *self.features, "seccomp_notify"):
+        if lack := lacks(findings, *self.features, "seccomp_notify"):
             return replace(lack, reason=f"cannot ask: {lack.reason}")
         found = self._guarantees(rule, findings) if isinstance(rule, CallRule) else self._named(rule)
         if isinstance(found, Unsupported) or not asks(rule):
@@ -425,17 +444,19 @@ class Seccomp(_ByNumber):
     @staticmethod
     def _named(rule: PathRule | NetRule) -> Guarantees:
         """A rule on what callers name: one that refuses is less than elsewhere, an answer as good as asking."""
-        short = () if rule.allow or asks(rule) or is_answer(rule) else (_NAMED,)
-        notes = (_NAMED, _ALL_MET, _BY_KERNEL if isinstance(rule, PathRule) else _ACCEPTED, _NO_PRIVILEGES, _OLD_RINGS)
-        return Guarantees(False, "closed", True, ends=False, notes=notes, short=short)
+        held = isinstance(rule, PathRule) and HELD in rule.access
+        short = [] if rule.allow or asks(rule) or is_answer(rule) else [_NAMED]
+        short += [NOT_OPEN_YET] if held else []
+        notes = (_NAMED, _ALL_MET, _BY_KERNEL if isinstance(rule, PathRule) else _ACCEPTED, NO_PRIVILEGES, OLD_RINGS)
+        return Guarantees(False, "closed", True, ends=False, notes=notes, short=tuple(short))
 
     def _guarantees(self, rule: CallRule, findings: Findings) -> Guarantees | Unsupported:
-        silent = _lacks(findings, "seccomp_notify")
+        silent = lacks(findings, "seccomp_notify")
         if silent and rule.action.kind == "audit":
             return Unsupported(f"cannot report without refusing: {silent.reason}", silent.hint)
         if silent and "execve" in rule.calls:
             return Unsupported(f"cannot let the command's own execve pass: {silent.reason}", silent.hint)
-        notes = [*_number_notes(rule), _NO_PRIVILEGES]
+        notes = [*_number_notes(rule), NO_PRIVILEGES]
         notes.append(
             f"refusals are neither shown nor counted: {silent.reason}"
             if silent

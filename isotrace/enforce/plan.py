@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from isotrace.enforce import Enforced, Findings, Guarantees, Mechanism, Unsupported
 from isotrace.enforce.hooks import standing
+from isotrace.enforce.landlock import beside as landlock_beside
+from isotrace.enforce.landlock.mechanism import Landlock
 from isotrace.enforce.mechanisms import Seccomp
+from isotrace.enforce.opens.mechanism import Fanotify
 from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
-from isotrace.policy.model import CallRule, NetRule, PathRule, Policy, Rule, asks
+from isotrace.policy.model import CallRule, PathRule, Policy, Rule, asks
 from isotrace.trace.target import Target
 
-_NEEDS_COMMAND = Unsupported(
+NEEDS_COMMAND = Unsupported(
     "works only in a command that isotrace starts",
     "give -- CMD, without --uid, --comm and the like",
 )
 _NOT_BUILT = Unsupported("not built into this version of isotrace")
-_BEST_EFFORT = "--best-effort accepts that"
-_SOFTENED = (
-    "beside rules on files that only report: a call of which they let one part go on (reading, or one name of a rename or "
-    "link) is not judged by this one for its other part"
-)
+BEST_EFFORT = "--best-effort accepts that"
 _NAMES = (
     "--comm: who is found under the name, at the start, by an execve or by what it does itself, stays concerned under any "
     "other, with its threads, io_uring's workers and the children that it forks, up to an execve under another name: a "
     "program executed under another is not concerned (-f keeps it)"
 )
-
-
-#: Mechanisms that judge the parts of a call one by one, and for which the first that is denied decides, unless there are
-#: rules that ask: then each action has programs of its own (enforce/hooks/waiting.py).
-_FIRST_DECIDES = ("lsm", "fmod_ret")
 
 
 @dataclass(frozen=True)
@@ -73,23 +67,33 @@ def make(
     policy: Policy, findings: Findings, target: Target, backend: str = "auto", best_effort: bool = False
 ) -> EnforcementPlan:
     """The plan. Call rules are placed one by one; path rules together, and net rules together, as they decide together."""
-    admitted = [mechanism for mechanism in _mechanisms(policy.asks) if mechanism.name in BACKENDS[backend]]
-    reports = not policy.asks and any(_on_files(rule) and rule.action.kind == "audit" for rule in policy.rules)
-    chooser = _Chooser(admitted, findings, target, best_effort, reports)
+    admitted = [mechanism for mechanism in _mechanisms(policy) if mechanism.name in BACKENDS[backend]]
+    chooser = _Chooser(admitted, findings, target, best_effort)
     placed: dict[int, Enforced | Unenforceable] = {}
     for rules in _units(policy.rules):
         placed |= chooser.place(rules)
     enforced = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Enforced))
     unenforceable = tuple(entry for _, entry in sorted(placed.items()) if isinstance(entry, Unenforceable))
     beside, left_out = standing.enforced(enforced, findings, len(policy.rules), best_effort)
+    beside = (*beside, *landlock_beside.enforced(enforced, len(policy.rules) + len(beside)))
     return EnforcementPlan(
         enforced, unenforceable, bool(enforced) and (best_effort or not unenforceable), beside, left_out
     )
 
 
-def _mechanisms(asking: bool) -> Iterable[Mechanism]:
-    """All there are; seccomp shows what it asks about, and so can have more rules where one asks."""
-    return (replace(one, asking=True) if asking and isinstance(one, Seccomp) else one for one in MECHANISMS)
+def _mechanisms(policy: Policy) -> Iterator[Mechanism]:
+    """All there are; seccomp shows what it asks about, and so can have more rules where one asks; fanotify only asks.
+
+    Where one asks exceptions say what is not asked about: they are for who asks, and Landlock has no part in it.
+    """
+    for one in MECHANISMS:
+        if isinstance(one, Landlock):
+            if not policy.asks:
+                yield one.for_policy(policy)
+        elif isinstance(one, Seccomp):
+            yield replace(one, asking=policy.asks)
+        elif policy.asks or not isinstance(one, Fanotify):
+            yield one
 
 
 def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:
@@ -100,21 +104,17 @@ def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:
     yield [entry for entry in numbered if not isinstance(entry[1], CallRule | PathRule)]
 
 
-def _on_files(rule: Rule) -> bool:
-    """Whether it denies something to files, or to the sockets among them."""
-    return not rule.allow and (isinstance(rule, PathRule) or (isinstance(rule, NetRule) and rule.path is not None))
-
-
 def concerned(target: Target) -> tuple[str, ...]:
     """What a user should know of the conditions that a process may come to meet no more, or to escape from."""
     if target.follow:
         return ()
+    cgroup = f"--{target.container.partition(' ')[0]}" if target.container else "--cgroup"
     said = (
         ("comm", _NAMES),
         ("ppid", "--ppid: a child stays concerned when its parent ends; its own children are not (-f)"),
         ("pid", "--pid: the processes that it forks are not concerned (-f)"),
         ("uid", "--uid: who changes its real user id, as sudo and su do, is concerned no more (-f keeps it)"),
-        ("cgroup", "--cgroup: who is moved out of it is concerned no more (-f keeps it)"),
+        ("cgroup", f"{cgroup}: who is moved out of it is concerned no more (-f keeps it)"),
     )
     return tuple(text for name, text in said if name in target.conditions)
 
@@ -125,7 +125,6 @@ class _Chooser:
     findings: Findings
     target: Target
     best_effort: bool
-    reports: bool = False  # there are rules on files that report, and none that asks
 
     def place(self, rules: Sequence[tuple[int, Rule]]) -> dict[int, Enforced | Unenforceable]:
         """The first mechanism that enforces most of the denials, an exception counting as much as it can."""
@@ -147,17 +146,16 @@ class _Chooser:
         """What the mechanism says, made stricter by the target, by what is built, and by what the user accepts."""
         answer = mechanism.guarantees(rule, self.findings)
         if isinstance(answer, Unsupported):
-            return answer
+            out_of_place = mechanism.commands_only and not self._only_command
+            return Unsupported(answer.reason) if out_of_place else answer  # what would help elsewhere does not here
         if asks(rule) and mechanism.cannot_ask:
             return Unsupported(f"cannot ask: {mechanism.cannot_ask}")
         if mechanism.commands_only and not self._only_command:
-            return _NEEDS_COMMAND
+            return NEEDS_COMMAND
         if BUILT[mechanism.name] is None:
             return _NOT_BUILT
-        if self.reports and mechanism.name in _FIRST_DECIDES and _on_files(rule) and rule.action.kind != "audit":
-            answer = replace(answer, short=(*answer.short, _SOFTENED))
         if answer.short and not self.best_effort:
-            return Unsupported("; ".join(answer.short), _BEST_EFFORT)
+            return Unsupported("; ".join(answer.short), BEST_EFFORT)
         return replace(answer, notes=(*answer.notes, *concerned(self.target)))
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from isotrace.backends.attached import Ringed, u32
 from isotrace.backends.loader import Loader
-from isotrace.enforce import Counts, Execute, Refused
+from isotrace.enforce import Counts, Refused
 from isotrace.enforce.records import Records
 from isotrace.enforce.strays import must_follow
 from isotrace.enforce.switches import Switches
@@ -21,6 +21,7 @@ from isotrace.enforce.tables import RuleTable, pack_rule, shown
 from isotrace.kernel import bpf, btf
 from isotrace.kernel.facts import Facts
 from isotrace.policy.model import Action
+from isotrace.process.launch import Execute
 from isotrace.trace import plan
 from isotrace.trace.events import CUT, PART_NAME, PART_PATH, Batch, Blob
 from isotrace.trace.plan import TYPES, Attachment
@@ -86,9 +87,9 @@ def following(target: Target, known: Facts) -> tuple[Attachment, ...]:
 
 
 def _path(blob: Blob) -> str:
-    """Names from the object up, each ended by NUL, as a path; an ellipsis stands for what is above those recorded."""
+    """Names from the object up, each ended by NUL, as a path; what is above those recorded is ``...``: then it is none."""
     names = blob.data.split(b"\0")[:-1]
-    head = "…/" if blob.state == CUT else "/"
+    head = ".../" if blob.state == CUT else "/"
     return head + b"/".join(reversed(names)).decode(errors="surrogateescape")
 
 

@@ -90,9 +90,13 @@ def from_before(enforced: Sequence[Enforced], target: Target) -> str | None:
     found = holders(of_target(target))
     if not found:
         return None
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    named = ", ".join(_name(one) for one in found[:_SHOWN]) + more
-    return f"{named} had io_uring before the rules: what is asked of it there goes on being done"
+    return f"{named(found)} had io_uring before the rules: what is asked of it there goes on being done"
+
+
+def named(pids: Sequence[int]) -> str:
+    """The processes in words, the first of them by name."""
+    more = f" and {len(pids) - _SHOWN} more" if len(pids) > _SHOWN else ""
+    return ", ".join(map(_name, pids[:_SHOWN])) + more
 
 
 def _name(pid: int) -> str:

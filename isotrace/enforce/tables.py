@@ -18,8 +18,8 @@ from isotrace.policy.model import Action, CallRule
 from isotrace.trace import plan
 from isotrace.trace.events import SLOTS
 
-KILL, AUDIT, KILL_UNANSWERED, BY_CALL = 1, 2, 4, 8  # bpf/block.h
-SLOT_RING = 1022
+KILL, AUDIT, KILL_UNANSWERED, BY_CALL, READS_HELD = 1, 2, 4, 8, 16  # bpf/block.h
+SLOT_BY_RING = 1022
 NOT_REFUSED = 0xFFFF
 _EPERM = 1
 _SHOWN = {"path", "filename", "pathname", "name"}
@@ -32,17 +32,18 @@ def pack_rule(action: Action) -> bytes:
     return struct.pack("=II", number, flags)
 
 
-def pack_asking(action: Action, by_call: bool = False) -> bytes:
-    """The same of a rule that asks, for programs that know how to (bpf/block_ask.h); or of one that stands for rules on
-    calls.
+def pack_asking(action: Action, flags: int = 0) -> bytes:
+    """The same of a rule that asks, for programs that know how to (bpf/block_ask.h).
+
+    ``flags``: BY_CALL of one that stands for rules on calls, READS_HELD of one about what is open already as well.
     """
     kills = KILL_UNANSWERED if action.otherwise == "kill" else 0
-    return struct.pack("=II", action.errno, kills | (BY_CALL if by_call else 0))
+    return struct.pack("=II", action.errno, kills | flags)
 
 
 @dataclass
 class RuleTable:
-    """The rules of the map `rules`: ``numbers[index]`` is the rule's number in the policy."""
+    """The rules of the map `rules`: ``numbers[index]`` is the rule's number in the policy; an exception has no action."""
 
     numbers: list[int] = field(default_factory=lambda: [-1])
     actions: list[Action | None] = field(default_factory=lambda: [None])
@@ -50,7 +51,7 @@ class RuleTable:
     def add(self, enforced: Enforced) -> int:
         """The next index, for ``enforced``."""
         self.numbers.append(enforced.number)
-        self.actions.append(enforced.action)
+        self.actions.append(None if enforced.rule.allow else enforced.action)
         return len(self.numbers) - 1
 
     def strictest(self, indexes: Sequence[int]) -> int:
@@ -106,7 +107,7 @@ def hook_table(
         found |= {slot: (NOT_REFUSED, 0) for slot in range(SLOTS) if slot not in found}
     ringed = [(index, rule) for index, rule in enforced if coverage.by_ring(hook, rule.calls)]
     entry = _entry(ringed, own)
-    found[SLOT_RING] = (entry[0] or NOT_REFUSED, entry[1]) if entry else (NOT_REFUSED, 0)
+    found[SLOT_BY_RING] = (entry[0] or NOT_REFUSED, entry[1]) if entry else (NOT_REFUSED, 0)
     return found
 
 

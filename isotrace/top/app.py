@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,11 +17,13 @@ from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from isotrace.asking.dialogue import Talker, hung_up, stay
 from isotrace.top import figures, views
 from isotrace.top.dialogs import Help
 from isotrace.top.failures import recent
 from isotrace.top.model import Snapshot, empty
 from isotrace.top.painting import ALARM, DIM, HEAD, PLAIN
+from isotrace.top.questions import QuestionKeys
 from isotrace.top.refusal_keys import RefusalKeys
 from isotrace.top.refusing import Answer, Refusing, Status
 from isotrace.top.source import Requests
@@ -59,16 +60,6 @@ class Feed(Protocol):
 
     def finish(self) -> None:
         """Make no more."""
-
-
-def _stay() -> None:
-    """Nothing suspends the table.
-
-    On SIGCONT, which a terminal that hangs up sends as well, Textual 8.2 starts a second thread that writes, whether or not it
-    had been suspended; once that has died of the dead terminal the app waits for it for ever.
-    """
-    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
-    signal.signal(signal.SIGCONT, signal.SIG_DFL)
 
 
 class Arrived(Message):
@@ -137,17 +128,21 @@ class TopApp(App[None]):
         Binding("d", "refuse"),
         Binding("D,upper_d", "refusals"),
         Binding("u", "lift"),
+        Binding("a", "questions"),
         Binding("question_mark,h", "help"),
         Binding("q,ctrl+c", "leave", priority=False),
     ]
 
-    def __init__(self, feed: Feed, title: str, view: str, refusing: Refusing, note: str = "") -> None:
-        """``note`` is said in the footer at first."""
+    def __init__(
+        self, feed: Feed, title: str, view: str, refusing: Refusing, note: str = "", talker: Talker | None = None
+    ) -> None:
+        """``note`` is said in the footer at first; ``talker`` looks at questions that come over the table."""
         # Without this NO_COLOR gives shades of grey.
         super().__init__(ansi_color="NO_COLOR" in os.environ or None)
         self.stopped: threading.Event | None = None
         self.failure: BaseException | None = None
         self._feed, self._refusals = feed, RefusalKeys(self, refusing, title, self._say)
+        self._questions = QuestionKeys(self, talker, title, self._say, self._types)
         self._view, self._paused, self._open = view, False, False
         self._message = note
         self._orders = {name: Order(_SORT.get(name, "rate")) for name, _ in VIEWS}
@@ -168,24 +163,26 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         """Begin."""
         if not self.is_headless:
-            _stay()
+            stay()
         self._table.focus()
         self._feed.begin(lambda snapshot: self.post_message(Arrived(snapshot)))
         self.set_interval(_CHECK, self._check)
         self._write_foot()
         self._refusals.begin(lambda answer: self.post_message(Answered(answer)))
+        self._questions.begin()
         note = self._message
         self.set_timer(_NOTE_SECONDS, lambda: self._say("") if self._message == note else None)
 
     def on_unmount(self) -> None:
-        """No more snapshots, and nothing refused."""
+        """No more snapshots and questions, and nothing refused."""
+        threading.Thread(target=self._questions.finish, daemon=True).start()
         self._refusals.refusing.finish()
         self._feed.finish()
 
     def _check(self) -> None:
-        if self.stopped is not None and self.stopped.is_set():
+        if (self.stopped is not None and self.stopped.is_set()) or (self._questions.talker and hung_up()):
             self.exit()
-        self.failure = self._feed.failure or self._refusals.refusing.failure
+        self.failure = self._feed.failure or self._refusals.refusing.failure or self._questions.failure
         if self.failure is not None:
             self.exit()
 
@@ -236,7 +233,7 @@ class TopApp(App[None]):
         most, least = self.KEYS
         keys = most if self.size.width >= len(most) + 12 else least
         losses = self._drawn.losses.lines()
-        alarm = self._message or self._refusals.doing or (losses[0] if losses else "")
+        alarm = self._message or self._questions.summary or self._refusals.doing or (losses[0] if losses else "")
         text, style = (alarm, ALARM) if alarm else (keys, DIM)
         width = max(1, self.size.width - 9)
         line = Text.assemble((text[:width].ljust(width), style), (self._table.position.rjust(9), HEAD), no_wrap=True)
@@ -342,6 +339,9 @@ class TopApp(App[None]):
         if event.input.display:
             self._arrange(replace(self._orders[self._view], needle=event.value))
 
+    def _types(self) -> bool:
+        return self.query_one("#needle", Input).display
+
     def _keep_filter(self, needle: str) -> None:
         self._close_filter()
         self._arrange(replace(self._orders[self._view], needle=needle))
@@ -409,7 +409,7 @@ class TopApp(App[None]):
         if isinstance(event.answer, Status):
             self._refusals.told(event.answer)
         else:
-            self._refusals.proposed(event.answer, self.query_one("#needle", Input).display)
+            self._refusals.proposed(event.answer, self._types())
         self.draw()
 
     def action_refuse(self) -> None:
@@ -423,6 +423,10 @@ class TopApp(App[None]):
     def action_lift(self) -> None:
         """Lift one."""
         self._refusals.lift()
+
+    def action_questions(self) -> None:
+        """What is asked."""
+        self._questions.open()
 
     def action_help(self) -> None:
         """What the keys are."""

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from isotrace.backends.counts import Counting as Backend
 from isotrace.errors import IsotraceError
@@ -15,6 +16,9 @@ from isotrace.process.launch import Command
 from isotrace.run.lifecycle import Part
 from isotrace.top.source import Source, Worker
 from isotrace.trace.target import Target
+
+if TYPE_CHECKING:  # textual takes a while to import
+    from isotrace.asking.dialogue import Talker
 
 _SETTLE = 0.02  # seconds for a program that still runs on another CPU after it was detached
 _LONGEST_END = 30.0  # seconds between a signal and the end of the table
@@ -123,7 +127,7 @@ class LiveTable(Counting):
         worker = Worker(self._source, reason, self._interval)
         found = forkserver.current()
         refuser = Refuser(family.running(self._target, pid, backend.pids), backend.names, [found.pid] if found else [])
-        app = TopApp(worker, str(self._target), self._view, refuser, self._note())
+        app = TopApp(worker, str(self._target), self._view, refuser, self._note(), self.talker())
         app.stopped = stopped
         over = threading.Event()
         threading.Thread(target=self._insist, args=(stopped, over), daemon=True).start()
@@ -135,6 +139,10 @@ class LiveTable(Counting):
             raise IsotraceError(
                 "the live table broke", "--once gives the counts without it; please report what is above"
             )
+
+    def talker(self) -> Talker | None:
+        """Who looks at questions that come over the table; None where nothing is asked."""
+        return None
 
     def _note(self) -> str:
         where = f"to {self._output}" if self._output else "nowhere (--output FILE keeps it)"

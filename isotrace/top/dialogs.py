@@ -27,6 +27,7 @@ _HELP = """\
 [b]Time[/b]     p pause    z set all counts to zero
 [b]Process[/b]  f on a process: only its calls; f again: all
 [b]Refuse[/b]   d the call of this row    D list refusals    u lift one
+[b]Asked[/b]    a what waits for an answer (isotrace ask --top)
 [b]Leave[/b]    q; nothing stays refused
 
 calls/s is of the latest look, the curve of the last minute. p50 and

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from textual.app import App
 from textual.screen import Screen
 
+from isotrace.catalog.rings import PREFIX
 from isotrace.top import views
 from isotrace.top.dialogs import Calls, Listing, Question
 from isotrace.top.model import GROUPS, Snapshot
@@ -78,6 +79,9 @@ class RefusalKeys:
         call = all_calls().get(slot)
         if call is None:
             self.say(f"{views.call_name(slot)} has no name that a rule could have")
+            return
+        if call.name.startswith(PREFIX):
+            self.say(f"{call.name} is no call: who may not set up a ring (io_uring_setup) cannot ask for it")
             return
         self.doing = f"looking how this kernel can refuse {call.name} …"
         self.say("")

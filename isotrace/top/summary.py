@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import orjson
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from isotrace.backends.counts import unpack_keys
 from isotrace.decode.errnos import errno_name
 from isotrace.process.telling import tell
-from isotrace.top import figures
+from isotrace.top import figures, sheet
 from isotrace.top.model import Snapshot
+from isotrace.top.sheet import SheetColumn
 from isotrace.top.views import (
     Column,
     Grid,
@@ -37,28 +37,34 @@ def _seconds(ns: float) -> str:
     return f"{ns / 1e9:.6f}"
 
 
-def _call_table(grid: Grid) -> Table:
-    """The columns that people know from ``strace -c``, and what a histogram adds to them."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("% time", "seconds", "usecs/call", "calls", "errors", "p50", "p99", "max", "bytes"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("syscall", no_wrap=True)
-    values = grid.values
+#: Of strace -c, and what a histogram adds; with the number of a column that is dropped where the line is too short.
+_CALL_TITLES = (
+    *(("% time", 0), ("seconds", 3), ("usecs/call", 4), ("calls", 0), ("errors", 0)),
+    *(("p50", 6), ("p99", 5), ("max", 7), ("bytes", 8)),
+)
+
+
+def _call_table(grid: Grid) -> list[SheetColumn]:
+    """The columns that people know from ``strace -c``, and what a histogram adds to them; the sums come last."""
+    values, rows = grid.values, []
     for row in arranged(grid, Order("time")).rows:
         calls, time = float(values["calls"][row]), float(values["time"][row])
-        table.add_row(
-            f"{100 * float(values['share'][row]):.2f}",
-            _seconds(time),
-            f"{time / calls / 1000:.1f}",
-            f"{calls:.0f}",
-            f"{float(values['errors'][row]):.0f}" if values["errors"][row] else "",
-            *(figures.duration(float(values[name][row])) for name in ("p50", "p99", "longest")),
-            figures.size(float(values["bytes"][row])),
-            Text(str(values["name"][row])),
+        rows.append(
+            [
+                f"{100 * float(values['share'][row]):.2f}",
+                _seconds(time),
+                f"{time / calls / 1000:.1f}",
+                f"{calls:.0f}",
+                f"{float(values['errors'][row]):.0f}" if values["errors"][row] else "",
+                *(figures.duration(float(values[name][row])) for name in ("p50", "p99", "longest")),
+                figures.size(float(values["bytes"][row])),
+                str(values["name"][row]),
+            ]
         )
-    table.add_section()
-    table.add_row(*_total(grid), style="bold")
-    return table
+    rows.append(_total(grid))
+    *numbers, names = zip(*rows, strict=True)
+    found = [SheetColumn(title, cells, rank=rank) for (title, rank), cells in zip(_CALL_TITLES, numbers, strict=True)]
+    return [*found, SheetColumn("syscall", names, "text")]
 
 
 def _total(grid: Grid) -> list[str]:
@@ -78,15 +84,18 @@ _WRITERS: Mapping[str, Callable[[float], str]] = {
 }
 
 
-def _plain_table(grid: Grid, order: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = [column for column in grid.columns if column.kind != "spark" and column.name != "rate"]
-    for column in columns:
-        table.add_column(column.title, justify="left" if column.kind in ("text", "path") else "right", no_wrap=True)
+def _plain_table(grid: Grid, order: str) -> list[SheetColumn]:
     found = arranged(grid, Order(order))
-    for row in found.rows:
-        table.add_row(*(Text(found.prefixes.get(row, "") * (c.name == "name") + _cell(grid, c, row)) for c in columns))
-    return table
+    columns = [column for column in grid.columns if column.kind != "spark" and column.name != "rate"]
+    return [
+        SheetColumn(
+            column.title,
+            [found.prefixes.get(row, "") * (column.name == "name") + _cell(grid, column, row) for row in found.rows],
+            "path" if column.kind == "path" else "text" if column.kind == "text" else "number",
+            column.needs,
+        )
+        for column in columns
+    ]
 
 
 def _cell(grid: Grid, column: Column, row: int) -> str:
@@ -96,9 +105,12 @@ def _cell(grid: Grid, column: Column, row: int) -> str:
 
 def write_text(snapshot: Snapshot, view: str) -> None:
     """Print the view; what was lost, and why it ended, go to standard error."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
-    grid = grid_of(view, snapshot)
-    console.print(_call_table(grid) if view == "call" else _plain_table(grid, _ORDER[view]), soft_wrap=True, crop=False)
+    grid, console = grid_of(view, snapshot), Console(highlight=False)
+    columns = _call_table(grid) if view == "call" else _plain_table(grid, _ORDER[view])
+    head, *rest = sheet.lines(columns, console.width if sys.stdout.isatty() else None)
+    last = len(rest) - 1 if view == "call" else -1
+    for number, line in enumerate((head, *rest), -1):
+        console.print(Text(line, "bold" if number in (-1, last) else ""), soft_wrap=True)
     tell(notes(snapshot))
 
 

@@ -79,6 +79,24 @@ def begin(path):
     RACE["thread"].start()
 
 
+def begin_how(path, flags):
+    """As begin, by openat2: the memory that has the flags can be changed meanwhile."""
+    RACE["path"] = ctypes.create_string_buffer(path.encode(), 4096)
+    RACE["how"] = (ctypes.c_uint64 * 3)(flags, 0, 0)
+
+    def run():
+        fd = C.syscall(437, -100, RACE["path"], RACE["how"], ctypes.sizeof(RACE["how"]))
+        RACE["found"] = "opened" if fd >= 0 else errno.errorcode[ctypes.get_errno()]
+
+    RACE["thread"] = threading.Thread(target=run)
+    RACE["thread"].start()
+
+
+def change_how(flags):
+    """Other flags in the same memory."""
+    RACE["how"][0] = flags
+
+
 def change(path):
     """Another path in the same memory."""
     RACE["path"].value = path.encode()

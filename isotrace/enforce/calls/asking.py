@@ -15,12 +15,14 @@ from dataclasses import replace
 from isotrace.enforce import Enforced, Question, Refused, Verdict
 from isotrace.enforce.calls import cbpf, named, notify
 from isotrace.enforce.calls.cbpf import Entry, Table
-from isotrace.enforce.calls.named import Caller, Unknown
+from isotrace.enforce.calls.lookup import Caller
+from isotrace.enforce.calls.named import Unknown
 from isotrace.enforce.calls.notify import Notification
 from isotrace.enforce.calls.supervisor import Supervisor, record
+from isotrace.enforce.landlock.beside import Beside
 from isotrace.policy import CallRequest, Group, PathRequest, Policy, decide, names
-from isotrace.policy.decide import NetRequest, Request, decide_all, strictness
-from isotrace.policy.model import ACCESSES, Action, CallRule, NetRule, PathRule, Rule
+from isotrace.policy.decide import NetRequest, Request, SocketRequest, decide_all, strictness
+from isotrace.policy.model import ACCESSES, Action, CallRule, NetRule, PathRule, Rule, asks
 
 #: The rule number of a call that only rules on paths and addresses are about.
 OBJECTS = -2
@@ -56,10 +58,11 @@ class Judge:
         """The rule's number in the policy."""
         return self._numbers[id(rule)]
 
-    def decide(self, call: Notification, entry: Entry, refused: Refused) -> tuple[Rule | None, Refused, str]:
-        """The rule that decides, or None; the call with the object that it decides by, and the access to it."""
+    def decide(self, call: Notification, entry: Entry, refused: Refused) -> tuple[Rule | None, Refused, str, Objects]:
+        """The rule that decides, or None; the call with the object that it decides by, the access to it, and others."""
         caller = Caller(call.pid, refused.pid)
-        objects = named.requests(caller, entry.call, entry.abi, refused.args, self._nets)
+        every = named.requests(caller, entry.call, entry.abi, refused.args)
+        objects = every if self._nets else [one for one in every if not _of_nets(one)]
         asked: list[Request] = [CallRequest(entry.call, entry.call != "sendto" or any(refused.args[4:5]))]
         known = [one for one in objects if not isinstance(one, Unknown)]
         rules = [decide_all(self._policy, asked + known).rule]
@@ -67,7 +70,19 @@ class Judge:
             rules += [decide_all(self._policy, asked).rule]
         rules += [self._strictest(one) for one in objects if isinstance(one, Unknown)]
         rule = min((one for one in rules if one), key=strictness, default=None)
-        return rule, *self._shown(rule, objects, refused)
+        shown, access = self._shown(rule, every, refused)
+        return rule, shown, access, self._others(objects, shown.what)
+
+    def _others(self, objects: Sequence[Request | Unknown], shown: str) -> Objects:
+        """What is asked about beside what is shown: each with its access, "" for what cannot be told."""
+        found: dict[tuple[str, str], None] = {}
+        for one in objects:
+            if isinstance(one, Unknown):
+                found["", "".join(sorted(one.access))] = None
+            elif decide(self._policy, one).asked and named.shown(one) != shown:
+                letters = one.access if isinstance(one, PathRequest) else ()
+                found[named.shown(one), "".join(letter for letter in ACCESSES if letter in letters)] = None
+        return tuple(found) if shown or len(found) > 1 else ()
 
     def _strictest(self, unknown: Unknown) -> Rule | None:
         """Of the rules that what cannot be told may meet."""
@@ -78,19 +93,31 @@ class Judge:
             and (
                 isinstance(rule, PathRule) and rule.access & unknown.access
                 if unknown.access
-                else isinstance(rule, NetRule)
+                else isinstance(rule, NetRule) and (rule.protocol == "unix" or not unknown.unix)
             )
         ]
         return min(rules, key=strictness, default=None)
 
     def _shown(self, rule: Rule | None, objects: Sequence[Request | Unknown], refused: Refused) -> tuple[Refused, str]:
-        """With the object that the rule is about, else the first that the call names; and the access to it."""
+        """With the object that the rule is about, else the first that the call names; and the access to it.
+
+        A question is about none that only the caller's memory says.
+        """
         known = [one for one in objects if isinstance(one, PathRequest | NetRequest)]
         about = [one for one in known if decide(self._policy, one).rule is rule] or known
-        what = next(filter(None, map(named.shown, about)), refused.what)
+        otherwise = "" if rule and asks(rule) else refused.what
+        what = next(filter(None, map(named.shown, about)), otherwise)
         paths = [one.access for one in known if isinstance(one, PathRequest) and one.path == what]
         access = "".join(letter for letter in ACCESSES if any(letter in one for one in paths))
         return replace(refused, what=what, rule=refused.rule if rule is None else self.number(rule)), access
+
+
+#: Paths and addresses, each with the letters of what is asked of it.
+Objects = tuple[tuple[str, str], ...]
+
+
+def _of_nets(one: Request | Unknown) -> bool:
+    return not one.access if isinstance(one, Unknown) else isinstance(one, NetRequest | SocketRequest)
 
 
 class AskingSupervisor(Supervisor):
@@ -100,10 +127,12 @@ class AskingSupervisor(Supervisor):
         self,
         pid: int,
         descriptor: int,
+        taken: int,
         table: Table,
         actions: Mapping[int, Action],
         own_exec: int,
         enforced: Sequence[Enforced],
+        beside: Mapping[int, Beside] | None = None,
     ) -> None:
         self._judgement = Judge(enforced)
         self._all_actions = dict(actions)
@@ -113,7 +142,7 @@ class AskingSupervisor(Supervisor):
         self.asked = threading.Event()
         self._guard = threading.Lock()  # of the listener, and of what waits
         self._listening = -1
-        super().__init__(pid, descriptor, table, {**actions, OBJECTS: Action()}, own_exec)
+        super().__init__(pid, descriptor, taken, table, {**actions, OBJECTS: Action()}, own_exec, beside)
 
     def questions(self) -> list[Question]:
         """Those that have come since the last look."""
@@ -163,16 +192,16 @@ class AskingSupervisor(Supervisor):
             refused = replace(refused, rule=self._judgement.number(rule))
             self._settle(listener, call, refused, _by_default(rule.action))
             return
-        rule, refused, access = self._judgement.decide(call, entry, refused)
+        rule, refused, access, more = self._judgement.decide(call, entry, refused)
         if rule is None or rule.allow:
-            notify.answer(listener, call.id, None)
+            self._let_go(listener, call)
         elif rule.action.kind == "ask":
-            self._ask(call, refused, access)
+            self._ask(call, refused, access, more)
         else:
             self._settle(listener, call, refused, rule.action)
 
-    def _ask(self, call: Notification, refused: Refused, access: str) -> None:
-        question = Question.of(refused, call.id, access)
+    def _ask(self, call: Notification, refused: Refused, access: str, more: Objects) -> None:
+        question = Question.of(refused, call.id, access, more)
         with self._guard:
             self.hits[refused.rule] += 1
             self._waiting[call.id] = (call, refused)

@@ -115,7 +115,7 @@ def _add_calls(found: Table, arch: int, abi: str, rule: int, calls: frozenset[st
     for name in sorted(calls):
         if name in numbers:
             test = Test(4) if name == "sendto" and name in addressed else None
-            _add(found, (arch, numbers[name].number & ~X32_BIT), Entry(name, abi, rule, test))
+            put(found, (arch, numbers[name].number & ~X32_BIT), Entry(name, abi, rule, test))
 
 
 def multiplexers(calls: Iterable[str]) -> frozenset[str]:
@@ -125,16 +125,23 @@ def multiplexers(calls: Iterable[str]) -> frozenset[str]:
     return frozenset(multiplexer for multiplexer, inside in found if wanted & inside.keys())
 
 
+def add_multiplexed(found: Table, machine: str, rule: int, calls: frozenset[str], addressed: frozenset[str]) -> None:
+    """Have ``calls`` refused by ``rule`` where they come through socketcall or ipc; ``addressed`` only with an address."""
+    if I386 in ARCHES[machine]:
+        _add_multiplexed(found, I386, rule, calls, addressed)
+
+
 def _add_multiplexed(found: Table, arch: int, number: int, calls: frozenset[str], addressed: frozenset[str]) -> None:
     for multiplexer, inside, mask in (("socketcall", _SOCKETCALL, 0xFFFFFFFF), ("ipc", _IPC, _VERSION_MASK)):
         key = (arch, catalog.by_name("i386")[multiplexer].number)
         for name in sorted(calls & inside.keys()):
             for value in inside[name]:
                 if not (value == _SEND_WITHOUT_ADDRESS and name in addressed):
-                    _add(found, key, Entry(name, "i386", number, Test(0, mask, value)))
+                    put(found, key, Entry(name, "i386", number, Test(0, mask, value)))
 
 
-def _add(found: Table, key: tuple[int, int], entry: Entry) -> None:
+def put(found: Table, key: tuple[int, int], entry: Entry) -> None:
+    """Add an entry, unless one that comes first leaves nothing for it."""
     entries = found.setdefault(key, [])
     if all(known.test is not None and known.test != entry.test for known in entries):
         entries.append(entry)

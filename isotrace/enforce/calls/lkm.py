@@ -11,7 +11,7 @@ from isotrace.backends import lkm
 from isotrace.backends.lkm import conditions
 from isotrace.catalog import by_number
 from isotrace.catalog.model import X32_BIT, Syscall
-from isotrace.enforce import Counts, Enforced, Execute, Refused
+from isotrace.enforce import Counts, Enforced, Refused
 from isotrace.enforce.calls import cbpf, entries
 from isotrace.enforce.calls.cbpf import Entry, Table, Test
 from isotrace.enforce.records import Records
@@ -21,6 +21,7 @@ from isotrace.enforce.switches import Switches
 from isotrace.errors import KernelError
 from isotrace.kernel import mounts, probe_system
 from isotrace.policy.model import Action
+from isotrace.process.launch import Execute
 from isotrace.trace import plan
 from isotrace.trace.captures import Capture, captures_of, pack_rows
 from isotrace.trace.events import FAULT, Batch, Blob

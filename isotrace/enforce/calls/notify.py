@@ -21,7 +21,6 @@ from isotrace.process import children, libc
 
 _MODE_FILTER = 1
 _SPEC_ALLOW, _NEW_LISTENER, _WAIT_KILLABLE = 1 << 2, 1 << 3, 1 << 5
-_PR_SET_NO_NEW_PRIVS = 38
 _RECV, _SEND, _ID_VALID = 0xC0502100, 0xC0182101, 0x40082102
 _CONTINUE = 1
 
@@ -52,11 +51,6 @@ def call(name: str, *args: object) -> int:
     """A system call by name, with ctypes values. Raises ``OSError``."""
     abi = "x86_64" if os.uname().machine == "x86_64" else "arm64"
     return libc.syscall(catalog.by_name(abi)[name].number, *args)
-
-
-def no_new_privs() -> None:
-    """Give up gaining privileges by execve, which makes a filter possible without root. Raises ``OSError``."""
-    libc.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def install(code: bytes, listener: bool) -> int:
@@ -166,7 +160,7 @@ def _try_listener() -> Answer:
 def _listen(tell: int) -> None:
     try:
         children.dumpable(True)
-        no_new_privs()
+        libc.no_new_privs()
         listener = install(_ALLOW_ALL, True)
         os.write(tell, b"listener %d\n" % listener)
         time.sleep(60)

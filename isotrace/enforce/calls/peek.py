@@ -28,7 +28,7 @@ def what(tid: int, call: str, abi: str, args: Sequence[int]) -> str:
         return ""
     for position, arg in enumerate(known.args if known else ()):
         if arg.kind == "path":
-            return os.fsdecode(read(tid, args[position], _MAX_PATH).partition(b"\0")[0])
+            return os.fsdecode(_string(tid, args[position]).partition(b"\0")[0])
         if arg.kind == "sockaddr" and known:
             size = next((args[i] for i, other in enumerate(known.args) if other.name == arg.params[0]), 0)
             return _address(read(tid, args[position], min(size, _MAX_ADDRESS)))
@@ -43,33 +43,45 @@ def words(tid: int, address: int, count: int) -> tuple[int, ...] | None:
 
 def text(tid: int, address: int) -> str | None:
     """The string at an address, of a path's length at most; None where it cannot be read, or has no end."""
-    data, nul, _ = read(tid, address, _MAX_PATH).partition(b"\0")
+    data, nul, _ = _string(tid, address).partition(b"\0")
     return os.fsdecode(data) if nul else None
 
 
 def read_all(tid: int, address: int, size: int) -> bytes | None:
     """``size`` bytes at an address; None where not all of them can be read."""
-    try:
-        with _memory(tid) as descriptor:
-            data = os.pread(descriptor, size, address)
-    except (OSError, OverflowError):
-        return None
+    data = read(tid, address, size)
     return data if len(data) == size else None
 
 
 def read(tid: int, address: int, size: int) -> bytes:
     """Up to ``size`` bytes, fewer where the mapping ends."""
-    if not address or not size:
-        return b""
-    first = min(size, _PAGE - address % _PAGE)
+    return b"".join(_pieces(tid, address, size))
+
+
+def _string(tid: int, address: int) -> bytes:
+    """A string and what follows it; without a NUL where it has no end."""
+    found = b""
+    for piece in _pieces(tid, address, _MAX_PATH):
+        found += piece
+        if b"\0" in piece:
+            break  # the next page may not be there
+    return found
+
+
+def _pieces(tid: int, address: int, size: int) -> Iterator[bytes]:
+    """The bytes at an address page by page, as far as they can be read."""
+    if not address:
+        return
     try:
         with _memory(tid) as descriptor:
-            data = os.pread(descriptor, first, address)
-            if first == size or b"\0" in data:
-                return data
-            return data + os.pread(descriptor, size - first, address + first)
+            while size > 0:
+                piece = os.pread(descriptor, min(size, _PAGE - address % _PAGE), address)
+                yield piece
+                address, size = address + len(piece), size - len(piece)
+                if not piece:
+                    return
     except (OSError, OverflowError):
-        return b""
+        return
 
 
 @contextmanager

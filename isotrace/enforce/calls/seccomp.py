@@ -6,24 +6,29 @@ there is nothing to race for. A filter cannot be lifted; ``lift`` lets every cal
 If isotrace is killed, the kernel answers in its place, with ENOSYS: the calls stay refused, also under audit.
 
 The command's process installs the filter before its execve. What it calls until then is let through, and so is that
-one execve, which is known by the address of its file name.
+one execve, which is known by the address of its file name. It has a listener of its own first, and what it calls would
+wait for ever if isotrace ended: until the supervisor has one and its own is closed it ends with isotrace.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from isotrace import catalog
-from isotrace.enforce import Counts, Enforced, Execute, Question, Refused, Verdict
+from isotrace.enforce import Counts, Enforced, Question, Refused, Verdict
 from isotrace.enforce.calls import asking, cbpf, notify
 from isotrace.enforce.calls.asking import AskingSupervisor
 from isotrace.enforce.calls.cbpf import Entry, Table, Test
 from isotrace.enforce.calls.supervisor import Supervisor
+from isotrace.enforce.landlock import beside
 from isotrace.errors import IsotraceError, KernelError, UsageError
 from isotrace.policy.model import asks
+from isotrace.process import libc
+from isotrace.process.launch import Execute
 from isotrace.trace.target import Target
 
 _MAX_PATH = 4096
@@ -46,17 +51,19 @@ class Seccomp:
         machine = os.uname().machine
         self._path = ctypes.create_string_buffer(_MAX_PATH + 1)
         self._actions = {one.number: one.action for one in enforced}
-        self._table = self._make_table(enforced, machine)
+        self._beside = beside.of(enforced)
+        self._table = self._make_table([one for one in enforced if one.number not in self._beside], machine)
         self._reporting = reporting
         if reporting:
             self._mark_own_exec(machine)
         try:
-            self.code = cbpf.program(self._table, machine, self._verdicts())
+            self.code = cbpf.program(self._whole(machine), machine, self._verdicts())
         except OverflowError as error:
             raise UsageError(
                 f"too many rules for seccomp: {error}", "name fewer calls, or words and families"
             ) from None
         self._descriptor, self._tell = os.pipe()
+        self._taken, self._take = os.pipe()
         self._supervisor: Supervisor | None = None
 
     @staticmethod
@@ -64,7 +71,15 @@ class Seccomp:
         return cbpf.table(enforced, machine)
 
     def _supervise(self, pid: int, descriptor: int, address: int) -> Supervisor:
-        return Supervisor(pid, descriptor, self._table, self._actions, address)
+        return Supervisor(pid, descriptor, self._take, self._table, self._actions, address, self._beside)
+
+    def _whole(self, machine: str) -> Table:
+        """With what is judged beside another mechanism, behind the rules on calls."""
+        found = {key: list(entries) for key, entries in self._table.items()}
+        for key, entries in beside.table(self._beside, machine).items():
+            for entry in entries:
+                cbpf.put(found, key, entry)
+        return found
 
     def _mark_own_exec(self, machine: str) -> None:
         """Have the command's own execve reported also where execve is not refused."""
@@ -75,7 +90,8 @@ class Seccomp:
 
     def _verdicts(self) -> dict[int, int]:
         if self._reporting:
-            return dict.fromkeys((*self._actions, _OWN_EXEC, asking.OBJECTS), cbpf.RET_USER_NOTIF)
+            told = dict.fromkeys((*self._actions, _OWN_EXEC, asking.OBJECTS), cbpf.RET_USER_NOTIF)
+            return told | beside.VERDICTS
         return {
             number: cbpf.RET_KILL_PROCESS if action.kind == "kill" else cbpf.RET_ERRNO | action.errno
             for number, action in self._actions.items()
@@ -85,15 +101,22 @@ class Seccomp:
         """Installs the filter, then executes the command."""
         return self._execute
 
-    def _execute(self, path: str, argv: Sequence[str]) -> None:
-        """In the child. After the filter is there, nothing but execve is called on purpose."""
+    def _execute(self, path: str, argv: Sequence[str], let_go: Callable[[], object]) -> None:
+        """In the child. What is called when the filter is there is answered like any other call."""
         self._path.value = os.fsencode(path)
         arguments = _vector([os.fsencode(word) for word in argv])
         environment = _vector([name + b"=" + value for name, value in os.environb.items()])
-        notify.no_new_privs()
+        libc.no_new_privs()
         if self._reporting:
+            os.close(self._take)
             os.write(self._tell, b"%d\n" % notify.free_descriptor(self._tell))
-        notify.install(self.code, self._reporting)
+        listener = notify.install(self.code, self._reporting)
+        if self._reporting:
+            taken = os.read(self._taken, 1)
+            os.close(listener)
+            if not taken:
+                raise ProcessLookupError(errno.ESRCH, "nobody answers for its filter")
+        let_go()
         notify.call("execve", self._path, arguments, environment)
 
     def open(self, pid: int | None) -> None:
@@ -101,11 +124,12 @@ class Seccomp:
         if pid is None:
             raise KernelError("seccomp works only in a command that isotrace starts", "isotrace block … -- CMD")
         os.close(self._tell)
-        self._tell = -1
+        os.close(self._taken)
+        self._tell = self._taken = -1
         if self._reporting:
             address = ctypes.addressof(self._path)
             self._supervisor = self._supervise(pid, self._descriptor, address)
-            self._descriptor = -1
+            self._descriptor = self._take = -1
 
     def wait(self, seconds: float) -> None:
         """Return when records are waiting, or after ``seconds``. Raises what ended the supervisor."""
@@ -148,10 +172,10 @@ class Seccomp:
         """Leave the processes to their filter."""
         if self._supervisor:
             self._supervisor.close()
-        for descriptor in (self._descriptor, self._tell):
+        for descriptor in (self._descriptor, self._tell, self._taken, self._take):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._descriptor = self._tell = -1
+        self._descriptor = self._tell = self._taken = self._take = -1
 
 
 class AskingSeccomp(Seccomp):
@@ -167,7 +191,9 @@ class AskingSeccomp(Seccomp):
         return asking.table(enforced, machine)
 
     def _supervise(self, pid: int, descriptor: int, address: int) -> Supervisor:
-        self._asking = AskingSupervisor(pid, descriptor, self._table, self._actions, address, self._enforced)
+        self._asking = AskingSupervisor(
+            pid, descriptor, self._take, self._table, self._actions, address, self._enforced, self._beside
+        )
         return self._asking
 
     def wait_for_questions(self, seconds: float) -> None:

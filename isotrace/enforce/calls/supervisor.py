@@ -9,12 +9,15 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from isotrace.catalog import multiplexed
 from isotrace.enforce import Refused
 from isotrace.enforce.calls import cbpf, notify, peek
 from isotrace.enforce.calls.cbpf import Entry, is_multiplexed
 from isotrace.enforce.calls.notify import Notification
+from isotrace.enforce.landlock import beside as judging
+from isotrace.enforce.landlock.beside import Beside
 from isotrace.kernel import procfs
 from isotrace.policy.model import Action
 
@@ -26,12 +29,21 @@ _EPERM = 1
 class Supervisor:
     """``news`` is set with every record, ``gone`` when no process is left under the filter; ``trouble`` says what failed.
 
-    ``descriptor`` is the pipe on which the command's process tells the number that its listener will have;
+    ``descriptor`` is the pipe on which the command's process tells the number that its listener will have, ``taken`` the
+    one on which it hears that the listener is here, or will never be;
     ``own_exec`` the address of the file name of its first execve. Once ``lifted`` is set every call goes on.
+    ``beside``: rules by their numbers that are judged of what the others let go on.
     """
 
     def __init__(
-        self, pid: int, descriptor: int, table: cbpf.Table, actions: Mapping[int, Action], own_exec: int
+        self,
+        pid: int,
+        descriptor: int,
+        taken: int,
+        table: cbpf.Table,
+        actions: Mapping[int, Action],
+        own_exec: int,
+        beside: Mapping[int, Beside] | None = None,
     ) -> None:
         self.news, self.gone = threading.Event(), threading.Event()
         self.hits: Counter[int] = Counter()
@@ -40,9 +52,11 @@ class Supervisor:
         self.trouble = ""
         self._pid, self._table, self._actions = pid, table, actions
         self._own_exec, self._starting = own_exec, True
+        self._beside = dict(beside or {})
+        self._judged_beside = judging.table(self._beside, os.uname().machine)
         self._records: deque[Refused] = deque()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(descriptor,), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(descriptor, taken), daemon=True)
         self._thread.start()
 
     def drain(self) -> list[Refused]:
@@ -54,10 +68,10 @@ class Supervisor:
         self._stop.set()
         self._thread.join(2 * _TICK / 1000)
 
-    def _run(self, descriptor: int) -> None:
+    def _run(self, descriptor: int, taken: int) -> None:
         listener = None
         try:
-            listener = self._take(descriptor)
+            listener = self._take(descriptor, taken)
             if listener is not None:
                 self._serve(listener)
         except OSError as error:
@@ -74,16 +88,20 @@ class Supervisor:
     def _forget(self) -> None:
         """The listener is closed next."""
 
-    def _take(self, descriptor: int) -> int | None:
-        with os.fdopen(descriptor, "rb") as told:
+    def _take(self, descriptor: int, taken: int) -> int | None:
+        with os.fdopen(taken, "wb", buffering=0) as tell, os.fdopen(descriptor, "rb") as told:
             text = told.readline()
-        if not text:
-            return None  # it ended before it had a filter
-        pidfd = os.pidfd_open(self._pid)
-        try:
-            return notify.take(pidfd, int(text), lambda: bool(select.select([pidfd], [], [], 0)[0]))
-        finally:
-            os.close(pidfd)
+            if not text:
+                return None  # it ended before it had a filter
+            pidfd = os.pidfd_open(self._pid)
+            try:
+                listener = notify.take(pidfd, int(text), lambda: bool(select.select([pidfd], [], [], 0)[0]))
+                if listener is not None:
+                    with suppress(BrokenPipeError):  # it was killed
+                        tell.write(b"x")
+                return listener
+            finally:
+                os.close(pidfd)
 
     def _serve(self, listener: int) -> None:
         poll = select.poll()
@@ -101,10 +119,27 @@ class Supervisor:
         if self._starting and call.pid == self._pid:
             self._starting = not (entry and entry.call == "execve" and call.args[0] == self._own_exec)
             notify.answer(listener, call.id, None)
-        elif entry is None or entry.rule not in self._actions or self.lifted:
+        elif self.lifted:
             notify.answer(listener, call.id, None)
+        elif entry is None or entry.rule not in self._actions:
+            self._let_go(listener, call)
         else:
             self._refuse(listener, call, entry)
+
+    def _let_go(self, listener: int, call: Notification) -> bool:
+        """What the rules on calls let go on is judged beside another mechanism; whether it still waited."""
+        entry = cbpf.find(self._judged_beside, call.arch, call.number, call.args)
+        rule = self._beside.get(entry.rule) if entry else None
+        if entry is None or rule is None:
+            return notify.answer(listener, call.id, None)
+        refused = record(call, entry)
+        if not notify.valid(listener, call.id):
+            return False
+        outcome = judging.judge(rule, call, entry, refused, lambda: notify.valid(listener, call.id))
+        answered = notify.answer(listener, call.id, None if outcome.goes_on else outcome.error)
+        if outcome.refused:
+            self._keep(refused)
+        return answered
 
     def _refuse(self, listener: int, call: Notification, entry: Entry) -> None:
         self._settle(listener, call, record(call, entry), self._actions[entry.rule])
@@ -115,16 +150,16 @@ class Supervisor:
         if self._carry_out(listener, call, refused, action) or known:
             self._keep(refused)
 
-    @staticmethod
-    def _carry_out(listener: int, call: Notification, refused: Refused, action: Action) -> bool:
+    def _carry_out(self, listener: int, call: Notification, refused: Refused, action: Action) -> bool:
         """Whether the call waited until now."""
 
         def valid() -> bool:
             return notify.valid(listener, call.id)
 
-        if action.kind == "kill" and valid() and _kill(refused.pid, valid):
+        if action.kind == "kill" and valid() and kill_process(refused.pid, valid):
             return True
-        return notify.answer(listener, call.id, _error(action))
+        error = _error(action)
+        return self._let_go(listener, call) if error is None else notify.answer(listener, call.id, error)
 
     def _keep(self, refused: Refused) -> None:
         self.hits[refused.rule] += 1
@@ -160,7 +195,7 @@ def _arguments(call: Notification, entry: Entry) -> tuple[int, ...]:
     return found[1] if found else () if multiplexer else tuple(call.args)
 
 
-def _kill(pid: int, valid: Callable[[], bool]) -> bool:
+def kill_process(pid: int, valid: Callable[[], bool]) -> bool:
     """SIGKILL to the process, which is surely the caller's while ``valid`` says so."""
     try:
         pidfd = os.pidfd_open(pid)

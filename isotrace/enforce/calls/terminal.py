@@ -12,6 +12,7 @@ from isotrace import catalog
 from isotrace.catalog.model import X32_BIT
 from isotrace.enforce.calls import cbpf, notify
 from isotrace.enforce.calls.cbpf import Entry, Table, Test
+from isotrace.process import libc
 
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 _RULE = 0
@@ -44,7 +45,7 @@ def take_away(code: bytes) -> None:
         notify.install(code, False)
     except OSError:
         try:
-            notify.no_new_privs()
+            libc.no_new_privs()
             notify.install(code, False)
         except OSError:
             os.setsid()

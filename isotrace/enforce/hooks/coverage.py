@@ -86,10 +86,12 @@ syslog: syslog
 """
 
 #: Hooks that see paths: what judges there (bpf/block_paths.h, block_execution.h, block_ioctls.h), and the accesses it is
-#: needed for, u for unix sockets, k for what a rule's path leads through, which stays where it is.
+#: needed for, h for the first read of what was open before, u for unix sockets, k for what a rule's path leads through,
+#: which stays where it is.
 PATHS = {
     "file_open": ("judge_open", "rwx"),
     "file_receive": ("judge_received", "rwx"),
+    "file_permission": ("judge_read", "h"),
     "path_unlink": ("judge_removal", "wk"),
     "path_rmdir": ("judge_removal", "wk"),
     "path_mkdir": ("judge_entry", "w"),
@@ -112,7 +114,7 @@ PATHS = {
     "inode_removexattr": ("judge_dentry", "w"),
     "inode_set_acl": ("judge_dentry", "w"),
     "inode_remove_acl": ("judge_dentry", "w"),
-    "mmap_file": ("judge_mmap", "x"),
+    "mmap_file": ("judge_mmap", "xh"),
     "file_mprotect": ("judge_mprotect", "x"),
     "mmap_addr": ("judge_remap", "x"),
     "file_ioctl": ("judge_ioctl", "w"),

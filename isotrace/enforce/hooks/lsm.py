@@ -23,7 +23,7 @@ from isotrace.errors import KernelError
 from isotrace.kernel import attachable, bpf, btf
 from isotrace.kernel.facts import Facts, facts
 from isotrace.policy.decide import strictness
-from isotrace.policy.model import CallRule, PathRule, StandingRule
+from isotrace.policy.model import HELD, CallRule, PathRule, StandingRule
 from isotrace.policy.patterns import EVERYTHING
 from isotrace.trace import plan
 from isotrace.trace.events import SLOTS
@@ -53,7 +53,8 @@ _CGROUP_OFFSETS = {"OFF_TASK_CGROUPS": ("task_struct", "cgroups"), "OFF_CSS_DEFA
 _LEARN_AT = "sb_statfs"
 _BLOOM = 4096  # bpf/block_paths.h
 
-_BITS = {**LETTERS, "u": PEER, "k": FIXED}
+_HELD = 1 << 9  # no access, as FIXED: reading what is open already
+_BITS = {**LETTERS, HELD: _HELD, "u": PEER, "k": FIXED}
 
 
 def by_lsm(hook: str, lsm: bool) -> bool | None:
@@ -151,7 +152,7 @@ def _executing(rule_table: RuleTable, rules: Sequence[AnchorRule]) -> dict[str, 
 
 
 def _accesses(rule: PathRule) -> int:
-    return sum(LETTERS[letter] for letter in rule.access)
+    return sum(LETTERS[letter] for letter in rule.access if letter != HELD)
 
 
 class Hooks(Refusing):
@@ -176,6 +177,8 @@ class Hooks(Refusing):
         self._pinned: list[int] = []
         calls = hooks_for([rule for _, rule in self._rules], exists)
         accesses = self._anchors.denied | (FIXED if self._anchors.fixtures else 0) if self._anchors else 0
+        self._held = any(isinstance(one.rule, PathRule) and HELD in one.rule.access for one in enforced)
+        accesses |= _HELD if self._held else 0
         peers = self._sockets.judges() if self._sockets else {}
         judges = {**(coverage.NETS if self._nets else {}), **peers, **_path_judges(accesses, lsm)}
         self._standing = _standing(enforced, rule_table, exists)

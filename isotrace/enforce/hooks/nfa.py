@@ -160,10 +160,11 @@ def _after(components: tuple[Component, ...], name: str) -> set[tuple[Component,
     head, rest = components[0], components[1:]
     if head.anything:
         return {components} | _after(rest, name)
-    return {rest} if _matches(head.pieces, name) else set()
+    return {rest} if matches(head.pieces, name) else set()
 
 
-def _matches(pieces: tuple[str, ...], name: str) -> bool:
+def matches(pieces: tuple[str, ...], name: str) -> bool:
+    """Whether a name is these pieces with any letters between them."""
     if len(pieces) == 1:
         return pieces[0] == name
     if len(name) < sum(map(len, pieces)) or not (name.startswith(pieces[0]) and name.endswith(pieces[-1])):

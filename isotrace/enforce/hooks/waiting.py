@@ -1,4 +1,4 @@
-"""Rules that ask, at the security hooks: the other rules beside them, and which calls can wait where. Pure."""
+"""Rules that refuse, ask and report, for programs of their own at the security hooks; which calls can wait where. Pure."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ path_rename: rename renameat renameat2
 inode_rename: rename renameat renameat2
 inode_setattr: {_OPENS}
 mmap_file: mmap mmap2
+file_permission: read pread64 readv preadv preadv2 sendfile sendfile64 splice copy_file_range getdents getdents64 readdir
 socket_sendmsg: sendto sendmsg
 socket_recvmsg: recvfrom recvmsg
 unix_stream_connect: connect
@@ -72,6 +73,11 @@ def can_wait(hook: str) -> frozenset[str]:
     if hook in coverage.on_calls() and hook not in _ONLY:
         found |= coverage.enforced_at(hook)
     return found - _CLOSED
+
+
+def on_files(rule: Rule) -> bool:
+    """Whether it denies something to files, or to the sockets among them."""
+    return not rule.allow and (isinstance(rule, PathRule) or (isinstance(rule, NetRule) and rule.path is not None))
 
 
 def _kind(rule: Rule) -> str:
