@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+
 import click
 
+from isotrace.commands import handing
+from isotrace.commands.options import INCOMPLETE_OK
+from isotrace.errors import UsageError
+from isotrace.process.telling import tell
 from isotrace.trace.target import Target
 
+_ONE_LINE = 4096  # columns
+
 _EPILOG = """\b
+Where a FILE is read, @NAME is a policy that comes with isotrace.
+
+\b
 Examples:
-  isotrace policy check worker.toml        every mistake at once, each with its line
-  isotrace policy explain worker.toml      what each rule becomes on this kernel
+  isotrace policy show                     the policies that come with it
+  isotrace policy show @agent > agent.toml
+                                           a copy, to be changed
+  isotrace policy check worker.toml        every mistake, with its line
+  isotrace policy explain worker.toml      what each rule becomes here
+  isotrace policy test worker.toml t.arrow
+                                           what of a recorded run it would
+                                           have refused
+  isotrace policy diff old.toml new.toml   what is allowed now and was not
+  isotrace policy export worker.toml --to seccomp -o worker.json
+                                           for Docker and Podman
+  isotrace policy import default.json -o container.toml
+                                           from a profile of Docker
 """
 
 
 @click.group(epilog=_EPILOG)
 def policy() -> None:
-    """Check a policy file, or explain what its rules become on this kernel."""
+    """Show policies, check one, explain what becomes of it here, try it on recordings, compare two, hand it to others."""
 
 
-@policy.command()
-@click.argument("file")
+@policy.command(short_help="Show a policy that comes with isotrace, or list them.")
+@click.argument("name", metavar="[@NAME]", required=False)
+def show(name: str | None) -> None:
+    """Show the file of @NAME, a policy that comes with isotrace; without a name list them.
+
+    They are written for commands: isotrace block --policy @agent -- CMD, and need no root.
+    """
+    from isotrace.policy import presets
+
+    if name is not None:
+        click.echo(presets.text(name), nl=False)
+        return
+    width = shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else _ONE_LINE
+    formatter = click.HelpFormatter(width=width, indent_increment=0)
+    formatter.write_dl([*presets.titles()])
+    click.echo(formatter.getvalue(), nl=False)
+
+
+@policy.command(short_help="Find every mistake in a policy.")
+@click.argument("file", metavar="FILE|@NAME")
 def check(file: str) -> None:
-    """Findings every mistake in FILE at once, each with its line; status 2 if there is one."""
+    """Find every mistake in a policy at once, each with its line; status 2 if there is one."""
     from isotrace.policy.file import load
 
     loaded = load(file)
@@ -30,18 +71,18 @@ def check(file: str) -> None:
     click.echo(f"{file}: {count} rule{'s' * (count != 1)} in {groups}")
 
 
-@policy.command()
-@click.argument("file")
+@policy.command(short_help="Say what would enforce each rule on this kernel.")
+@click.argument("file", metavar="FILE|@NAME")
 @click.option("--backend", default="auto", show_default=True, help="As in isotrace block.")
-def explain(file: str, backend: str) -> None:
-    """Say what would enforce each rule of FILE on this kernel, or why nothing would.
+@click.option("-v", "--verbose", is_flag=True, help="Say of a rule that cannot be enforced what every mechanism lacks.")
+def explain(file: str, backend: str, verbose: bool) -> None:
+    """Say what would enforce each rule of a policy on this kernel, or why nothing would.
 
     For processes that run already, and for a command that isotrace starts.
     """
     from isotrace.enforce import describe, plan
     from isotrace.enforce.findings import KernelFindings
     from isotrace.enforce.registry import BACKENDS
-    from isotrace.errors import UsageError
     from isotrace.policy.file import load
 
     if backend not in BACKENDS:
@@ -55,5 +96,91 @@ def explain(file: str, backend: str) -> None:
         ("A command that isotrace starts (-- CMD)", Target(command=("CMD",))),
     ):
         click.echo(f"\n{title}:")
-        for line in describe.plan_lines(plan.make(loaded, findings, target, backend, best_effort=True)):
+        for line in describe.plan_lines(plan.make(loaded, findings, target, backend, best_effort=True), verbose):
             click.echo(f"  {line}")
+
+
+_TEST_EPILOG = """\b
+The rules are judged as enforcers judge them, on what the recording knows: the
+objects of a recording made with isotrace record -y, otherwise the words of
+the caller. What cannot be told is counted, and is not taken for allowed.
+The status is 1 if anything would have been refused, or, with --expect, if
+that is not what was expected, and if a recording lacks something of its run.
+
+\b
+A file for --expect has a line for each refusal that is meant: CALL, or CALL
+and what follows it in the output; * is anything, # begins a comment:
+  openat r /etc/shadow
+  connect tcp 10.0.0.1:*
+
+\b
+Examples:
+  isotrace policy test worker.toml t.arrow
+  isotrace policy test worker.toml 'web*.arrow' --rows
+  isotrace policy test worker.toml t.arrow --expect refused.txt --format json
+"""
+
+
+@policy.command(name="test", short_help="Try a policy on recorded runs.", epilog=_TEST_EPILOG)
+@click.argument("file", metavar="POLICY")
+@click.argument("recordings", metavar="REC...", nargs=-1, required=True)
+@click.option("--rows", is_flag=True, help="Show each call that would have been refused, as isotrace log does.")
+@click.option("--expect", metavar="FILE", help="What is expected to be refused; status 1 for more, and for less.")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@INCOMPLETE_OK
+def try_on(
+    file: str, recordings: tuple[str, ...], rows: bool, expect: str | None, style: str, incomplete_ok: bool
+) -> int:
+    """Say what of recorded runs POLICY would have refused."""
+    from isotrace.learning import expected, reporting, sources
+    from isotrace.learning.folding import FIRST
+    from isotrace.learning.judging import Judge
+    from isotrace.policy.file import load
+
+    if rows and style == "json":
+        raise UsageError("--rows is text", "--format json has the first rows of each refusal")
+    loaded, lines = load(file), expected.load(expect) if expect else None
+    most = None if rows else FIRST
+    read = sources.read(recordings, most=most)
+    judged = Judge(loaded).judge(read.calls, most)
+    if style == "json":
+        for found in reporting.objects(read, judged):
+            click.echo(found)
+    else:
+        for line in reporting.row_by_row(read, judged) if rows else reporting.folded(read, judged):
+            click.echo(line)
+    tell(reporting.summary(read, judged))
+    read.verdict.say()
+    status = read.verdict.of_whole(incomplete_ok)
+    if lines is None:
+        return int(status or judged.refusals > 0)
+    surprising, missing = expected.compare(lines, judged.refused)
+    tell(f"not expected: {one.asked.call} {expected.thing_of(one)}".rstrip() for one in surprising)
+    tell(f"{expect}:{one.line}: expected, and not refused: {one}" for one in missing)
+    return int(status or bool(surprising or missing))
+
+
+@policy.command(short_help="Compare what two policies allow.")
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def diff(before: str, after: str, style: str) -> int:
+    """Say what policy B allows that A does not (+), and what it does not any more (-); status 1 if it allows more."""
+    import orjson
+
+    from isotrace.decode.quote import escape_text
+    from isotrace.learning.policies import compare
+    from isotrace.policy.file import load
+
+    found = compare(load(before), load(after))
+    for one in found:
+        what = escape_text(one.what)
+        if style == "json":
+            click.echo(orjson.dumps({"wider": one.wider, "kind": one.kind, "what": what}))
+        else:
+            click.echo(f"{'+' if one.wider else '-'} {one.kind}: {what}")
+    return int(any(one.wider for one in found))
+
+
+policy.add_command(handing.export)
+policy.add_command(handing.take)
