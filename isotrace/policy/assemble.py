@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from isotrace.errors import UsageError
-from isotrace.policy import names, nets, paths
+from isotrace.policy import names, nets, paths, presets
 from isotrace.policy.model import Action, Group, Policy, Rule, asks
 from isotrace.policy.settle import settled
 
@@ -33,12 +33,13 @@ def policy(words: Mapping[str, Sequence[str]], chosen: Action, path: str | None)
     """The rules of the command line, in a group without a name, then those of the file.
 
     ``words`` are the option values by option: deny, deny_path, allow_path, deny_net, allow_net, and where it may ask ask,
-    ask_path, ask_net. A denial has the action ``chosen``. With ``chosen`` audit, the file's rules are audited, too.
+    ask_path, ask_read, ask_net. A denial has the action ``chosen``. With ``chosen`` audit the file's rules are audited.
     Raises ``UsageError`` when nothing is denied or asked about.
     """
     asking = Action("ask", chosen.errno)
     rules: list[Rule] = [names.parse(word, action=chosen) for word in words["deny"]]
     rules += [names.parse(word, action=asking) for word in words.get("ask", ())]
+    rules += [paths.parse_read(word, action=asking) for word in words.get("ask_read", ())]
     for option, parse in _PARSERS:
         allow, action = option.startswith("allow"), asking if option.startswith("ask") else chosen
         rules += [parse(word, allow=allow, action=action) for word in words.get(option, ())]
@@ -50,17 +51,25 @@ def policy(words: Mapping[str, Sequence[str]], chosen: Action, path: str | None)
 
 
 def questions(
-    words: Mapping[str, Sequence[str]], chosen: Action, path: str | None, otherwise: Literal["deny", "kill"]
+    words: Mapping[str, Sequence[str]],
+    chosen: Action,
+    path: str | None,
+    otherwise: Literal["deny", "kill"],
+    kept: bool = False,
+    stops: bool = False,
 ) -> Policy:
-    """The same for ``isotrace ask``: what nobody answers gets ``otherwise``, and the file may not exist yet."""
-    there = path if path is not None and os.path.lexists(path) else None
+    """The same for ``isotrace ask``: what nobody answers gets ``otherwise``, and the file may not exist yet.
+
+    ``kept``: so does all that a rule asks about when isotrace has been killed. ``stops``: see ``Action``.
+    """
+    there = path if path is not None and (presets.is_preset(path) or os.path.lexists(path)) else None
     made = policy(words, chosen, there)
-    groups = (replace(group, rules=tuple(_otherwise(rule, otherwise) for rule in group.rules)) for group in made.groups)
-    return Policy(tuple(groups))
 
+    def asking(rule: Rule) -> Rule:
+        action = replace(rule.action, otherwise=otherwise, kept=kept, stops=stops)
+        return replace(rule, action=action) if asks(rule) else rule
 
-def _otherwise(rule: Rule, otherwise: Literal["deny", "kill"]) -> Rule:
-    return replace(rule, action=replace(rule.action, otherwise=otherwise)) if asks(rule) else rule
+    return Policy(tuple(replace(group, rules=tuple(map(asking, group.rules))) for group in made.groups))
 
 
 def _from_file(path: str, chosen: Action) -> Sequence[Group]:

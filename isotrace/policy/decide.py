@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from isotrace.policy import families
-from isotrace.policy.model import CallRule, NetRule, PathRule, Policy, Rule, asks
+from isotrace.policy.model import HELD, CallRule, NetRule, PathRule, Policy, Rule, asks
 
 _EVERY_PORT = (0, 65535)
 
@@ -30,7 +30,7 @@ class CallRequest:
 
 @dataclass(frozen=True)
 class PathRequest:
-    """``access`` (letters r, w, x) to a file by its resolved absolute path."""
+    """``access`` (letters r, w, x, h: see ``model.HELD``) to a file by its resolved absolute path."""
 
     path: str
     access: frozenset[str]
@@ -146,8 +146,13 @@ def _winner(found: list[tuple[Any, Rule]]) -> Decision:
 
 
 def _path(policy: Policy, path: str, letter: str) -> Decision:
-    rules = [rule for rule in policy.rules if isinstance(rule, PathRule) and letter in rule.access]
-    return _winner([(rule.pattern.specificity, rule) for rule in rules if rule.pattern.matches(path)])
+    """For what is open already (``HELD``) that is what decides about opening it to read, if it is about both."""
+    asked = "r" if letter == HELD else letter
+    rules = [rule for rule in policy.rules if isinstance(rule, PathRule) and asked in rule.access]
+    found = _winner([(rule.pattern.specificity, rule) for rule in rules if rule.pattern.matches(path)])
+    if letter == HELD and isinstance(found.rule, PathRule) and not (found.excepted or HELD in found.rule.access):
+        return Decision(None)
+    return found
 
 
 def _net(policy: Policy, request: NetRequest) -> Decision:

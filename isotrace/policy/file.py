@@ -6,22 +6,25 @@ text for the key, as tomllib keeps none.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
+import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from isotrace.errors import IsotraceError, UsageError
-from isotrace.policy import names, nets, paths
+from isotrace.policy import names, nets, paths, presets, variables
 from isotrace.policy.model import Action, Group, Policy, Rule
 from isotrace.policy.names import parse_errno
+from isotrace.process import directories
 
 _HINT = "docs/policy.md describes the format"
-_MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 
 
 def _action(text: object) -> Action:
@@ -56,11 +59,15 @@ def _call_word(value: object) -> str:
 
 
 def _path_word(value: object) -> str:
-    return _word(value, partial(paths.parse, allow=False))
+    return _word(value, lambda word: paths.parse(variables.sample(word), allow=False))
+
+
+def _read_word(value: object) -> str:
+    return _word(value, lambda word: paths.parse_read(variables.sample(word), action=Action("ask")))
 
 
 def _net_word(value: object) -> str:
-    return _word(value, partial(nets.parse, allow=False))
+    return _word(value, lambda word: nets.parse(variables.sample(word), allow=False))
 
 
 def _listed(value: object) -> object:
@@ -70,6 +77,7 @@ def _listed(value: object) -> object:
 _Strict = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 _Calls = Annotated[list[Annotated[str, BeforeValidator(_call_word)]], BeforeValidator(_listed)]
 _Paths = Annotated[list[Annotated[str, BeforeValidator(_path_word)]], BeforeValidator(_listed)]
+_Reads = Annotated[list[Annotated[str, BeforeValidator(_read_word)]], BeforeValidator(_listed)]
 _Nets = Annotated[list[Annotated[str, BeforeValidator(_net_word)]], BeforeValidator(_listed)]
 
 
@@ -81,6 +89,7 @@ class _Group(BaseModel):
     allow: _Calls = Field(default_factory=list)
     deny_path: _Paths = Field(default_factory=list, alias="deny-path")
     allow_path: _Paths = Field(default_factory=list, alias="allow-path")
+    ask_read: _Reads = Field(default_factory=list, alias="ask-read")
     deny_net: _Nets = Field(default_factory=list, alias="deny-net")
     allow_net: _Nets = Field(default_factory=list, alias="allow-net")
 
@@ -111,13 +120,20 @@ class PolicyError(UsageError):
 
 
 def load(path: str) -> Policy:
-    """The policy in the file. Raises ``IsotraceError`` when it cannot be read, ``PolicyError`` when it is wrong."""
+    """The policy of ``FILE or @NAME``.
+
+    Raises ``IsotraceError`` when it cannot be read, ``PolicyError`` when it is wrong, ``UsageError`` for a name that no
+    preset has, and for a directory by name that cannot be meant.
+    """
+    if presets.is_preset(path):
+        return read(presets.text(path), path)
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise IsotraceError(f"cannot read {path}: {error.strerror}", "check the name after --policy") from None
-    if len(data) > _MAX_BYTES:
-        raise PolicyError(path, [(1, "", f"longer than {_MAX_BYTES} bytes")])
+    if len(data) > MAX_BYTES:
+        raise PolicyError(path, [(1, "", f"longer than {MAX_BYTES} bytes")])
     try:
         return read(data.decode(), path)
     except UnicodeDecodeError as error:
@@ -126,7 +142,10 @@ def load(path: str) -> Policy:
 
 
 def read(text: str, path: str = "policy") -> Policy:
-    """The policy that ``text`` writes; ``path`` is its name in errors. Raises ``PolicyError``."""
+    """The policy that ``text`` writes; ``path`` is its name in errors. Raises ``PolicyError``.
+
+    Directories by name are those of whoever started isotrace; ``UsageError`` where one cannot be meant.
+    """
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -146,6 +165,11 @@ def _policy(file: _File, path: str, text: str) -> Policy:
     if empty:
         what = "has no rule"
         raise PolicyError(path, [(line, f"groups.{group.name}", what) for line, group in empty])
+    unasked = [name for name, group in file.groups.items() if group.ask_read and group.action.kind != "ask"]
+    if unasked:
+        what = 'only a group with action = "ask" has it'
+        lines = [(find_line(text, ("groups", name, "ask-read")), f"groups.{name}.ask-read", what) for name in unasked]
+        raise PolicyError(path, lines)
     return Policy(groups)
 
 
@@ -157,9 +181,19 @@ def _group(name: str, group: _Group) -> Group:
     ):
         make: Callable[..., Rule] = parse
         for allow, listed in ((False, denied), (True, allowed)):
-            rules += [make(word, allow=allow, action=group.action, group=name) for word in listed]
+            rules += [make(word, allow=allow, action=group.action, group=name) for word in _expanded(listed, allow)]
+    rules += [paths.parse_read(word, action=group.action, group=name) for word in _expanded(group.ask_read, False)]
     unasked = frozenset[str]().union(*(names.parse(word).calls for word in group.allow))
     return Group(name, tuple(rules), group.description, unasked)
+
+
+def _expanded(words: Sequence[str], allow: bool) -> list[str]:
+    """Directories by name written out, but those that stand there already."""
+    found: list[str] = []
+    for word in words:
+        each = variables.expand(word, allow=allow, named=directories.named)
+        found += [one for one in each if one == word or one not in found]
+    return found
 
 
 def _mistake(error: Any, raw: Mapping[str, Any], text: str) -> tuple[int, str, str]:
@@ -246,3 +280,46 @@ def _find_element(lines: Sequence[str], start: int, value: object, index: int) -
         if any(word in line for word in quoted):
             return number
     return start
+
+
+def string(value: object) -> str:
+    """As TOML writes it: JSON's strings are such, where nothing is beyond U+FFFF as a pair."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def replace_whole(path: str, text: str) -> None:
+    """Write a file so that it has all of ``text`` or what it had: by a new one in its place; a link stays one.
+
+    Raises ``OSError``.
+    """
+    place = os.path.realpath(path)
+    there = os.stat(place) if os.path.exists(place) else None
+    if there and not os.access(place, os.W_OK):
+        raise PermissionError(13, os.strerror(13))
+    descriptor, name = tempfile.mkstemp(prefix=".isotrace-", dir=os.path.dirname(place))
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            if there:
+                os.fchmod(file.fileno(), there.st_mode & 0o7777)
+                if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(file.fileno(), there.st_uid, there.st_gid)
+        os.replace(name, place)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def write(path: str, text: str) -> None:
+    """``replace_whole`` of a file, or to what else is there. Raises ``IsotraceError``."""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "w", encoding="utf-8") as there:
+                there.write(text)
+        else:
+            replace_whole(path, text)
+    except OSError as error:
+        raise IsotraceError(f"cannot write {path!r}: {error.strerror or error}", "choose another file for -o") from None

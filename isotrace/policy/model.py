@@ -12,10 +12,13 @@ from isotrace.policy.patterns import Pattern
 
 #: What can be done to a file, one letter each: read, write (also create, remove, rename, change), execute.
 ACCESSES = "rwx"
+#: The letter of a rule that asks about the first read of what was open before it began, beside r.
+HELD = "h"
 #: The protocols of a net rule; ``any`` is every protocol over IPv4 or IPv6, not unix.
 PROTOCOLS = ("tcp", "udp", "unix", "any")
 #: The group of a policy file that answers are written into; denials with another action than EPERM are in NAME-ACTION.
 ANSWERS = "answers"
+_LONG = 80  # letters of a rule on calls that are shown
 #: Refused with every rule on something that io_uring can do as well, unless the mechanism sees through it.
 IO_URING = frozenset({"io_uring_setup", "io_uring_enter", "io_uring_register"})
 
@@ -26,17 +29,25 @@ class Action:
 
     ``kill``: the call does not happen and its process gets SIGKILL. ``audit``: the call happens and is reported.
     ``ask``: the call waits until somebody has said whether it happens; a denial gives ``errno``, and ``otherwise`` is
-    what becomes of one that nobody answers, or that cannot wait. Nothing is allowed for want of an answer.
+    what becomes of one that nobody answers, or that cannot wait. Nothing is allowed for want of an answer, and with
+    ``kept`` not even when isotrace is killed. With ``stops`` a process may be stopped that cannot wait unseen.
     """
 
     kind: Literal["errno", "kill", "audit", "ask"] = "errno"
     errno: int = numbers.EPERM
     otherwise: Literal["deny", "kill"] = "deny"
+    kept: bool = False
+    stops: bool = False
 
     @property
     def name(self) -> str:
         """``EPERM``, ``kill``, ``audit`` or ``ask``."""
         return numbers.errorcode[self.errno] if self.kind == "errno" else self.kind
+
+    @property
+    def kills(self) -> bool:
+        """Whether the process is ended; of what asks, where nobody answers."""
+        return self.kind == "kill" or (self.kind == "ask" and self.otherwise == "kill")
 
     @property
     def verb(self) -> str:
@@ -61,13 +72,19 @@ class CallRule:
 
     @property
     def title(self) -> str:
-        """The rule as the user would write it."""
-        return f"{self.action.verb} {self.asked}"
+        """The rule as the user would write it; of one with many terms the first."""
+        if len(self.asked) <= _LONG:
+            return f"{self.action.verb} {self.asked}"
+        shown = self.asked[:_LONG].rpartition(",")[0] or self.asked[:_LONG]
+        return f"{self.action.verb} {shown},... ({self.asked.count(',') + 1} terms)"
 
 
 @dataclass(frozen=True)
 class PathRule:
-    """Refuse, or except from refusal, ``access`` (letters of ``ACCESSES``) to the files that ``pattern`` matches."""
+    """Refuse, or except from refusal, ``access`` (letters of ``ACCESSES``) to the files that ``pattern`` matches.
+
+    One that asks may have ``HELD`` beside r.
+    """
 
     asked: str
     allow: bool
@@ -79,7 +96,8 @@ class PathRule:
     @property
     def title(self) -> str:
         """The rule as the user would write it."""
-        return f"{'allow' if self.allow else self.action.verb}-path {self.asked}"
+        kind = "read" if HELD in self.access else "path"
+        return f"{'allow' if self.allow else self.action.verb}-{kind} {self.asked}"
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def _unix(asked: str, rest: str, allow: bool, action: Action, group: str) -> Net
     path, abstract = None, None
     if rest.startswith("@"):
         abstract = rest[1:]
-        if not abstract or len(abstract.encode()) > _MAX_ABSTRACT or not abstract.isprintable():
+        if not abstract.isprintable() or not 0 < len(abstract.encode()) <= _MAX_ABSTRACT:
             raise UsageError(f"{show(asked)} names no abstract socket", "write it like unix:@dbus-1 or unix:@*")
     elif rest not in _EVERY:
         path = patterns.parse(rest)

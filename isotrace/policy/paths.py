@@ -1,4 +1,4 @@
-"""The words of ``--deny-path`` and ``--allow-path``: ``/etc/shadow``, ``w:/etc/**``, ``rx:/opt/*/bin/``."""
+"""The words of ``--deny-path``, ``--allow-path`` and ``--ask-read``: ``/etc/shadow``, ``w:/etc/**``, ``rx:/opt/*/bin/``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from isotrace.catalog.expr import show
 from isotrace.errors import UsageError
 from isotrace.policy import patterns
-from isotrace.policy.model import ACCESSES, Action, PathRule
+from isotrace.policy.model import ACCESSES, HELD, Action, PathRule
 
 
 def parse(text: str, *, allow: bool, action: Action | None = None, group: str = "") -> PathRule:
@@ -22,3 +22,8 @@ def parse(text: str, *, allow: bool, action: Action | None = None, group: str = 
         )
     access = frozenset(head or ACCESSES)
     return PathRule(text, allow, access, patterns.parse(pattern), action or Action(), group)
+
+
+def parse_read(text: str, *, action: Action, group: str = "") -> PathRule:
+    """The rule that asks about reading what ``PATTERN`` matches, also what is open already. Raises ``UsageError``."""
+    return PathRule(text, False, frozenset(("r", HELD)), patterns.parse(text), action, group)

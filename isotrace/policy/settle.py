@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from isotrace.policy.model import CallRule, NetRule, PathRule, Policy, Rule, asks, is_answer
+from isotrace.policy.model import HELD, CallRule, NetRule, PathRule, Policy, Rule, asks, is_answer
 
 
 def settled(policy: Policy) -> Policy:
@@ -29,7 +29,8 @@ def _left(rules: Sequence[Rule], unasked: frozenset[str], answers: Sequence[Rule
                 yield replace(rule, calls=calls, addressed=rule.addressed & calls)
         elif isinstance(rule, PathRule):
             same = (one.access for one in answers if isinstance(one, PathRule) and one.pattern == rule.pattern)
-            if access := rule.access.difference(*same):
+            access = rule.access.difference(*same)
+            if access - {HELD}:
                 yield replace(rule, access=access)
         elif not (isinstance(rule, NetRule) and any(_same(rule, one) for one in answers)):
             yield rule
