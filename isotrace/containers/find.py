@@ -1,0 +1,217 @@
+"""Containers by name and id, pods by namespace and name: one, or an error that says what there is."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from isotrace.containers import cgroups, runtimes
+from isotrace.containers.cgroups import NotBelieved, NotRunning
+from isotrace.containers.runtimes import Pod, Record
+from isotrace.containers.states import States
+from isotrace.decode.quote import safe
+from isotrace.errors import IsotraceError, UsageError
+
+_PREFIX = re.compile(r"[0-9a-f]{4,}")
+#: The names of pods' cgroups, by cgroupfs and by systemd; the uid of a static pod has no dashes.
+_POD = re.compile(r"(?:.*-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{27}|[0-9a-f]{32})(?:\.slice)?")
+_RUNTIMES = "docker, podman, containerd, CRI-O, LXC, systemd-nspawn, runc or crun"
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Container:
+    """What all records of one container say together; the first is that of the runtime a user knows it by."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def id(self) -> str:
+        return self.records[0].id
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for record in self.records for name in record.names))
+
+    @property
+    def pod(self) -> Pod | None:
+        return next((record.pod for record in self.records if record.pod), None)
+
+    def __str__(self) -> str:
+        """For the user, whatever its names are."""
+        first = self.records[0]
+        short = self.id[:12] if cgroups.is_long(self.id) else safe(self.id)
+        names = [name for name in self.names if name != self.id]
+        name = f" {_quoted(min(names, key=lambda name: (name.count('/') == 0, len(name))))}" if names else ""
+        return f"{first.runtime} container {short}{name}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A cgroup, and what was not readable on the way to it."""
+
+    cgroup: Path
+    troubles: tuple[str, ...]
+
+
+def containers(states: States) -> list[Container]:
+    """All that runtimes know, each once, by whatever number of runtimes that is."""
+    found: dict[tuple[str, str], list[Record]] = {}
+    for record in runtimes.records(states):
+        realm = "" if cgroups.is_long(record.id) else record.realm or record.runtime
+        found.setdefault((realm, record.id), []).append(record)
+    return [Container(tuple(sorted(records, key=lambda record: record.low))) for records in found.values()]
+
+
+def container(name: str, root: str | None = None) -> Found:
+    """The cgroup of the container of that name, or whose id begins so. Raises ``IsotraceError``."""
+    states = _states(root)
+    every = containers(states)
+    known = {one.id for one in every}
+    exact = [one for one in every if name == one.id or name in one.names]
+    begins = _PREFIX.fullmatch(name)
+    chosen = exact or [one for one in every if begins and cgroups.is_long(one.id) and one.id.startswith(name)]
+    if not chosen:
+        what = f"no container is named {_quoted(name)}{', and no id begins so' if begins else ''}"
+        raise _unknown(what, name, (called for one in every for called in _calls(one)), states)
+    if len(chosen) > 1 and exact:
+        chosen = [one for one in chosen if _may_run(one, known)] or chosen
+    if len(chosen) > 1:
+        said = f"{_quoted(name)} may be {len(chosen)} containers"
+        raise IsotraceError(said, "give more of the id", _listed(map(str, chosen)))
+    unique = name == chosen[0].id and cgroups.is_long(name)
+    return Found(_cgroup(chosen[0], known), () if unique else tuple(states.troubles))
+
+
+def pod(text: str, root: str | None = None) -> Found:
+    """The cgroup that the containers of a pod have in common. Raises ``IsotraceError``."""
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise UsageError(f"--pod {_quoted(text)} is not NAMESPACE/NAME", "for example --pod default/web")
+    states = _states(root)
+    every = containers(states)
+    known = {one.id for one in every}
+    chosen = [one for one in every if one.pod and (one.pod.namespace, one.pod.name) == (namespace, name)]
+    if not chosen:
+        raise _unknown(f"no pod is named {_quoted(text)}", text, (str(one.pod) for one in every if one.pod), states)
+    running = [one for one in chosen if _may_run(one, known)]
+    if not running:
+        raise IsotraceError(f"no container of pod {_quoted(text)} is running", "start it first: isotrace does not wait")
+    found = {_above(_cgroup(one, known), one) for one in running}
+    if len(found) > 1:
+        raise IsotraceError(
+            f"{_quoted(text)} may be {len(found)} pods",
+            "give --cgroup and one of these",
+            _listed(safe(str(path)) for path in sorted(found)),
+        )
+    return Found(found.pop(), tuple(states.troubles))
+
+
+def _above(path: Path, one: Container) -> Path:
+    """The pod's cgroup, above a container's. Raises ``IsotraceError``."""
+    uid = one.pod.uid if one.pod else ""
+    for above in path.parents:
+        if (match := _POD.fullmatch(above.name)) and (not uid or match[1].replace("_", "-") == uid):
+            return above
+    raise IsotraceError(f"no cgroup above {safe(str(path))} is a pod's by its name", "give --container or --cgroup")
+
+
+def _states(root: str | None) -> States:
+    if root is not None and not Path(root).is_dir():
+        raise IsotraceError(
+            f"--container-root {_quoted(root)}: no such directory", "it is put before /var/lib and /run"
+        )
+    return States(Path(root or "/"))
+
+
+def _claims(one: Container) -> list[Record]:
+    """What is said of its process, each with what others say of the same one."""
+    found = [record for record in one.records if record.pid or record.payload]
+    by_pid: dict[int, Record] = {}
+    for record in found:
+        if (first := by_pid.get(record.pid)) is None:
+            by_pid[record.pid] = record
+        else:
+            by_pid[record.pid] = replace(
+                first, started=first.started or record.started, cgroup=first.cgroup or record.cgroup
+            )
+    return list(by_pid.values())
+
+
+def _resolve(one: Container, known: set[str]) -> Path:
+    """Its cgroup. Raises ``NotRunning``, ``NotBelieved``."""
+    found: set[Path] = set()
+    ended, doubted = "", ""
+    for record in _claims(one):
+        try:
+            found.add(cgroups.of(record, known))
+        except NotRunning as error:
+            ended = ended or str(error)
+        except NotBelieved as error:
+            doubted = doubted or str(error)
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        raise NotBelieved(f"two cgroups may be its: {' and '.join(safe(str(path)) for path in sorted(found))}")
+    if doubted:
+        raise NotBelieved(doubted)
+    raise NotRunning(ended or "it has no process")
+
+
+def _may_run(one: Container, known: set[str]) -> bool:
+    try:
+        _resolve(one, known)
+    except NotRunning:
+        return False
+    except NotBelieved:
+        return True
+    return True
+
+
+def _cgroup(one: Container, known: set[str]) -> Path:
+    """The same, with errors for the user."""
+    try:
+        return _resolve(one, known)
+    except NotRunning as error:
+        hint = "start it first: isotrace does not wait for a container"
+        raise IsotraceError(f"{one} is not running: {error}", hint) from None
+    except NotBelieved as error:
+        hint = "--cgroup PATH, --tree PID and --pid PID name processes without a runtime"
+        raise IsotraceError(f"{one}: {error}", hint) from None
+
+
+def _calls(one: Container) -> tuple[str, ...]:
+    """What a user may call it."""
+    return one.names if cgroups.is_long(one.id) else (*one.names, one.id)
+
+
+def _unknown(what: str, name: str, names: Iterable[str], states: States) -> IsotraceError:
+    """That there is none of that name, with those that are near."""
+    short = sorted({one for one in names if len(one) <= 256})
+    near = difflib.get_close_matches(name[:256], short, 3) or short[:_SHOWN]
+    if near:
+        hint = f"did you mean {' or '.join(map(_quoted, near))}?" if len(near) <= 3 else _there_are(near, len(short))
+    elif states.troubles:
+        hint = "make that readable, or be root"
+    else:
+        hint = f"no {_RUNTIMES} has any here; --container-root DIR where their directories are below another"
+    return IsotraceError(what, hint, _listed(f"not readable: {line}" for line in states.troubles))
+
+
+def _there_are(near: Sequence[str], count: int) -> str:
+    more = f" and {count - len(near)} more" if count > len(near) else ""
+    return f"there are {', '.join(map(_quoted, near))}{more}"
+
+
+def _listed(lines: Iterable[str]) -> list[str]:
+    every = list(lines)
+    return [*every[:_SHOWN], *([f"and {len(every) - _SHOWN} more"] if len(every) > _SHOWN else [])]
+
+
+def _quoted(text: str) -> str:
+    """A name as one word of the line, whatever is in it."""
+    cut = text if len(text) <= 256 else f"{text[:256]}..."
+    return repr(cut)
