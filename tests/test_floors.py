@@ -11,21 +11,36 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "isotrace"
 #: From the ground up, as ARCHITECTURE.md has them.
 FLOORS = (
-    *("errors", "units", "process", "kernel", "decode", "catalog", "trace", "stacks", "backends", "kmod", "render"),
+    *(
+        "errors",
+        "units",
+        "process",
+        "kernel",
+        "decode",
+        "catalog",
+        "containers",
+        "trace",
+        "stacks",
+        "backends",
+        "kmod",
+        "render",
+    ),
     *(
         "policy",
+        "handover",
         "enforce",
         "verify",
         "sinks",
         "recording",
+        "learning",
         "export",
         "asking",
         "run",
         "top",
+        "library",
         "commands",
-        "cli",
-        "__main__",
     ),
+    *("cli", "__main__"),
 )
 MODULES = sorted(file.relative_to(HOUSE) for file in HOUSE.rglob("*.py") if file != HOUSE / "__init__.py")
 
