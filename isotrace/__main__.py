@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -26,8 +27,10 @@ def _listen() -> object:
     """Have each signal that ends a process end this one with a word, but for those that whoever started it keeps from
     it (nohup). Returns what SIGINT did before.
 
-    A run has handlers of its own once it begins (``process.interrupts``), and Ctrl-C once all is imported.
+    A run has handlers of its own once it begins (``process.interrupts``), and Ctrl-C once all is imported. Whoever started
+    it may ignore SIGCHLD, and that outlives an execve: then the kernel would keep no child's status for isotrace.
     """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.getsignal(signal.SIGINT)
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -41,11 +44,13 @@ import click  # noqa: E402
 
 from isotrace.cli import cli  # noqa: E402
 from isotrace.errors import IsotraceError  # noqa: E402
-from isotrace.process.telling import open_standard, say_raw, tell, wait_for_readers  # noqa: E402
+from isotrace.process.telling import NOT_OPEN, open_standard, say_raw, tell, wait_for_readers  # noqa: E402
 
 
-def _fail(message: str, hint: str, status: int) -> NoReturn:
+def _fail(message: str, hint: str, status: int, details: Sequence[str] = ()) -> NoReturn:
     tell([message])
+    for line in details:
+        say_raw(f"  {line}\n")
     if hint:
         say_raw(f"  hint: {hint}\n")
     sys.exit(status)
@@ -65,9 +70,11 @@ def main() -> NoReturn:
         wait_for_readers()
         if callable(_BEFORE):
             signal.signal(signal.SIGINT, _BEFORE)
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        status = cli.main(standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(status)
     except IsotraceError as error:
-        _fail(error.message, error.hint, error.status)
+        _fail(error.message, error.hint, error.status, error.details)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         sys.exit(2)
@@ -85,6 +92,8 @@ def main() -> NoReturn:
         _fail("the reader of standard output is gone", "normal when the output goes to head", 1)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter tries once more to write what is left
+        if error.strerror == NOT_OPEN:
+            _fail(f"cannot write standard output: {NOT_OPEN}", "leave out >&-, or send the output somewhere", 1)
         where = f": {error.filename}" if error.filename else ""
         hint = "make room for the output, or send it elsewhere" if error.errno == errno.ENOSPC else ""
         _fail(f"{(error.strerror or str(error)).lower()}{where}", hint, 1)

@@ -2,45 +2,119 @@
 
 from __future__ import annotations
 
+import difflib
+import sys
 from importlib import import_module
 
 import click
 
 from isotrace import __version__
+from isotrace.errors import KernelError, UsageError
 
-_VERBS = ("log", "record", "top", "block", "ask", "answer", "sql", "export", "policy", "calls", "doctor", "module")
+#: By what people want: verb → what it does, for the list of them.
+_GROUPS = {
+    "See": {
+        "log": "Log system calls as strace shows them.",
+        "top": "Show a live table of calls, files and errors.",
+    },
+    "Keep": {
+        "record": "Record system calls in a file.",
+        "sql": "Query recordings in SQL.",
+        "export": "Write recordings in other formats.",
+        "diff": "Show what one run did and another did not.",
+    },
+    "Refuse": {
+        "block": "Refuse calls, files and addresses.",
+        "ask": "Ask somebody before calls go on.",
+        "answer": "Answer from another terminal what is asked.",
+    },
+    "Decide": {
+        "learn": "Learn a policy from what a run does.",
+        "policy": "Show, check, explain, test and hand on policies.",
+    },
+    "This machine": {
+        "doctor": "Say what isotrace can do on this kernel.",
+        "calls": "List system calls and their arguments.",
+        "module": "Build and load the fallback kernel module.",
+    },
+}
+VERBS = {verb: what for group in _GROUPS.values() for verb, what in group.items()}
 
 _EPILOG = """\b
 Examples:
-  isotrace log -- make                     every call of a build, from its first one on
-  isotrace log --ppid $$                   what is typed in this shell, seen from another terminal
-  isotrace log --calls %network -- curl -s http://127.0.0.1/
-  isotrace record -o build.arrow -- make   the same build, kept in a file: isotrace sql build.arrow
-  isotrace block --deny connect -- make    the same build, kept from the network
-  isotrace top --uid www-data              a live table of what is called, how often and how long
+  isotrace log -- ls                       every call of ls
+  isotrace log --ppid $$                   what is typed in this shell, seen
+                                           from another terminal
+  isotrace top --uid www-data              a live table of one user's calls
+  isotrace record -o t.arrow -- make       a build, kept in a file
   isotrace sql t.arrow "SELECT name, count(*) FROM calls GROUP BY name"
-  isotrace export t.arrow --to perfetto    for https://ui.perfetto.dev
-  isotrace calls %file                     the calls that take a file name
-  isotrace doctor                          what this kernel can do
+  isotrace block --deny connect -- make    a build, kept from the network
+  isotrace learn -o make.toml -- make      a policy that allows what make did
 
 \b
-Completion: eval "$(_ISOTRACE_COMPLETE=bash_source isotrace)"   (or zsh_source, fish_source)
+Completion: eval "$(_ISOTRACE_COMPLETE=bash_source isotrace)"
+(or zsh_source, fish_source)
 """
+_NOW = (
+    ("isotrace log -- ls", "every system call of a command"),
+    ("isotrace log --ppid PID", "those of what a process has started"),
+    ("isotrace block --deny connect -- CMD", "a command that cannot connect to anything"),
+)
 
 
 class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_VERBS)
+        return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _VERBS:
+        if cmd_name not in VERBS:
             return None
         command = getattr(import_module(f"isotrace.commands.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, 2)
+            hint = f"did you mean {' or '.join(near)}?" if near else "isotrace --help lists the commands"
+            raise UsageError(f"no such command: {args[0]!r}", hint)
+        return super().resolve_command(ctx, args)
 
-@click.group(cls=_Verbs, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, VERBS))
+        for title, verbs in _GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb.ljust(width), what) for verb, what in verbs.items()])
+
+
+@click.group(
+    cls=_Verbs,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARG]...",
+)
 @click.version_option(__version__, prog_name="isotrace")
-def cli() -> None:
-    """Log the system calls of a family of running processes, decoded as strace would, and refuse some of them."""
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """See what running processes ask of the kernel, and refuse some of it."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if not sys.stdout.isatty():
+        raise click.exceptions.NoArgsIsHelpError(ctx)
+    _what_now()
+
+
+def _what_now() -> None:
+    """A few lines for whoever typed isotrace alone: what to do now, on this kernel."""
+    from isotrace.kernel import features
+
+    try:
+        features.require_log()
+    except KernelError as error:
+        click.echo(f"isotrace cannot trace here: {error.message}\n  hint: {error.hint}\n")
+    for line, what in _NOW:
+        click.echo(f"{line:38}{what}")
+    click.echo("What this kernel can do: isotrace doctor. All commands: isotrace --help.")

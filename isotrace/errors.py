@@ -7,16 +7,19 @@ IsotraceError            status 1: something in the world went wrong (a file, a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class IsotraceError(Exception):
-    """A failure to report in one line. ``hint`` says what the user can do about it."""
+    """A failure to report in one line. ``details`` are lines below it, ``hint`` says what the user can do about it."""
 
     status = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", details: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details = tuple(details)
 
 
 class UsageError(IsotraceError):

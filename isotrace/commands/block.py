@@ -20,37 +20,56 @@ if TYPE_CHECKING:
     from isotrace.policy.model import Policy
 
 _EPILOG = """\b
-A plain word covers related calls (open also means openat, openat2, creat and open_by_handle_at); so do families; left to
-right, ! takes away, = means the one call:
-  --deny open    --deny 'connect,%process,!wait4'    --deny =openat    see: isotrace calls
+A plain word covers related calls: open is also openat, openat2, creat and
+open_by_handle_at. So do families. Left to right, ! takes away, = is one call:
+  --deny open    --deny 'connect,%process,!wait4'    --deny =openat
+  see: isotrace calls
 
 \b
-Paths are absolute; * is part of a name, ** any number of directories, a / at the end is the whole directory;
-r, w, x before a colon tell accesses apart:
-  --deny-path /etc/shadow    --deny-path 'w:/etc/**'    --allow-path 'w:/etc/motd'
+Paths are absolute. * is part of a name, ** any number of directories, / at
+the end the whole directory; r, w, x before a colon tell accesses apart:
+  --deny-path /etc/shadow
+  --deny-path 'w:/etc/**' --allow-path w:/etc/motd
 
 \b
-Addresses are [tcp:|udp:]ADDRESS[/BITS][:PORT[-PORT]], unix:PATH, unix:@NAME or unix: for every unix socket:
-  --deny-net tcp:10.0.0.0/8:443    --deny-net '[::1]:80'    --deny-net :53    --deny-net unix:/run/docker.sock
+Addresses are [tcp:|udp:]ADDRESS[/BITS][:PORT[-PORT]], unix:PATH, unix:@NAME,
+or unix: for every unix socket:
+  --deny-net tcp:10.0.0.0/8:443    --deny-net '[::1]:80'    --deny-net :53
+  --deny-net unix:/run/docker.sock
 
 \b
-The most specific rule wins, a tie denies. Before anything is refused, standard error says for each rule what enforces it:
+The most specific rule wins, a tie denies. Before anything is refused,
+standard error says for each rule what enforces it:
   mechanism · TOCTOU-safe? · io_uring? · 32-bit?
-and if a rule cannot be enforced, why not and what would help, and nothing starts (status 3).
+If a rule cannot be enforced, it says why not and what would help, and nothing
+starts (status 3).
 
 \b
 Examples:
-  isotrace block --deny connect -- make              a build without network; needs no root
-  isotrace block --ppid 1234 --deny open             children of 1234, from their next call on
+  isotrace block --deny connect -- make      a build without network; needs no
+                                             root
+  isotrace block --deny-path 'w:/**' --allow-path "w:$PWD/**" -- make
+                                             writes nowhere else; no root
+  isotrace block --policy @agent -- ./agent  writes here and in /tmp, reads no
+                                             keys: isotrace policy show
+  isotrace block --ppid 1234 --deny open     children of 1234, from their next
+                                             call on
   isotrace block --tree 1234 --policy worker.toml --for 10m
-  isotrace block --audit --deny %network -- ./script what would be refused
+  isotrace block --audit --deny %network -- ./script
+                                             what would be refused
+
+\b
+Rules on paths and TCP ports are held by BPF at the kernel's security hooks,
+or for -- CMD by Landlock, which allows what is there when CMD starts and
+counts nothing: docs/landlock.md.
 
 \b
 What holds against whom, and what does not: docs/threat-model.md.
 
 \b
-With -- CMD the exit status is that of CMD, which has the terminal: Ctrl-C is its own, kill ends isotrace. A seccomp
-filter, which only a command can get, cannot be lifted: when isotrace is killed, the calls that it refused fail with
+With -- CMD the exit status is that of CMD, which has the terminal: Ctrl-C is
+its own, kill ends isotrace. A seccomp filter, which only a command can get,
+cannot be lifted: when isotrace is killed, the calls that it refused fail with
 ENOSYS for as long as the command's processes live.
 """
 
@@ -58,14 +77,14 @@ ENOSYS for as long as the command's processes live.
 @click.command(epilog=_EPILOG)
 @kept_target_options
 @rule_options
-@click.option("--policy", metavar="FILE", help="Rules from a TOML file, beside those given here.")
+@click.option("--policy", metavar="FILE|@NAME", help="Rules from a TOML file or a preset, beside those given here.")
 @click.option("--errno", metavar="NAME", help="The error of a refused call.  [default: EPERM]")
 @click.option("--kill", is_flag=True, help="Kill the process instead.")
 @click.option("--audit", is_flag=True, help="Refuse nothing, report what would be; also for the rules of --policy.")
 @FOR
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "lsm", "override", "seccomp", "signal", "lkm"]),
+    type=click.Choice(["auto", "lsm", "override", "landlock", "seccomp", "signal", "lkm"]),
     default="auto",
     show_default=True,
     help="Use only this mechanism.",

@@ -9,7 +9,7 @@ import click
 import orjson
 
 from isotrace import catalog
-from isotrace.catalog import describe, expr, families, refuse
+from isotrace.catalog import describe, expr, families, refuse, rings
 from isotrace.catalog.model import ABIS, X32_BIT, Arg, Syscall
 from isotrace.commands.recorded import from_option
 from isotrace.errors import IsotraceError, UsageError
@@ -20,19 +20,25 @@ _WIDE = frozenset({"@known", "@default", "@system-service"})
 
 _EPILOG = """\b
 Examples:
-  isotrace calls                          every system call
-  isotrace calls openat                   one call: prototype, arguments, who can refuse it
-  isotrace calls %network                 a class of strace
-  isotrace calls @file-system,!stat       a set of systemd, less one call
-  isotrace calls '/^open/' --abi i386     a regular expression, the 32-bit table
+  isotrace calls                       every system call
+  isotrace calls openat                one call: prototype, arguments, who can
+                                       refuse it
+  isotrace calls %network              a class of strace
+  isotrace calls @file-system,!stat    a set of systemd, less one call
+  isotrace calls '/^open/' --abi i386  a regular expression, the 32-bit table
+  isotrace calls %io_uring             what io_uring can be asked for
   isotrace calls --format json | jq .name
-  isotrace calls --from t.arrow %file     those of a class that were recorded, and how often
+  isotrace calls --from t.arrow %file  those that were recorded, how often
 """
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     del ctx, param
-    return [word for word in (*sorted(catalog.names()), *families.table()) if word.startswith(incomplete)]
+    return [
+        word
+        for word in (*sorted(catalog.names() | rings.names()), *families.table(), rings.FAMILY)
+        if word.startswith(incomplete)
+    ]
 
 
 @click.command(epilog=_EPILOG)
@@ -43,9 +49,10 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 def calls(terms: tuple[str, ...], abi: str | None, sources: tuple[str, ...], form: str) -> int:
     """List system calls: number per ABI, arguments and what they mean, families, which means can refuse
     them."""
-    chosen = expr.parse(",".join(terms)) if terms else catalog.names()
-    wanted = frozenset(name.partition("@")[0] for name in chosen)
     made, status = _recorded(sources) if sources else (None, 0)
+    every = catalog.names() if made is None else catalog.names() | rings.names()
+    chosen = expr.parse(",".join(terms)) if terms else every
+    wanted = frozenset(name.partition("@")[0] for name in chosen)
     if made is not None:
         wanted = wanted & made.keys()
     rows = [call for name in sorted(wanted) if (call := _call(name, abi)) is not None]
@@ -56,7 +63,7 @@ def calls(terms: tuple[str, ...], abi: str | None, sources: tuple[str, ...], for
     if form == "json":
         for call in rows:
             click.echo(orjson.dumps(_record(call) | ({"recorded": made[call.name]} if made else {})))
-    elif len(terms) == 1 and terms[0] in catalog.names():
+    elif len(terms) == 1 and terms[0] in catalog.names() | rings.names():
         _show_page(rows[0])
     else:
         _show_table(rows, (abi,) if abi else ("x86_64", "i386", "arm64"), made)
@@ -75,7 +82,16 @@ def _recorded(sources: tuple[str, ...]) -> tuple[dict[str, int], int]:
 def _call(name: str, abi: str | None) -> Syscall | None:
     """The call on ``abi``, or on the first ABI that has it."""
     found = (catalog.by_name(one).get(name) for one in ((abi,) if abi else ABIS))
-    return next((call for call in found if call is not None), None)
+    return next((call for call in found if call is not None), None if abi else rings.by_name().get(name))
+
+
+def _refusable(call: Syscall) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The means that refuse it by number, and by object; an operation of io_uring has no number."""
+    return ((), ()) if call.name in rings.names() else (refuse.by_number(call.name), refuse.by_object(call.name))
+
+
+def _prototype(call: Syscall) -> str:
+    return "" if call.name in rings.names() else catalog.prototype(call.name, call.abi)
 
 
 def _numbers(name: str) -> dict[str, int]:
@@ -97,12 +113,12 @@ def _record(call: Syscall) -> dict[str, object]:
         "name": call.name,
         "numbers": _numbers(call.name),
         "abi": call.abi,
-        "prototype": catalog.prototype(call.name, call.abi),
+        "prototype": _prototype(call),
         "args": [{"name": arg.name, "kind": arg.kind, "params": arg.params} for arg in call.args],
         "result": call.ret,
         "families": _families(call.families),
         "words": names.words_of(call.name),
-        "refusable": {"by_number": refuse.by_number(call.name), "by_object": refuse.by_object(call.name)},
+        "refusable": dict(zip(("by_number", "by_object"), _refusable(call), strict=True)),
     }
 
 
@@ -124,6 +140,7 @@ def _show_table(rows: Sequence[Syscall], abis: Sequence[str | None], made: Mappi
 
 def _cells(call: Syscall, abis: Sequence[str | None]) -> list[str]:
     numbers = _numbers(call.name)
+    by_number, by_object = _refusable(call)
     arguments = " ".join(f"{arg.name}:{describe.notation(arg)}" for arg in call.args)
     return [
         call.name,
@@ -131,7 +148,7 @@ def _cells(call: Syscall, abis: Sequence[str | None]) -> list[str]:
         arguments,
         " ".join(_families(call.families - _WIDE)),
         " ".join(names.words_of(call.name)),
-        " ".join((*refuse.by_number(call.name), *(["lsm"] if refuse.by_object(call.name) else []))),
+        " ".join((*by_number, *(["lsm"] if by_object else []))),
     ]
 
 
@@ -158,7 +175,7 @@ def _rich_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
 
 def _show_page(call: Syscall) -> None:
     click.secho(call.name, bold=True)
-    click.echo(f"  long {call.name}({catalog.prototype(call.name, call.abi)})\n")
+    click.echo(f"  long {call.name}({text})\n" if (text := _prototype(call)) else "")
     _section("Numbers", [(abi, _number(number)) for abi, number in _numbers(call.name).items()])
     _section("Arguments" if call.abi == "x86_64" else f"Arguments on {call.abi}", _argument_lines(call))
     _section("Result", _meaning_lines(describe.result(call)))
@@ -196,6 +213,8 @@ def _word_lines(name: str) -> list[tuple[str, str]]:
 
 
 def _refusable_lines(name: str) -> list[tuple[str, str]]:
+    if name in rings.names():
+        return [("with io_uring_setup", "all of them; rules on paths and addresses judge what each does")]
     if name in refuse.NEVER:
         return [("never", refuse.NEVER[name])]
     if name in refuse.NO_CODE:

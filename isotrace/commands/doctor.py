@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import click
 import orjson
@@ -13,30 +16,40 @@ from isotrace.errors import KernelError
 from isotrace.kernel import features
 from isotrace.kernel.features import Feature, LogVerdict
 
-_TITLES = {"log": "to log", "refuse": "to refuse", "module": "fallback module"}
+_USES = {"log": "to log", "refuse": "to refuse", "module": "fallback module"}
 _MARKS = {"yes": ("✓", "green"), "no": ("✗", "red"), "unknown": ("?", "yellow")}
-_HEADER = ("FEATURE", "VERDICT", "FOR", "WHY", "WHAT WOULD CHANGE IT")
+_TRACING = "log, record, top"
+_FOR_MODULE = ("modules", "unsigned_modules", "module_headers")
+_SOME = ("~", "yellow")
+_NAMES = 27  # columns of a name
+_PIPE, _NARROW, _WIDE = 80, 60, 110  # columns
 
 _EPILOG = f"""\b
-Exit status: 0 when `isotrace log` can run, {KernelError.status} when it cannot.
+Exit status: 0 when isotrace log can run, {KernelError.status} when it cannot.
 
 \b
-Nothing is changed: what is tried is tried with programs that do nothing, and in a child process that ends.
+Nothing is changed: what is tried is tried with programs that do nothing, and
+in a child process that ends.
 
 \b
 Examples:
   sudo isotrace doctor
-  sudo isotrace doctor --json | jq -r '.features[] | select(.verdict == "no") | .name'
+  sudo isotrace doctor --all
+  sudo isotrace doctor --json |
+      jq -r '.features[] | select(.verdict == "no") | .name'
   isotrace doctor >/dev/null 2>&1 || echo "cannot trace here"
 """
 
 
 @click.command(epilog=_EPILOG)
+@click.option("--all", "every", is_flag=True, help="Each feature, why it is there or not, and what would change it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: kernel, log, features.")
 @click.option("--verify", is_flag=True, help="Also attack rules of block, in a child that ends; takes some seconds.")
-def doctor(as_json: bool, verify: bool) -> int:
-    """Say what this kernel can do: each feature yes (✓), no (✗) or could not tell (?), why, and what would
-    change it. Features are found by trying them, and most can be tried by root only."""
+def doctor(every: bool, as_json: bool, verify: bool) -> int:
+    """Say what isotrace can do on this kernel (✓ yes, ✗ no, ? could not tell), why not, and what would help.
+
+    Features are found by trying them, and most can be tried by root only.
+    """
     found = features.report()
     if verify:
         from isotrace.verify.doctor import feature
@@ -47,9 +60,10 @@ def doctor(as_json: bool, verify: bool) -> int:
     if as_json:
         click.echo(orjson.dumps(as_record(found, verdict)))
     else:
-        _show(found)
-        for line in closing(verdict, by_module):
-            click.echo(line)
+        kernel = os.uname()
+        click.echo(f"Linux {kernel.release} {kernel.machine}\n")
+        for entry in _features(found) if every else _abilities(by_name, verdict):
+            _print(entry)
     return 0 if verdict.ok or by_module else KernelError.status
 
 
@@ -73,66 +87,81 @@ def as_record(found: Iterable[Feature], verdict: LogVerdict) -> dict[str, object
     }
 
 
-def closing(verdict: LogVerdict, by_module: bool = False) -> list[str]:
-    """The last lines: whether ``log`` can run, ``by_module`` where BPF cannot."""
-    lines = ["log: can run"] if verdict.ok else [f"log: cannot run: {verdict.why}; hint: {verdict.hint}"]
-    if by_module and not verdict.ok:
-        lines = [f"log: can run, by the kernel module; BPF cannot: {verdict.why}"]
-    elif not verdict.ok:
-        lines.append(
-            "the kernel module would be taken where it is loaded: isotrace module build && isotrace module load"
-        )
-    return lines
+@dataclass(frozen=True)
+class _Entry:
+    """A feature or ability: ``verdict`` as features have it, or "some"; each of ``lines`` is wrapped by itself."""
+
+    verdict: str
+    name: str
+    lines: tuple[str, ...]
 
 
-def _groups(found: Iterable[Feature]) -> dict[str, list[Feature]]:
-    """By main use, in the order of the titles."""
-    groups: dict[str, list[Feature]] = {use: [] for use in _TITLES}
+def _abilities(found: Mapping[str, Feature], verdict: LogVerdict) -> Iterator[_Entry | str]:
+    """What can be done, in a few lines."""
+    from isotrace.enforce.abilities import abilities
+    from isotrace.enforce.findings import KernelFindings
+
+    yield _tracing(verdict, found)
+    said = ""
+    for one in abilities(KernelFindings(found)):
+        lines = [f"{', '.join(kinds)} by {mechanism}" for mechanism, kinds in one.held.items()]
+        lines += [
+            f"{', '.join(kinds)} by {name}, less than a rule says: --best-effort" for name, kinds in one.less.items()
+        ]
+        if one.missing:
+            why = "as above" if one.why == said else one.why
+            lines.append(f"{'not ' if lines else ''}{', '.join(one.missing)}: {why}")
+            lines += [f"→ {one.remedy}"] if one.remedy and one.why != said else []
+            said = one.why
+        verdict_of = "yes" if not one.missing else "some" if one.held or one.less else "no"
+        yield _Entry(verdict_of, one.title, tuple(lines))
+    lacking = [found[name] for name in _FOR_MODULE if found[name].verdict == "no"]
+    module = found["lkm"] if found["lkm"].verdict == "yes" or not lacking else lacking[0]
+    yield _of(module, "kernel module", "loaded: taken where BPF cannot serve")
+    yield "\nEvery feature: isotrace doctor --all. Each rule: isotrace policy explain FILE."
+
+
+def _tracing(verdict: LogVerdict, found: Mapping[str, Feature]) -> _Entry:
+    if verdict.ok:
+        return _Entry("yes", _TRACING, ("every call, of running processes and of commands",))
+    if found["lkm"].verdict == "yes":
+        return _Entry("some", _TRACING, ("log by the kernel module", f"BPF cannot: {verdict.why}"))
+    lines = [verdict.why, *([f"→ {verdict.hint}"] if verdict.hint else [])]
+    if found["modules"].verdict == "yes":
+        lines.append("→ or log by the kernel module: isotrace module build && isotrace module load")
+    return _Entry("no", _TRACING, tuple(lines))
+
+
+def _of(feature: Feature, name: str, there: str) -> _Entry:
+    if feature.verdict == "yes":
+        return _Entry("yes", name, (there,))
+    return _Entry(feature.verdict, name, (feature.why, *([f"→ {feature.remedy}"] if feature.remedy else [])))
+
+
+def _features(found: Iterable[Feature]) -> Iterator[_Entry | str]:
+    """All of them, by main use."""
+    groups: dict[str, list[Feature]] = {use: [] for use in _USES}
     for feature in found:
         groups[feature.needed_for[0]].append(feature)
-    return groups
-
-
-def _show(found: Iterable[Feature]) -> None:
-    kernel = os.uname()
-    click.echo(f"Linux {kernel.release} {kernel.machine}\n")
-    if sys.stdout.isatty():
-        _rich_table(_groups(found))
-    else:
-        _plain_table(_groups(found))
-
-
-def _plain_table(groups: dict[str, list[Feature]]) -> None:
-    rows = [(f.name, f.verdict, f.what, f.why, f.remedy or "-") for group in groups.values() for f in group]
-    widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-    click.echo(line(_HEADER))
-    at = iter(rows)
     for use, group in groups.items():
-        click.echo(f"\n{_TITLES[use]}:")
-        for _ in group:
-            click.echo(line(next(at)))
-    click.echo()
-
-
-def _rich_table(groups: dict[str, list[Feature]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in _HEADER:
-        fixed = title in ("FEATURE", "VERDICT")
-        table.add_column(title, no_wrap=fixed, overflow="fold", style="bold" if title == "FEATURE" else "")
-    for use, group in groups.items():
-        table.add_row(Text(_TITLES[use], style="bold underline"))
+        yield f"{_USES[use]}:"
         for feature in group:
-            mark, colour = _MARKS[feature.verdict]
-            verdict = Text(f"{mark} {feature.verdict}", style=colour)
-            table.add_row(Text(feature.name), verdict, *map(Text, (feature.what, feature.why, feature.remedy)))
-        table.add_section()
-    Console().print(table)
+            help_ = (f"→ {feature.remedy}",) if feature.remedy else ()
+            yield _Entry(feature.verdict, feature.name, (feature.what, feature.why, *help_))
+        yield ""
+
+
+def _print(entry: _Entry | str) -> None:
+    if isinstance(entry, str):
+        click.echo(entry)
+        return
+    mark, colour = _SOME if entry.verdict == "some" else _MARKS[entry.verdict]
+    indent = " " * (_NAMES + 3)
+    head = f"{click.style(mark, fg=colour)} {entry.name:{_NAMES}} "
+    wrapped = [piece for line in entry.lines for piece in textwrap.wrap(line, _columns() - len(indent))]
+    click.echo(f"\n{indent}".join([head + (wrapped[0] if wrapped else ""), *wrapped[1:]]))
+
+
+def _columns() -> int:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE
+    return min(max(width, _NARROW), _WIDE)

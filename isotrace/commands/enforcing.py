@@ -45,6 +45,9 @@ _HOW = (
         is_flag=True,
         help="Start even if not all can be enforced as asked, and without the rule against detours by others.",
     ),
+    click.option(
+        "-v", "--verbose", is_flag=True, help="Say of a rule that cannot be enforced what every mechanism lacks."
+    ),
 )
 
 
@@ -54,7 +57,7 @@ def rule_options(function: Function) -> Function:
 
 
 def best_effort_option(function: Function) -> Function:
-    """--best-effort."""
+    """--best-effort, --verbose."""
     return with_options(_HOW, function)
 
 
@@ -70,8 +73,17 @@ class Prepared:
     recorder: Recorder | None
     loader: Loader | None
 
-    def go(self, part: Refusals, seconds: float | None, beside: Sequence[Part] = ()) -> int:
-        """Run, with the parts ``beside`` it; returns the exit status. Raises ``IsotraceError``."""
+    def go(
+        self,
+        part: Refusals,
+        seconds: float | None,
+        beside: Callable[[Command | None], Sequence[Part]] = lambda _command: (),
+        output: int | None = None,
+    ) -> int:
+        """Run, with the parts ``beside`` it; returns the exit status. Raises ``IsotraceError``.
+
+        With ``output``, a descriptor that the command writes to, it has no terminal, and ends with the run.
+        """
         from isotrace.enforce.calls import terminal
         from isotrace.run.lifecycle import Run
         from isotrace.run.records import recording
@@ -79,15 +91,15 @@ class Prepared:
         command = None
         if self.target.command:
             take_away = partial(terminal.take_away, terminal.program(os.uname().machine))
-            command = Command(self.target.command, part.starter(), before=take_away)
+            command = Command(self.target.command, part.starter(), output, take_away)
 
         def parts() -> list[Part]:
             """What records opens first: what it has in the kernel is then protected like all that is isotrace's."""
             recorder, loader = self.recorder, self.loader
             first: list[Part] = [recording(self.target, None, loader, recorder)] if loader and recorder else []
-            return [*first, part, *beside]
+            return [*first, part, *beside(command)]
 
-        return Run(self.target, parts, command, seconds).go()
+        return Run(self.target, parts, command, seconds, ends_command=output is not None).go()
 
 
 def enforced_target(choices: dict[str, Any], spared: str) -> Target:
@@ -125,7 +137,11 @@ def prepare(
     from isotrace.run.refusals import plan_for
     from isotrace.sinks.refusals import Json, Lines, RefusalSink
 
-    plan, findings = plan_for(policy, target, choices["backend"], choices["best_effort"])
+    plan, findings = plan_for(policy, target, choices["backend"], choices["best_effort"], choices["verbose"])
+    if choices["seconds"] and "landlock" in plan.by_mechanism():
+        raise UsageError(
+            "--for cannot end what Landlock refuses", "leave --for out, or end the command: timeout 10m CMD"
+        )
     out = output()
     check(plan, findings)
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}

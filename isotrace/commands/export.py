@@ -15,15 +15,21 @@ from isotrace.process.telling import tell
 _FORMS = ("parquet", "csv", "json", "strace", "folded", "perfetto", "chrome")
 
 _EPILOG = """\b
-parquet    a directory by host and date, which Spark, Trino, ClickHouse and DuckDB read as one table
-csv, json  every call with the columns of isotrace sql; json is one object a line
-strace     the file that strace -f -ttt -T -o FILE writes; isotrace log --from FILE --format strace has the other times
-folded     calls counted by their user stacks (isotrace record -k), a line each: for flame graphs
-perfetto   for https://ui.perfetto.dev: a track a thread, a slice a call, flows from fork to child
+parquet    a directory by host and date, which Spark, Trino, ClickHouse and
+           DuckDB read as one table
+csv, json  every call with the columns of isotrace sql; json is one object a
+           line
+strace     the file that strace -f -ttt -T -o FILE writes; with other times
+           isotrace log --from FILE --format strace
+folded     calls counted by their user stacks (isotrace record -k), a line
+           each: for flame graphs
+perfetto   for https://ui.perfetto.dev: a track a thread, a slice a call,
+           flows from fork to child
 chrome     the same as JSON, for chrome://tracing and others
 
 \b
-csv, json, strace and folded go to standard output, the others to a file beside the recording, unless -o says otherwise.
+csv, json, strace and folded go to standard output, the others to a file
+beside the recording, unless -o says otherwise.
 
 \b
 Examples:

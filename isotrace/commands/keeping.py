@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from isotrace import units
-from isotrace.commands.options import Function, Parsed, with_options
+from isotrace.commands.options import Function, Number, Parsed, with_options
 from isotrace.errors import UsageError
 from isotrace.recording.asked import Asked
 from isotrace.recording.rotate import Rotation
@@ -27,7 +27,7 @@ _HOW = (
         metavar="SIZE",
         help="Begin another file of the recording beyond this size; FILE.1 is the one before.",
     ),
-    click.option("--keep", type=click.IntRange(1), metavar="N", help="Earlier files that stay.  [default: 9]"),
+    click.option("--keep", type=Number(1), metavar="N", help="Earlier files that stay.  [default: 9]"),
 )
 _RECORD = click.option(
     "--record", metavar="FILE", help="Keep all of it in a recording, too: see isotrace record --help."

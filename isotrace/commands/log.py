@@ -19,6 +19,7 @@ from isotrace.commands.options import (
     LOSSLESS,
     ONCE,
     PATHS,
+    RESOLVE,
     RING,
     STACKS,
     STRICT,
@@ -39,39 +40,56 @@ from isotrace.sinks import Sink, endings, formats, sets
 from isotrace.sinks.output import Output
 
 _EPILOG = """\b
-Conditions on the target combine with AND; of --ppid, --pid, --tree and --comm there may be several, of which one must
-hold. -f adds the descendants of what matches.
+Conditions on the target combine with AND. Of several --ppid, --pid, --tree
+and --comm one must hold. -f adds the descendants of what matches.
 
 \b
 Calls are names and families, left to right; ! takes away:
-  --calls openat,connect    --calls %network,@file-system    --calls '!read,!write'
-  --calls open@i386 of one ABI    --calls '?landlock_create_ruleset' where there is such a call
+  --calls openat,connect        --calls '!read,!write'
+  --calls %network,@file-system
+  --calls %io_uring             what rings are asked for: io_uring:openat, …
+  --calls open@i386             of one ABI
+  --calls '?landlock_create_ruleset'    where there is such a call
   see: isotrace calls
 
 \b
 Examples:
-  isotrace log -- ls -l                            a command and all its descendants
-  isotrace log --ppid $$                           children of this shell (from another terminal)
-  isotrace log -f --pid 1234 -o trace.txt          a process and what it starts from now on
-  isotrace log --tree 1234 --calls %file --failed  file accesses that fail, anywhere below 1234
-  isotrace log --uid www-data --status EPERM,EACCES  what its processes may not do
-  isotrace log --tree 1234 -P '/etc/*' -P '*.conf'  calls that name such files
-  isotrace log --pid 1234 --fd 0,1,2 --signals none  what it does with its standard input and output
+  isotrace log -- ls -l                a command and all its descendants
+  isotrace log --ppid $$               children of this shell, seen from
+                                       another terminal
+  isotrace log -f --pid 1234 -o t.txt  a process and what it starts later
+  isotrace log --tree 1234 --calls %file --failed
+                                       file accesses that fail below 1234
+  isotrace log --uid www-data --status EPERM,EACCES
+                                       what its processes may not do
+  isotrace log --tree 1234 -P '/etc/*' -P '*.conf'
+                                       calls that name such files
+  isotrace log --pid 1234 --fd 0,1,2 --signals none
+                                       its standard input and output
+  isotrace log --container web         and what docker exec starts there
   isotrace log --uid www-data --for 10s --format json
-  isotrace log --comm nginx --format none          count only
-  isotrace log -yy --pid 1234                      what descriptors are: read(3</etc/passwd>, ...)
-  isotrace log -k --calls fsync --pid 1234         who calls it: the functions, as strace -k
-  isotrace log -k --format folded -o t.folded -- make    for flamegraph.pl
-  isotrace log --comm 'php*' --comm nginx          names and patterns of names, any of them
-  isotrace log --from t.arrow --failed             what was recorded, under the same conditions
-  isotrace log --format strace -ttt -T -o t.strace -- make    what strace -f -ttt -T -o t.strace make writes
+  isotrace log --comm nginx --format none
+                                       count only
+  isotrace log -yy --pid 1234          what descriptors are: 3</etc/passwd>
+  isotrace log -k --calls fsync --pid 1234
+                                       who calls it: the functions
+  isotrace log -k --format folded -o t.folded -- make
+                                       for flamegraph.pl
+  isotrace log --comm 'php*' --comm nginx
+                                       names and patterns of names
+  isotrace log --from t.arrow --failed
+                                       a recording, under the same conditions
+  isotrace log --format strace -ttt -T -o t.strace -- make
+                                       what strace -f -ttt -T writes
 
 \b
-What was seen and cannot be written at once waits in memory, then in a file without a name in $TMPDIR. Ctrl-C stops tracing;
-what waits is still written, and a second Ctrl-C drops it.
+What is seen and cannot be written at once waits in memory, then in a file
+without a name in $TMPDIR. Ctrl-C stops tracing and writes what waits; a
+second Ctrl-C drops it.
 
 \b
-At the end, on standard error: how many calls the kernel program met, how many were delivered, how many were lost.
+At the end, on standard error: how many calls the kernel program met, how many
+were delivered, how many were lost.
 """
 
 
@@ -113,6 +131,7 @@ At the end, on standard error: how many calls the kernel program met, how many w
 @click.option("-r", "--relative", is_flag=True, help="With --format strace: the time since the line before.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
+@RESOLVE
 @STACKS
 @click.option(
     "-Y",
@@ -214,6 +233,7 @@ def _beside(choices: dict[str, Any], view: View) -> formats.Beside:
         choices["stack_trace"],
         view,
         bool(choices["pids"]),
+        choices["resolve"],
     )
 
 
@@ -230,15 +250,18 @@ def _sinks(
     from isotrace.sinks.paths import Paths
     from isotrace.sinks.signals import Signals
     from isotrace.sinks.status import Status
+    from isotrace.trace.events import SIGNAL, TASK_EXIT
 
     sinks = formats.make(choices["style"], output, known, beside)
     choosers: list[Chooser] = [Paths(choice.paths)] if choice.paths else []
     choosers += [CallsOn(choice.descriptors)] if choice.descriptors else []
+    # strace shows signals and ends whatever calls it shows
+    always = (SIGNAL, TASK_EXIT) if choices["style"] in formats.ORDERED else ()
     if choosers:
-        sinks = [Choice(sink, choosers) for sink in sinks]
+        sinks = [Choice(sink, choosers, always) for sink in sinks]
     if choice.signals is not None:
         sinks = [Signals(sink, choice.signals) for sink in sinks]
-    return [Status(sink, choice.status) for sink in sinks] if choice.status else sinks
+    return [Status(sink, choice.status, always) for sink in sinks] if choice.status else sinks
 
 
 def _recorded(choices: dict[str, Any], beside: formats.Beside, choice: _Choice) -> int:
@@ -261,6 +284,8 @@ def _recorded(choices: dict[str, Any], beside: formats.Beside, choice: _Choice) 
         tell(reader.abbreviated(recordings))
     if choices["pids"]:
         raise UsageError("whose numbers pids were is not recorded", "--decode-pids is for live runs")
+    if choices["resolve"] and (lacking := [one.name for one in recordings if not one.head.resolve]):
+        raise UsageError(f"{lacking[0]}: where paths began is not recorded", "isotrace record --resolve keeps it")
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))

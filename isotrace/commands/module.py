@@ -10,12 +10,13 @@ import click
 from isotrace.errors import KernelError
 
 _EPILOG = """\b
-The module logs and refuses calls as BPF would, for `isotrace log --backend lkm` and `isotrace block --backend lkm`.
-It does nothing until isotrace asks it to, and what was asked ends with the isotrace that asked.
+The module logs and refuses calls as BPF would, for isotrace log --backend lkm
+and isotrace block --backend lkm. It does nothing until isotrace asks it to,
+and what was asked ends with the isotrace that asked.
 
 \b
 Examples:
-  sudo isotrace module build            against the headers of the running kernel
+  sudo isotrace module build         against the running kernel's headers
   sudo isotrace module load
   sudo isotrace log --backend lkm --ppid $$
   sudo isotrace module unload
@@ -77,7 +78,7 @@ def unload() -> None:
     loading.unload()
 
 
-@module.command()
+@module.command(short_help="Say whether the module is loaded, and who uses it.")
 def status() -> int:
     """Say whether the module is loaded, how it refuses, and who uses it; exit status 3 when it is not loaded."""
     from isotrace.backends import lkm

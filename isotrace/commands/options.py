@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from isotrace import units
+from isotrace.decode.quote import safe
 from isotrace.errors import UsageError
+from isotrace.process.telling import tell
 from isotrace.trace.target import Target, parse_uid
 
 if TYPE_CHECKING:  # numpy's import takes longer than what comes before it
@@ -36,13 +38,33 @@ def _once(_context: click.Context, param: click.Parameter, values: tuple[Any, ..
             if param.name == "calls"
             else "give one, and run another isotrace for the other"
         )
-        raise UsageError(f"--{param.name} is given {len(values)} times", hint)
+        raise UsageError(f"--{(param.name or '').replace('_', '-')} is given {len(values)} times", hint)
     return values[0] if values else None
 
 
+#: What names a cgroup by a container.
+CONTAINER = ("container", "pod", "container_root")
+
 #: Of an option that may be given once.
 ONCE: dict[str, Any] = {"multiple": True, "callback": _once}
-PID = click.IntRange(1, (1 << 22) - 1)
+
+
+class Number(click.IntRange):
+    """A number within bounds that its help says in words, or need not say; an error says them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Fails with the bounds."""
+        number = int(click.INT.convert(value, param, ctx))
+        if (self.min is not None and number < self.min) or (self.max is not None and number > self.max):
+            bounds = f"{self.min} or more" if self.max is None else f"from {self.min} to {self.max}"
+            self.fail(f"{number} is not {bounds}", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return ""
+
+
+PID = Number(1, (1 << 22) - 1)
 _PPID, _KEPT_PPID = (
     click.option(
         "--ppid", type=PID, metavar="N", multiple=True, help=f"Children of this process: whose parent is N{when}."
@@ -73,19 +95,34 @@ _PID_TREE_UID = (
 )
 _CGROUP_FOLLOW = (
     click.option("--cgroup", metavar="PATH", **ONCE, help="Processes in this cgroup (version 2) or below it."),
+    click.option(
+        "--container",
+        metavar="NAME",
+        **ONCE,
+        help="Processes in this container, also those that docker exec and the like start there; by name, or by four digits"
+        " or more of its id.",
+    ),
+    click.option("--pod", metavar="NAMESPACE/NAME", **ONCE, help="Processes in the containers of this pod."),
+    click.option(
+        "--container-root",
+        metavar="DIR",
+        **ONCE,
+        help="With these two: where container runtimes' directories are, as DIR/run/containerd.  [default: /]",
+    ),
     click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too."),
 )
 _CALLS = click.option("--calls", metavar="EXPR", **ONCE, help="Only these calls.  [default: all]")
-_COMMAND = click.argument("command", nargs=-1, type=click.UNPROCESSED)
+_COMMAND = click.argument("command", metavar="[--] [CMD [ARG]...]", nargs=-1, type=click.UNPROCESSED)
 FOR = click.option(
     "--for", "seconds", type=Parsed("duration", units.duration), metavar="TIME", help="End after 10s, 5m, 1h30m …"
 )
 STRING_LIMIT = click.option(
     "--string-limit",
-    type=click.IntRange(0, 4096),
+    type=Number(0, 4096),
+    metavar="N",
     default=256,
     show_default=True,
-    help="Bytes of strings and buffers, 0 for nothing of them; paths are whole.",
+    help="Bytes of strings and buffers, up to 4096, 0 for nothing of them; paths are whole.",
 )
 RING = click.option(
     "--ring",
@@ -115,6 +152,12 @@ STACKS = click.option(
     help="Show the user stack of each call, as strace -k does, by the tables for unwinding that programs have; where it"
     " ends for want of them, that is said.",
 )
+RESOLVE = click.option(
+    "--resolve",
+    is_flag=True,
+    help='Show which paths relative ones are, through descriptors of directories, chdir and chroot: "f" /* "/home/x/f" */,'
+    " or /* ? */ where that is not known.",
+)
 PATHS = click.option(
     "-P",
     "--path",
@@ -122,6 +165,11 @@ PATHS = click.option(
     multiple=True,
     help="Only calls that name such a path or unix socket, in the words of the caller, or are on a descriptor of it: that"
     " only where -y says what descriptors are, or did when it was recorded. * is anything, / too. Several may be given.",
+)
+INCOMPLETE_OK = click.option(
+    "--incomplete-ok",
+    is_flag=True,
+    help="No status 1 for what the recordings lack: their end, parts, calls that were lost.",
 )
 STRICT = click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
 LOSSLESS = click.option(
@@ -152,10 +200,31 @@ def with_options(options: Sequence[Callable[[Function], Function]], function: Fu
 
 def take_target(values: dict[str, Any], keep: bool = False) -> Target:
     """The target that the options name; their values are removed from ``values``. Raises ``IsotraceError``."""
-    names = ("ppid", "pid", "tree", "uid", "comm", "cgroup", "follow", "command")
-    target = Target(**{name: values.pop(name) for name in names}, keep=keep)
+    cgroup, container = _take_cgroup(*(values.pop(name) for name in ("cgroup", *CONTAINER)))
+    names = ("ppid", "pid", "tree", "uid", "comm", "follow", "command")
+    target = Target(**{name: values.pop(name) for name in names}, cgroup=cgroup, container=container, keep=keep)
     target.check()
     return target
+
+
+def _take_cgroup(
+    path: str | None, container: str | None, pod: str | None, root: str | None
+) -> tuple[str | None, str | None]:
+    """The cgroup that one of the options names, and a container's or pod's name for it. Raises ``IsotraceError``."""
+    given = [
+        f"--{name}" for name, value in (("cgroup", path), ("container", container), ("pod", pod)) if value is not None
+    ]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other", "give one of them")
+    if container is None and pod is None:
+        if root is not None:
+            raise UsageError("--container-root is about --container and --pod", "give one of these")
+        return path, None
+    from isotrace.containers import find
+
+    found = find.pod(pod, root) if pod is not None else find.container(container or "", root)
+    tell(f"not readable, may have others of that name: {trouble}" for trouble in found.troubles)
+    return str(found.cgroup), f"pod {safe(pod)}" if pod is not None else f"container {safe(container or '')}"
 
 
 def trace_options(
@@ -172,8 +241,9 @@ def trace_options(
         durations,
         notices=not values["quiet"],
         lossless=values["lossless"],
-        descriptors=values["descriptors"] > 0,
+        descriptors=values["descriptors"] > 0 or values["resolve"],
         stacks=values["stack_trace"],
         full=full,
         pids=bool(values.get("pids")),
+        resolve=values["resolve"],
     )

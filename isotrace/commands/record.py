@@ -14,6 +14,7 @@ from isotrace.commands.options import (
     DESCRIPTORS,
     FOR,
     LOSSLESS,
+    RESOLVE,
     RING,
     STACKS,
     STRICT,
@@ -29,19 +30,26 @@ from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
 
 _EPILOG = """\b
-A recording is an Arrow file that its owner alone may read (docs/recording.md). It can be read while it grows, and up to
-its last whole batch whatever ends isotrace; a complete one ends with the counts of the run. Losses, signals, exits and
-the processes that ran before are in it.
+A recording is an Arrow file that only its owner may read (docs/recording.md).
+It can be read while it grows, and up to its last whole batch whatever ends
+isotrace. Losses, signals, exits and the processes that ran before are in it;
+a complete one ends with the counts of the run.
 
 \b
 Examples:
-  isotrace record -o build.arrow -- make -j2        a build, from its first call on
+  isotrace record -o t.arrow -- make -j2    a build, from its first call on
   isotrace record -o web.arrow --uid www-data --for 10m
-  isotrace record -y -o files.arrow -- make        with what descriptors are, for isotrace log --from files.arrow -y
-  isotrace record -k -o stacks.arrow --uid www-data    with user stacks, for isotrace export --to folded
-  isotrace record -v -o execs.arrow --calls execve -- make     with all arguments and the environment
-  isotrace record -o days.arrow --tree 1234 --max-size 1g --keep 20     twenty files of a gigabyte, the oldest goes
-  isotrace record -o mail.arrow --redact data,argv --comm smtpd         names, no contents
+  isotrace record -y -o t.arrow -- make     with what descriptors are, for
+                                            isotrace log --from t.arrow -y
+  isotrace record -k -o t.arrow --uid www-data
+                                            with user stacks, for
+                                            isotrace export --to folded
+  isotrace record -v -o t.arrow --calls execve -- make
+                                            all arguments, the environment
+  isotrace record -o t.arrow --tree 1234 --max-size 1g --keep 20
+                                            twenty files of a gigabyte
+  isotrace record -o t.arrow --redact data,argv --comm smtpd
+                                            names, no contents
   isotrace record -o - --pid 1234 | ssh host 'cat >1234.arrow'
 """
 
@@ -54,6 +62,7 @@ Examples:
 @click.option("--no-durations", is_flag=True, help="Do not time calls: each costs the target less.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
+@RESOLVE
 @STACKS
 @KEEP_ALL
 @STRING_LIMIT

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from isotrace.commands import keeping
-from isotrace.commands.options import Function
+from isotrace.commands.options import CONTAINER, Function
 from isotrace.errors import UsageError
 from isotrace.trace.target import Target
 
@@ -24,7 +24,7 @@ _FOLLOW_FILE = click.option(
 )
 
 #: What a recording does not have, and what is decided when it is made.
-_LIVE = ("cgroup", *keeping.NAMES, "ring", "backend", "string_limit", "lossless")
+_LIVE = ("cgroup", *CONTAINER, *keeping.NAMES, "ring", "backend", "string_limit", "lossless")
 
 
 def from_option(function: Function) -> Function:

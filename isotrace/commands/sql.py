@@ -11,14 +11,17 @@ from isotrace.errors import UsageError
 from isotrace.process.interrupts import ALL_ENDING
 
 _EPILOG = """\b
-Tables: calls, processes, losses, refusals, signals. A query reads only the columns that it asks about.
-Without a query there is a prompt, or the query is read from standard input.
+Tables: calls, processes, losses, refusals, signals. A query reads only the
+columns that it asks about. Without a query there is a prompt, or the query is
+read from standard input.
 
 \b
 Examples:
-  isotrace sql t.arrow "SELECT name, count(*) AS n FROM calls GROUP BY name ORDER BY n DESC"
-  isotrace sql t.arrow "SELECT path, max(duration_ns) FROM calls WHERE name = 'openat' GROUP BY 1 ORDER BY 2 DESC LIMIT 10"
-  isotrace sql 'web*.arrow' "SELECT host, count(*) FROM calls GROUP BY host" --format json
+  isotrace sql t.arrow "SELECT name, count(*) FROM calls GROUP BY name"
+  isotrace sql t.arrow "SELECT path, max(duration_ns) FROM calls
+      WHERE name = 'openat' GROUP BY 1 ORDER BY 2 DESC LIMIT 10"
+  isotrace sql 'web*.arrow' "SELECT host, count(*) FROM calls GROUP BY host" \\
+      --format json
   isotrace sql t.arrow
 
 \b
@@ -33,7 +36,7 @@ Ten more: docs/sql.md
 )
 def sql(files: tuple[str, ...], form: str | None) -> int:
     """Ask recordings in SQL (DuckDB's)."""
-    from isotrace.recording import reader
+    from isotrace.recording import progress, reader
 
     names, query = split(files)
     paths = reader.again(reader.found(names))
@@ -49,7 +52,9 @@ def sql(files: tuple[str, ...], form: str | None) -> int:
         raise UsageError("a recording from standard input leaves no room for a query there", "give the query as well")
     for number in ALL_ENDING:
         signal.signal(number, signal.SIG_DFL)  # DuckDB would not let Python see a signal before it is done
-    result = database.run(sys.stdin.read() if query is None else query)
+    question = sys.stdin.read() if query is None else query
+    with progress.shown():
+        result = database.run(question)
     if result is None:
         return 0
     from isotrace.recording import results

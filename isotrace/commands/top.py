@@ -12,7 +12,7 @@ from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.commands.keeping import NAMES, record_options, take_beside
-from isotrace.commands.options import FOR, Parsed, take_target, target_options
+from isotrace.commands.options import CONTAINER, FOR, Parsed, take_target, target_options
 from isotrace.commands.recorded import from_option, take_recorded
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.kernel.features import require_log
@@ -21,23 +21,32 @@ from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
 
 _EPILOG = """\b
-Counts are kept in the kernel: it costs the same at ten calls a second and at a million.
+Counts are kept in the kernel: ten calls a second and a million cost the same.
 
 \b
-Keys: 1 2 3 4 views, arrows and Enter to look closer, < > sort, / filter, p pause, z zero, f one process, ? help, q quit.
-d refuses the call of a row (EPERM) to the target, or to a process and its descendants, after you confirm the mechanism
-shown; D lists what is refused with its hits, u lifts one. Nothing stays refused when isotrace top ends, whatever ends it.
-Without a terminal, or with --once, a summary is printed when the target ends, the time is up, or Ctrl-C is pressed.
-A command that isotrace top started is ended with it (SIGTERM).
+Keys: 1 2 3 4 views, arrows and Enter to look closer, < > sort, / filter,
+p pause, z zero, f one process, ? help, q quit.
+d refuses the call of a row (EPERM) to the target, or to a process and its
+descendants, after you confirm the mechanism shown. D lists what is refused
+with its hits, u lifts one. Nothing stays refused when isotrace top ends,
+whatever ends it.
+
+\b
+Without a terminal, or with --once, a summary is printed when the target ends,
+the time is up, or Ctrl-C is pressed. A command that isotrace top started is
+ended with it (SIGTERM).
 
 \b
 Examples:
-  isotrace top --uid www-data                     what the web server's processes ask of the kernel, live
-  isotrace top -- make -j4                        a build; its output goes nowhere, or to --output FILE
-  isotrace top --once -- ls -lR /usr/share        what strace -c -w would say, without its cost
+  isotrace top --uid www-data             a web server's processes, live
+  isotrace top -- make -j4                a build; its output goes nowhere, or
+                                          to --output FILE
+  isotrace top --once -- ls -lR /usr/share
+                                          what strace -c -w would say
   isotrace top --once --for 5s --tree 1234 --by process
   isotrace top --once --for 5s --comm nginx --format json
-  isotrace top --from t.arrow                     what was recorded, played: ← → seek, p pause, + - speed
+  isotrace top --from t.arrow             a recording, played: ← → seek,
+                                          p pause, + - speed
 """
 
 
@@ -112,6 +121,7 @@ def top(**choices: Any) -> int:
     # Only now what takes time to import: both children are forked small and have their work to do.
     one_thread()
     from isotrace.backends import counts
+    from isotrace.run import rings
     from isotrace.run.lifecycle import Part, Run
     from isotrace.run.recorder import Recorder
     from isotrace.run.records import recording
@@ -121,7 +131,10 @@ def top(**choices: Any) -> int:
     view, places = choices["view"], not choices["no_files"] and (not once or choices["view"] == "file")
 
     def parts() -> list[Part]:
-        backend, interval = counts.planned(target, calls, loader, places), choices["interval"]
+        layout, interval = rings.asked(calls), choices["interval"]
+        if not asked:  # the part that records says it
+            rings.say_untold(target, calls, told=layout is not None)
+        backend = counts.planned(target, calls, loader, places, layout)
         recorded = [recording(target, calls, second, Recorder(asked, choices["calls"]))] if asked and second else []
         if once:
             return [Summary(backend, view, style or "text", interval), *recorded]
@@ -132,7 +145,7 @@ def top(**choices: Any) -> int:
 
 def _recorded(choices: dict[str, Any]) -> int:
     """The same of what was recorded."""
-    files, target = take_recorded(choices, ("cgroup", *NAMES, "output", "interval", "no_files"))
+    files, target = take_recorded(choices, ("cgroup", *CONTAINER, *NAMES, "output", "interval", "no_files"))
     calls = expr.parse(text) if (text := choices["calls"]) is not None else None
     style, view = choices["style"], choices["view"]
     once = choices["once"] or style is not None or not (sys.stdin.isatty() and sys.stdout.isatty())

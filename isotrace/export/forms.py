@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from isotrace.errors import UsageError
-from isotrace.recording import parts, reader
+from isotrace.recording import parts, progress, reader
 from isotrace.recording.parts import Verdict
 from isotrace.recording.reader import Recording
 from isotrace.render.view import PLAIN, View
@@ -107,5 +107,6 @@ def export(
         for recording in recordings:
             recording.choose(partial(Named, patterns))
     said = reader.abbreviated(recordings) if view.abbreviated is not None else []
-    count = _strace(recordings, to, view) if name == "strace" else form.write(recordings, to)
+    with progress.shown(also_there=to is None):
+        count = _strace(recordings, to, view) if name == "strace" else form.write(recordings, to)
     return [*said, *([f"{many(count, 'call')} written to {to!r}"] if to else [])], parts.verdict(recordings)

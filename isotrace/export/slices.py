@@ -9,7 +9,7 @@ from isotrace.decode import quote
 from isotrace.decode.signals import signal
 from isotrace.recording.reader import Recording
 from isotrace.render.lines import Decoder
-from isotrace.trace import events, plan
+from isotrace.trace import events, plan, rings
 from isotrace.trace.events import Batch
 
 
@@ -57,6 +57,7 @@ class Events:
     def __init__(self, recordings: Sequence[Recording]) -> None:
         self._recordings = recordings
         self._decoder = Decoder(plan.all_calls())
+        self._operations = rings.calls().keys()
         self._names: dict[int, bytes] = {}  # of threads
         self._awaited: set[int] = set()  # children of births that were seen
         self._met: set[int] = set()
@@ -87,6 +88,8 @@ class Events:
                 if child:
                     self._awaited.add(child)
                 failed = -4096 < result < 0
+                if slot in self._operations:  # they overlap with their thread's calls: a mark where they are complete
+                    spent = 0
                 yield Slice(pid, tid, time - spent, spent, name, text, value, failed, child, born)
             elif kind == events.SIGNAL:
                 yield Instant(pid, tid, time, signal(result))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from isotrace.kernel import btf, perf, programs
+from isotrace.kernel.rings import Layout
 
 
 @dataclass(frozen=True)
@@ -13,13 +14,15 @@ class Facts:
     """What the kernel is.
 
     ``offsets`` of structure members by constant name (kernel.btf.constants); whether a program on a raw tracepoint can be
-    preempted (kernel.programs); whether perf offers kprobes; whether programs may read the current task by plain loads.
+    preempted (kernel.programs); whether perf offers kprobes; whether programs may read the current task by plain loads;
+    how it tells of io_uring, where that is asked for.
     """
 
     offsets: Mapping[str, int] = field(default_factory=dict)
     preemptible: bool = False
     kprobes: bool = False
     typed_task: bool = False
+    rings: Layout | None = None
 
     def constants(self) -> list[str]:
         """``-D`` constants for the compiler."""

@@ -92,7 +92,7 @@ class _Requirement:
 
 
 _AT_A_GLANCE = (
-    _Requirement("privileges", probe_system.privileges, "isotrace log needs root"),
+    _Requirement("privileges", probe_system.privileges, "isotrace needs root"),
     _Requirement("bpf_syscall", probe_bpf.bpf_syscall, "this kernel does not let isotrace use BPF"),
     _Requirement("btf", probe_bpf.btf_is_there, "this kernel carries no readable BTF type information"),
     _Requirement("raw_tracepoint", probe_bpf.raw_tracepoint_loads, "this kernel refuses BPF tracing programs"),
@@ -100,7 +100,7 @@ _AT_A_GLANCE = (
     _Requirement("probe_read_kernel", probe_bpf.probe_read_kernel, "BPF may not read kernel memory here"),
 )
 _HINTS = {
-    "privileges": "sudo isotrace log …; in a container, run it on the host or with --privileged",
+    "privileges": "sudo isotrace …; in a container, run it on the host or with --privileged",
 }
 
 

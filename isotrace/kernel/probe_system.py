@@ -22,7 +22,7 @@ _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
 _INITIAL = {"user": 0xEFFFFFFD, "pid": 0xEFFFFFFC}  # inodes, include/linux/proc_ns.h
 
 # Numbers from 424 on are the same on every architecture.
-_IO_URING_SETUP, _LANDLOCK_CREATE_RULESET, _LSM_LIST_MODULES = 425, 444, 461
+_IO_URING_SETUP, _LSM_LIST_MODULES = 425, 461
 _OF_MACHINE = {
     "x86_64": {"seccomp": 317, "finit_module": 313, "ioperm": 173},
     "aarch64": {"seccomp": 277, "finit_module": 273},
@@ -162,12 +162,6 @@ def active_lsms() -> list[str] | None:
     ids = (ctypes.c_uint64 * 64)()
     count = try_syscall(_LSM_LIST_MODULES, ids, ctypes.byref(ctypes.c_uint32(ctypes.sizeof(ids))), 0)
     return [_LSM_NAMES.get(number, str(number)) for number in ids[:count]] if count >= 0 else None
-
-
-def landlock() -> Answer:
-    """Ask for Landlock's ABI version."""
-    version = try_syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)
-    return yes(f"ABI {version}") if version > 0 else refusal("landlock_create_ruleset", -version, True)
 
 
 # ---- ways to refuse ----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from isotrace.kernel import attachable, probe_bpf, probe_system
+from isotrace.kernel import attachable, fanotify, landlock, probe_bpf, probe_system
 from isotrace.kernel.answer import Answer
 
 Use = Literal["log", "refuse", "module"]
@@ -121,7 +121,13 @@ PROBES = (
         probe_system.pid_namespace,
         "run it on the host, or the container with --pid=host",
     ),
-    Probe("cgroup2", "--cgroup", ("log",), probe_system.cgroup2, "mount -t cgroup2 none /sys/fs/cgroup"),
+    Probe(
+        "cgroup2",
+        "--cgroup, --container, --pod",
+        ("log",),
+        probe_system.cgroup2,
+        "mount -t cgroup2 none /sys/fs/cgroup",
+    ),
     Probe(
         "ia32",
         "32-bit calls to log and to refuse",
@@ -187,10 +193,17 @@ PROBES = (
     ),
     Probe(
         "landlock",
-        "refuses files and ports, in commands that isotrace starts: no race, covers io_uring and 32-bit",
+        "refuses files and TCP ports, in commands that isotrace starts, for any user: no race, covers 32-bit",
         ("refuse",),
-        probe_system.landlock,
+        landlock.refuses,
         "CONFIG_SECURITY_LANDLOCK=y, and landlock in the list that the boot argument lsm= gives",
+    ),
+    Probe(
+        "fanotify",
+        "asks before files named literally are opened or executed, by processes that run already",
+        ("refuse",),
+        fanotify.permissions,
+        "CONFIG_FANOTIFY_ACCESS_PERMISSIONS=y",
     ),
     Probe(
         "io_uring",

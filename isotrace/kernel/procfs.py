@@ -67,6 +67,12 @@ def stat(data: bytes) -> Process | None:
     return Process(int(pid), int(fields[1]), comm, os.fsdecode(fields[0]), threads, started)
 
 
+def started(pid: int, tid: int | None = None) -> int:
+    """When the process, or a thread of it, began, in ticks since boot: with its number, who it is. 0 when it is gone."""
+    found = stat((read(pid, "stat") if tid is None else read(pid, "task", tid, "stat")) or b"")
+    return found.started if found else 0
+
+
 def number(data: bytes, name: bytes) -> int | None:
     """The first number behind ``NAME:`` in /proc/PID/status, where the kernel escapes a process's name."""
     for line in lines(data):

@@ -46,10 +46,20 @@ def fork() -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        libc.error_of("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before there was a signal to send
-            os._exit(1)
+        end_with(parent)
     return pid
+
+
+def end_with(parent: int) -> None:
+    """In a child: be killed when the thread that forked it ends."""
+    libc.error_of("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before there was a signal to send
+        os._exit(1)
+
+
+def outlive() -> None:
+    """In a child that ends by itself when isotrace does: not be killed then, but woken, should it be stopped."""
+    libc.error_of("prctl", _PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
 def live_on() -> None:

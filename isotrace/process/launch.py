@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -14,14 +15,20 @@ from isotrace.process import children
 from isotrace.process.caller import Caller, caller
 from isotrace.process.telling import say
 
+#: Runs in the command's process in place of ``os.execv(path, argv)``; of several, where one returns the next does. The last
+#: argument, called last of all, has the process go on when isotrace ends, which kills it until then. Raises ``OSError``.
+Execute = Callable[[str, Sequence[str], Callable[[], object]], object]
+
 _PATIENCE, _TICK = 2.0, 0.05  # seconds that a command gets between SIGTERM and SIGKILL; between two looks
 
 
 class NotStarted(IsotraceError):
     """The command could not be executed; the status is the shell's: 127 not found, 126 not executable."""
 
-    def __init__(self, command: str, reason: str, status: int) -> None:
-        super().__init__(f"cannot run {command!r}: {reason}", "check the name, or give its full path")
+    def __init__(
+        self, command: str, reason: str, status: int, hint: str = "check the name, or give its full path"
+    ) -> None:
+        super().__init__(f"cannot run {command!r}: {reason}", hint)
         self.status = status
 
 
@@ -35,8 +42,9 @@ def find(command: Sequence[str]) -> str:
     raise NotStarted(command[0], "no such command", 127)
 
 
-def execv(path: str, argv: Sequence[str]) -> None:
+def execv(path: str, argv: Sequence[str], let_go: Callable[[], object]) -> None:
     """Become the program. Raises ``OSError``."""
+    let_go()
     os.execv(path, list(argv))
 
 
@@ -49,18 +57,18 @@ class Command:
     def __init__(
         self,
         command: Sequence[str],
-        execute: Callable[[str, Sequence[str]], object] = execv,
+        execute: Execute = execv,
         output: int | None = None,
         before: Callable[[], object] = lambda: None,
     ) -> None:
         """Fork the child. Raises ``NotStarted``, or ``UsageError`` where sudo's variables make no sense.
 
-        ``execute(path, argv)`` runs in it, last of all, and must not return. With ``output``, a descriptor, it reads
-        nothing and writes there, in a session without a terminal: that is somebody else's. ``before()`` runs in it while it
-        has isotrace's privileges.
+        ``execute`` runs in it, last of all, and must not return. With ``output``, a descriptor, it reads nothing and writes
+        there, in a session without a terminal: that is somebody else's. ``before()`` runs in it while it has isotrace's
+        privileges.
         """
         self._name = command[0]
-        path, user = find(command), caller()
+        path, user, isotrace = find(command), caller(), os.getpid()
         start, self._start = os.pipe()
         self._failure, failure = os.pipe()
         self.pid = children.fork()
@@ -69,7 +77,8 @@ class Command:
             os.close(self._failure)
             if output is not None:
                 _redirect(output)
-            _become(path, command, user, start, failure, before, execute, lives_on=output is None)
+            let_go = _nothing if output is not None else children.live_on
+            _become(path, command, user, start, failure, before, execute, isotrace, let_go)
         os.close(start)
         os.close(failure)
         self._status: int | None = None
@@ -83,7 +92,7 @@ class Command:
         if text:
             os.waitpid(self.pid, 0)
             self._status = 126
-            raise NotStarted(self._name, text, 126)
+            raise _not_executed(self._name, text)
 
     def poll(self) -> int | None:
         """The exit status once the command has ended (128 + n when signal n killed it), None before."""
@@ -122,6 +131,18 @@ class Command:
             self.poll()
 
 
+def _not_executed(command: str, reason: str) -> NotStarted:
+    """Of a file that was found, what the kernel said."""
+    if reason == os.strerror(errno.ENOENT):
+        hint = "a script's is on its first line, after #!; a program's is what file(1) says"
+        return NotStarted(command, "the interpreter that it names is not there", 126, hint)
+    return NotStarted(command, reason, 126, "see what file(1) says of it")
+
+
+def _nothing() -> None:
+    """A command whose terminal is somebody else's hears of no hang-up: it ends with isotrace."""
+
+
 def _redirect(output: int) -> None:
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -136,10 +157,11 @@ def _become(
     start: int,
     failure: int,
     before: Callable[[], object],
-    execute: Callable[[str, Sequence[str]], object],
-    lives_on: bool,
+    execute: Execute,
+    isotrace: int,
+    let_go: Callable[[], object],
 ) -> NoReturn:
-    """``lives_on``: also when isotrace has ended. A command whose terminal is somebody else's hears of no hang-up."""
+    """``isotrace`` is its pid."""
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve would keep that
             signal.signal(number, signal.SIG_DFL)
@@ -148,10 +170,9 @@ def _become(
         before()
         if user:
             user.become()
+            children.end_with(isotrace)  # that is undone where the user changes (commit_creds)
         if os.read(start, 1):
-            if lives_on:
-                children.live_on()
-            execute(path, command)
+            execute(path, command, let_go)
     except OSError as error:
         os.write(failure, (error.strerror or "unknown error").encode())
     finally:

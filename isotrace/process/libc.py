@@ -9,6 +9,7 @@ import ctypes
 import os
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_NO_NEW_PRIVS = 38
 
 
 def error_of(function: str, *arguments: object) -> tuple[int, int]:
@@ -35,3 +36,8 @@ def try_syscall(number: int | ctypes.c_long, *arguments: object) -> int:
     """The result of a system call, or the error as a negative number, as the kernel gives it."""
     result, error = error_of("syscall", number, *arguments)
     return -error if result < 0 else result
+
+
+def no_new_privs() -> None:
+    """Give up gaining privileges by execve, which makes a filter or a ruleset possible without root. Raises ``OSError``."""
+    call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -9,18 +9,28 @@ import os
 import select
 import stat
 import sys
+from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
+
+#: What is said of standard output that was closed by whoever started isotrace.
+NOT_OPEN = "it is not open for writing"
 
 
 def write_all(fd: int, data: bytes | bytearray) -> None:
-    """Write all of ``data``, also where whoever shares the descriptor made it not wait. Raises ``OSError``."""
+    """Write all of ``data``, also where whoever shares the descriptor made it not wait. Raises ``OSError``, of standard
+    output that is closed with ``NOT_OPEN``.
+    """
     view = memoryview(data)
     while view:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
             select.select([], [fd], [])
+        except OSError as error:
+            if fd == 1 and error.errno == errno.EBADF:
+                raise OSError(error.errno, NOT_OPEN) from None
+            raise
 
 
 def opened(path: str, flags: int, mode: int = 0o777) -> int:
@@ -36,8 +46,46 @@ def opened(path: str, flags: int, mode: int = 0o777) -> int:
     return fd
 
 
+class Screen:
+    """While something has the whole terminal lines are kept for it, and written when that is over, the latest 1,000."""
+
+    _now: ClassVar[Screen | None] = None
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=1000)
+        self._new: deque[str] = deque(maxlen=100)
+
+    def __enter__(self) -> Screen:
+        Screen._now = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Screen._now = None
+        tell(self._lines)
+
+    def news(self) -> list[str]:
+        """Those that have come since the last look."""
+        return [self._new.popleft() for _ in range(len(self._new))]
+
+    @classmethod
+    def takes(cls, lines: Iterable[str]) -> bool:
+        """Whether there is one, which has taken the lines."""
+        if (now := cls._now) is None:
+            return False
+        for line in lines:
+            now._lines.append(line)
+            now._new.append(line)
+        return True
+
+
 def tell(lines: Iterable[str]) -> None:
     """Say each line; never raises. Python's own stream would keep what it cannot write, and fail again at the end."""
+    lines = tuple(lines)
+    if not Screen.takes(lines):
+        _write(lines)
+
+
+def _write(lines: Iterable[str]) -> None:
     say_raw("".join(f"isotrace: {line}\n" for line in lines))
 
 
@@ -54,10 +102,17 @@ def say_raw(text: str) -> None:
 
 
 def open_standard() -> None:
-    """Give standard input, output and error, where one is closed, to nobody: else the next file, map or pipe is it."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
+    """Give standard input, output and error, where one is closed, to nobody: else the next file, map or pipe is it.
+
+    What is written to standard output then fails, as it would without: a result that nobody has is not lost unsaid.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDONLY if fd == 1 else os.O_RDWR), True)
+    if sys.stdout is None:
+        sys.stdout = _patient("utf-8", "backslashreplace")
 
 
 class _Patient(io.RawIOBase):
@@ -80,4 +135,8 @@ class _Patient(io.RawIOBase):
 def wait_for_readers() -> None:
     """What is printed waits where standard output is full, also where it is non-blocking: Python would raise."""
     if sys.stdout and not os.get_blocking(1):
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Patient()), sys.stdout.encoding, sys.stdout.errors)
+        sys.stdout = _patient(sys.stdout.encoding, sys.stdout.errors)
+
+
+def _patient(encoding: str, errors: str | None) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(_Patient()), encoding, errors)

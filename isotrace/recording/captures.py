@@ -20,11 +20,16 @@ def place(arg: int, part: int) -> int:
 
 
 def pick(
-    memory: pa.Buffer | None, at: npt.NDArray[np.int64], count: npt.NDArray[np.uint8], which: npt.NDArray[np.uint16]
+    memory: pa.Buffer | None,
+    at: npt.NDArray[np.int64],
+    count: npt.NDArray[np.uint8],
+    which: npt.NDArray[np.uint16],
+    heads_too: bool = False,
 ) -> pa.BinaryArray:
     """The bytes of the first capture of each record that is of ``which`` place, null where there is none.
 
-    ``at`` is where the captures of each record begin in ``memory``, in order; ``count`` how many it has.
+    ``at`` is where the captures of each record begin in ``memory``, in order; ``count`` how many it has. ``heads_too``: the
+    bytes begin with the capture's head.
     """
     data = content(memory)
     at, left = at.copy(), count.astype(np.int64)
@@ -34,7 +39,7 @@ def pick(
         heads = data[at[index][:, None] + np.arange(_HEAD)].view(BLOB)[:, 0]
         sizes = heads["size"].astype(np.int64)
         hit = (heads["arg"] | heads["part"].astype(np.uint16) << 8) == which[index]
-        begins[index], ends[index] = at[index] + _HEAD, at[index] + _HEAD + sizes
+        begins[index], ends[index] = at[index] + _HEAD * (not heads_too), at[index] + _HEAD + sizes
         present[index] = hit & (heads["state"] != events.FAULT)
         at[index] += _HEAD + ((sizes + 7) & ~7)
         left[index] -= 1

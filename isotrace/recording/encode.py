@@ -165,14 +165,14 @@ def batches_of(rows: pa.RecordBatch) -> Iterator[Batch]:
     found = records(rows)
     of_kernel = found["kind"] <= events.LOST
     found["blobs"][~of_kernel] = 0
-    walls = rows.column("wall_offset").to_numpy()
+    walls, families = rows.column("wall_offset").to_numpy(), schema.families_of(rows.schema)
     data, starts = _payload(rows.column("memory"))
     _check(found, starts, data)
     notes = rows.column("note")
     said = {index: notes[index].as_py() for index in np.flatnonzero(found["kind"] == events.REFUSED).tolist()}
     for begin, end in _stretches(walls):
         inside = slice(begin, end)
-        whole = Batch(found[inside], starts[inside], data, int(walls[begin]))
+        whole = Batch(found[inside], starts[inside], data, int(walls[begin]), families=families)
         refused = {
             index - begin: refusals.back(whole, index - begin, said[index]) for index in said if begin <= index < end
         }

@@ -7,6 +7,7 @@ metadata tells (format/Message.fbs of Arrow). Size 0 is the end of the stream.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -115,7 +116,7 @@ class Frames:
             self._fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             mode = os.fstat(self._fd).st_mode
             if stat.S_ISDIR(mode):
-                raise IsADirectoryError(21, "is a directory")
+                raise IsADirectoryError(errno.EISDIR, "is a directory")
             if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
                 raise IsotraceError(f"{self.name} is a device, and no recording", "isotrace record -o FILE makes one")
         except OSError as error:
@@ -141,6 +142,11 @@ class Frames:
     def empty(self) -> bool:
         """Whether there is nothing, not even a beginning."""
         return not (self.size() or self._ahead)
+
+    @property
+    def begins_well(self) -> bool:
+        """Whether what is there of the next message may be the beginning of one."""
+        return _MARK.startswith(self._read(self._at, len(_MARK)))
 
     def rest(self) -> Iterator[bytes]:
         """The bytes from here to the end, some at a time. Raises ``OSError``."""
@@ -270,5 +276,10 @@ class Frames:
 
 def cannot(name: str, error: OSError) -> IsotraceError:
     """That a recording cannot be read, and why."""
-    hint = "recordings are their owner's alone (mode 0600): sudo, or the user who made it" if error.errno == 13 else ""
-    return IsotraceError(f"cannot read {name}: {(error.strerror or str(error)).lower()}", hint)
+    hints = {
+        errno.EACCES: "recordings are their owner's alone (mode 0600): sudo, or the user who made it",
+        errno.EISDIR: "name the recordings in it: a pattern such as 'DIR/*.arrow' will do",
+    }
+    return IsotraceError(
+        f"cannot read {name}: {(error.strerror or str(error)).lower()}", hints.get(error.errno or 0, "")
+    )

@@ -19,6 +19,7 @@ from isotrace.decode.errnos import errno_name
 from isotrace.decode.quote import escape
 from isotrace.decode.sockaddr import endpoint
 from isotrace.recording import captures, encode, schema
+from isotrace.render import stacks
 from isotrace.render.lines import Decoder
 from isotrace.trace import events, plan
 from isotrace.trace.captures import MADE_NONE, MADE_PAIR, MADE_RESULT, made_by
@@ -120,15 +121,15 @@ def _name(rows: pa.RecordBatch, state: State) -> pa.Array:
 # ---- what is in captured memory -----------------------------------------------------------------------------------------
 
 
-def _captured(rows: pa.RecordBatch, wanted: npt.NDArray[np.uint16]) -> pa.BinaryArray:
+def _captured(rows: pa.RecordBatch, wanted: npt.NDArray[np.uint16], heads_too: bool = False) -> pa.BinaryArray:
     """The bytes of one capture a row: the first of the argument and part ``wanted[slot]``; null where there is none."""
     memory = rows.column("memory")
     which = wanted[rows.column("slot").to_numpy()]
     at, count = encode.offsets(memory)[:-1], rows.column("captures").to_numpy()
-    return captures.pick(memory.buffers()[2], at, count, which)
+    return captures.pick(memory.buffers()[2], at, count, which, heads_too)
 
 
-def _places(choose: Callable[[Syscall], tuple[int, int] | None]) -> npt.NDArray[np.uint16]:
+def places_in(choose: Callable[[Syscall], tuple[int, int] | None]) -> npt.NDArray[np.uint16]:
     """Slot → the argument and the part of it that ``choose`` names."""
     found = np.full(events.SLOTS, captures.NOWHERE, dtype=np.uint16)
     for slot, call in plan.all_calls().items():
@@ -152,18 +153,18 @@ def _address_of(call: Syscall) -> tuple[int, int] | None:
 
 @cache
 def _paths(number: int) -> npt.NDArray[np.uint16]:
-    return _places(_nth_path(number))
+    return places_in(_nth_path(number))
 
 
 @cache
 def _addresses() -> npt.NDArray[np.uint16]:
-    return _places(_address_of)
+    return places_in(_address_of)
 
 
 def _path(rows: pa.RecordBatch, state: State) -> pa.Array:
     """The first path; of an execve that succeeded the file that was run, which an earlier row has."""
     found = _captured(rows, _paths(0))
-    if programs := _programs(rows, state.files):
+    if programs := file_of_exec(rows, state.files):
         values = found.to_pylist()
         for index, file in programs.items():
             values[index] = file
@@ -174,12 +175,12 @@ def _path(rows: pa.RecordBatch, state: State) -> pa.Array:
 def _program(rows: pa.RecordBatch, state: State) -> pa.Array:
     """Of an execve that succeeded the file that was run."""
     values: list[str | None] = [None] * rows.num_rows
-    for index, file in _programs(rows, state.programs).items():
+    for index, file in file_of_exec(rows, state.programs).items():
         values[index] = readable(file)
     return pa.array(values, pa.utf8()).dictionary_encode() if any(values) else pa.nulls(rows.num_rows, _WORDS)
 
 
-def _programs(rows: pa.RecordBatch, files: dict[int, bytes]) -> dict[int, bytes]:
+def file_of_exec(rows: pa.RecordBatch, files: dict[int, bytes]) -> dict[int, bytes]:
     """Row of an execve that succeeded → its file. ``files`` are those that were named and not yet run, by task."""
     kinds, found = encode.kinds(rows), {}
     execs = (kinds == events.CALL) & plan.execs()[rows.column("slot").to_numpy()]
@@ -211,8 +212,8 @@ def _endpoint(raw: bytes) -> str | None:
 def _files(made: bool) -> npt.NDArray[np.uint16]:
     """Slot → where what the first argument is lies, if that is a descriptor, or what the call has made is."""
     if made:
-        return _places(_made_by)
-    return _places(lambda call: (0, events.PART_FILE) if call.args and call.args[0].kind in ("fd", "dirfd") else None)
+        return places_in(_made_by)
+    return places_in(lambda call: (0, events.PART_FILE) if call.args and call.args[0].kind in ("fd", "dirfd") else None)
 
 
 def _made_by(call: Syscall) -> tuple[int, int] | None:
@@ -232,6 +233,19 @@ def _made(rows: pa.RecordBatch, state: State) -> pa.Array:
     """The same of the descriptor that the call has made, or the first of two."""
     del state
     return _texts(_captured(rows, _files(True)), lambda raw: described(raw, readable))
+
+
+def _stack(rows: pa.RecordBatch, state: State) -> pa.Array:
+    """The functions of the user stack, as ``log --format folded`` has them."""
+    del state
+    places = np.full(events.SLOTS, captures.place(events.STACK_ARG, events.PART_FRAMES), dtype=np.uint16)
+    return _texts(_captured(rows, places, heads_too=True), _folded)
+
+
+def _folded(raw: bytes) -> str:
+    head = np.frombuffer(raw, BLOB, 1)[0]
+    arg, part, state, full = (int(head[name]) for name in ("arg", "part", "state", "full"))
+    return stacks.folded([events.Blob(arg, part, state, full, raw[_HEAD:])])
 
 
 def _what(rows: pa.RecordBatch, state: State) -> pa.Array:
@@ -336,6 +350,7 @@ COLUMNS: Mapping[str, Column] = {
     "address": Column(_WORDS, _MEMORY, _address),
     "file": Column(_WORDS, _MEMORY, _file),
     "made": Column(_WORDS, _MEMORY, _made),
+    "stack": Column(_WORDS, _MEMORY, _stack),
     "what": Column(_WORDS, _MEMORY, _what),
     "text": Column(pa.utf8(), tuple(schema.arrow().names), _text),
     **{f"arg{i}": _as_is(f"arg{i}", pa.uint64()) for i in range(schema.ARGS)},

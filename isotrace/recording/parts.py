@@ -17,34 +17,67 @@ from isotrace.units import many
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to say of recordings once they were read. ``damaged``: some of what is in them could not be."""
+    """What to say of recordings once they were read. ``damaged``: some of what is in them could not be. ``incomplete``: of
+    their runs something is not in them.
+    """
 
     lines: tuple[str, ...] = ()
     damaged: bool = False
+    incomplete: bool = False
 
     def say(self) -> int:
         """Say it on standard error; returns the exit status."""
         tell(self.lines)
         return int(self.damaged)
 
+    def of_whole(self, incomplete_ok: bool) -> int:
+        """The exit status of what is said of whole runs; says it where that is for what is missing."""
+        if self.incomplete and not self.damaged and not incomplete_ok:
+            tell(["some of the run is not in the recording, so the status is 1: --incomplete-ok takes what there is"])
+        return int(self.damaged or (self.incomplete and not incomplete_ok))
+
 
 def verdict(recordings: Sequence[Recording]) -> Verdict:
     """What to say of them once they were read."""
-    return Verdict((*lacks(recordings), *_mixed(recordings)), any(one.damaged for one in recordings))
+    return Verdict(
+        (*lacks(recordings), *_mixed(recordings)),
+        any(one.damaged for one in recordings),
+        any(_lacks_calls(one) for one in recordings) or any(_missing(recordings)),
+    )
+
+
+def _lacks_calls(recording: Recording) -> bool:
+    """Whether it was cut, or calls were lost when it was made."""
+    end = recording.end
+    if end is None:
+        return not recording.left
+    return not end.continued and bool(end.lost or end.missed or end.not_followed)
+
+
+def both(one: Verdict, other: Verdict) -> Verdict:
+    """That on two recordings which were read one after the other."""
+    return Verdict((*one.lines, *other.lines), one.damaged or other.damaged, one.incomplete or other.incomplete)
 
 
 def lacks(recordings: Sequence[Recording]) -> list[str]:
     """What each of them lacks, and which parts of their runs are not among them."""
-    return [*(problem for one in recordings for problem in one.problems()), *_gaps(recordings)]
+    problems = (problem for one in recordings for problem in one.problems())
+    return [*problems, *_doubled(recordings), *_missing(recordings)]
 
 
-def _gaps(recordings: Sequence[Recording]) -> Iterator[str]:
+def _doubled(recordings: Sequence[Recording]) -> Iterator[str]:
+    parts: dict[tuple[str, int], Recording] = {}
+    for one in recordings:
+        key = (one.head.run, one.head.part)
+        if key in parts:
+            yield f"{one.name} is what {parts[key].name} is: its calls count twice"
+        parts[key] = one
+
+
+def _missing(recordings: Sequence[Recording]) -> Iterator[str]:
     runs: dict[str, dict[int, Recording]] = {}
     for one in recordings:
-        parts = runs.setdefault(one.head.run, {})
-        if one.head.part in parts:
-            yield f"{one.name} is what {parts[one.head.part].name} is: its calls count twice"
-        parts[one.head.part] = one
+        runs.setdefault(one.head.run, {})[one.head.part] = one
     for parts in runs.values():
         last = parts[max(parts)]
         if missing := max(parts) + 1 - len(parts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pygments.lexers.sql import SqlLexer
 
 from isotrace.errors import IsotraceError
 from isotrace.process.telling import say_raw, tell
-from isotrace.recording import results
+from isotrace.recording import progress, results
 from isotrace.recording.sql import VIEWS, Database
 
 _LOOK = 0.1  # seconds between two looks at a query that was interrupted
@@ -119,14 +120,14 @@ def answer(database: Database, text: str, form: str | None) -> None:
         finally:
             done.set()
 
-    threading.Thread(target=ask, name="query").start()
-    while not done.is_set():  # not the thread's own join: Python 3.11 takes one that is interrupted for the end
-        try:
-            done.wait(_LOOK)
-        except KeyboardInterrupt:
-            stopped.set()
-        if stopped.is_set():
-            database.interrupt()  # again and again: it may not have begun
+    before = signal.signal(signal.SIGINT, lambda *_: stopped.set())  # an exception might come while the thread starts
+    try:
+        threading.Thread(target=ask, name="query").start()
+        while not done.wait(_LOOK):
+            if stopped.is_set():
+                database.interrupt()  # again and again: it may not have begun
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _answer(database: Database, text: str, form: str | None, stopped: threading.Event) -> None:
@@ -138,9 +139,12 @@ def _answer(database: Database, text: str, form: str | None, stopped: threading.
             say_raw("".join(f"{name:12}{what}\n" for name, (what, _) in VIEWS.items()))
         elif word == ".columns":
             say_raw("\n".join(database.columns(rest.strip() or "calls")) + "\n")
-        elif text and (result := database.run(text)) is not None:
-            results.write(result, form)
-            database.verdict.say()
+        elif text:
+            with progress.shown():
+                result = database.run(text)
+            if result is not None:
+                results.write(result, form)
+                database.verdict.say()
     except IsotraceError as error:
         tell(["interrupted" if stopped.is_set() else error.message])
         say_raw(f"  hint: {error.hint}\n" if error.hint and not stopped.is_set() else "")

@@ -6,6 +6,7 @@ import glob
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TypeVar
 
@@ -20,6 +21,7 @@ from isotrace.trace.events import Batch
 from isotrace.units import many
 
 T = TypeVar("T")
+_observers: list[Callable[[Recording], object]] = []
 #: Makes what takes some of the rows of each batch, in their order.
 Chooser = Callable[[], Callable[[pa.RecordBatch], pa.RecordBatch]]
 _DICTIONARIES = 64  # messages; a recording has three
@@ -55,6 +57,8 @@ class Recording:
     def _begin(self, first: Frame | None) -> bytes:
         if self._frames.empty:
             raise IsotraceError(f"{self.name} is empty", "a recording has a head even before its first call")
+        if first is None and self._frames.cut and self._frames.begins_well:
+            raise IsotraceError(f"{self.name} is cut within its head", "record it again: no call is in it")
         if first is None or first.kind != SCHEMA:
             raise IsotraceError(f"{self.name} is no recording of isotrace", "isotrace record -o FILE makes one")
         data = bytes(self._bytes(first))
@@ -103,12 +107,19 @@ class Recording:
     def arrow(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All whole batches that there are by now, from where the last call stopped; only these columns."""
         while (frame := self._frames.next()) is not None:
+            for see in _observers:
+                see(self)
             rows = self._decoded(frame, columns)
             if rows is not None and self._only:
                 rows = self.attempt(rows, self._only)
             if rows is not None:
                 self.rows += rows.num_rows
                 yield rows
+
+    @property
+    def done(self) -> float:
+        """How much of it has been read, from 0 to 1; of a pipe nobody knows, and it is 0."""
+        return self._frames.position / self._frames.size() if self.regular and self._frames.size() else 0.0
 
     def choose(self, chooser: Chooser | None) -> None:
         """Give from now on, where all columns are read, what ``chooser()`` makes of the rows of each batch."""
@@ -219,6 +230,16 @@ class Recording:
             rows = stream.read_next_batch()
         rows.validate(full=True)
         return rows
+
+
+@contextmanager
+def observed(see: Callable[[Recording], object]) -> Iterator[None]:
+    """While this is open call ``see`` for each batch that is read of any recording, in the thread that reads it."""
+    _observers.append(see)
+    try:
+        yield
+    finally:
+        _observers.remove(see)
 
 
 def found(patterns: Sequence[str]) -> list[str]:

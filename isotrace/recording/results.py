@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TextIO
 
 import pyarrow as pa
 
-from isotrace.decode.quote import escape
+from isotrace.decode.quote import safe
 from isotrace.errors import UsageError
+from isotrace.recording import progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,22 +43,18 @@ def _interval(value: pa.MonthDayNano) -> str:
     return " ".join([*parts, *([clock] if value.nanoseconds or not parts else [])])
 
 
-def _batches(result: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """What goes wrong while the rows are made is told by DuckDB through Arrow."""
-    while True:
-        try:
-            batch = result.read_next_batch()
-        except StopIteration:
-            return
-        except (pa.ArrowException, OSError) as error:
-            message = " ".join(str(error).partition("\nLINE")[0].split())
-            raise UsageError(message, "what was written until then is right") from None
-        yield batch
+def batches(result: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The rows as they are made. What goes wrong meanwhile is told by DuckDB through Arrow; raises ``UsageError``."""
+    try:
+        yield from result
+    except (pa.ArrowException, OSError) as error:
+        message = " ".join(str(error).partition("\nLINE")[0].split())
+        raise UsageError(message, "what came until then is right") from None
 
 
 def rows(result: pa.RecordBatchReader) -> Iterator[list[object]]:
     """The rows, as lists of Python's values."""
-    for batch in _batches(result):
+    for batch in batches(result):
         yield from (list(row) for row in zip(*(_plain(column).to_pylist() for column in batch.columns), strict=True))
 
 
@@ -92,9 +89,10 @@ def as_table(result: pa.RecordBatchReader, stream: TextIO) -> None:
 
     console = Console(file=stream, highlight=False)
     names = [safe(name) for name in result.schema.names]
-    found = [
-        ["" if value is None else safe(_shown(value)) for value in row] for row in islice(rows(result), _SHOWN + 1)
-    ]
+    with progress.shown():
+        found = [
+            ["" if value is None else safe(_shown(value)) for value in row] for row in islice(rows(result), _SHOWN + 1)
+        ]
     widths = [max(map(len, column)) for column in zip(names, *found, strict=True)]
     if sum(widths) + 2 * len(widths) <= console.width:
         console.print(_grid(result.schema, names, found[:_SHOWN]))
@@ -132,11 +130,6 @@ def _shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def safe(text: str) -> str:
-    """The text where all of it can be printed, otherwise escaped."""
-    return text if text.isprintable() else escape(text.encode("utf-8", "surrogateescape"))
-
-
 FORMATS: dict[str, Callable[[pa.RecordBatchReader, TextIO], None]] = {
     "table": as_table,
     "csv": as_csv,
@@ -146,5 +139,10 @@ FORMATS: dict[str, Callable[[pa.RecordBatchReader, TextIO], None]] = {
 
 def write(result: pa.RecordBatchReader, form: str | None) -> None:
     """On standard output; without a ``form`` a table on a terminal, and CSV in a pipe."""
-    FORMATS[form or ("table" if sys.stdout.isatty() else "csv")](result, sys.stdout)
+    chosen = form or ("table" if sys.stdout.isatty() else "csv")
+    if chosen == "table":
+        as_table(result, sys.stdout)
+    else:
+        with progress.shown(also_there=True):
+            FORMATS[chosen](result, sys.stdout)
     sys.stdout.flush()

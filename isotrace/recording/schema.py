@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,7 +89,8 @@ class Head:
     ``calls`` is the expression of --calls, or None for all; ``run`` is the same in all parts of one run, ``part`` counts
     from 0. ``checksums``: the kind that each batch has. ``notices``: whether signals were recorded; ``durations``: whether
     calls were timed; ``descriptors``: whether what their descriptors are was recorded; ``stacks``: and user stacks;
-    ``full``: and all arguments and the environment of execves.
+    ``full``: and all arguments and the environment of execves; ``resolve``: and where paths began. ``families``: what
+    generic netlink's were called when it began, names by number.
     """
 
     target: str = ""
@@ -100,6 +101,7 @@ class Head:
     descriptors: bool = False
     stacks: bool = False
     full: bool = False
+    resolve: bool = False
     redacted: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     format: int = FORMAT
@@ -108,6 +110,7 @@ class Head:
     machine: str = field(default_factory=platform.machine)
     host: str = field(default_factory=platform.node)
     boot_id: str = field(default_factory=lambda: _boot_id())
+    families: Mapping[int, str] = field(default_factory=dict)
     began: int = 0
     monotonic: int = 0
     run: str = ""
@@ -179,8 +182,23 @@ def head_of(schema: pa.Schema, name: str) -> Head:
     )
 
 
+def families_of(schema: pa.Schema) -> Mapping[int, str]:
+    """What a recording with this schema says of generic netlink's families; nothing where it does not."""
+    return _families((schema.metadata or {}).get(_METADATA, b"{}"))
+
+
+@lru_cache(maxsize=64)
+def _families(packed: bytes) -> Mapping[int, str]:
+    found = json.loads(packed).get("families", {})
+    return {int(number): str(name) for number, name in found.items()}
+
+
 def _validated(kind: type[T], packed: bytes | str) -> T:
-    """An instance of a dataclass; what it has no field for is left out. Raises ``ValueError``."""
+    """An instance of a dataclass; what it has no field for is left out. Raises ``ValueError``.
+
+    A word of the command that is not UTF-8 is there as Python has it, with halves of characters: ``?`` stands for each.
+    """
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind).validate_json(packed)
+    whole = json.dumps(json.loads(packed), ensure_ascii=False).encode(errors="replace")
+    return TypeAdapter(kind).validate_json(whole)

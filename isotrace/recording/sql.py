@@ -18,6 +18,9 @@ from isotrace.recording.reader import Recording
 
 _CALL_COLUMNS = [name for name in friendly.COLUMNS if name not in ("kind", "program", "what", "note")]
 _ROWS = 4096  # of a result, at a time
+#: A query is about the recordings: it reads and writes no other file, loads nothing, draws no progress bar of DuckDB's in
+#: a program that is typed, or a notebook's, and cannot undo this.
+_CLOSED = "SET enable_progress_bar = false; SET enable_external_access = false; SET lock_configuration = true"
 
 #: Name → (what it has, in a sentence; the query that it is).
 VIEWS: dict[str, tuple[str, str]] = {
@@ -81,6 +84,7 @@ class _Rows:
     def __init__(self, paths: Sequence[str], columns: Sequence[str]) -> None:
         self._paths, self._columns = paths, columns
         self.verdict = Verdict()
+        self.failed: IsotraceError | None = None
 
     def __arrow_c_schema__(self) -> object:
         return friendly.arrow().__arrow_c_schema__()
@@ -89,6 +93,13 @@ class _Rows:
         return pa.RecordBatchReader.from_batches(friendly.arrow(), self._read()).__arrow_c_stream__()
 
     def _read(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._made()
+        except IsotraceError as error:  # of which DuckDB would make a traceback
+            self.failed = error
+            raise
+
+    def _made(self) -> Iterator[pa.RecordBatch]:
         into, needs = friendly.arrow(), friendly.needs(self._columns)
         read = []
         for path in self._paths:
@@ -116,8 +127,7 @@ class Database:
         self._connection.register("rows", self._rows)
         for name, (_, query) in VIEWS.items():
             self._connection.execute(f"CREATE VIEW {name} AS {query}")
-        # A query is about the recordings: it reads and writes no other file, loads nothing, and cannot undo this.
-        self._connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+        self._connection.execute(_CLOSED)
 
     @property
     def verdict(self) -> Verdict:
@@ -137,12 +147,28 @@ class Database:
         """The result of the last statement of ``query``; None where there is none. Raises ``UsageError``."""
         try:
             found = None
-            for statement in self._connection.extract_statements(query):
+            for statement in self._statements(query):
                 found = None  # a result that is not read to its end stands in the way of the next
                 found = self._run(statement)
-            return found
+            return found and pa.RecordBatchReader.from_batches(found.schema, self._batches(found))
         except duckdb.Error as error:
-            raise wrong(error) from None
+            raise self._rows.failed or wrong(error) from None
+
+    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """Those of the reader; what fails below it is told as it was."""
+        try:
+            yield from reader
+        except (pa.ArrowException, OSError):
+            if self._rows.failed:
+                raise self._rows.failed from None
+            raise
+
+    def _statements(self, query: str) -> list[Any]:
+        try:
+            query.encode()
+        except UnicodeEncodeError:
+            raise UsageError("the query is not in UTF-8", "write other bytes as chr(N)") from None
+        return self._connection.extract_statements(query)
 
     def _run(self, statement: Any) -> pa.RecordBatchReader | None:
         self._use(self._columns(statement.query))

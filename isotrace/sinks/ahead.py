@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,8 @@ class _Calls:
         starts = np.concatenate([part.starts + base for part, base in zip(parts, bases, strict=False)])
         rows["kind"] = events.UNFINISHED
         order = np.argsort(rows["time"] - rows["duration"], kind="stable")
-        self._all = Batch(rows[order], starts[order], np.concatenate([part.data for part in parts]), wall)
+        data = np.concatenate([part.data for part in parts])
+        self._all = Batch(rows[order], starts[order], data, wall, families=parts[0].families)
         self._began = rows["time"][order] - rows["duration"][order]
         self._told = 0
 
@@ -61,4 +63,4 @@ class _Calls:
         """Those that began by then and were not told before."""
         before, self._told = self._told, max(self._told, int(np.searchsorted(self._began, when, "right")))
         told = slice(before, self._told)
-        return Batch(self._all.events[told], self._all.starts[told], self._all.data, self._all.wall).alone()
+        return replace(self._all, events=self._all.events[told], starts=self._all.starts[told]).alone()

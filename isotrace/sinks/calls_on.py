@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from isotrace.catalog.alternatives import chooser
 from isotrace.catalog.model import Arg, Syscall
+from isotrace.catalog.rings import PREFIX
 from isotrace.decode.scalars import s32
+from isotrace.render.rings import notes
 from isotrace.render.rows import Rows
 from isotrace.sinks.sets import Numbers
 from isotrace.trace import events, plan
@@ -20,6 +22,11 @@ from isotrace.trace.events import FAULT, Batch, Blob
 _KINDS = ("fd", "dirfd")
 _EXECS = 16384  # execves that may be under way at once
 _POLLFD = 8  # bytes of a struct pollfd, which begins with the descriptor
+
+
+def _of_operations(rows: Rows, found: list[bool]) -> list[bool]:
+    """Of operations of io_uring: a place in the ring's table is no descriptor; of what is not known all are chosen."""
+    return [(had and not note.registered) or bool(note.unknown) for had, note in zip(found, notes(rows), strict=True)]
 
 
 class CallsOn:
@@ -65,7 +72,7 @@ class CallsOn:
                 had or (which.choose(registers).kind in _KINDS and s32(registers[place]) in self._wanted)
                 for had, registers in zip(found, rows.registers, strict=True)
             ]
-        return found
+        return _of_operations(rows, found) if places.call.name.startswith(PREFIX) else found
 
     def _in_set(self, blob: Blob | None, address: int, count: int) -> bool:
         if not address or count <= 0:

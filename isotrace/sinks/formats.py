@@ -19,7 +19,7 @@ ORDERED = ("strace",)
 class Beside:
     """What lines have beside the call: ``clock`` and ``descriptors`` are how often -t and -y were given,
     ``relative`` is -r, ``durations`` -T, ``stacks`` -k. ``view``: how the arguments of calls are shown. ``pids``: with
-    the names of processes.
+    the names of processes; ``resolve``: with whole paths.
     """
 
     clock: int = 0
@@ -29,6 +29,7 @@ class Beside:
     stacks: bool = False
     view: View = PLAIN
     pids: bool = False
+    resolve: bool = False
 
 
 def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> list[Sink]:

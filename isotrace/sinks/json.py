@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import Any
 
 import orjson
 
 from isotrace.catalog.model import Syscall
+from isotrace.catalog.rings import PREFIX
 from isotrace.decode.errnos import errno_name
 from isotrace.decode.quote import escape
 from isotrace.render import stacks as user_stacks
 from isotrace.render.columns import OMITTED
 from isotrace.render.lines import Decoded, Decoder
+from isotrace.render.rings import UNKNOWN, Note, notes
 from isotrace.sinks import refusals
 from isotrace.sinks.formats import Beside
 from isotrace.sinks.output import Output
@@ -31,7 +33,7 @@ class Json:
 
     def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside | None = None) -> None:
         self._output, beside = output, beside or Beside()
-        self._decoder, self._known = Decoder(calls, beside.descriptors, beside.view, beside.pids), calls
+        self._decoder, self._known = Decoder(calls, beside.descriptors, beside.view, beside.pids, beside.resolve), calls
         self._refusals, self._stacks = refusals.Json(), beside.stacks
 
     def write(self, batch: Batch) -> None:
@@ -83,9 +85,11 @@ def _calls(decoded: Decoded) -> Iterator[dict[str, Any]]:
     unfinished = [kind == events.UNFINISHED for kind in rows.field("kind")]
     columns = [rows.field(name) for name in ("abi", "number", "duration")]
     texts = zip(decoded.name, decoded.results, _arguments(decoded), strict=True)
-    for (abi, number, duration), (name, value, args), result, failed, waits in zip(
-        zip(*columns, strict=True), texts, rows.results, rows.failed, unfinished, strict=True
+    operations = _operations(decoded)
+    for (abi, number, duration), (name, value, args), result, failed, waits, operation in zip(
+        zip(*columns, strict=True), texts, rows.results, rows.failed, unfinished, operations, strict=True
     ):
+        waits = waits or (operation is not None and operation.untold)
         yield {
             "abi": events.ABI_NAMES[abi],
             "call": name,
@@ -95,7 +99,26 @@ def _calls(decoded: Decoded) -> Iterator[dict[str, Any]]:
             "value": None if waits else value,
             "error": errno_name(-result) if failed else None,
             "duration_ns": duration or None,
+        } | (_beside(operation) if operation else {})
+
+
+def _operations(decoded: Decoded) -> Iterable[Note | None]:
+    """What is known beside arguments and result where these are operations of io_uring."""
+    of_rings = decoded.call is not None and decoded.call.name.startswith(PREFIX)
+    return notes(decoded.rows) if of_rings else repeat(None, len(decoded.rows))
+
+
+def _beside(operation: Note) -> dict[str, Any]:
+    return {
+        "io_uring": {
+            "user_data": operation.user_data,
+            "opcode": None if operation.opcode == 0xFF else operation.opcode,
+            "flags": operation.flag_names(),
+            "completion": operation.completion_names(),
+            "buffer": operation.buffer,
+            "sqpoll": operation.polled,
         }
+    }
 
 
 def _arguments(decoded: Decoded) -> Iterator[list[dict[str, Any]]]:
@@ -104,7 +127,7 @@ def _arguments(decoded: Decoded) -> Iterator[list[dict[str, Any]]]:
     names = [arg.name for arg in decoded.call.args] if decoded.call else [f"arg{i}" for i in range(6)]
     columns = [
         [
-            {"name": name, "raw": raw, "value": text} if text != OMITTED else None
+            {"name": name, "raw": None if text == UNKNOWN else raw, "value": text} if text != OMITTED else None
             for raw, text in zip(raws, texts, strict=True)
         ]
         for name, raws, texts in zip(names, map(rows.arg, range(6)), decoded.args, strict=False)

@@ -51,12 +51,14 @@ def chosen(batch: Batch, choosers: Sequence[Chooser]) -> npt.NDArray[np.bool_]:
 
 
 class Choice(Passing):
-    """Passes on what one of ``choosers`` is for, and what no choice leaves out."""
+    """Passes on what one of ``choosers`` is for, and what no choice leaves out: records of the kinds ``always``, too."""
 
-    def __init__(self, sink: Sink, choosers: Sequence[Chooser]) -> None:
+    def __init__(self, sink: Sink, choosers: Sequence[Chooser], always: Sequence[int] = ()) -> None:
         super().__init__(sink)
         self._choosers = choosers
+        self._always = always
 
     def write(self, batch: Batch) -> None:
         """Take the records of a batch."""
-        self._sink.write(batch.select(chosen(batch, self._choosers)))
+        kept = chosen(batch, self._choosers) | np.isin(batch.events["kind"], self._always)
+        self._sink.write(batch.select(kept))

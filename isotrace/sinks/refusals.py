@@ -10,7 +10,7 @@ from typing import Protocol
 import orjson
 
 from isotrace.catalog import multiplexed
-from isotrace.decode.quote import comm, escape, quote
+from isotrace.decode.quote import as_written, comm, escape, escape_text, quote
 from isotrace.enforce import Answered, Counts, Enforced, Question, Refused
 from isotrace.enforce.describe import plain
 from isotrace.policy.model import Action, StandingRule
@@ -21,14 +21,6 @@ _FOLD = 1.0  # seconds for which equal refusals become one line
 _KINDS_MAX = 4096  # different refusals that are kept apart at a time
 
 _Key = tuple[int, bytes, str, str, int, str, tuple[str, str, str]]
-
-
-def as_written(text: str) -> bytes:
-    """What was read from a process, as it was; a lone surrogate that cannot have come from there is escaped."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace")
 
 
 class Style(Protocol):
@@ -172,7 +164,7 @@ class Json:
             "abi": record.abi,
             "call": record.call,
             "args": [{"name": name, "raw": value} for name, value in arguments(record)],
-            "what": escape(as_written(record.what)) or None,
+            "what": escape_text(record.what) or None,
             **_rule(enforced),
             **({"answer": _answer(record.answer)} if enforced.action.kind == "ask" else {}),
             "count": count,
@@ -195,7 +187,7 @@ def _answer(answer: Answered | None) -> dict[str, object] | None:
     return {
         "verdict": answer.verdict,
         "by": answer.by,
-        "who": _ascii(answer.who) or None,
+        "who": escape_text(answer.who) or None,
         "waited_ns": answer.waited_ns,
         "scope": answer.scope or None,
     }
@@ -212,11 +204,7 @@ def _sums(enforced: Enforced, counts: Mapping[str, Counts]) -> dict[str, object]
 def _rule(enforced: Enforced) -> dict[str, object]:
     return {
         "rule": enforced.number,
-        "asked": _ascii(enforced.rule.title),
+        "asked": escape_text(enforced.rule.title),
         "group": enforced.rule.group or None,
         "action": enforced.action.name,
     }
-
-
-def _ascii(text: str) -> str:
-    return escape(text.encode("utf-8", "surrogateescape"))

@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from isotrace.catalog.model import Syscall
+from isotrace.catalog.rings import PREFIX
 from isotrace.decode.quote import comm
 from isotrace.process.telling import say
 from isotrace.render import stacks
@@ -90,7 +91,7 @@ class Strace:
     """Writes them. What is no line of strace's, a loss or a refusal, is said on standard error when it is its turn."""
 
     def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> None:
-        self._decoder = Decoder(calls, beside.descriptors, beside.view, beside.pids)
+        self._decoder = Decoder(calls, beside.descriptors, beside.view, beside.pids, beside.resolve)
         self._lines = _Lines(output, beside)
         self._refusals = refusals.Lines()
         self._points: list[_Point] = []
@@ -153,6 +154,8 @@ class Strace:
 
     def _take_calls(self, batch: Batch) -> None:
         for decoded in self._decoder.decode(batch):
+            if decoded.call and decoded.call.name.startswith(PREFIX):
+                continue  # an operation of io_uring is no call of its thread's: strace does not show it
             names = ("tid", "time", "duration", "kind")
             columns = [decoded.rows.field(name) for name in names]
             texts = zip(decoded.rows.index, *columns, decoded.texts(), strict=True)

@@ -29,7 +29,7 @@ class Text:
         self, output: Output, calls: Mapping[int, Syscall], beside: Beside | None = None, *, colour: bool = False
     ) -> None:
         self._output, beside = output, beside or Beside()
-        self._decoder = Decoder(calls, beside.descriptors, beside.view, beside.pids)
+        self._decoder = Decoder(calls, beside.descriptors, beside.view, beside.pids, beside.resolve)
         self._durations, self._clock, self._colour = beside.durations, beside.clock, colour
         self._stacks = beside.stacks
         self._refusals = refusals.Lines()
