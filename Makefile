@@ -12,10 +12,12 @@ TEST_PACKAGES := gcc libc6-dev libc6-dev-i386 strace curl libseccomp2 tmux procp
 # What of the live tests `make test` runs in the guests, where everything takes twenty times as long; `make vm` runs them all.
 GUEST_TESTS := tests/live/test_doctor.py tests/live/test_progs.py tests/vm/test_selfcheck.py tests/vm/test_block_bpf.py tests/vm/test_lkm.py tests/vm/test_lkm_load.py tests/vm/test_attacks.py::test_quick_attack
 
+DEB_PACKAGES := dpkg-dev debhelper dh-python python3-venv git
+
 # What isotrace is measured beside, and what is traced: `make bench` goes without those that cannot be had, and says so.
 BENCH_PACKAGES := strace linux-perf bpftrace bpfcc-tools redis-tools wrk nginx-light gcc libc6-dev make tar findutils util-linux
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test test-live test-pure lowest man docs check deb deb-try bench clean
 .DEFAULT_GOAL := help
 
 help:                    ## this list
@@ -53,6 +55,7 @@ $(BIN)/isotrace: pyproject.toml
 $(VENV)/dev: $(BIN)/isotrace
 	$(call install,$(TEST_PACKAGES))
 	$(call install,lib32gcc-$$(gcc -dumpversion)-dev)
+	$(call install_some,dbus-daemon systemd apparmor nginx-light runc busybox-static)
 	@$(BIN)/python -m pip -q install --group dev
 	@touch $@
 
@@ -61,14 +64,52 @@ demo: $(BIN)/isotrace    ## trace a real program, from a bare machine on
 	$(BIN)/isotrace log -- ls -l /etc/hostname
 
 test: VM_LENIENT = --lenient
-test: $(VENV)/dev check vm-tools ## all tests: pure ones, live ones on this kernel, kernels in QEMU
-	$(BIN)/python -m pytest
+test: $(VENV)/dev check vm-tools ## all tests: pure ones, live ones on this kernel, lowest versions, kernels in QEMU
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-live test-pure lowest
 	@$(MAKE) --no-print-directory vm-lenient VM_FLAGS="--tests $(GUEST_TESTS)"
+
+# Two at a time: those on this kernel wait much, the others compute.
+test-live: $(VENV)/dev
+	$(BIN)/python -m pytest -p no:cacheprovider $(TEST_FLAGS) tests/live
+
+test-pure: $(VENV)/dev
+	$(BIN)/python -m pytest $(TEST_FLAGS) tests --ignore tests/live
+
+# The oldest versions that pyproject.toml allows of what isotrace is built on, in an environment of their own. The tests there are those
+# in which these matter; LOWEST_TESTS names others (all that need no kernel: "tests --ignore tests/live --ignore tests/vm").
+LOWEST := $(VENV)/lowest
+LOWEST_TESTS ?= tests/test_help.py tests/test_cli_errors.py tests/test_export.py tests/test_sql.py tests/test_recording_formats.py tests/test_top_layout.py tests/test_ask_dialogue.py
+
+lowest: $(VENV)/dev      ## the tests in which they matter with the lowest versions that are declared
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip -q install --upgrade pip
+	@$(LOWEST)/bin/python -m pip -q install --group dev --editable . $$($(BIN)/python tools/lowest.py)
+	$(LOWEST)/bin/python -m pytest -p no:cacheprovider $(LOWEST_TESTS)
+
+man: $(BIN)/isotrace     ## man pages in build/man, from the same text as --help
+	PYTHONPATH=. $(BIN)/python tools/manpages.py build/man
 
 check: $(VENV)/dev       ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(BIN)/isotrace    ## the pages of docs/ as a site: build/site
+	@test -x $(VENV)/docs/bin/mkdocs || { $(PYTHON) -m venv $(VENV)/docs && $(VENV)/docs/bin/pip -q install mkdocs-material; }
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict --quiet
+
+# In a copy of what git knows, so that nothing of a build stays here.
+deb:                     ## a Debian package: build/deb/isotrace_VERSION_amd64.deb
+	$(call install,$(DEB_PACKAGES))
+	rm -rf build/deb
+	mkdir -p build/deb/isotrace
+	git ls-files -z | xargs -0 cp --parents --target-directory build/deb/isotrace
+	cd build/deb/isotrace && dpkg-buildpackage --build=binary --unsigned-source --unsigned-changes
+	@ls build/deb/*.deb
+
+deb-try: deb             ## the package in a fresh Debian root: installed, used, purged (debootstrap; as root)
+	$(call install,debootstrap)
+	debian/try.sh build/deb/isotrace_*_amd64.deb $(MIRROR)
 
 bench: $(VENV)/dev       ## isotrace beside its peers on this machine: docs/benchmarks.md says how to read it
 	$(call install_some,$(BENCH_PACKAGES))

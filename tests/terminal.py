@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 400 if "ISOTRACE_VM_KERNEL" in os.environ else 20  # seconds; under emulation everything takes long
+PATIENCE = 400 if "ISOTRACE_VM_KERNEL" in os.environ else 120  # seconds; under emulation everything takes long
 
 
 def _tell(step: str) -> None:
@@ -29,8 +29,10 @@ class Terminal:
         self._tmux = ["tmux", "-S", str(path), "-f", "/dev/null"]
         self._mark = path.with_suffix(".pid")
 
-    def start(self, command: str, width: int = 80, height: int = 24, **environment: str) -> None:
-        shell = f"export COLUMNS=80 LINES=24; echo $$ > {self._mark}; exec {sys.executable} -m isotrace top {command}"
+    def start(self, command: str, width: int = 80, height: int = 24, verb: str = "top", **environment: str) -> None:
+        shell = (
+            f"export COLUMNS=80 LINES=24; echo $$ > {self._mark}; exec {sys.executable} -m isotrace {verb} {command}"
+        )
         after = f"(exit_status=0; sh -c '{shell}' || exit_status=$?; echo STATUS=$exit_status; stty -a; sleep 1000)"
         settings = [f"-e{name}={value}" for name, value in ({"PYTHONPATH": str(ROOT)} | environment).items()]
         size = ["-x", str(width), "-y", str(height)]
@@ -42,6 +44,11 @@ class Terminal:
 
     def screen(self) -> str:
         done = subprocess.run([*self._tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def all(self) -> str:
+        """The screen, and what has gone off its upper end."""
+        done = subprocess.run([*self._tmux, "capture-pane", "-p", "-S-"], capture_output=True, text=True, check=True)
         return done.stdout
 
     def keys(self, *keys: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from isotrace import catalog
-from isotrace.catalog import families
+from isotrace.catalog import families, rings
 from isotrace.commands.calls import calls
 from isotrace.errors import UsageError
 
@@ -130,3 +130,15 @@ def test_the_words_of_deny_are_shown():
     assert re.search(r"connect +reach an address \(only with an address\)", run("sendto"))
     assert " chmod " in table("%file")[1]["fchmodat2"]
     assert json.loads(run("clone3", "--format", "json").splitlines()[0])["words"] == ["fork", "clone"]
+
+
+def test_operations_of_io_uring_are_listed_where_they_are_asked_for():
+    header, lines = table("%io_uring,read")
+    assert lines.keys() == rings.names() | {"read"} and header.split()[0] == "NAME"
+    assert lines["io_uring:openat"].split()[:5] == ["io_uring:openat", "-", "-", "-", "dfd:dirfd"]
+    page = run("io_uring:openat")
+    assert "directory descriptor" in page and "io_uring_setup" in page
+    found = json.loads(run("--format", "json", "io_uring:close"))
+    assert (found["numbers"], found["prototype"], found["refusable"]["by_number"]) == ({}, "", [])
+    with pytest.raises(UsageError):
+        run("--abi", "arm64", "io_uring:close")

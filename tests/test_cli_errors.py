@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from learned import Run
 from signalled import signalled
 
 ROOT = Path(__file__).parents[1]
@@ -36,14 +37,14 @@ def isotrace(*args):
         (["--uid", "no-such-user-here", "--", "true"], "no such user: 'no-such-user-here'"),
         (["--uid", "99999999999", "--", "true"], "no such user"),
         (["--tree", "1", "--", "true"], "--tree and a command to start exclude each other"),
-        (["--pid", "0"], "--pid"),
+        (["--pid", "0"], "--pid': 0 is not from 1 to 4194303"),
         (["--pid", "x"], "--pid"),
         (["--ppid", "4194304"], "--ppid"),
         (["--for", "soon", "--", "true"], "soon"),
         (["--for", "-1s", "--", "true"], "-1s"),
         (["--ring", "100", "--", "true"], "100"),
         (["--ring", "63k", "--", "true"], "no power of two"),
-        (["--string-limit", "-1", "--", "true"], "string-limit"),
+        (["--string-limit", "-1", "--", "true"], "string-limit': -1 is not from 0 to 4096"),
         (["--string-limit", "5000", "--", "true"], "string-limit"),
         (["--format", "xml", "--", "true"], "xml"),
         (["--nonsense", "--", "true"], "--nonsense"),
@@ -64,8 +65,9 @@ def test_an_unknown_call_names_those_that_are_near():
 
 
 def test_an_unknown_command():
-    status, first, _ = isotrace("lgo")
-    assert (status, first) == (2, "isotrace: No such command 'lgo'")
+    status, first, rest = isotrace("lgo")
+    assert (status, first, rest) == (2, "isotrace: no such command: 'lgo'", ["  hint: did you mean log?"])
+    assert isotrace("zzz")[2] == ["  hint: isotrace --help lists the commands"]
 
 
 @pytest.mark.parametrize("option", ["--pid", "--ppid", "--tree"])
@@ -192,3 +194,41 @@ def test_a_broken_pipe_is_only_of_the_output_where_that_is_broken(monkeypatch, c
     with pytest.raises(SystemExit):
         entry.main()
     assert "the reader of standard output" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            "--help",
+            "--version",
+            "calls",
+            "calls openat",
+            "doctor --json",
+            "policy check p.toml",
+            "policy explain p.toml",
+        ),
+        *("policy export p.toml --to seccomp", "policy import s.json", "policy diff p.toml q.toml", "learn t.arrow"),
+        *("policy test q.toml t.arrow", "policy test p.toml t.arrow --format json", "diff t.arrow u.arrow"),
+        *("export t.arrow --to csv", "export t.arrow --to json", "export t.arrow --to strace", "log --from t.arrow"),
+        *("log --from t.arrow --format json", "top --once --from t.arrow", "calls --from t.arrow", "sql t.arrow"),
+    ],
+)
+def test_a_result_for_a_closed_standard_output_is_one_line_and_no_success(tmp_path, words):
+    (tmp_path / "p.toml").write_text('version = 1\n[groups.g]\ndeny = "kill"\n')
+    (tmp_path / "q.toml").write_text('version = 1\n[groups.g]\ndeny = "open"\n')
+    (tmp_path / "s.json").write_text(
+        '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["kill"], "action": "SCMP_ACT_ERRNO"}]}'
+    )
+    for name, file in (("t.arrow", "/srv/a"), ("u.arrow", "/srv/b")):
+        run = Run()
+        run.open(file)
+        run.save(tmp_path / name)
+    command = [sys.executable, "-m", "isotrace", *words.split(), *(["SELECT 1 "] if words == "sql t.arrow" else [])]
+    found = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert found.returncode == 1, found.stderr
+    assert found.stderr.count("isotrace: cannot write standard output: it is not open for writing\n  hint: ") == 1
+    assert "Traceback" not in found.stderr and "Exception" not in found.stderr

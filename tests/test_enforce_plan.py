@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from unittest import mock
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isotrace.enforce import Guarantees, describe, plan, registry
+from isotrace.enforce import Counts, Guarantees, describe, plan, registry
 from isotrace.enforce.hooks import coverage
 from isotrace.enforce.mechanisms import FEATURES
 from isotrace.errors import UsageError
@@ -28,6 +28,7 @@ NEEDS = {
     "seccomp": {"seccomp"},
     "signal": {"signal", "raw_tracepoint"},
     "lkm": {"lkm"},
+    "landlock": {"landlock"},
 }
 
 
@@ -125,13 +126,33 @@ def test_the_reason_is_what_the_kernel_lacks():
         "kprobe": Fake("no", "no event source", "CONFIG_KPROBES=y"),
         "seccomp": Fake("yes"),
     }
-    lines = describe.plan_lines(plan.make(policy(OPEN, OPEN), found, RUNNING))
+    made = plan.make(policy(OPEN, OPEN), found, RUNNING)
+    lines = describe.plan_lines(made, every=True)
     assert "deny open → EPERM: NOT ENFORCEABLE" in lines and "deny open → EPERM: NOT ENFORCEABLE, as above" in lines
     lsm = next(line for line in lines if line.startswith("  lsm:"))
     assert "EPERM although privileged; locked down: integrity" in lsm and "would help: boot without lockdown=" in lsm
     override = next(line for line in lines if line.startswith("  override:"))
     assert "no kprobe: no event source" in override and "CONFIG_KPROBES=y" in override
     assert any("seccomp: works only in a command" in line for line in lines)
+    needs_command = [
+        "  seccomp: works only in a command that isotrace starts",
+        "  → give -- CMD, without --uid, --comm and the like",
+    ]
+    assert describe.lacking(made) == ["deny open; deny open", *needs_command]
+    (said,) = [line for line in describe.plan_lines(made) if line.startswith("  ")]
+    assert said.startswith(needs_command[0])
+
+
+def test_the_reason_against_a_rule_is_the_one_that_takes_least():
+    found = findings() | {
+        "lsm_bpf": Fake("no", "an LSM program", "boot with lsm=…,bpf"),
+        "fmod_ret_security": Fake("no", "no trampoline", "CONFIG_FUNCTION_TRACER=y"),
+    }
+    made = plan.make(policy(*[OPEN] * 6, WRITE_ETC), found, COMMAND)
+    told = ["deny open; deny open; deny open; deny open and 3 more", "  lsm: no lsm_bpf: an LSM program"]
+    assert describe.lacking(made) == [*told, "  → boot with lsm=…,bpf"]
+    killed = plan.make(policy(KILL_OPEN), found | {"signal": Fake("yes"), "raw_tracepoint": Fake("yes")}, RUNNING)
+    assert describe.lacking(killed)[-1] == "  → --best-effort accepts that"
 
 
 def test_seccomp_is_not_for_a_part_of_a_command():
@@ -202,18 +223,11 @@ def test_a_hostile_policy_cannot_write_to_the_terminal():
     assert all(line.isprintable() for line in describe.plan_lines(plan.make(policy(rule), findings(), RUNNING)))
 
 
-def test_what_only_reports_weakens_what_refuses_files_and_the_plan_says_so():
+def test_what_only_reports_weakens_nothing_that_refuses():
     soft = paths.parse("r:/home/", allow=False, action=Action("audit"))
-    allowed = paths.parse("r:/home/x", allow=True, action=Action("audit"))
     with mock.patch.dict(registry.BUILT, ALL_BUILT):
-        strict = plan.make(policy(soft, WRITE_ETC), findings("lsm_bpf"), RUNNING)
-        lenient = plan.make(policy(soft, WRITE_ETC), findings("lsm_bpf"), RUNNING, best_effort=True)
-        alone = plan.make(policy(allowed, WRITE_ETC), findings("lsm_bpf"), RUNNING)
-    assert not strict.ok
-    assert [one.number for one in strict.unenforceable] == [1]
-    assert "is not judged by this one for its other part" in "\n".join(describe.plan_lines(strict))
-    assert lenient.ok and [bool(one.guarantees.short) for one in lenient.enforced] == [False, True]
-    assert alone.ok and not any(one.guarantees.short for one in alone.enforced)
+        made = plan.make(policy(soft, WRITE_ETC), findings("lsm_bpf"), RUNNING)
+    assert made.ok and not any(one.guarantees.short for one in made.enforced)
 
 
 _COMPONENT = st.sampled_from(["a", "b", "*", "**", "a*"])
@@ -302,9 +316,9 @@ def check_claim(enforced, found, target, backend, missing):
     name, guarantees = enforced.mechanism, enforced.guarantees
     assert name in registry.BACKENDS[backend] and name not in missing
     assert all(feature in found and found[feature].verdict == "yes" for feature in NEEDS[name])
-    by_object = name in ("lsm", "fmod_ret")
+    by_object = name in ("lsm", "fmod_ret", "landlock")
     assert by_object or isinstance(enforced.rule, CallRule)
-    assert name != "seccomp" or (target.command and not guarantees.ends)
+    assert name not in ("seccomp", "landlock") or (target.command and not guarantees.ends)
     assert name != "signal" or (
         enforced.rule.action.kind == "kill" and guarantees.after_the_fact and not guarantees.toctou_safe
     )
@@ -313,10 +327,11 @@ def check_claim(enforced, found, target, backend, missing):
     certain = {feature for feature in found if found[feature].verdict == "yes"}
     threads = "io_threads" not in found or "io_threads" in certain
     assert not isinstance(enforced.rule, CallRule) or guarantees.io_uring != "judged", "what is linked runs in any call"
-    assert isinstance(enforced.rule, CallRule) or guarantees.io_uring == ("judged" if threads else "closed")
+    judged = {"judged", "closed"} if name == "landlock" else {"judged" if threads else "closed"}
+    assert isinstance(enforced.rule, CallRule) or guarantees.io_uring in judged
     assert guarantees.io_uring != "closed" or any("io_uring" in note for note in guarantees.notes)
     skips = "unpreempted" not in certain and not (name == "lsm" and "lsm_unskipped" in certain)
-    assert name in ("seccomp", "lkm") or not skips or guarantees.short
+    assert name in ("seccomp", "lkm", "landlock") or not skips or guarantees.short
     if by_object and isinstance(enforced.rule, CallRule):
         assert all(coverage.enforcing(call) or call in coverage.NEEDLESS for call in enforced.rule.calls)
     if isinstance(enforced.rule, CallRule) and names.closes(enforced.rule.calls) & IO_URING:
@@ -327,3 +342,31 @@ def test_guarantees_are_shown_as_doctor_does():
     assert Guarantees(True, "closed", True).text == "TOCTOU-safe yes · io_uring closed · 32-bit yes"
     late = Guarantees(False, "not concerned", False, after_the_fact=True)
     assert late.text == "TOCTOU-safe no · io_uring not concerned · 32-bit no · after the fact"
+
+
+def test_rules_of_a_group_of_which_the_same_is_said_have_one_line():
+    words = [f"w:/srv/{name}/**" for name in "abcdef"]
+    rules = [paths.parse(word, allow=False, group="files") for word in words]
+    rules += [nets.parse(":53", allow=False, group="files"), *(replace(rule, group="") for rule in rules)]
+    made = plan.make(policy(*rules), findings("lsm_bpf"), RUNNING)
+    lines = [line for line in describe.plan_lines(made) if line.startswith(("files: ", "deny-path "))]
+    judged = "lsm · TOCTOU-safe yes · io_uring judged · 32-bit yes"
+    assert lines[0] == f"files: deny-path {', '.join(words)} → EPERM: {judged}"
+    assert lines[1] == f"files: deny-net :53 → EPERM: {judged}"
+    assert lines[2:] == [f"deny-path {word} → EPERM: {judged}" for word in words]
+    every = [line for line in describe.plan_lines(made, every=True) if line.startswith("files: deny-path")]
+    assert every == [f"files: deny-path {word} → EPERM: {judged}" for word in words]
+    refused = [line for line in describe.plan_lines(plan.make(policy(*rules), findings(), RUNNING)) if "NOT" in line]
+    assert len(refused) == 8 and all(word in refused[0] for word in words)
+
+
+def test_counts_of_a_group_that_are_the_same_have_one_line():
+    rules = [paths.parse(f"w:/srv/{name}/**", allow=False, group="files") for name in "abcdefg"]
+    made = plan.make(policy(*rules), findings("lsm_bpf"), RUNNING)
+    assert describe.count_lines(made, {"lsm": Counts({}, {6: 2})})[:2] == [
+        "files: deny-path w:/srv/a/**, w:/srv/b/**, w:/srv/c/**, w:/srv/d/** and 2 more → EPERM: 0 refused",
+        "files: deny-path w:/srv/g/** → EPERM: 2 refused",
+    ]
+    silent = {"lsm": Counts({}, {}, counted=False, uncounted="nobody tells")}
+    (uncounted,) = [line for line in describe.count_lines(made, silent) if line.startswith("files: ")]
+    assert uncounted.endswith("and 3 more → EPERM: not counted: nobody tells")

@@ -5,8 +5,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from isotrace import catalog
-from isotrace.catalog import expr, families
+from isotrace.catalog import expr, families, rings
 from isotrace.errors import UsageError
+
+EVERY = catalog.names()
 
 
 @pytest.mark.parametrize(
@@ -18,10 +20,10 @@ from isotrace.errors import UsageError
         ("socketcall,mmap2", {"socketcall", "mmap2"}),
         ("openat,!openat,close", {"close"}),
         ("read,write,!read", {"write"}),
-        ("!read,read", catalog.names()),
-        ("all", catalog.names()),
-        ("!read", catalog.names() - {"read"}),
-        ("! read", catalog.names() - {"read"}),
+        ("!read,read", EVERY),
+        ("all", EVERY),
+        ("!read", EVERY - {"read"}),
+        ("! read", EVERY - {"read"}),
         ("none,read", {"read"}),
         ("all,!all,read", {"read"}),
         ("%network", families.table()["%network"]),
@@ -42,7 +44,12 @@ from isotrace.errors import UsageError
         ("readv@x32,!readv@32", {"readv@x32"}),
         ("?nosuch,read", {"read"}),
         ("?%nosuch,?read,?open@i386,?read@x99", {"read", "open@i386"}),
-        ("!?nosuch,!open@i386", catalog.names() - {"open"} | {"open@x86_64"}),
+        ("!?nosuch,!open@i386", EVERY - {"open"} | {"open@x86_64"}),
+        ("io_uring:openat,read", {"io_uring:openat", "read"}),
+        ("%io_uring", rings.names()),
+        ("io_uring:*,!io_uring:unknown", rings.names() - {"io_uring:unknown"}),
+        ("?io_uring:nosuch,read", {"read"}),
+        ("all,%io_uring", EVERY | rings.names()),
         ("ipc", families.table()["%ipc"] | {"ipc"}),
     ],
 )
@@ -56,6 +63,7 @@ def test_selection(text, selected):
         ("opne", 'unknown system call "opne"', "did you mean open, "),
         ("read,wirte", 'unknown system call "wirte"', "write"),
         ("?nosuch", "selects no system call", "isotrace calls"),
+        ("io_uring:opnat", 'unknown operation "io_uring:opnat"', "io_uring:openat"),
         ("opne@i386", 'unknown system call "opne"', "open"),
         ("open@arm", 'unknown ABI "arm"', "open@i386"),
         ("open@x32", "x32 has no open", "x86_64, i386"),
@@ -95,7 +103,7 @@ TERMS = st.sampled_from(["read", "%file", "@aio", "/^o/", "all", "none", "stat",
 @example("/\\")
 def test_any_text_selects_known_names_or_is_refused_in_one_line(text):
     try:
-        assert {name.partition("@")[0] for name in expr.parse(text)} <= catalog.names()
+        assert {name.partition("@")[0] for name in expr.parse(text)} <= EVERY
     except UsageError as error:
         assert (error.message + error.hint).isprintable()
 
@@ -103,10 +111,10 @@ def test_any_text_selects_known_names_or_is_refused_in_one_line(text):
 @given(st.lists(st.tuples(st.booleans(), TERMS), min_size=1, max_size=6))
 def test_terms_apply_from_left_to_right(terms):
     text = ",".join(("!" if remove else "") + term for remove, term in terms)
-    chosen = set(catalog.names()) if terms[0][0] else set()
+    chosen = set(EVERY) if terms[0][0] else set()
     for remove, term in terms:
-        one = {"none": set(), "all": set(catalog.names())}.get(term)
-        names = one if one is not None else expr.select(term)
+        one = {"none": set(), "all": set(EVERY)}.get(term)
+        names = one if one is not None else expr.parse(term)
         chosen = chosen - names if remove else chosen | names
     if chosen:
         assert expr.parse(text) == chosen

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -16,7 +17,10 @@ from click.testing import CliRunner
 
 from isotrace.commands import doctor as command
 from isotrace.enforce import findings
+from isotrace.enforce.abilities import abilities
 from isotrace.enforce.calls import notify
+from isotrace.enforce.findings import Found
+from isotrace.enforce.mechanisms import FEATURES
 from isotrace.errors import KernelError
 from isotrace.kernel import attachable, features, sandbox
 from isotrace.kernel.answer import no, refusal, unknown, verifier_reason, yes
@@ -236,36 +240,61 @@ def test_json_is_one_object_with_stable_keys(monkeypatch):
     )
 
 
-def test_the_table_in_a_pipe_is_grouped_and_aligned(monkeypatch):
-    fake(monkeypatch, override=no("EINVAL"))
-    lines = doctor()[0].splitlines()
-    header = next(line for line in lines if line.startswith("FEATURE"))
-    column = header.index("VERDICT")
-    rows = {line.split()[0]: line for line in lines if line[column:].startswith(("yes", "no", "unknown"))}
-    assert STABLE.issubset(rows)
-    assert rows["override"][column:].startswith("no ")
+def test_all_features_are_grouped_and_fit_eighty_columns(monkeypatch):
+    fake(monkeypatch, override=no("EINVAL"), x32=unknown("a word " * 30))
+    lines = doctor("--all")[0].splitlines()
+    named = {line.split()[1]: line for line in lines if line[:1] in "✓✗?" and line}
+    assert STABLE.issubset(named) and max(map(len, lines)) <= 80
+    assert (named["override"][0], named["x32"][0], named["btf"][0]) == ("✗", "?", "✓")
     assert [line for line in lines if line.endswith(":")] == ["to log:", "to refuse:", "fallback module:"]
-    assert lines.index("to refuse:") < lines.index(rows["lsm_bpf"]) < lines.index("fallback module:")
+    assert lines.index("to refuse:") < lines.index(named["lsm_bpf"]) < lines.index("fallback module:")
+    assert sum(line.strip().startswith("a word") or line.strip().endswith("a word") for line in lines) > 1
 
 
 @pytest.mark.parametrize(
-    ("answers", "status", "last"),
+    ("answers", "status", "first"),
     [
-        ({}, 0, "log: can run"),
+        ({}, 0, "✓ log, record, top            every call, of running processes and of commands"),
+        ({"btf": no("no BTF")}, 3, "✗ log, record, top            btf: no BTF\n → CONFIG_DEBUG_INFO_BTF=y"),
+        ({"ringbuf": unknown("ENOMEM")}, 3, "✗ log, record, top            cannot tell about ringbuf: ENOMEM"),
         (
-            {"btf": no("no BTF")},
-            3,
-            "log: cannot run: btf: no BTF; hint: CONFIG_DEBUG_INFO_BTF=y",
+            {"btf": no("no BTF"), "lkm": yes("loaded")},
+            0,
+            "~ log, record, top            log by the kernel module\n BPF cannot: btf: no BTF",
         ),
-        ({"ringbuf": unknown("ENOMEM")}, 3, "log: cannot run: cannot tell about ringbuf: ENOMEM"),
-        ({"btf": no("no BTF"), "lkm": yes("loaded")}, 0, "log: can run, by the kernel module; BPF cannot: btf: no BTF"),
     ],
 )
-def test_the_closing_sentence_and_the_exit_status(monkeypatch, answers, status, last):
+def test_what_can_be_done_and_the_exit_status(monkeypatch, answers, status, first):
     fake(monkeypatch, **{"lkm": no("not loaded")} | answers)
     output, returned = doctor()
-    assert returned == status
-    assert any(line.startswith(last) for line in output.splitlines())
+    assert returned == status and max(map(len, output.splitlines())) <= 80
+    assert re.sub(r"\n +", "\n ", output.split("\n\n")[1]).startswith(first)
+
+
+def found_to_be(**answers):
+    there = dict.fromkeys((*FEATURES, "seccomp_notify"), Found("yes", "it is"))
+    return there | {name: Found("no", why, "do this") for name, why in answers.items()}
+
+
+NO_HOOKS = {"lsm_bpf": "no LSM", "fmod_ret_security": "no hooks", "lkm": "not loaded"}
+NO_NUMBERS = {"fmod_ret_syscall": "no fmod_ret", "override": "no override", "kprobe": "no kprobe"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "running", "command"),
+    [
+        ({}, {"lsm": ("calls", "files", "addresses")}, {"lsm": ("calls", "files", "addresses")}),
+        (NO_HOOKS, {"fmod_ret_call": ("calls",)}, {"fmod_ret_call": ("calls",)}),
+        (NO_HOOKS | NO_NUMBERS | {"signal": "no signal"}, {}, {"seccomp": ("calls",)}),
+    ],
+)
+def test_what_can_be_refused_is_what_is_planned(answers, running, command):
+    by_title = {one.title: one for one in abilities(found_to_be(**answers))}
+    assert by_title["block running processes"].held == running
+    assert command.items() <= by_title["block a command"].held.items()
+    if not running:
+        one = by_title["block running processes"]
+        assert one.missing == ("calls", "files", "addresses") and "no LSM" in one.why and one.remedy == "do this"
 
 
 def test_help_has_the_exit_status_and_examples():
@@ -345,6 +374,18 @@ def test_what_looks_like_a_type_inside_another_is_skipped():
     body = struct.pack("<III", 0, KIND_STRUCT << 24 | 1, 12) + decoy + struct.pack("<III", 1, KIND_FUNC << 24, 0)
     head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(body), len(body), len(strings))
     assert Btf(head + body + strings).type_id("wanted", KIND_FUNC) == 2
+
+
+def test_a_constant_of_an_enum_has_its_value():
+    """Its name is also a struct's, and a number in a record of another kind."""
+    strings = b"\0wanted\0other\0"
+    enum = struct.pack("<III", 0, 6 << 24 | 2, 4) + struct.pack("<IiIi", 8, 1, 1, -7)
+    body = struct.pack("<III", 1, KIND_STRUCT << 24 | 1, 1) + struct.pack("<III", 1, 1, 1) + enum
+    head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(body), len(body), len(strings))
+    read = Btf(head + body + strings)
+    assert (read.enumerator("wanted"), read.enumerator("other")) == (-7, 1)
+    with pytest.raises(KeyError):
+        read.enumerator("absent")
 
 
 def test_an_unknown_kind_is_an_error_and_no_wrong_number():

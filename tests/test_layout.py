@@ -12,10 +12,22 @@ import numpy as np
 import pytest
 
 from isotrace.decode import descriptors
-from isotrace.trace import captures, events
+from isotrace.kernel.rings import Field, Layout
+from isotrace.trace import captures, events, rings
 
 ROOT = Path(__file__).parents[1]
 HEADER = (ROOT / "bpf/event.h").read_text()
+
+_VALUES = (
+    "SLOTS",
+    "SLOT_I386",
+    "SLOT_UNKNOWN",
+    "CAPTURES",
+    "SLOT_NUMBERS",
+    "SLOT_RING",
+    "RING_OPERATIONS",
+    "BLOB_RING",
+)
 
 PROGRAM = """
 #include <stdio.h>
@@ -37,7 +49,7 @@ def compiled(tmp_path_factory):
     if not shutil.which("gcc"):
         pytest.skip("needs gcc: to compile bpf/event.h")
     lines = []
-    for name, dtype in (("event", events.EVENT), ("blob", events.BLOB)):
+    for name, dtype in (("event", events.EVENT), ("blob", events.BLOB), ("ring_note", events.RING_NOTE)):
         lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
         for member in dtype.names:
             lines.append(
@@ -45,9 +57,11 @@ def compiled(tmp_path_factory):
                 f"sizeof(((struct {name} *)0)->{member}));"
             )
     lines += [f'printf("{name} %d\\n", (int){name});' for name in re.findall(r"\b([A-Z]+_[A-Z_0-9]+) = ", HEADER)]
-    lines += [f'printf("{name} %d\\n", (int)({name}));' for name in ("SLOTS", "SLOT_I386", "SLOT_UNKNOWN", "CAPTURES")]
+    lines += [f'printf("{name} %d\\n", (int)({name}));' for name in _VALUES]
     lines.append('printf("captures %zu\\n", sizeof(struct captures));')
-    lines += [f'printf("{name} %zu\\n", sizeof(struct {name}));' for name in ("descriptor", "endpoints")]
+    lines += [
+        f'printf("{name} %zu\\n", sizeof(struct {name}));' for name in ("descriptor", "endpoints", "ring_operation")
+    ]
     lines.append('printf("descriptor.state %zu\\n", offsetof(struct descriptor, state));')
     lines += [
         f'printf("{name} %d\\n", (int)({name}));'
@@ -60,7 +74,9 @@ def compiled(tmp_path_factory):
     return {key: tuple(map(int, rest)) for key, *rest in (line.split() for line in said.splitlines())}
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("event", events.EVENT), ("blob", events.BLOB)])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("event", events.EVENT), ("blob", events.BLOB), ("ring_note", events.RING_NOTE)]
+)
 def test_structs_agree_with_dtypes(compiled, name, dtype):
     assert compiled[name] == (dtype.itemsize,)
     for member in dtype.names:
@@ -87,18 +103,26 @@ def test_constants_agree(compiled):
         "PART_REGISTERS",
         "PART_STACK_MEMORY",
         "PART_FRAMES",
+        "PART_BASE",
         "SLOTS",
         "SLOT_I386",
         "SLOT_UNKNOWN",
+        "SLOT_NUMBERS",
+        "SLOT_RING",
+        "RING_OPERATIONS",
+        "PART_RING",
+        "RING_POLLED",
+        "RING_UNTOLD",
     ):
         assert compiled[name] == (getattr(events, name),)
     for name in ("DELETED", "CUT", "ALONE", "UNSURE"):
         assert compiled[f"DESCRIPTOR_{name}"] == (getattr(descriptors, name),)
     assert compiled["BLOB_RESULT"] == (events.RESULT_ARG,)
     assert compiled["BLOB_STACK"] == (events.STACK_ARG,)
+    assert compiled["BLOB_RING"] == (events.RING_ARG,)
     for name in ("RESULT", "PAIR"):
         assert compiled[f"FILES_{name}"] == (getattr(captures, f"MADE_{name}"),)
-    for name in ("STRING", "BYTES", "IOVEC", "MSGHDR", "MESSAGES", "FILE"):
+    for name in ("STRING", "BYTES", "IOVEC", "MSGHDR", "MESSAGES", "FILE", "BASE", "PROGRAM"):
         assert compiled[f"OP_{name}"] == (getattr(captures, name),)
     assert compiled["LEN_RESULT"] == (captures.RESULT,)
     assert compiled["LEN_POINTER"] == (captures.POINTER,)
@@ -110,6 +134,14 @@ def test_what_is_said_of_a_descriptor_has_its_size(compiled):
     assert compiled["descriptor"] == (descriptors.DESCRIPTOR.size,)
     assert compiled["descriptor.state"] == (struct.calcsize("<QQIH"),)
     assert compiled["endpoints"] == (descriptors.ENDPOINTS.size,)
+
+
+def test_what_is_said_of_an_operation_has_the_size_of_the_map_value(compiled):
+    told = Layout({}, {}, {}, {}, {opcode: (Field((4, 4), (8, 4)),) for opcode in (0, 18)})
+    sizes = {
+        len(one.packed) for one in rings.watched(frozenset({"io_uring:nop", "io_uring:openat"}), told, 256).values()
+    }
+    assert {compiled["ring_operation"]} == {(size,) for size in sizes}
 
 
 def test_packed_captures_have_the_size_of_the_map_value(compiled):

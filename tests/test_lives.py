@@ -59,13 +59,15 @@ def test_a_zombie_is_dead_and_a_process_without_its_leader_is_not(tmp_path):
     subprocess.run(["gcc", "-O1", "-Wall", "-pthread", "-o", program, ENDS], check=True)
     with subprocess.Popen(["sleep", "0"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert targets.exists(child.pid) and not targets.lives(child.pid)
-    assert not targets.exists(child.pid) and not targets.lives(child.pid)
+        assert targets.read_process(child.pid) and not targets.lives(child.pid)
+        for named in (Target(pid=child.pid), Target(ppid=child.pid), Target(ppid=child.pid, keep=True)):
+            assert targets.ended(named, lambda: False)  # there is nobody left, also where nobody reaps it
+    assert not targets.lives(child.pid)
     subprocess.run([program, "leaderless", "/nowhere", answer], check=True)
     (pid,) = (one.pid for one in targets.processes() if one.comm == b"ends" and exe(one.pid) in ("", str(program)))
     while not answer.exists() or targets.read_process(pid).state != "Z":
         os.sched_yield()
-    assert targets.lives(pid)
+    assert targets.lives(pid) and not targets.ended(Target(pid=pid), lambda: False)
     os.kill(pid, 9)
 
 
@@ -106,8 +108,7 @@ def test_what_cannot_be_asked_lives(monkeypatch, fault):
 
     monkeypatch.setattr(Path, "read_bytes", refused)
     assert targets.lives(os.getpid())
-    monkeypatch.setattr(os, "stat", refused)
-    assert targets.exists(os.getpid())
+    assert not targets.ended(Target(pid=os.getpid()), lambda: False)
 
 
 def test_nothing_starts_where_children_got_away():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
@@ -27,6 +28,20 @@ def test_the_bcc_of_pypi_is_skipped(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(KernelError):
         bcc.load_bcc()
+
+
+def test_bcc_is_found_for_another_python_of_the_distribution(tmp_path):
+    def package(place, name="bcc"):
+        (tmp_path / place / name).mkdir(parents=True)
+        return str(tmp_path / place)
+
+    own = f"python3.{sys.version_info.minor}"
+    old, older = package("lib/python3.9/site-packages"), package("lib64/python3.6/site-packages")
+    package("lib/python3.8/site-packages", "another")
+    assert bcc.system_packages(tmp_path) == (old, older)
+    mine = package(f"lib64/{own}/site-packages")
+    assert bcc.system_packages(tmp_path) == (mine, old, older)
+    assert bcc.system_packages(tmp_path / "nothing") == ()
 
 
 def test_a_child_that_is_not_needed_goes_away(monkeypatch):

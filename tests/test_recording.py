@@ -174,6 +174,17 @@ def test_what_was_written_can_be_read_while_the_writer_goes_on(tmp_path):
     out.close(End())
 
 
+def test_a_command_that_is_not_utf_8_leaves_a_recording_that_can_be_read(tmp_path):
+    out = Writer(Asked(str(tmp_path / "t")), Head("-- echo", command=("echo", os.fsdecode(b"a\x80"), "\u00e9")))
+    out.write(numbered(0))
+    out.close(End(seen=100, delivered=100, reason=os.fsdecode(b"\xff ended")))
+    recording = Recording(str(tmp_path / "t"))
+    assert recording.head.command == ("echo", "a?", "\u00e9")
+    assert len(numbers(tmp_path / "t")) == 100
+    assert sum(rows.num_rows for rows in recording.arrow()) == 101
+    assert recording.end is not None and recording.end.reason == "? ended"
+
+
 def test_the_end_has_the_counts(tmp_path):
     end = End(seen=7, delivered=5, lost=2, lost_by_call={"read": 2}, reason="it was long enough")
     recording = Recording(str(written(tmp_path / "t", numbered(0), end=end)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+import seccomp_profile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,23 +30,7 @@ def compiled(rules, machine="x86_64"):
 
 def interpret(code, number, arch, args=(0,) * 6):
     """What the kernel's interpreter would return."""
-    data = struct.pack("=IIQ6Q", number & 0xFFFFFFFF, arch, 0, *args)
-    steps = list(struct.iter_unpack("=HBBI", code))
-    at, accumulator = 0, 0
-    while True:
-        operation, yes, no, value = steps[at]
-        at += 1
-        match operation:
-            case 0x20:
-                (accumulator,) = struct.unpack_from("=I", data, value)
-            case 0x54:
-                accumulator &= value
-            case 0x15:
-                at += yes if accumulator == value else no
-            case 0x05:
-                at += value
-            case 0x06:
-                return value
+    return seccomp_profile.interpret(list(struct.iter_unpack("=HBBI", code)), number, arch, args)
 
 
 def refused(code, number, arch, args=(0,) * 6):

@@ -249,6 +249,9 @@ PR = {"GET_DUMPABLE": 3, "GET_SECUREBITS": 27, "MCE_KILL": 33, "MCE_KILL_GET": 3
         ("prctl", (PR["CAP_AMBIENT"], 4), 0, "prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) = 0"),
         ("prctl", (PR["FP_MODE"], 1, 7, 7, 7), 0, "prctl(PR_SET_FP_MODE, PR_FP_MODE_FR) = 0"),
         ("fcntl", (3, 3), 0x8002, "fcntl(3, F_GETFL) = 0x8002 (flags O_RDWR|O_LARGEFILE)"),
+        ("fcntl", (3, 3), 0, "fcntl(3, F_GETFL) = 0 (flags O_RDONLY)"),
+        ("fcntl", (3, 1), 0, "fcntl(3, F_GETFD) = 0"),
+        ("fgetxattr", (3, 0, 0x5000, 0), 4, "fgetxattr(3, NULL, 0x5000, 0) = 4"),
         ("fcntl", (3, 1025), 0, "fcntl(3, F_GETLEASE) = 0 (F_RDLCK)"),
         ("removexattrat", (AT_FDCWD, 0, 0x200, 0), 0, "removexattrat(AT_FDCWD, NULL, 0x200 /* AT_??? */, NULL) = 0"),
         (

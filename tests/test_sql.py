@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import recorded
+from learned import Run
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
@@ -24,6 +25,9 @@ from isotrace.errors import UsageError
 from isotrace.recording import friendly, prompt, results, sql
 from isotrace.recording.reader import again
 from isotrace.recording.sql import Database
+from isotrace.stacks.frames import End, Frame, pack
+from isotrace.trace import events
+from isotrace.trace.events import Blob
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/sql.md").read_text()
@@ -270,6 +274,19 @@ def test_ctrl_c_ends_a_long_query_and_not_the_prompt(database, capfd):
     assert capfd.readouterr().out == "n\n7\n"
 
 
+def test_ctrl_c_while_a_query_begins_ends_it(database, capfd, monkeypatch):
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        start(thread)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        prompt.answer(database, "SELECT sum(a.range + b.range) FROM range(10000000) a, range(10000000) b", "csv")
+    assert capfd.readouterr().err == "isotrace: interrupted\n"
+
+
 def test_tab_completes_tables_columns_and_words(database):
     assert {"calls", "refusals", "duration_ns", "what", "GROUP BY"} <= set(prompt.words(database))
 
@@ -305,3 +322,20 @@ def test_columns_of_one_name_are_all_there(database):
     out = io.StringIO()
     results.as_json(database.run("SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a"), out)
     assert sorted(json.loads(out.getvalue()).values()) == [1, 2, 3, 4]
+
+
+def test_stacks_are_the_functions_that_led_to_a_call(tmp_path):
+    run = Run()
+    frames, end = pack(
+        [Frame(b"/lib/libc.so.6", 7, "write", 1), Frame(b"/bin/a;b", 9), Frame(b"", 3, "main\n")], End.MEMORY
+    )
+    whole, ending = pack([Frame(b"/bin/x", 1, "main")], End.OUTERMOST)
+    for data, why in ((frames, end), (whole, ending), (whole, ending)):
+        run.call("getppid", blobs=[Blob(events.STACK_ARG, events.PART_FRAMES, events.WHOLE, why, data)])
+    run.call("getppid")
+    database = Database([str(run.save(tmp_path / "t.arrow"))])
+    assert answer(database, "SELECT stack, count(*) FROM calls GROUP BY stack ORDER BY stack NULLS LAST") == [
+        ["[...];main\\n;[a:b];write", 1],
+        ["main", 2],
+        [None, 1],
+    ]

@@ -20,7 +20,7 @@ CALLS = [call for abi in ("x86_64", "i386") for call in by_name(abi).values()]
 # An int, or bits of one, by their nature: whatever the C type is, the kernel casts it (fget(), find_vpid(), from_kuid() …).
 NARROW = {
     *("int", "uint", "fd", "dirfd", "pid", "uid", "gid", "uid16", "gid16", "flags32", "enum32", "socktype"),
-    *("packetproto", "ipckey", "ipcmode", "quotacmd", "mpolmode"),
+    *("packetproto", "ipckey", "ipcmode", "quotacmd", "mpolmode", "serial", "pidtype"),
 }
 _POINTER, _INT, _ENUM, _ENUM64 = 2, 1, 6, 19
 _THROUGH = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, type tag
@@ -77,7 +77,7 @@ def test_what_the_kernel_looks_at_is_shown():
         ("readlink", [0, 0, DIRTY | 31], 2, "31"),
         ("pidfd_getfd", [0, 0, DIRTY], 2, "0"),
         ("prctl", [23, 1 << 32], 1, "0x100000000 /* CAP_??? */"),  # PR_CAPBSET_READ
-        ("arch_prctl", [0x1012, 1 << 32], 1, "4294967296"),  # ARCH_SET_CPUID
+        ("arch_prctl", [0x1012, 1 << 32], 1, "0x100000000"),  # ARCH_SET_CPUID
         ("prctl", [1, 1 << 32 | 9], 1, "4294967305"),  # PR_SET_PDEATHSIG of no signal
         ("kill", [1, DIRTY | 9], 1, "SIGKILL"),
         ("futex_wait", [0, 0, 1 << 32, 2, 0, 0], 2, "0x100000000"),

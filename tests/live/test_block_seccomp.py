@@ -265,6 +265,9 @@ def test_a_command_that_cannot_be_run_is_said(tmp_path):
     broken.chmod(0o755)
     run = block("--deny", "mkdir", "--", broken)
     assert run.returncode == 126 and "cannot run" in run.stderr and "Exec format error" in run.stderr
+    broken.write_text("#!/no/such/interpreter\n")
+    run = block("--deny", "mkdir", "--", broken)
+    assert run.returncode == 126 and "the interpreter that it names is not there" in run.stderr
 
 
 def test_a_running_target_is_refused_only_where_a_mechanism_serves():

@@ -89,6 +89,7 @@ def test_json_has_them_in_the_values(tmp_path: Path) -> None:
     assert calls[0]["args"][0] == {"name": "dfd", "raw": calls[0]["args"][0]["raw"], "value": f"AT_FDCWD<{tmp_path}>"}
 
 
+@pytest.mark.native
 def test_what_they_are_is_asked_of_a_recording_and_chosen_by_path(tmp_path: Path) -> None:
     file, recording = tmp_path / "é file", tmp_path / "t.arrow"
     file.write_text("text")

@@ -126,6 +126,38 @@ PROGRAMS = {
     "gcc": ["gcc", "-c", "hello.c", "-o", "hello.o"],
     "git": ["git", "status"],
     "curl": ["curl", "-sS", "-o", "page", "http://127.0.0.1:{port}/a.txt"],
+    "make": ["sh", "-c", "printf 'all:\\n\\techo hi\\n' >Makefile; make"],
+    "perl": ["perl", "-e", "open(F, '<', 'hello.c'); print <F>; print time"],
+    "awk": ["awk", "{print $1}", "sub/a.txt"],
+    "sed": ["sed", "-i", "s/needle/pin/", "sub/a.txt"],
+    "sort": ["sort", "-u", "sub/a.txt", "sub/b.txt"],
+    "xargs": ["sh", "-c", "ls sub | xargs -n1 echo"],
+    "gzip": ["gzip", "-k", "hello.c"],
+    "bzip2": ["bzip2", "-k", "hello.c"],
+    "xz": ["xz", "-k", "hello.c"],
+    "getent": ["getent", "passwd", "root"],
+    "date": ["date", "-u", "-d", "@0"],
+    "bc": ["sh", "-c", "echo 2^64 | bc"],
+    "sqlite3": ["sqlite3", "db", "create table t(a); insert into t values(1); select * from t;"],
+    "cpio": ["sh", "-c", "ls hello.c | cpio -o >out.cpio"],
+    "file": ["file", "hello.c"],
+    "bash": ["bash", "-c", "for i in 1 2; do echo $i; done >out; cat out | tee two; exec 5<out; read x <&5"],
+    "busybox": ["busybox", "ls", "-l", "sub"],
+    "df": ["df", "."],
+    "stat": ["stat", "hello.c"],
+    "dd": ["dd", "if=/dev/zero", "of=out", "bs=4096", "count=3", "status=none"],
+    "diff": ["diff", "-u", "sub/a.txt", "sub/b.txt"],
+    "objdump": ["objdump", "-f", "/bin/true"],
+    "ar": ["ar", "rc", "out.a", "hello.c"],
+    "cp": ["cp", "-a", "sub", "copy"],
+    "mv": ["mv", "hello.c", "moved.c"],
+    "rm": ["rm", "-r", "sub"],
+    "install": ["install", "-m", "600", "hello.c", "installed"],
+    "touch": ["touch", "-d", "@1700000001", "hello.c"],
+    "vim": ["vim", "-es", "-u", "NONE", "-c", "wq", "hello.c"],
+    "setsid": ["setsid", "true"],
+    "flock": ["flock", "lockfile", "true"],
+    "ss": ["ss", "-ltn"],
 }
 
 
@@ -184,6 +216,7 @@ NETLINK = {
     "tcp": "ss -tani",
     "unix": "ss -xa",
     "packet": "ss -0",
+    "generic": f"/usr/bin/python3 {Path(__file__).with_name('generic.py')}",
 }
 #: Values that another socket, or a later moment, has otherwise.
 _NETLINK_VOLATILE = [
@@ -314,7 +347,6 @@ VOLATILE_IN_FULL = [
 #: Beside -v: what each sees of the order in which a directory was filled.
 FULL_RESIDUE = RESIDUE | {
     r"getdents64\(\d+, \[(\{[^}]*\}, ){40}": "4096 bytes of a directory are copied",
-    r"ioctl\(\d+, SIOC": "an interface's request is shown by its number",
 }
 _FULL_RESIDUE = re.compile("|".join(FULL_RESIDUE))
 
@@ -345,6 +377,27 @@ def test_constants_and_strings_are_written_as_by_strace(
     options: tuple[str, ...], compiled: Callable[..., Path], tmp_path: Path
 ) -> None:
     _compare("misc", [str(compiled("misc"))], tmp_path, _STYLED_RESIDUE, *options)
+
+
+#: All that is no ioctl, and the number of a terminal that others open as well.
+_IOCTLS_RESIDUE = re.compile(r"(?!ioctl\()|ioctl\(\d+, TIOCGPTN,")
+
+
+def test_ioctls_look_as_under_strace(tmp_path: Path) -> None:
+    command = ["/usr/bin/python3", str(Path(__file__).with_name("ioctls.py"))]
+    _compare("ioctls", command, tmp_path, _IOCTLS_RESIDUE)
+
+
+@pytest.mark.parametrize("options", [(), ("-v",)], ids=" ".join)
+def test_what_bpf_is_asked_for_looks_as_under_strace(options: tuple[str, ...], tmp_path: Path) -> None:
+    command = ["/usr/bin/python3", str(Path(__file__).with_name("bpf.py"))]
+    _compare("bpf", command, tmp_path, re.compile(r"(?!bpf\()"), *options)
+
+
+@pytest.mark.parametrize("options", [(), ("-v",), ("-v", "-X", "raw"), ("-v", "-X", "verbose")], ids=" ".join)
+def test_filter_programs_look_as_under_strace(options: tuple[str, ...], tmp_path: Path) -> None:
+    command = ["/usr/bin/python3", str(Path(__file__).with_name("filters.py"))]
+    _compare("filters", command, tmp_path, re.compile(r"(?!setsockopt|seccomp|prctl)"), *options)
 
 
 def _differences(name: str, command: list[str], where: Path, residue: re.Pattern[str], *options: str) -> set[str]:

@@ -29,9 +29,9 @@ REFUSED = [
     'msg_iov=[{iov_base="three", iov_len=5}, {iov_base="four", iov_len=4}], msg_iovlen=2, msg_controllen=0, msg_flags=0}'
     " /* read later */, 0) = -1 EPERM (Operation not permitted)",
     'sendmmsg(3, [{msg_hdr={msg_name=NULL, msg_namelen=16, msg_iov=[{iov_base="five", iov_len=4}, '
-    '{iov_base="six", iov_len=3}], msg_iovlen=2, msg_controllen=0, msg_flags=0}, msg_len=0}, '
+    '{iov_base="six", iov_len=3}], msg_iovlen=2, msg_controllen=0, msg_flags=0}}, '
     '{msg_hdr={msg_name=NULL, msg_namelen=16, msg_iov=[{iov_base="seven", iov_len=5}, {iov_base="eight", iov_len=5}], '
-    "msg_iovlen=2, msg_controllen=0, msg_flags=0}, msg_len=0}] /* read later */, 2, 0) = -1 EPERM"
+    "msg_iovlen=2, msg_controllen=0, msg_flags=0}}] /* read later */, 2, 0) = -1 EPERM"
     " (Operation not permitted)",
     'open("/x/there", O_RDONLY) = -1 EPERM (Operation not permitted)',
     "chdir(0x8<fault>) = -1 EFAULT (Bad address)",

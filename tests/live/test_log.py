@@ -224,6 +224,15 @@ def test_the_first_line_is_the_execve_and_nothing_of_isotrace_follows() -> None:
     assert run.counts == (len(run.lines) - 1, len(run.lines) - 1, 0)
 
 
+def test_a_parent_that_ignores_sigchld_costs_neither_calls_nor_the_status() -> None:
+    done = subprocess.run(
+        argv("--format", "none", "--", "false"), capture_output=True, text=True, env=environment(),
+        timeout=tracer.PATIENCE, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(r"\b0 lost$", done.stderr.strip()), done.stderr
+
+
 def test_the_command_gets_the_environment_and_the_streams_as_they_are() -> None:
     done = subprocess.run(
         argv("-q", "--calls", "execve", "-o", "/dev/null", "--", "sh", "-c", "env; cat; echo err >&2"),
@@ -276,6 +285,7 @@ KEYS = {
     "signal": _HEAD | {"result", "value"},
 }
 STACKED = {"stack", "stack_ends"}  # with -k: test_stack_traces.py
+RINGED = {"io_uring"}  # of its operations: test_ring_operations.py
 
 
 def test_json_has_raw_and_decoded_values() -> None:
@@ -305,7 +315,7 @@ def test_json_has_raw_and_decoded_values() -> None:
 def test_the_json_keys_are_those_that_are_documented() -> None:
     text = (tracer.ROOT / "docs" / "json.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
-    assert documented == set().union(*KEYS.values()) | {"name", "raw"} | STACKED
+    assert documented == set().union(*KEYS.values()) | {"name", "raw"} | STACKED | RINGED
 
 
 def test_isolates_lines() -> None:

@@ -109,3 +109,53 @@ def test_a_process_that_forks_has_one_thread(words, tmp_path):
     )
     assert done.returncode == 3, done.stderr
     assert set((tmp_path / "threads").read_text().split()) == {"1"}
+
+
+_STAYS_IN = """
+import sys, time
+from isotrace.enforce.calls.supervisor import Supervisor
+def stays(*_):
+    print("here", flush=True)
+    time.sleep(600)
+setattr(Supervisor, sys.argv.pop(1), stays)
+sys.argv[0] = "isotrace"
+from isotrace.__main__ import main
+main()
+"""
+
+
+def _with(mark: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    "sudo", [{}, {"SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"}], ids=["", "sudo"]
+)
+@pytest.mark.parametrize("denied", ["mkdir", "read", "close", "prctl"])
+@pytest.mark.parametrize("step", ["_take", "_serve"])
+def test_isotrace_is_killed_before_it_answers_for_its_command(step, denied, sudo):
+    """_take: nobody else has the listener of the command's process yet; _serve: what it calls is not answered."""
+    mark = uuid.uuid4().hex
+    words = ["block", "--backend", "seccomp", "--deny", denied, "--", "true"]
+    with subprocess.Popen(
+        [sys.executable, "-c", _STAYS_IN, step, *words], env=environment(MARK=mark, **sudo), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout and process.stdout.readline() == "here\n"
+        assert len(_with(mark)) == 2
+        time.sleep(0.2)  # it gets as far as it can
+        process.kill()
+        process.wait()
+        end = time.monotonic() + PATIENCE
+        while (left := _with(mark)) and time.monotonic() < end:
+            time.sleep(0.01)
+        for pid in left:
+            os.kill(pid, 9)
+        assert not left

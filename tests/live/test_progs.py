@@ -27,6 +27,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "tasks": (),
     "signals": (),
     "native32": ("-m32",),
+    "ioctls": (),
+    "ioctls-m32": ("-m32",),
     "signals-m32": ("-m32",),
 }
 SIGNALS = ("", "kill", "rt_sigpending", "rt_sigsuspend", "rt_sigreturn", "sigreturn", "exit_group")
@@ -99,14 +101,14 @@ def test_signals_of_a_32_bit_program(traced: Traced, compiled: Compile) -> None:
     traced.check("signals-m32", *SIGNALS)
 
 
-@pytest.mark.parametrize("name", ["files", "buffers", "sockets", "written", "numbers"])
+@pytest.mark.parametrize("name", ["files", "buffers", "sockets", "written", "numbers", "ioctls"])
 def test_the_trace_is_what_the_program_expects(traced: Traced, name: str) -> None:
     traced.check(name)
 
 
 def test_what_a_call_did_not_read_or_fill_is_not_shown(traced: Traced) -> None:
-    names = ("wait4", "openat2", "perf_event_open", "sched_getattr", "getsockopt", "setsockopt", "recvfrom")
-    traced.check("sized", *names, "close", "socket", "socketpair", "sendto", "setgroups", "getgroups")
+    names = ("wait4", "openat2", "rt_sigprocmask", "perf_event_open", "sched_getattr", "getsockopt", "setsockopt")
+    traced.check("sized", *names, "recvfrom", "close", "socket", "socketpair", "sendto", "setgroups", "getgroups")
 
 
 def test_how_long_a_call_was_to_sleep_that_is_given_one_time_for_both(traced: Traced) -> None:
@@ -140,3 +142,10 @@ def test_a_32_bit_program_is_decoded_as_one(traced: Traced, compiled: Compile) -
     if not (traced.directory / "native32.expected").exists():
         pytest.skip("needs ia32: this kernel runs no 32-bit programs")
     traced.check("native32")
+
+
+def test_ioctls_of_a_32_bit_program_point_to_its_own_structs(traced: Traced, compiled: Compile) -> None:
+    compiled("ioctls", "-m32")
+    if not (traced.directory / "ioctls-m32.expected").exists():
+        pytest.skip("needs ia32: this kernel runs no 32-bit programs")
+    traced.check("ioctls-m32")

@@ -78,3 +78,51 @@ def test_killed_isotrace_leaves_nobody_slow(busy):
     while scheduling(busy) != had:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@pytest.fixture
+def sleeper():
+    with subprocess.Popen(["sleep", "1000"]) as one:
+        yield one.pid
+        one.kill()
+
+
+@pytest.mark.parametrize("had", [Scheduling(0), Scheduling(0, nice=-7), Scheduling(BATCH, 1, 5), Scheduling(IDLE)])
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_it_has_what_it_had_of_every_ordinary_kind(sleeper, had, everywhere):
+    if not everywhere:  # then the kernel has no deadline for it
+        os.sched_setaffinity(sleeper, {min(os.sched_getaffinity(sleeper))})
+    throttle.schedule(sleeper, had)
+    before, one = scheduling(sleeper), Throttle()
+    one.prepare(sleeper, sleeper)
+    assert one.slow(sleeper, sleeper) and scheduling(sleeper).policy in (DEADLINE, IDLE)
+    one.give_back(sleeper, sleeper)
+    assert scheduling(sleeper) == before
+    one.close()
+
+
+def test_it_keeps_a_nice_value_and_a_policy_of_somebody_elses(sleeper):
+    one = Throttle()
+    one.slow(sleeper, sleeper)
+    os.setpriority(os.PRIO_PROCESS, sleeper, 4)
+    one.give_back(sleeper, sleeper)
+    assert (scheduling(sleeper).policy, scheduling(sleeper).nice) == (0, 4)
+    one.slow(sleeper, sleeper)
+    throttle.schedule(sleeper, Scheduling(BATCH, nice=9))
+    one.give_back(sleeper, sleeper)
+    assert (scheduling(sleeper).policy, scheduling(sleeper).nice) == (BATCH, 9)
+    one.close()
+
+
+def test_who_was_stopped_goes_on_at_its_end_and_who_was_left_does_not(sleeper):
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        one = Throttle()
+        for pid in (sleeper, other.pid):
+            os.kill(pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, pid, os.WSTOPPED)
+            one.stop(pid, pid)
+        one.leave(other.pid, other.pid)
+        one.close()
+        os.waitid(os.P_PID, sleeper, os.WCONTINUED)
+        assert not os.waitid(os.P_PID, other.pid, os.WCONTINUED | os.WNOHANG)
+        other.kill()

@@ -6,6 +6,7 @@
 #include <linux/openat2.h>
 #include <linux/perf_event.h>
 #include <linux/sched/types.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -49,6 +50,24 @@ static void waits(void)
 	EXPECT(syscall(SYS_close, pipes[0]), "close(%d)", pipes[0]);
 }
 
+/* Sizes that the kernel does not take: it reads nothing of what is there. */
+static void refused(void)
+{
+	struct open_how how = { .flags = O_WRONLY };
+	gid_t groups[2] = { 7, 8 };
+	uint64_t set = 1;
+	void *at;
+
+	at = at_the_end(&how, 11, 11);
+	EXPECT(syscall(SYS_openat2, -1, "f", at, 11), "openat2(-1, \"f\", %p, 11)", at);
+	at = at_the_end(&how, 24, 24);
+	EXPECT(syscall(SYS_openat2, -1, "f", at, 32), "openat2(-1, \"f\", {flags=O_WRONLY, resolve=0, \?\?\?}, 32)");
+	at = at_the_end(&set, 8, 16);
+	EXPECT(syscall(SYS_rt_sigprocmask, SIG_SETMASK, at, NULL, 16), "rt_sigprocmask(SIG_SETMASK, %p, NULL, 16)", at);
+	at = at_the_end(groups, 4, 4);
+	EXPECT(syscall(SYS_setgroups, 2, at), "setgroups(2, [7, ... /* %p */])", (char *)at + 4);
+}
+
 static void versions(void)
 {
 	struct open_how how = { .flags = O_RDONLY | O_CLOEXEC };
@@ -81,7 +100,7 @@ static void options(void)
 
 	EXPECT(syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &linger, &size), "getsockopt(%d, SOL_SOCKET, SO_LINGER, {l_onoff=0}, [4])", fd);
 	size = 2;
-	EXPECT(syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &value, &size), "getsockopt(%d, SOL_SOCKET, SO_TYPE, \"\\2\\0\", [2])", fd);
+	EXPECT(syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &value, &size), "getsockopt(%d, SOL_SOCKET, SO_TYPE, \"\\x02\\x00\", [2])", fd);
 	size = 3;
 	EXPECT(syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_LINGER, &linger, size), "setsockopt(%d, SOL_SOCKET, SO_LINGER, %p, 3)", fd, &linger);
 	EXPECT(syscall(SYS_socketpair, AF_UNIX, SOCK_DGRAM, 0, fds), "socketpair(AF_UNIX, SOCK_DGRAM, 0, [%d, %d])", fd + 1, fd + 2);
@@ -107,6 +126,7 @@ int main(int argc, char **argv)
 	versions();
 	options();
 	counts();
+	refused();
 	finish("sized", argv[argc - 1]);
 	return 0;
 }

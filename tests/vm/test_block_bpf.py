@@ -73,6 +73,32 @@ def test_audit_reports_and_lets_pass(mechanism, worker, tmp_path):
         assert enforcer.counts().hits == {0: 1}
 
 
+@pytest.mark.parametrize("mechanism", ["lsm", "fmod_ret"])
+def test_what_is_reported_of_a_call_takes_no_refusal_of_its_other_part_away(mechanism, worker, tmp_path):
+    need_for(mechanism)
+    for name in ("one", "kept"):
+        (tmp_path / name).touch()
+    rules = [
+        paths.parse(f"r:{tmp_path}/**", allow=False, action=AUDIT),
+        paths.parse(f"w:{tmp_path}/**", allow=False, action=DENIED),
+        paths.parse(f"{tmp_path}/below/**", allow=False, action=AUDIT),
+        paths.parse(f"{tmp_path}/kept", allow=True),
+    ]
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/file").touch()
+    with enforced(mechanism, rules, Target(tree=(worker.pid,)), whole=True) as enforcer:
+        assert worker.ask(f"os.close(os.open('{tmp_path}/one', os.O_RDONLY))") == "ok"
+        assert worker.ask(f"os.close(os.open('{tmp_path}/one', os.O_RDWR))") == "EXDEV"
+        assert worker.ask(f"os.close(os.open('{tmp_path}/below/file', os.O_RDWR))") == "ok"
+        assert worker.ask(f"os.rename('{tmp_path}/below/file', '{tmp_path}/moved')") == "EXDEV"
+        assert worker.ask(f"os.close(os.open('{tmp_path}/kept', os.O_RDWR))") == "ok"
+        records = [record for batch in enforcer.batches() for record in batch]
+        assert {record.rule for record in records} == {0, 1, 2}
+        assert next(record.what for record in records if record.rule == 1) == f"{tmp_path}/one"
+        assert enforcer.counts().hits[1] == 2
+    assert worker.ask(f"os.close(os.open('{tmp_path}/one', os.O_RDWR))") == "ok"
+
+
 #: What takes the verifier most steps: patterns of every kind at one directory, on a root that other file systems are below.
 PATTERNS = {
     "programs": ["x:/**", "+x:/usr/**", "w:/srv/**/x", "r:/srv/*/k*y", "w:/srv/*/.ssh/**", "+r:/srv/**/a*b*c/**"],

@@ -178,7 +178,7 @@ def test_isotrace_itself_is_never_refused_and_ends_when_the_time_is_up(file):
 def test_calls_by_number_and_pid_1_never(rush, file, tmp_path):
     """On a kernel with one of the mechanisms that judge by number; pid 1, of the same name as the target, must reap."""
     if not {"override", "fmod_ret_syscall"} & set(FEATURES):
-        with family() as one, block("--pid", one.root.pid, "--deny", "open", "--backend", "override") as run:
+        with family() as one, block("-v", "--pid", one.root.pid, "--deny", "open", "--backend", "override") as run:
             assert run.process.wait(PATIENCE) == 3
             assert "nothing was started, nothing is refused" in run.said and "  override: no override" in run.said
         return

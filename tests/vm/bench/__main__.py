@@ -85,11 +85,13 @@ def _shell(kernel: Kernel) -> int:
 
 
 def _all(kernels: Sequence[Kernel], command: Sequence[str], jobs: int, headers: bool, lenient: bool) -> list[Row]:
+    """Kernels that are built come first, for that takes longest; the rows are in the order of ``kernels``."""
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         work = partial(run, command=command, with_headers=headers, lenient=lenient)
-        futures = [pool.submit(work, kernel, sayer(kernel.name)) for kernel in kernels]
+        order = sorted(kernels, key=lambda kernel: not kernel.source)
+        futures = {kernel.name: pool.submit(work, kernel, sayer(kernel.name)) for kernel in order}
         try:
-            return [future.result() for future in futures]
+            return [futures[kernel.name].result() for kernel in kernels]
         except KeyboardInterrupt:
             INTERRUPTED.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -22,6 +22,8 @@ def compiled(request: str) -> Path:
     if not final.exists():
         command = [sys.executable, "-m", "isotrace.backends.serve"]
         done = subprocess.run(command, cwd=ROOT, input=request.encode(), capture_output=True, check=False)
+        if not done.stdout:  # it was killed, perhaps: another time there may be an answer
+            return Path(os.devnull)
         with cache.staged(final) as part:
             part.write_bytes(done.stdout)
     return final

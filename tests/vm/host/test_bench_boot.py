@@ -212,3 +212,18 @@ def test_who_asks_for_a_program_that_cannot_be_compiled_is_answered_all_the_same
     until(lambda: len(answers) == 2, "both are answered")
     compiler.close()
     assert answers == [b"/dev/null\n"] * 2
+
+
+def test_kernels_that_are_built_begin_first_and_rows_keep_the_order_of_the_matrix(monkeypatch):
+    begun = []
+
+    def row(kernel, say, **_):
+        begun.append(kernel.name)
+        return kernel.name
+
+    monkeypatch.setattr(bench, "run", row)
+    kernels = [kernel for kernel in load().kernels if not kernel.on_demand]
+    names = [kernel.name for kernel in kernels]
+    assert bench._all(kernels, (), 1, False, True) == names
+    built = [kernel.name for kernel in kernels if kernel.source]
+    assert built and begun == [*built, *(name for name in names if name not in built)]
