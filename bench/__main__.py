@@ -26,10 +26,12 @@ _TRACEFS = Path("/sys/kernel/tracing")
 _AGAIN = "BENCH_HAS_TRACEFS"
 
 _REPEAT = """
-Written by `make bench`, which took {minutes} minutes here; `python -m bench --help` has options. Each round runs the bare
-work and then each tool in turn; a ratio is that of two runs of one round, so that a machine that is busy with other
-things slows both. Times as such mean little, ratios much. Work of tools that are very slow is made smaller. CPU is that
-of the tool's own process, with what a traced `true` costs it subtracted; memory is its peak.
+Written by `make bench`, which took {minutes} minutes here. `python -m bench --help` lists options.
+
+* Each round runs the bare work, and then each tool in turn. A ratio compares two runs of one round, so that other work on
+  the machine slows both. Look at the ratios; absolute times mean little.
+* Tools that are very slow get less work.
+* CPU is that of the tool's own process, without what a traced `true` costs it. Memory is its peak.
 """
 
 

@@ -216,8 +216,8 @@ def goals(results: Results, tools: Sequence[Tool]) -> list[Goal]:
 
 def page(results: Results, tools: Sequence[Tool], machine: str, repeat: str, notes: str) -> str:
     """The whole of docs/benchmarks.md. ``notes`` are kept by hand: they are put at the end as they are."""
-    lines = ["# Benchmarks", "", *repeat.strip().splitlines(), "", machine, "", "## What is asked for", ""]
-    lines += table(["asked for", "measured", "holds"], [goal.row() for goal in goals(results, tools)])
+    lines = ["# Benchmarks", "", *repeat.strip().splitlines(), "", machine, "", "## Goals", ""]
+    lines += table(["goal", "measured", "met"], [goal.row() for goal in goals(results, tools)])
     lines += [
         "## Slowdown of the traced work",
         "",
