@@ -17,23 +17,23 @@ _GROUPS = {
         "log": "Log system calls as strace shows them.",
         "top": "Show a live table of calls, files and errors.",
     },
-    "Keep": {
+    "Record": {
         "record": "Record system calls in a file.",
         "sql": "Query recordings in SQL.",
         "export": "Write recordings in other formats.",
         "diff": "Show what one run did and another did not.",
     },
-    "Refuse": {
-        "block": "Refuse calls, files and addresses.",
+    "Block": {
+        "block": "Deny calls, files and addresses.",
         "ask": "Ask somebody before calls go on.",
-        "answer": "Answer from another terminal what is asked.",
+        "answer": "Answer questions from another terminal.",
     },
-    "Decide": {
+    "Make policies": {
         "learn": "Learn a policy from what a run does.",
-        "policy": "Show, check, explain, test and hand on policies.",
+        "policy": "Show, check, explain, test and export policies.",
     },
     "This machine": {
-        "doctor": "Say what isotrace can do on this kernel.",
+        "doctor": "Show what isotrace can do on this kernel.",
         "calls": "List system calls and their arguments.",
         "module": "Build and load the fallback kernel module.",
     },
@@ -43,12 +43,12 @@ VERBS = {verb: what for group in _GROUPS.values() for verb, what in group.items(
 _EPILOG = """\b
 Examples:
   isotrace log -- ls                       every call of ls
-  isotrace log --ppid $$                   what is typed in this shell, seen
-                                           from another terminal
+  isotrace log --ppid $$                   what this shell starts (run it in
+                                           another terminal)
   isotrace top --uid www-data              a live table of one user's calls
-  isotrace record -o t.arrow -- make       a build, kept in a file
+  isotrace record -o t.arrow -- make       a build, recorded in a file
   isotrace sql t.arrow "SELECT name, count(*) FROM calls GROUP BY name"
-  isotrace block --deny connect -- make    a build, kept from the network
+  isotrace block --deny connect -- make    a build without network
   isotrace learn -o make.toml -- make      a policy that allows what make did
 
 \b
@@ -57,8 +57,8 @@ Completion: eval "$(_ISOTRACE_COMPLETE=bash_source isotrace)"
 """
 _NOW = (
     ("isotrace log -- ls", "every system call of a command"),
-    ("isotrace log --ppid PID", "those of what a process has started"),
-    ("isotrace block --deny connect -- CMD", "a command that cannot connect to anything"),
+    ("isotrace log --ppid PID", "every system call of a process's children"),
+    ("isotrace block --deny connect -- CMD", "run a command that cannot connect anywhere"),
 )
 
 
@@ -99,7 +99,7 @@ class _Verbs(click.Group):
 @click.version_option(__version__, prog_name="isotrace")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """See what running processes ask of the kernel, and refuse some of it."""
+    """See, record and block the system calls of running processes."""
     if ctx.invoked_subcommand is not None:
         return
     if not sys.stdout.isatty():
@@ -108,7 +108,7 @@ def cli(ctx: click.Context) -> None:
 
 
 def _what_now() -> None:
-    """A few lines for whoever typed isotrace alone: what to do now, on this kernel."""
+    """A few lines for a user who typed isotrace alone: what to do now, on this kernel."""
     from isotrace.kernel import features
 
     try:

@@ -162,7 +162,10 @@ def test_whatever_answers_at_a_socket_costs_no_traceback(tmp_path, reply):
         thread.start()
         found = CliRunner().invoke(answer, [str(tmp_path / "s"), "list"])
         thread.join()
-    assert isinstance(found.exception, IsotraceError) and "is no isotrace that asks" in found.exception.message
+    assert (
+        isinstance(found.exception, IsotraceError)
+        and "no isotrace ask answers at that socket" in found.exception.message
+    )
 
 
 def test_what_answers_at_a_socket_writes_nothing_to_the_terminal(tmp_path):

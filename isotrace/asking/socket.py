@@ -210,7 +210,7 @@ class Over(IsotraceError):
     """The isotrace that asks has ended."""
 
 
-_STRANGE = "what answers there is no isotrace that asks"
+_STRANGE = "no isotrace ask answers at that socket"
 
 
 class Client:

@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from isotrace.asking.socket import Client
 
 _EPILOG = """\b
-Without more than SOCKET: the dialogue on a terminal, the list elsewhere. A
-question is named by what list shows, such as 3.7: the third, with what had
-come of it when it was shown. An answer for this once is to just that.
+With SOCKET alone, it opens the dialogue on a terminal, and prints the list
+elsewhere. list shows the name of each question, such as 3.7: the third
+question, with the calls that were waiting when it was shown. An answer for
+once covers just these.
 
 \b
 Examples:
-  isotrace answer /run/ask.sock list          one line a question; all of it
-                                              with --format json
-  isotrace answer /run/ask.sock show 3.7      who asks, what, and what the
-                                              answers would cover
-  isotrace answer /run/ask.sock allow 3.7     this once
+  isotrace answer /run/ask.sock list          one line a question; more with
+                                              --format json
+  isotrace answer /run/ask.sock show 3.7      who asks, what, and what each
+                                              answer would cover
+  isotrace answer /run/ask.sock allow 3.7     for once
   isotrace answer /run/ask.sock deny 3.7 program
                                               also: process, 10m, always,
                                               always 2
@@ -44,7 +45,7 @@ def answer(socket: str, words: tuple[str, ...], style: str) -> int:
             _do(client, socket, words, style)
         except (KeyError, TypeError, AttributeError, ValueError):
             raise IsotraceError(
-                "what answers there is no isotrace that asks", "isotrace ask … --socket PATH is"
+                "no isotrace ask answers at that socket", "start it with: isotrace ask … --socket PATH"
             ) from None
     return 0
 

@@ -31,37 +31,38 @@ if TYPE_CHECKING:
     from isotrace.top.asked import AskedTable
 
 _EPILOG = """\b
-Rules are those of isotrace block; --ask, --ask-path, --ask-read and --ask-net
-are such that ask. The most specific rule decides; on a tie refusing comes
-before asking, asking before allowing. What a rule refuses or excepts is not
-asked about.
+Rules are those of isotrace block, plus rules that ask: --ask, --ask-path,
+--ask-read, --ask-net. The most specific rule decides. On a tie denying wins
+over asking, and asking over allowing. isotrace does not ask about what
+another rule denies or exempts.
 
 \b
-The question says who asks, what call it is, and what an answer covers.
-Answers are allow, deny and kill: for this once, the process, the program, a
-time (10m), or always, which is written into the file of --policy. Questions
-about one directory, program or address are one. Nothing is allowed because
-nobody answers, whoever is asked fails, or too many wait.
+A question says who makes the call, what it is, and what an answer covers.
+The answers are allow, deny and kill: once, for the process, for the program,
+for a time (10m), or always. An answer for always is written to the file of
+--policy. Questions about one directory, program or address are grouped. A
+call is never allowed because nobody answers, the answering program fails, or
+too many calls wait.
 
 \b
-Calls wait in BPF programs at the kernel's security hooks. Where there can be
-none, those of a command wait by seccomp, and of processes that run already
-opens of files and directories that are named literally (r:/d/file, r:/d/*) by
-fanotify.
+Calls wait in BPF programs at the kernel's security hooks. Where BPF cannot
+attach there, seccomp makes the calls of a command wait. For processes that
+already run, fanotify then covers opens of files and directories that a rule
+names literally (r:/d/file, r:/d/*).
 
 \b
 Examples:
   isotrace ask --ask-path 'r:/home/*/.ssh/**' --ask-net any: -- ./install.sh
-  isotrace ask --tree 1234 --ask-path r:/srv/key     processes that run
-                                                     already; a dialogue
+  isotrace ask --tree 1234 --ask-path r:/srv/key     running processes, in a
+                                                     dialogue
   isotrace ask --ask connect --policy answers.toml -- make
-                                                     always is written there
+                                                     "always" is kept there
   isotrace ask --ask-path 'w:/srv/**' --answer-with ./decide.py -- ./agent
 
 \b
---answer-with runs a program for each question, with the question as JSON on
-its standard input. It prints allow, deny or kill, and perhaps for what: deny,
-allow process, allow 10m, {"answer": "allow", "scope": "always"}.
+--answer-with runs a program for each question. It gets the question as JSON
+on its standard input. It prints allow, deny or kill, and perhaps a scope:
+deny, allow process, allow 10m, {"answer": "allow", "scope": "always"}.
 """
 
 
@@ -71,18 +72,21 @@ _NO_RULE = "give --ask, --ask-path, --ask-read or --ask-net; isotrace block does
 @click.command(epilog=_EPILOG)
 @kept_target_options
 @click.option("--ask", "ask_calls", multiple=True, metavar="EXPR", help="Ask before these calls.")
-@click.option("--ask-path", multiple=True, metavar="[rwx:]GLOB", help="Ask before these files are used so.")
+@click.option("--ask-path", multiple=True, metavar="[rwx:]GLOB", help="Ask before these files are used in this way.")
 @click.option(
-    "--ask-read", multiple=True, metavar="GLOB", help="Ask before these files are read, also where one is open already."
+    "--ask-read",
+    multiple=True,
+    metavar="GLOB",
+    help="Ask before these files are read, including files that are already open.",
 )
 @click.option("--ask-net", multiple=True, metavar="ADDRESS", help="Ask before these addresses are used.")
 @rule_options
 @click.option(
     "--policy",
     metavar="FILE|@NAME",
-    help="Rules from a TOML file, which answers for always are written into, or a preset, which is left as it is.",
+    help="Also use the rules of a TOML file or a preset. Answers for always are written to the file, never to a preset.",
 )
-@click.option("--errno", metavar="NAME", help="The error of a call that is denied.  [default: EPERM]")
+@click.option("--errno", metavar="NAME", help="The error of a denied call.  [default: EPERM]")
 @click.option(
     "--timeout",
     type=Parsed("duration", units.duration),
@@ -96,24 +100,24 @@ _NO_RULE = "give --ask, --ask-path, --ask-read or --ask-net; isotrace block does
     type=click.Choice(["deny", "kill"]),
     default="deny",
     show_default=True,
-    help="What becomes of a call that nobody answers in time, or that cannot wait.",
+    help="What happens to a call that nobody answers in time, or that cannot wait.",
 )
 @click.option(
     "--fail-closed",
     "kept",
     is_flag=True,
-    help="Where isotrace is killed, refuse what it asked about, until it is back or the target has ended.",
+    help="If isotrace is killed, deny what it would ask about, until isotrace runs again or the target has ended.",
 )
 @click.option(
     "--stop-catchers",
     "stops",
     is_flag=True,
-    help="Stop processes that catch SIGCONT while they wait, instead of the default for them; their parents see it.",
+    help="Stop processes that catch SIGCONT while they wait, instead of applying --default; their parents see that.",
 )
 @click.option("--answer-with", metavar="CMD", help="Ask this program instead of a person.")
-@click.option("--socket", metavar="PATH", help="Let isotrace answer PATH answer, too, by a socket made there.")
-@click.option("--notify", is_flag=True, help="Show questions on the desktop, too, to be answered there.")
-@click.option("--plain", is_flag=True, help="Ask line by line, without a dialogue that has the whole terminal.")
+@click.option("--socket", metavar="PATH", help="Make a socket there, for isotrace answer PATH.")
+@click.option("--notify", is_flag=True, help="Also show questions on the desktop, and take answers there.")
+@click.option("--plain", is_flag=True, help="Ask line by line, without the full-screen dialogue.")
 @click.option("--top", is_flag=True, help="Show the live table of isotrace top, with questions over it.")
 @FOR
 @click.option(
@@ -125,12 +129,12 @@ _NO_RULE = "give --ask, --ask-path, --ask-read or --ask-net; isotrace block does
 )
 @best_effort_option
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("-o", "--output", metavar="FILE", help="Write answers and refusals there instead of to standard output.")
+@click.option("-o", "--output", metavar="FILE", help="Write answers and denials there instead of to standard output.")
 @record_options
 def ask(**choices: Any) -> int:
-    """Ask before calls of the target go on: they wait until somebody has said allow, deny or kill.
+    """Ask before calls of the target go on: they wait until somebody says allow, deny or kill.
 
-    Each answer and each refusal is a line; repeated ones are folded into a count.
+    Each answer and each denial is a line; repeated ones are folded into a count.
     """
     if choices["top"]:
         forkserver.use(forkserver.ForkServer())  # first of all, as for isotrace top: for what is refused from the table

@@ -20,29 +20,30 @@ if TYPE_CHECKING:
     from isotrace.policy.model import Policy
 
 _EPILOG = """\b
-A plain word covers related calls: open is also openat, openat2, creat and
-open_by_handle_at. So do families. Left to right, ! takes away, = is one call:
+EXPR is read left to right. A plain word covers related calls: open is also
+openat, openat2, creat and open_by_handle_at. ! takes away, = is one call, and
+%process is a family:
   --deny open    --deny 'connect,%process,!wait4'    --deny =openat
   see: isotrace calls
 
 \b
-Paths are absolute. * is part of a name, ** any number of directories, / at
-the end the whole directory; r, w, x before a colon tell accesses apart:
+GLOB is an absolute path. * is any part of a name, ** any number of
+directories, / at the end the whole directory. r:, w: or x: chooses accesses:
   --deny-path /etc/shadow
   --deny-path 'w:/etc/**' --allow-path w:/etc/motd
 
 \b
-Addresses are [tcp:|udp:]ADDRESS[/BITS][:PORT[-PORT]], unix:PATH, unix:@NAME,
-or unix: for every unix socket:
+ADDRESS is [tcp:|udp:|any:]ADDRESS[/BITS][:PORT[-PORT]], unix:PATH,
+unix:@NAME, or unix: for every unix socket:
   --deny-net tcp:10.0.0.0/8:443    --deny-net '[::1]:80'    --deny-net :53
   --deny-net unix:/run/docker.sock
 
 \b
-The most specific rule wins, a tie denies. Before anything is refused,
+The most specific rule wins, and a tie denies. Before anything is denied,
 standard error says for each rule what enforces it:
   mechanism · TOCTOU-safe? · io_uring? · 32-bit?
-If a rule cannot be enforced, it says why not and what would help, and nothing
-starts (status 3).
+If a rule cannot be enforced, nothing starts (status 3). isotrace says why,
+and what would help.
 
 \b
 Examples:
@@ -51,36 +52,36 @@ Examples:
   isotrace block --deny-path 'w:/**' --allow-path "w:$PWD/**" -- make
                                              writes nowhere else; no root
   isotrace block --policy @agent -- ./agent  writes here and in /tmp, reads no
-                                             keys: isotrace policy show
+                                             keys (isotrace policy show)
   isotrace block --ppid 1234 --deny open     children of 1234, from their next
                                              call on
   isotrace block --tree 1234 --policy worker.toml --for 10m
   isotrace block --audit --deny %network -- ./script
-                                             what would be refused
+                                             only report what it would deny
 
 \b
-Rules on paths and TCP ports are held by BPF at the kernel's security hooks,
-or for -- CMD by Landlock, which allows what is there when CMD starts and
-counts nothing: docs/landlock.md.
+BPF at the kernel's security hooks enforces rules on paths and addresses. For
+-- CMD Landlock can enforce rules on paths and TCP ports: it allows what is
+there when CMD starts, and counts nothing (docs/landlock.md).
 
 \b
-What holds against whom, and what does not: docs/threat-model.md.
+Guarantees and their limits: docs/threat-model.md.
 
 \b
-With -- CMD the exit status is that of CMD, which has the terminal: Ctrl-C is
-its own, kill ends isotrace. A seccomp filter, which only a command can get,
-cannot be lifted: when isotrace is killed, the calls that it refused fail with
-ENOSYS for as long as the command's processes live.
+With -- CMD the exit status is that of CMD. CMD has the terminal: Ctrl-C goes
+to CMD, and kill ends isotrace. Only a command can get a seccomp filter, and
+nobody can lift it: if isotrace is killed, the denied calls fail with ENOSYS
+for as long as the command's processes live.
 """
 
 
 @click.command(epilog=_EPILOG)
 @kept_target_options
 @rule_options
-@click.option("--policy", metavar="FILE|@NAME", help="Rules from a TOML file or a preset, beside those given here.")
-@click.option("--errno", metavar="NAME", help="The error of a refused call.  [default: EPERM]")
-@click.option("--kill", is_flag=True, help="Kill the process instead.")
-@click.option("--audit", is_flag=True, help="Refuse nothing, report what would be; also for the rules of --policy.")
+@click.option("--policy", metavar="FILE|@NAME", help="Also use the rules of a TOML file or a preset.")
+@click.option("--errno", metavar="NAME", help="The error of a denied call.  [default: EPERM]")
+@click.option("--kill", is_flag=True, help="Kill the process instead of returning an error.")
+@click.option("--audit", is_flag=True, help="Deny nothing, only report; this includes the rules of --policy.")
 @FOR
 @click.option(
     "--backend",
@@ -90,14 +91,14 @@ ENOSYS for as long as the command's processes live.
     help="Use only this mechanism.",
 )
 @best_effort_option
-@click.option("--verify", is_flag=True, help="Attack the rules first, and start only if none of the ways gets through.")
+@click.option("--verify", is_flag=True, help="Attack the rules first, and start only if no attack gets through.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("-o", "--output", metavar="FILE", help="Write refusals there instead of to standard output.")
+@click.option("-o", "--output", metavar="FILE", help="Write denials there instead of to standard output.")
 @record_options
 def block(**choices: Any) -> int:
-    """Refuse calls, files and addresses to the target, from its next call on, until this command ends.
+    """Deny calls, files and addresses to the target, from its next call on, until this command ends.
 
-    Each refusal is a line; repeated ones are folded into a count.
+    Each denial is a line; repeated ones are folded into a count.
     """
     import_in_one_thread()
     from isotrace.policy import assemble

@@ -21,14 +21,14 @@ _WIDE = frozenset({"@known", "@default", "@system-service"})
 _EPILOG = """\b
 Examples:
   isotrace calls                       every system call
-  isotrace calls openat                one call: prototype, arguments, who can
-                                       refuse it
+  isotrace calls openat                one call: prototype, arguments, and
+                                       what can deny it
   isotrace calls %network              a class of strace
   isotrace calls @file-system,!stat    a set of systemd, less one call
   isotrace calls '/^open/' --abi i386  a regular expression, the 32-bit table
-  isotrace calls %io_uring             what io_uring can be asked for
+  isotrace calls %io_uring             the operations of io_uring
   isotrace calls --format json | jq .name
-  isotrace calls --from t.arrow %file  those that were recorded, how often
+  isotrace calls --from t.arrow %file  the recorded calls, and how often
 """
 
 
@@ -47,8 +47,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 @from_option
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def calls(terms: tuple[str, ...], abi: str | None, sources: tuple[str, ...], form: str) -> int:
-    """List system calls: number per ABI, arguments and what they mean, families, which means can refuse
-    them."""
+    """List system calls: their numbers on each ABI, arguments, families, and the mechanisms that can deny them."""
     made, status = _recorded(sources) if sources else (None, 0)
     every = catalog.names() if made is None else catalog.names() | rings.names()
     chosen = expr.parse(",".join(terms)) if terms else every

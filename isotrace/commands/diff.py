@@ -12,11 +12,11 @@ from isotrace.process.telling import say, tell
 _KINDS = ("secrets", "network", "exec", "writes", "code", "reads", "sockets", "calls", "errors")
 
 _EPILOG = f"""
-What is new comes by how alarming it is, in this order: {", ".join(_KINDS)}.
-Files of one directory are one line. What every program does is no news, and
-names that differ from run to run (process numbers, temporary names, hashes,
-versions) are not either: docs/learn.md. The status is 1 if there is something
-new, or if a recording lacks something of its run.
+The most alarming kinds come first, in this order: {", ".join(_KINDS)}.
+Files of one directory are one line. What every program does is left out, and
+names that vary from run to run (process numbers, temporary names, hashes,
+versions) count as the same: docs/learn.md. The status is 1 if there is
+something new, or if a recording lacks something of its run.
 
 \b
 Examples:
@@ -29,12 +29,12 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.argument("before", metavar="REC-A")
 @click.argument("after", metavar="REC-B")
-@click.option("--only", metavar="KINDS", help="Look at these kinds alone, as in writes,network,exec.")
-@click.option("--map", "renamed", multiple=True, metavar="OLD=NEW", help="Paths below OLD are below NEW.")
+@click.option("--only", metavar="KINDS", help="Show only these kinds, as in writes,network,exec.")
+@click.option("--map", "renamed", multiple=True, metavar="OLD=NEW", help="Read paths below OLD as paths below NEW.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @INCOMPLETE_OK
 def diff(before: str, after: str, only: str | None, renamed: tuple[str, ...], style: str, incomplete_ok: bool) -> int:
-    """Say what the run that REC-B is of did and the one of REC-A did not."""
+    """Show what the run of REC-B did and the run of REC-A did not."""
     kinds = [kind.strip() for kind in only.split(",")] if only is not None else []
     if wrong := [kind for kind in kinds if kind not in _KINDS]:
         raise UsageError(f"--only has no kind {wrong[0]!r}", f"some of {', '.join(_KINDS)}")

@@ -28,8 +28,8 @@ _EPILOG = f"""\b
 Exit status: 0 when isotrace log can run, {KernelError.status} when it cannot.
 
 \b
-Nothing is changed: what is tried is tried with programs that do nothing, and
-in a child process that ends.
+doctor changes nothing. It tries features with programs that do nothing, in a
+child process that ends.
 
 \b
 Examples:
@@ -42,13 +42,15 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--all", "every", is_flag=True, help="Each feature, why it is there or not, and what would change it.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object: kernel, log, features.")
-@click.option("--verify", is_flag=True, help="Also attack rules of block, in a child that ends; takes some seconds.")
+@click.option(
+    "--all", "every", is_flag=True, help="Show each feature, why it is there or not, and what would change that."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: kernel, log, features.")
+@click.option("--verify", is_flag=True, help="Also attack rules of block, in a child process; takes some seconds.")
 def doctor(every: bool, as_json: bool, verify: bool) -> int:
-    """Say what isotrace can do on this kernel (✓ yes, ✗ no, ? could not tell), why not, and what would help.
+    """Show what isotrace can do on this kernel (✓ yes, ✗ no, ? could not tell), why not, and what would help.
 
-    Features are found by trying them, and most can be tried by root only.
+    doctor finds features by trying them. Only root can try most of them.
     """
     found = features.report()
     if verify:

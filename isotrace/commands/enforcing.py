@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from isotrace.sinks.refusals import RefusalSink
 
 _RULES = (
-    click.option("--deny", multiple=True, metavar="EXPR", help="Refuse these calls."),
-    click.option("--deny-path", multiple=True, metavar="[rwx:]GLOB", help="Refuse these files."),
-    click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Except these files from the other rules."),
-    click.option("--deny-net", multiple=True, metavar="ADDRESS", help="Refuse these addresses."),
-    click.option("--allow-net", multiple=True, metavar="ADDRESS", help="Except these addresses from the other rules."),
+    click.option("--deny", multiple=True, metavar="EXPR", help="Deny these calls."),
+    click.option("--deny-path", multiple=True, metavar="[rwx:]GLOB", help="Deny these files."),
+    click.option("--allow-path", multiple=True, metavar="[rwx:]GLOB", help="Exempt these files from --deny-path."),
+    click.option("--deny-net", multiple=True, metavar="ADDRESS", help="Deny these addresses."),
+    click.option("--allow-net", multiple=True, metavar="ADDRESS", help="Exempt these addresses from --deny-net."),
 )
 _HOW = (
     click.option(
@@ -43,10 +43,10 @@ _HOW = (
         "--weaker-ok",
         "best_effort",
         is_flag=True,
-        help="Start even if not all can be enforced as asked, and without the rule against detours by others.",
+        help="Start even if some rules cannot be enforced, or not fully; also leaves out the rule 'no detour by others'.",
     ),
     click.option(
-        "-v", "--verbose", is_flag=True, help="Say of a rule that cannot be enforced what every mechanism lacks."
+        "-v", "--verbose", is_flag=True, help="For a rule that cannot be enforced, say what every mechanism lacks."
     ),
 )
 

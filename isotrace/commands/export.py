@@ -19,17 +19,17 @@ parquet    a directory by host and date, which Spark, Trino, ClickHouse and
            DuckDB read as one table
 csv, json  every call with the columns of isotrace sql; json is one object a
            line
-strace     the file that strace -f -ttt -T -o FILE writes; with other times
+strace     the file that strace -f -ttt -T -o FILE writes; for other times use
            isotrace log --from FILE --format strace
-folded     calls counted by their user stacks (isotrace record -k), a line
-           each: for flame graphs
+folded     calls counted by user stack (isotrace record -k), one stack a line,
+           for flame graphs
 perfetto   for https://ui.perfetto.dev: a track a thread, a slice a call,
            flows from fork to child
 chrome     the same as JSON, for chrome://tracing and others
 
 \b
-csv, json, strace and folded go to standard output, the others to a file
-beside the recording, unless -o says otherwise.
+Without -o, csv, json, strace and folded go to standard output, the others to
+a file beside the recording.
 
 \b
 Examples:
@@ -43,8 +43,8 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="The form.")
-@click.option("-o", "--output", metavar="PATH", help="Where it goes.")
+@click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="The format.")
+@click.option("-o", "--output", metavar="PATH", help="The file or directory to write.")
 @PATHS
 @showing_options
 def export(files: tuple[str, ...], form: str, output: str | None, path: tuple[str, ...], **choices: Any) -> int:

@@ -28,17 +28,17 @@ systemd    a drop-in for a unit: SystemCallFilter=, InaccessiblePaths=,
            ReadOnlyPaths=, NoExecPaths=, IPAddressDeny=, …
 apparmor   a profile for apparmor_parser
 landlock   JSON for Landlock Config: what is allowed, where everything else is
-           refused
+           denied
 tetragon   a TracingPolicy; not tried with Tetragon
 kubearmor  KubeArmorPolicies, for pods with the label app=NAME; not tried with
            KubeArmor
 
 \b
-On standard error there is a line for each rule: exactly held; held more
-widely (more is refused than asked, or what an exception lets through is
-refused, too); held in part, or not expressible (less is refused); and why.
-Where a rule is not wholly held nothing is written, unless --lossy says that
-this will do; the status is 1 then.
+Standard error has a line for each rule, with the reason. "Exactly held": the
+target denies the same. "Held more widely": it denies more, or denies what an
+exception allows. "Held in part" and "not expressible": it denies less. In
+these two cases nothing is written and the status is 1, unless --lossy accepts
+that.
 
 \b
 Examples:
@@ -49,22 +49,22 @@ Examples:
 
 _REPORT = click.option(
     "--report", type=click.Choice(["text", "json", "none"]), default="text", show_default=True,
-    help="The form of the report on standard error.",
+    help="The format of the report on standard error.",
 )  # fmt: skip
 
 
-@click.command(short_help="Write a policy in the form of another enforcer.", epilog=_EPILOG)
+@click.command(short_help="Write a policy in another enforcer's format.", epilog=_EPILOG)
 @click.argument("file", metavar="POLICY")
-@click.option("--to", "target", type=click.Choice(_TARGETS), required=True, help="Who is to enforce it.")
+@click.option("--to", "target", type=click.Choice(_TARGETS), required=True, help="The enforcer to write for.")
 @click.option("-o", "--output", metavar="FILE", help="Where it goes, instead of standard output.")
-@click.option("--name", default="isotrace", show_default=True, help="What a profile is called there.")
-@click.option("--group", "chosen", multiple=True, metavar="NAME", help="Only this group of the policy's rules.")
-@click.option("--lossy", is_flag=True, help="Write it although rules are not, or not wholly, held.")
+@click.option("--name", default="isotrace", show_default=True, help="The name of the profile there.")
+@click.option("--group", "chosen", multiple=True, metavar="NAME", help="Export only this group of rules.")
+@click.option("--lossy", is_flag=True, help="Write it even if rules are held in part or not expressible.")
 @_REPORT
 def export(
     file: str, target: str, output: str | None, name: str, chosen: tuple[str, ...], lossy: bool, report: str
 ) -> int:
-    """Write POLICY in the form of another enforcer, and say of every rule how far it is held there."""
+    """Write POLICY in another enforcer's format, and say for each rule how much of it is enforced there."""
     from isotrace.handover import report as reports
     from isotrace.handover import targets
     from isotrace.handover.model import Setting
@@ -85,11 +85,11 @@ def export(
 
 
 _TAKING = """\b
-What a profile says depends on the container's capabilities, the kernel and
-the processor: --cap-add and --cap-drop are those of docker run, the kernel
-and the processor are this machine's. A policy says nothing of arguments: a
-call that is allowed with some is refused, or, with --lossy, allowed. On
-standard error is what is not taken over as it is.
+The meaning of a profile depends on the container's capabilities, the kernel
+and the processor. --cap-add and --cap-drop are those of docker run. Kernel
+and processor are this machine's. A policy cannot test arguments: a call that
+is allowed with some arguments is denied, or, with --lossy, allowed.
+Standard error says what could not be taken over as it is.
 
 \b
 Examples:
@@ -98,17 +98,17 @@ Examples:
 """
 
 
-@click.command(name="import", short_help="Make a policy of a profile of Docker or Podman.", epilog=_TAKING)
+@click.command(name="import", short_help="Make a policy from a Docker or Podman profile.", epilog=_TAKING)
 @click.argument("file", metavar="PROFILE")
 @click.option("-o", "--output", metavar="FILE", help="Where it goes, instead of standard output.")
 @click.option("--cap-add", multiple=True, metavar="CAP", help="A capability that the container has, or ALL.")
-@click.option("--cap-drop", multiple=True, metavar="CAP", help="One that it does not have, or ALL.")
+@click.option("--cap-drop", multiple=True, metavar="CAP", help="A capability that it does not have, or ALL.")
 @click.option("--lossy", is_flag=True, help="Allow calls that the profile allows with some arguments.")
 @_REPORT
 def take(
     file: str, output: str | None, cap_add: tuple[str, ...], cap_drop: tuple[str, ...], lossy: bool, report: str
 ) -> int:
-    """Write the policy that PROFILE is, the seccomp JSON of Docker and Podman or a container's config.json."""
+    """Make a policy from PROFILE: the seccomp JSON of Docker and Podman, or a container's config.json."""
     import orjson
 
     from isotrace.handover import docker

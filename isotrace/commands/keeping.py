@@ -19,18 +19,18 @@ _HOW = (
         "--redact",
         metavar="WHAT",
         help="Leave out of the recording: data (what is read, written, sent and received, keys, options of mounts and"
-        " sockets), argv (the environment, too), or both with a comma.",
+        " sockets), argv (also the environment), or both: data,argv.",
     ),
     click.option(
         "--max-size",
         type=Parsed("size", units.size),
         metavar="SIZE",
-        help="Begin another file of the recording beyond this size; FILE.1 is the one before.",
+        help="Begin a new file of the recording at this size; FILE.1 is the one before.",
     ),
-    click.option("--keep", type=Number(1), metavar="N", help="Earlier files that stay.  [default: 9]"),
+    click.option("--keep", type=Number(1), metavar="N", help="Keep this many earlier files.  [default: 9]"),
 )
 _RECORD = click.option(
-    "--record", metavar="FILE", help="Keep all of it in a recording, too: see isotrace record --help."
+    "--record", metavar="FILE", help="Also record every call to this file: see isotrace record --help."
 )
 #: The options by the names of their values.
 NAMES = ("record", "redact", "max_size", "keep")

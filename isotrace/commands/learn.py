@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     from isotrace.learning.sources import Sources
 
 _EPILOG = """\b
-The policy refuses every call that no recorded run made, every file that none
-used and every address that none reached, but for a small set that every
-program needs (isotrace/learning/base.toml). Each rule has its evidence as a
-comment, and the head of the file says what the recordings could not know.
-Where names vary, a rule is raised to their directory: never to /, /etc, a
-home directory and their like, nor to or above what --never-above names.
+The policy denies every call, file and address that no recorded run used,
+except for a small set that every program needs (isotrace/learning/base.toml).
+Each rule has its evidence as a comment. The head of the file says what the
+recordings could not show. Where names vary, a rule is raised to their
+directory, but never to /, /etc, a home directory and similar, nor to or above
+a directory of --never-above.
 
 \b
-Make recordings with isotrace record -y. With -o, a policy that is there is
-added to: its comments, its order and what was written by hand stay, and what
-was added is shown. The status is 1 if a recording lacks something of its run.
+Make recordings with isotrace record -y. If the file of -o exists, learn adds
+to it and shows what it adds; comments, order and hand-written rules stay. The
+status is 1 if a recording lacks something of its run.
 
 \b
 Examples:
   isotrace learn t.arrow                      the policy, on standard output
-  isotrace learn -o worker.toml 'web*.arrow'  made, or added to
+  isotrace learn -o worker.toml 'web*.arrow'  make it, or add to it
   isotrace learn -o build.toml -- make        record and learn in one go
   isotrace learn --verify -o build.toml -- make
                                               and run it again under that,
-                                              until nothing is refused
+                                              until nothing is denied
   isotrace learn t.arrow --why 'r:/srv/data/*'
-                                              the first calls that a rule is
-                                              there for
+                                              the first calls that need this
+                                              rule
   isotrace learn t.arrow --map /home/ci=/home/ann
                                               from another machine
 """
@@ -63,21 +63,21 @@ class _WithCommand(click.Command):
 
 @click.command(cls=_WithCommand, epilog=_EPILOG)
 @click.argument("recordings", metavar="REC...", nargs=-1)
-@click.option("-o", "--output", metavar="FILE", help="The policy; one that is there already is added to.")
+@click.option("-o", "--output", metavar="FILE", help="The policy file; if it exists, learn adds to it.")
 @click.option(
-    "--why", metavar="RULE", help="Show the first calls that a rule, or a word of the rule on calls, is there for."
+    "--why", metavar="RULE", help="Show the first calls that need this rule, or this word of the rule on calls."
 )
 @click.option(
-    "--never-above", "never", multiple=True, metavar="DIR", help="No rule is raised to this directory, or above."
+    "--never-above", "never", multiple=True, metavar="DIR", help="Never raise a rule to this directory, or above."
 )
-@click.option("--map", "renamed", multiple=True, metavar="OLD=NEW", help="Paths below OLD are below NEW.")
+@click.option("--map", "renamed", multiple=True, metavar="OLD=NEW", help="Read paths below OLD as paths below NEW.")
 @click.option(
     "--verify",
     is_flag=True,
-    help="Of -- CMD: run it again under the policy, and add what is refused; three times at most.",
+    help="With -- CMD: run it again under the policy, and add what was denied; three times at most.",
 )
 @INCOMPLETE_OK
-@click.option("--record", "keep", metavar="FILE", help="Of -- CMD: keep the recording there.")
+@click.option("--record", "keep", metavar="FILE", help="With -- CMD: keep the recording in this file.")
 def learn(recordings: tuple[str, ...], **choices: Any) -> int:
     """Learn a policy from recorded runs, or from a command that is run and recorded."""
     command: tuple[str, ...] = click.get_current_context().meta["command"]

@@ -41,15 +41,15 @@ from isotrace.sinks.output import Output
 
 _EPILOG = """\b
 Conditions on the target combine with AND. Of several --ppid, --pid, --tree
-and --comm one must hold. -f adds the descendants of what matches.
+or --comm one must match. -f adds the descendants of what matches.
 
 \b
-Calls are names and families, left to right; ! takes away:
+EXPR is names and families of calls, left to right; ! takes away:
   --calls openat,connect        --calls '!read,!write'
   --calls %network,@file-system
-  --calls %io_uring             what rings are asked for: io_uring:openat, …
-  --calls open@i386             of one ABI
-  --calls '?landlock_create_ruleset'    where there is such a call
+  --calls %io_uring             operations of io_uring: io_uring:openat, …
+  --calls open@i386             the call of one ABI
+  --calls '?landlock_create_ruleset'    no error if there is no such call
   see: isotrace calls
 
 \b
@@ -61,35 +61,35 @@ Examples:
   isotrace log --tree 1234 --calls %file --failed
                                        file accesses that fail below 1234
   isotrace log --uid www-data --status EPERM,EACCES
-                                       what its processes may not do
+                                       calls that were not permitted
   isotrace log --tree 1234 -P '/etc/*' -P '*.conf'
-                                       calls that name such files
+                                       calls that name these files
   isotrace log --pid 1234 --fd 0,1,2 --signals none
-                                       its standard input and output
-  isotrace log --container web         and what docker exec starts there
+                                       calls on its standard input and output
+  isotrace log --container web         a container, with docker exec
   isotrace log --uid www-data --for 10s --format json
   isotrace log --comm nginx --format none
                                        count only
   isotrace log -yy --pid 1234          what descriptors are: 3</etc/passwd>
   isotrace log -k --calls fsync --pid 1234
-                                       who calls it: the functions
+                                       the functions that call it
   isotrace log -k --format folded -o t.folded -- make
                                        for flamegraph.pl
   isotrace log --comm 'php*' --comm nginx
                                        names and patterns of names
   isotrace log --from t.arrow --failed
-                                       a recording, under the same conditions
+                                       a recording, filtered the same way
   isotrace log --format strace -ttt -T -o t.strace -- make
                                        what strace -f -ttt -T writes
 
 \b
-What is seen and cannot be written at once waits in memory, then in a file
-without a name in $TMPDIR. Ctrl-C stops tracing and writes what waits; a
-second Ctrl-C drops it.
+Calls that cannot be written at once wait in memory, then in an unnamed file
+in $TMPDIR. Ctrl-C stops tracing and writes what waits; a second Ctrl-C drops
+it.
 
 \b
-At the end, on standard error: how many calls the kernel program met, how many
-were delivered, how many were lost.
+At the end, standard error says how many calls were seen in the kernel, how
+many were delivered, and how many were lost.
 """
 
 
@@ -101,15 +101,15 @@ were delivered, how many were lost.
     "--status",
     metavar="EXPR",
     **ONCE,
-    help="Only calls that ended so: failed, successful, or the names of errors; ! takes away.",
+    help="Only calls with this result: failed, successful, or names of errors; ! takes away.",
 )
 @PATHS
 @click.option(
     "--fd",
     metavar="N,...",
     **ONCE,
-    help="Only calls that have one of these descriptors as an argument; '!0,1,2': another than these. With -P, calls that"
-    " either chooses.",
+    help="Only calls that have one of these descriptors as an argument; '!0,1,2': any other descriptor. With -P, calls"
+    " that match either.",
 )
 @click.option(
     "--signals",
@@ -125,10 +125,10 @@ were delivered, how many were lost.
     "-t",
     "--clock",
     count=True,
-    help="Show the time of each call: of day, -ttt since the epoch. In strace's form -t is to the second, -tt to the"
-    " microsecond.",
+    help="Show the time of each call; -ttt: in seconds since the epoch. With --format strace -t shows seconds, -tt"
+    " microseconds.",
 )
-@click.option("-r", "--relative", is_flag=True, help="With --format strace: the time since the line before.")
+@click.option("-r", "--relative", is_flag=True, help="With --format strace: show the time since the previous line.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
 @RESOLVE
@@ -137,13 +137,13 @@ were delivered, how many were lost.
     "-Y",
     "pids",
     flag_value="comm",
-    help="The same as --decode-pids=comm.",
+    help="Same as --decode-pids=comm.",
 )
 @click.option(
     "--decode-pids",
     "pids",
     type=click.Choice(["comm"]),
-    help="Show what processes are called: 12<bash>, where their own records say it, and pids are not those of a container.",
+    help="Show the names of processes: 12<bash>. A pid has a name if it was traced itself, and is not a container's.",
 )
 @showing_options
 @QUALIFIERS
@@ -156,7 +156,7 @@ were delivered, how many were lost.
 def log(**choices: Any) -> int:
     """Log every system call of the target: a process's children, a tree, a user, a command.
 
-    Each call is a line when it returns, as strace prints it: who, the call with its arguments decoded, its result.
+    Each call is one line when it returns, as strace prints it: the process, the call with decoded arguments, the result.
     """
     not_alone(choices)
     view = take_view(choices)

@@ -10,9 +10,9 @@ import click
 from isotrace.errors import KernelError
 
 _EPILOG = """\b
-The module logs and refuses calls as BPF would, for isotrace log --backend lkm
-and isotrace block --backend lkm. It does nothing until isotrace asks it to,
-and what was asked ends with the isotrace that asked.
+The module logs and denies calls as BPF would, for isotrace log --backend lkm
+and isotrace block --backend lkm. It does nothing until an isotrace uses it,
+and stops when that isotrace ends.
 
 \b
 Examples:
@@ -26,14 +26,16 @@ _PATH = click.Path(path_type=Path, dir_okay=True)
 
 @click.group(epilog=_EPILOG)
 def module() -> None:
-    """Build, load and unload the kernel module: the fallback where BPF is not to be had."""
+    """Build, load and unload the kernel module: the fallback where BPF is not available."""
 
 
 @module.command()
-@click.option("--release", metavar="RELEASE", help="For this kernel.  [default: the running one]")
-@click.option("--headers", type=_PATH, metavar="DIR", help="Its headers.  [default: /lib/modules/RELEASE/build]")
-@click.option("--to", type=_PATH, metavar="DIR", help="Put it there.  [default: /var/lib/isotrace/RELEASE]")
-@click.option("--dkms", is_flag=True, help="Let DKMS build and install it, for this kernel and those to come.")
+@click.option("--release", metavar="RELEASE", help="Build for this kernel.  [default: the running one]")
+@click.option(
+    "--headers", type=_PATH, metavar="DIR", help="The kernel's headers.  [default: /lib/modules/RELEASE/build]"
+)
+@click.option("--to", type=_PATH, metavar="DIR", help="Write the module there.  [default: /var/lib/isotrace/RELEASE]")
+@click.option("--dkms", is_flag=True, help="Let DKMS build and install it, for this kernel and later ones.")
 def build(release: str | None, headers: Path | None, to: Path | None, dkms: bool) -> None:
     """Build the module against a kernel's headers."""
     from isotrace.kmod import STORE
@@ -53,17 +55,17 @@ def build(release: str | None, headers: Path | None, to: Path | None, dkms: bool
 
 @module.command()
 @click.option(
-    "--file", "path", type=_PATH, metavar="FILE", help="This one, rather than what was built for this kernel."
+    "--file", "path", type=_PATH, metavar="FILE", help="Load this file instead of the one built for this kernel."
 )
 @click.option(
     "--mode",
     type=click.Choice(["auto", "ftrace", "table"]),
     default="auto",
     show_default=True,
-    help="How calls are refused: at their own functions, or by sys_call_table where calls go through it.",
+    help="How to deny calls: at their own functions (ftrace), or by sys_call_table (table), if calls go through it.",
 )
 def load(path: Path | None, mode: str) -> None:
-    """Load the module; it does nothing until isotrace asks it to."""
+    """Load the module; it does nothing until an isotrace uses it."""
     from isotrace.kmod import load as loading
 
     loading.load(path or loading.find(os.uname().release), mode)
@@ -72,7 +74,7 @@ def load(path: Path | None, mode: str) -> None:
 
 @module.command()
 def unload() -> None:
-    """Unload the module; refused while an isotrace uses it."""
+    """Unload the module; this fails while an isotrace uses it."""
     from isotrace.kmod import load as loading
 
     loading.unload()
@@ -80,7 +82,7 @@ def unload() -> None:
 
 @module.command(short_help="Say whether the module is loaded, and who uses it.")
 def status() -> int:
-    """Say whether the module is loaded, how it refuses, and who uses it; exit status 3 when it is not loaded."""
+    """Say whether the module is loaded, how it denies calls, and who uses it; exit status 3 if it is not loaded."""
     from isotrace.backends import lkm
     from isotrace.kmod import load as loading
 

@@ -67,18 +67,18 @@ class Number(click.IntRange):
 PID = Number(1, (1 << 22) - 1)
 _PPID, _KEPT_PPID = (
     click.option(
-        "--ppid", type=PID, metavar="N", multiple=True, help=f"Children of this process: whose parent is N{when}."
+        "--ppid", type=PID, metavar="N", multiple=True, help=f"Children of this process: tasks whose parent is N{when}."
     )
-    for when in (" at the time of the call", ", or has once been N while this runs")
+    for when in (" at the time of the call", ", or was N at some time while this runs")
 )
 _COMM, _KEPT_COMM = (
     click.option(
         "--comm",
         metavar="NAME",
         multiple=True,
-        help=f"Processes of this name (the kernel's: at most 15 bytes), or of a pattern with * ? [a-z]{until}.",
+        help=f"Processes with this name (the kernel's: at most 15 bytes), or a pattern with * ? [a-z]{until}.",
     )
-    for until in ("", ", up to an execve under another")
+    for until in ("", ", until they execute a program under another name")
 )
 _PID_TREE_UID = (
     click.option("--pid", type=PID, metavar="N", multiple=True, help="This process, with all its threads."),
@@ -99,17 +99,18 @@ _CGROUP_FOLLOW = (
         "--container",
         metavar="NAME",
         **ONCE,
-        help="Processes in this container, also those that docker exec and the like start there; by name, or by four digits"
-        " or more of its id.",
+        help="Processes in this container, including those that docker exec starts there. NAME is its name, or four or more"
+        " digits of its id.",
     ),
     click.option("--pod", metavar="NAMESPACE/NAME", **ONCE, help="Processes in the containers of this pod."),
     click.option(
         "--container-root",
         metavar="DIR",
         **ONCE,
-        help="With these two: where container runtimes' directories are, as DIR/run/containerd.  [default: /]",
+        help="With --container and --pod: the root of the container runtimes' directories, as in DIR/run/containerd."
+        "  [default: /]",
     ),
-    click.option("-f", "--follow", is_flag=True, help="Descendants of what matches, too."),
+    click.option("-f", "--follow", is_flag=True, help="Also descendants of what matches."),
 )
 _CALLS = click.option("--calls", metavar="EXPR", **ONCE, help="Only these calls.  [default: all]")
 _COMMAND = click.argument("command", metavar="[--] [CMD [ARG]...]", nargs=-1, type=click.UNPROCESSED)
@@ -122,7 +123,7 @@ STRING_LIMIT = click.option(
     metavar="N",
     default=256,
     show_default=True,
-    help="Bytes of strings and buffers, up to 4096, 0 for nothing of them; paths are whole.",
+    help="Show this many bytes of strings and buffers, 0 to 4096. Paths are always whole.",
 )
 RING = click.option(
     "--ring",
@@ -136,48 +137,48 @@ BACKEND = click.option(
     type=click.Choice(["auto", "bpf", "lkm"]),
     default="auto",
     show_default=True,
-    help="auto uses BPF, and the kernel module only where BPF cannot serve and the module is loaded.",
+    help="auto uses BPF, and falls back to the kernel module only if BPF is unavailable and the module is loaded.",
 )
 DESCRIPTORS = click.option(
     "-y",
     "--descriptors",
     count=True,
-    help="Show what descriptors are when a call begins, or has made them: 3</etc/passwd>, 4<socket:[1234]>; -yy also the"
-    " addresses of sockets, devices' numbers, processes of pidfds.",
+    help="Show what descriptors are: 3</etc/passwd>, 4<socket:[1234]>. -yy also shows addresses of sockets, numbers of"
+    " devices and processes of pidfds.",
 )
 STACKS = click.option(
     "-k",
     "--stack-trace",
     is_flag=True,
-    help="Show the user stack of each call, as strace -k does, by the tables for unwinding that programs have; where it"
-    " ends for want of them, that is said.",
+    help="Show the user stack of each call, as strace -k does. Needs the unwind tables of programs; a stack that ends"
+    " without them says so.",
 )
 RESOLVE = click.option(
     "--resolve",
     is_flag=True,
-    help='Show which paths relative ones are, through descriptors of directories, chdir and chroot: "f" /* "/home/x/f" */,'
-    " or /* ? */ where that is not known.",
+    help='Show relative paths made absolute, through directory descriptors, chdir and chroot: "f" /* "/home/x/f" */, or'
+    " /* ? */ if unknown.",
 )
 PATHS = click.option(
     "-P",
     "--path",
     metavar="GLOB",
     multiple=True,
-    help="Only calls that name such a path or unix socket, in the words of the caller, or are on a descriptor of it: that"
-    " only where -y says what descriptors are, or did when it was recorded. * is anything, / too. Several may be given.",
+    help="Only calls that name such a path or unix socket as the caller wrote it, or, with -y (also when it was recorded),"
+    " that use a descriptor of it. * is anything, including /. Can be given several times.",
 )
 INCOMPLETE_OK = click.option(
     "--incomplete-ok",
     is_flag=True,
-    help="No status 1 for what the recordings lack: their end, parts, calls that were lost.",
+    help="Accept incomplete recordings (no end, missing parts, lost calls): no status 1 for these.",
 )
 STRICT = click.option("--strict", is_flag=True, help="Exit with status 1 if anything was lost.")
 LOSSLESS = click.option(
     "--lossless",
     is_flag=True,
-    help="Slow the target down rather than lose: while the ring is more than half full each of its calls waits for"
-    " isotrace, up to 0.5 ms, on its processor. What isotrace, starved itself, cannot take in that time is lost, and said."
-    " When isotrace ends, nothing waits.",
+    help="Slow the target down instead of losing calls: while the ring buffer is more than half full, each call waits for"
+    " isotrace, up to 0.5 ms, on its processor. If isotrace still cannot read in time, calls are lost and reported. When"
+    " isotrace ends, nothing waits.",
 )
 
 

@@ -16,29 +16,30 @@ from isotrace.trace.target import Target
 _ONE_LINE = 4096  # columns
 
 _EPILOG = """\b
-Where a FILE is read, @NAME is a policy that comes with isotrace.
+@NAME in the place of a FILE is a policy that comes with isotrace.
 
 \b
 Examples:
   isotrace policy show                     the policies that come with it
   isotrace policy show @agent > agent.toml
-                                           a copy, to be changed
+                                           a copy to change
   isotrace policy check worker.toml        every mistake, with its line
   isotrace policy explain worker.toml      what each rule becomes here
   isotrace policy test worker.toml t.arrow
-                                           what of a recorded run it would
-                                           have refused
-  isotrace policy diff old.toml new.toml   what is allowed now and was not
+                                           which calls of a recorded run it
+                                           would have denied
+  isotrace policy diff old.toml new.toml   what the new one allows and the old
+                                           one did not
   isotrace policy export worker.toml --to seccomp -o worker.json
                                            for Docker and Podman
   isotrace policy import default.json -o container.toml
-                                           from a profile of Docker
+                                           from a Docker profile
 """
 
 
 @click.group(epilog=_EPILOG)
 def policy() -> None:
-    """Show policies, check one, explain what becomes of it here, try it on recordings, compare two, hand it to others."""
+    """Show, check, explain, test, compare and export policies."""
 
 
 @policy.command(short_help="Show a policy that comes with isotrace, or list them.")
@@ -46,7 +47,7 @@ def policy() -> None:
 def show(name: str | None) -> None:
     """Show the file of @NAME, a policy that comes with isotrace; without a name list them.
 
-    They are written for commands: isotrace block --policy @agent -- CMD, and need no root.
+    They are made for commands and need no root: isotrace block --policy @agent -- CMD.
     """
     from isotrace.policy import presets
 
@@ -62,7 +63,7 @@ def show(name: str | None) -> None:
 @policy.command(short_help="Find every mistake in a policy.")
 @click.argument("file", metavar="FILE|@NAME")
 def check(file: str) -> None:
-    """Find every mistake in a policy at once, each with its line; status 2 if there is one."""
+    """Report every mistake in a policy, each with its line; status 2 if there is one."""
     from isotrace.policy.file import load
 
     loaded = load(file)
@@ -74,11 +75,13 @@ def check(file: str) -> None:
 @policy.command(short_help="Say what would enforce each rule on this kernel.")
 @click.argument("file", metavar="FILE|@NAME")
 @click.option("--backend", default="auto", show_default=True, help="As in isotrace block.")
-@click.option("-v", "--verbose", is_flag=True, help="Say of a rule that cannot be enforced what every mechanism lacks.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="For a rule that cannot be enforced, say what every mechanism lacks."
+)
 def explain(file: str, backend: str, verbose: bool) -> None:
     """Say what would enforce each rule of a policy on this kernel, or why nothing would.
 
-    For processes that run already, and for a command that isotrace starts.
+    It does so for processes that already run, and for a command that isotrace starts.
     """
     from isotrace.enforce import describe, plan
     from isotrace.enforce.findings import KernelFindings
@@ -101,15 +104,15 @@ def explain(file: str, backend: str, verbose: bool) -> None:
 
 
 _TEST_EPILOG = """\b
-The rules are judged as enforcers judge them, on what the recording knows: the
-objects of a recording made with isotrace record -y, otherwise the words of
-the caller. What cannot be told is counted, and is not taken for allowed.
-The status is 1 if anything would have been refused, or, with --expect, if
-that is not what was expected, and if a recording lacks something of its run.
+The rules are judged as the enforcers judge them. A recording made with
+isotrace record -y has the files and sockets; otherwise only the names that
+callers gave. What cannot be judged is counted, and does not count as allowed.
+The status is 1 if anything would have been denied (with --expect: if that
+differs from what was expected), or if a recording lacks something of its run.
 
 \b
-A file for --expect has a line for each refusal that is meant: CALL, or CALL
-and what follows it in the output; * is anything, # begins a comment:
+A file for --expect has a line for each expected denial: CALL, or CALL and
+what follows it in the output. * is anything, # begins a comment:
   openat r /etc/shadow
   connect tcp 10.0.0.1:*
 
@@ -124,14 +127,14 @@ Examples:
 @policy.command(name="test", short_help="Try a policy on recorded runs.", epilog=_TEST_EPILOG)
 @click.argument("file", metavar="POLICY")
 @click.argument("recordings", metavar="REC...", nargs=-1, required=True)
-@click.option("--rows", is_flag=True, help="Show each call that would have been refused, as isotrace log does.")
-@click.option("--expect", metavar="FILE", help="What is expected to be refused; status 1 for more, and for less.")
+@click.option("--rows", is_flag=True, help="Show each call that would have been denied, as isotrace log does.")
+@click.option("--expect", metavar="FILE", help="The denials to expect; status 1 if there are more, or fewer.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @INCOMPLETE_OK
 def try_on(
     file: str, recordings: tuple[str, ...], rows: bool, expect: str | None, style: str, incomplete_ok: bool
 ) -> int:
-    """Say what of recorded runs POLICY would have refused."""
+    """Show which calls of recorded runs POLICY would have denied."""
     from isotrace.learning import expected, reporting, sources
     from isotrace.learning.folding import FIRST
     from isotrace.learning.judging import Judge
@@ -165,7 +168,7 @@ def try_on(
 @click.argument("after", metavar="B")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def diff(before: str, after: str, style: str) -> int:
-    """Say what policy B allows that A does not (+), and what it does not any more (-); status 1 if it allows more."""
+    """Show what policy B allows and A does not (+), and the reverse (-); status 1 if B allows more."""
     import orjson
 
     from isotrace.decode.quote import escape_text

@@ -31,25 +31,25 @@ from isotrace.process.launch import Command
 
 _EPILOG = """\b
 A recording is an Arrow file that only its owner may read (docs/recording.md).
-It can be read while it grows, and up to its last whole batch whatever ends
-isotrace. Losses, signals, exits and the processes that ran before are in it;
-a complete one ends with the counts of the run.
+You can read it while it grows. However isotrace ends, the recording is whole
+up to its last batch. It also has losses, signals, exits and the processes
+that ran before. A complete recording ends with the counts of the run.
 
 \b
 Examples:
   isotrace record -o t.arrow -- make -j2    a build, from its first call on
   isotrace record -o web.arrow --uid www-data --for 10m
-  isotrace record -y -o t.arrow -- make     with what descriptors are, for
+  isotrace record -y -o t.arrow -- make     also what descriptors are, for
                                             isotrace log --from t.arrow -y
   isotrace record -k -o t.arrow --uid www-data
-                                            with user stacks, for
+                                            also user stacks, for
                                             isotrace export --to folded
   isotrace record -v -o t.arrow --calls execve -- make
                                             all arguments, the environment
   isotrace record -o t.arrow --tree 1234 --max-size 1g --keep 20
-                                            twenty files of a gigabyte
+                                            files of 1 GB, and 20 earlier ones
   isotrace record -o t.arrow --redact data,argv --comm smtpd
-                                            names, no contents
+                                            names, but no contents
   isotrace record -o - --pid 1234 | ssh host 'cat >1234.arrow'
 """
 
@@ -59,7 +59,7 @@ Examples:
 @click.option("-o", "--output", metavar="FILE", required=True, help="The recording; - is standard output.")
 @FOR
 @how_options
-@click.option("--no-durations", is_flag=True, help="Do not time calls: each costs the target less.")
+@click.option("--no-durations", is_flag=True, help="Do not time calls; this costs the target less.")
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
 @RESOLVE
@@ -71,7 +71,7 @@ Examples:
 @STRICT
 @LOSSLESS
 def record(**choices: Any) -> int:
-    """Record every system call of the target in a file, to be shown, counted and asked later."""
+    """Record every system call of the target in a file, to show, count and query it later."""
     target = take_target(choices)
     path, text = choices["output"], choices["calls"]
     calls = expr.parse(text) if text is not None else None

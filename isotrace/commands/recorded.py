@@ -17,10 +17,12 @@ _FROM = click.option(
     "sources",
     multiple=True,
     metavar="FILE",
-    help="Take what was recorded, by isotrace record: a file, a pattern, - for standard input; more of them may follow.",
+    help="Read a recording of isotrace record: a file, a pattern, or - for standard input. More may follow.",
 )
 _FOLLOW_FILE = click.option(
-    "--follow-file", is_flag=True, help="With --from: wait for more while the recording grows, also in its next part."
+    "--follow-file",
+    is_flag=True,
+    help="With --from: wait for more while the recording grows, and go on with its next part.",
 )
 
 #: What a recording does not have, and what is decided when it is made.

@@ -25,15 +25,15 @@ KEEP_ALL = click.option(
     "--no-abbrev",
     "full",
     is_flag=True,
-    help="Keep all arguments and the environment of an execve, and long arrays, for isotrace log --from FILE -v.",
+    help="Record all arguments and the environment of an execve, and long arrays, for isotrace log --from FILE -v.",
 )
 QUALIFIERS = click.option(
     "-e",
     "qualifiers",
     metavar="QUALIFIER=SET",
     multiple=True,
-    help="As strace has it: abbrev, verbose and raw say for which calls structs are shown in full, addresses are followed,"
-    " arguments are bare numbers; trace is --calls, signal --signals, status --status, fd --fd, decode-fds -y.",
+    help="As in strace. abbrev: abbreviate structs of these calls; verbose: follow their addresses; raw: show their"
+    " arguments as numbers. trace is --calls, signal --signals, status --status, fd --fd, decode-fds -y.",
 )
 _HOW = (
     NO_ABBREV,

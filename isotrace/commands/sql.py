@@ -12,8 +12,8 @@ from isotrace.process.interrupts import ALL_ENDING
 
 _EPILOG = """\b
 Tables: calls, processes, losses, refusals, signals. A query reads only the
-columns that it asks about. Without a query there is a prompt, or the query is
-read from standard input.
+columns that it uses. Without QUERY there is a prompt on a terminal; otherwise
+the query is read from standard input.
 
 \b
 Examples:
@@ -25,7 +25,7 @@ Examples:
   isotrace sql t.arrow
 
 \b
-Ten more: docs/sql.md
+Ten more queries: docs/sql.md
 """
 
 
@@ -35,7 +35,7 @@ Ten more: docs/sql.md
     "--format", "form", type=click.Choice(["table", "csv", "json"]), help="[default: table on a terminal, else csv]"
 )
 def sql(files: tuple[str, ...], form: str | None) -> int:
-    """Ask recordings in SQL (DuckDB's)."""
+    """Query recordings in SQL (DuckDB's)."""
     from isotrace.recording import progress, reader
 
     names, query = split(files)

@@ -26,15 +26,14 @@ Counts are kept in the kernel: ten calls a second and a million cost the same.
 \b
 Keys: 1 2 3 4 views, arrows and Enter to look closer, < > sort, / filter,
 p pause, z zero, f one process, ? help, q quit.
-d refuses the call of a row (EPERM) to the target, or to a process and its
-descendants, after you confirm the mechanism shown. D lists what is refused
-with its hits, u lifts one. Nothing stays refused when isotrace top ends,
-whatever ends it.
+d denies the call of a row (EPERM) to the target, or to a process and its
+descendants, after you confirm the mechanism shown. D lists these rules with
+their hits, u lifts one. No rule outlives isotrace top, however it ends.
 
 \b
-Without a terminal, or with --once, a summary is printed when the target ends,
-the time is up, or Ctrl-C is pressed. A command that isotrace top started is
-ended with it (SIGTERM).
+Without a terminal, or with --once, isotrace top prints a summary when the
+target ends, the time is up, or you press Ctrl-C. It ends a command that it
+started (SIGTERM).
 
 \b
 Examples:
@@ -42,10 +41,10 @@ Examples:
   isotrace top -- make -j4                a build; its output goes nowhere, or
                                           to --output FILE
   isotrace top --once -- ls -lR /usr/share
-                                          what strace -c -w would say
+                                          the summary that strace -c -w gives
   isotrace top --once --for 5s --tree 1234 --by process
   isotrace top --once --for 5s --comm nginx --format json
-  isotrace top --from t.arrow             a recording, played: ← → seek,
+  isotrace top --from t.arrow             play a recording: ← → seek,
                                           p pause, + - speed
 """
 
@@ -62,7 +61,11 @@ def _open_output(path: str | None) -> int:
 @from_option
 @click.option("--once", is_flag=True, help="No live table: one summary at the end.")
 @click.option(
-    "--format", "style", type=click.Choice(["text", "json"]), default=None, help="Of the summary.  [default: text]"
+    "--format",
+    "style",
+    type=click.Choice(["text", "json"]),
+    default=None,
+    help="Format of the summary.  [default: text]",
 )
 @FOR
 @click.option(
@@ -71,31 +74,31 @@ def _open_output(path: str | None) -> int:
     type=click.Choice(["call", "process", "file", "error"]),
     default="call",
     show_default=True,
-    help="What the rows are; in the live table, at first.",
+    help="What the rows are; for the live table, the first view.",
 )
 @click.option(
     "--interval",
     type=Parsed("duration", units.duration),
     default="500ms",
     show_default=True,
-    help="Between two looks, at least 250ms; longer when the table is so large that looking costs too much.",
+    help="Time between two updates, at least 250ms; longer if the table is so large that an update costs too much.",
 )
 @click.option(
     "--no-files",
     is_flag=True,
-    help="Do not note files and addresses: the kernel programs then read no memory of the target.",
+    help="Do not collect files and addresses: the BPF programs then read no memory of the target.",
 )
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
-    help="Where the command writes while the table has the screen.  [default: nowhere]",
+    help="File for the command's output while the table has the screen.  [default: none]",
 )
 @record_options
 def top(**choices: Any) -> int:
-    """Show what the target asks of the kernel as a live table: by call, by process, by file, by error.
+    """Show the target's system calls as a live table: by call, by process, by file, by error.
 
-    Rates, totals, errors, latencies and bytes, with the last minute as a curve.
+    The table has rates, totals, errors, latencies and bytes, and the last minute as a curve.
     """
     if choices["sources"]:
         return _recorded(choices)
