@@ -273,7 +273,7 @@ class Client:
         if not line:
             raise Over("isotrace asks no more")
         if not isinstance(said, dict):
-            raise IsotraceError(_STRANGE, "isotrace ask … --socket PATH answers there")
+            raise IsotraceError(_STRANGE, "start it with: isotrace ask … --socket PATH")
         said = _printable(said)
         if "error" in said:
             raise UsageError(str(said["error"]), str(said.get("hint", "")))
