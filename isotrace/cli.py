@@ -50,6 +50,7 @@ Examples:
   isotrace sql t.arrow "SELECT name, count(*) FROM calls GROUP BY name"
   isotrace block --deny connect -- make    a build without network
   isotrace learn -o make.toml -- make      a policy that allows what make did
+  isotrace -v block --deny connect -- ls   a debug log of how it is done
 
 \b
 Completion: eval "$(_ISOTRACE_COMPLETE=bash_source isotrace)"
@@ -96,15 +97,31 @@ class _Verbs(click.Group):
     invoke_without_command=True,
     subcommand_metavar="COMMAND [ARG]...",
 )
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Log to standard error what isotrace probes, chooses, loads and attaches. Give it before COMMAND: a -v after it is"
+    " the command's own.",
+)
 @click.version_option(__version__, prog_name="isotrace")
 @click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli(ctx: click.Context, verbose: bool) -> None:
     """See, record and block the system calls of running processes."""
+    if verbose:
+        _say_more()
     if ctx.invoked_subcommand is not None:
         return
     if not sys.stdout.isatty():
         raise click.exceptions.NoArgsIsHelpError(ctx)
     _what_now()
+
+
+def _say_more() -> None:
+    from isotrace.decode.quote import safe
+    from isotrace.process import verbose
+
+    verbose.use(safe)
 
 
 def _what_now() -> None:

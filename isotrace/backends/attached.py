@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +13,13 @@ from isotrace.backends.loader import Loaded
 from isotrace.backends.pids import Pids
 from isotrace.errors import KernelError
 from isotrace.kernel import bpf, perf
-from isotrace.process import patience
+from isotrace.process import patience, verbose
 from isotrace.trace import target
 from isotrace.trace.plan import Attachment
 from isotrace.trace.ring import Ring
 from isotrace.trace.target import Target
 
+_LOG = logging.getLogger(__package__)
 _ATTACH = {
     "hook": bpf.raw_tracepoint_open,
     "raw_tracepoint": bpf.raw_tracepoint_open,
@@ -68,6 +70,8 @@ class Attached:
             bpf.map_update_all(self._loaded.maps["comm_bytes"], entries)
 
     def _attach(self) -> None:
+        _LOG.debug("target: %s", self._target)
+        verbose.hold()
         if "seeding" in self._loaded.maps:
             bpf.map_update(self._loaded.maps["seeding"], u32(0), u32(1))
         with patience.waiting("attaching the programs"):
@@ -81,6 +85,12 @@ class Attached:
         except OSError as error:
             what = f"{attachment.how.replace('_', ' ')} {attachment.where or attachment.program}"
             raise KernelError(f"cannot attach to the {what}: {error.strerror}", "see: isotrace doctor") from None
+        place = (
+            f"to the {attachment.how.replace('_', ' ')} {attachment.where}"
+            if attachment.where
+            else "at the hook in its name"
+        )
+        _LOG.debug("attached %s %s", attachment.program, place)
 
     # ---- descendants: attached first, then filled from /proc until a round finds nothing new --------------------------
 
@@ -117,6 +127,7 @@ class Attached:
                 break
             for pid in missing:
                 members.add(pid, pids.ACTIVE)
+            _LOG.debug("map %s: %d processes found in /proc", name, len(missing))
 
     @property
     def states(self) -> Mapping[str, Pids]:
@@ -179,6 +190,7 @@ class Ringed(Attached):
         self._ring: Ring | None = None
 
     def _open_ring(self, size: int) -> None:
+        _LOG.debug("ring: %s bytes", f"{size:,}")
         self._ring = Ring(os.dup(self._loaded.maps["events"]), size)
 
     def wait(self, seconds: float) -> None:

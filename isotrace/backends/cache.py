@@ -80,6 +80,12 @@ def _opened(create: bool = False) -> int | None:
     return fd
 
 
+def place(name: str) -> str:
+    """Where that is kept which has the key ``name``, or why it is not, in words."""
+    path = directory()
+    return f"{_VARIABLE} is off" if path is None else str(path / f"{name}{_SUFFIX}")
+
+
 def is_warm() -> bool:
     """Whether anything is kept: then a compiler is not started before it is known to be needed."""
     if (fd := _opened()) is None:
@@ -122,17 +128,18 @@ def _decoded(data: bytes, name: str) -> Compiled:
     return Compiled.of(json.loads(content))
 
 
-def write(name: str, compiled: Compiled) -> None:
-    """Keep it, or silently not: at once whole, and with a limit on how many are kept."""
+def write(name: str, compiled: Compiled) -> bool:
+    """Keep it, or silently not: at once whole, and with a limit on how many are kept. Returns whether it is."""
     if (fd := _opened(create=True)) is None:
-        return
+        return False
     try:
         _replace(fd, name, compiled.to_bytes())
         _prune(fd)
     except OSError:
-        return
+        return False
     finally:
         os.close(fd)
+    return True
 
 
 def _replace(fd: int, name: str, content: bytes) -> None:

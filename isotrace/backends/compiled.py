@@ -10,9 +10,11 @@ import base64
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import resource
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,21 @@ from typing import Any
 from isotrace.errors import KernelError
 from isotrace.kernel import bpf, btf
 from isotrace.kernel.answer import verifier_reason
+
+_LOG = logging.getLogger(__package__)
+#: The ``enum bpf_map_type`` values that isotrace's programs use, as the kernel spells them.
+_MAP_KINDS = {
+    **{
+        1: "hash",
+        2: "array",
+        3: "prog_array",
+        5: "percpu_hash",
+        6: "percpu_array",
+        9: "lru_hash",
+        10: "lru_percpu_hash",
+    },
+    **{11: "lpm_trie", 27: "ringbuf"},
+}
 
 #: Constants of the programs that are filled in when they are loaded: what is compiled serves every process and target.
 PARAMETERS = ("SELF", "FILTER_PID", "FILTER_PPID", "FILTER_UID", "FILTER_COMM_0", "FILTER_COMM_1", "FILTER_CGROUP")
@@ -37,7 +54,7 @@ _MAP_FD = 1  # BPF_PSEUDO_MAP_FD
 _CALL, _SUBPROGRAM = 0x85, 1
 _TAG = 0x69736F7472000000  # PARAMETER_TAG of bpf/filter.h
 _SIZE = 8
-_LOG = 1 << 20
+_LOG_BYTES = 1 << 20
 
 
 def _instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:
@@ -137,6 +154,7 @@ def load(
         for one in compiled.maps:
             maps.append(_create(one))
             opened.callback(os.close, maps[-1])
+        began = time.monotonic()
         ready = {name: (_filled(compiled.programs[name], maps, values), bound_to(name)) for name in kinds}
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # the verifier's work goes on all CPUs
             waiting = {name: pool.submit(_load, name, KINDS[kinds[name]], *one) for name, one in ready.items()}
@@ -146,8 +164,36 @@ def load(
             for fd in programs.values():
                 os.close(fd)
             raise failed
+        if _LOG.isEnabledFor(logging.DEBUG):
+            _LOG.debug("verified and loaded in %.0f ms: %d programs", 1000 * (time.monotonic() - began), len(programs))
+            _say_loaded(compiled, kinds, programs)
         names = [one.name for one in compiled.maps]
         return programs, {name: os.dup(maps[names.index(name)]) for name in wanted}
+
+
+def _say_loaded(compiled: Compiled, kinds: Mapping[str, str], programs: Mapping[str, int]) -> None:
+    for one in compiled.maps:
+        kind = _MAP_KINDS.get(one.kind, f"type {one.kind}")
+        sizes = (
+            f"{one.entries:,} bytes"
+            if kind == "ringbuf"
+            else f"{one.entries:,} × {one.key_size} → {one.value_size} bytes"
+        )
+        _LOG.debug("map %s: %s, %s", one.name, kind, sizes)
+    for name, fd in programs.items():
+        machine, translated, verified = bpf.program_sizes(fd)
+        looked = f"{verified:,} verified; " if verified else ""
+        code = f"{machine:,} bytes of machine code" if machine else "interpreted"
+        given, kept = len(compiled.programs[name].code) // _SIZE, translated // _SIZE
+        _LOG.debug(
+            "program %s (%s): %s instructions, %s after translation, %s%s",
+            name,
+            kinds[name],
+            f"{given:,}",
+            f"{kept:,}",
+            looked,
+            code,
+        )
 
 
 def unlimit_memory() -> None:
@@ -195,7 +241,7 @@ def _load(name: str, kind: int, code: bytes, bound: tuple[int, int]) -> int:
         return bpf.prog_load(kind, code, attach_type=attach_type, attach_btf_id=function, name=name)
     except OSError as error:
         first = error
-    log = ctypes.create_string_buffer(_LOG)
+    log = ctypes.create_string_buffer(_LOG_BYTES)
     try:
         return bpf.prog_load(kind, code, attach_type=attach_type, attach_btf_id=function, name=name, log=log)
     except OSError:

@@ -7,6 +7,7 @@ hangs on the socket: the module withdraws it when this process ends, whatever en
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import struct
 import time
@@ -18,7 +19,7 @@ from typing import Any
 from isotrace.backends import Counters, Loss
 from isotrace.backends.losses import Losses
 from isotrace.errors import KernelError
-from isotrace.process import patience
+from isotrace.process import patience, verbose
 from isotrace.trace import target as targets
 from isotrace.trace.captures import PROGRAM, pack_rows
 from isotrace.trace.events import Batch
@@ -37,6 +38,7 @@ from isotrace.trace.plan import (
 from isotrace.trace.ring import Chunk, Ring
 from isotrace.trace.target import Target
 
+_LOG = logging.getLogger(__package__)
 DEVICE = Path("/dev/isotrace")
 VERSION = 3
 MODES = ("none", "ftrace", "table")
@@ -226,6 +228,8 @@ class Controller:
         """Become the controller, map the ring, name the target by its ``conditions``. Raises ``KernelError``."""
         self._channel = Channel()
         self._channel.send("claim", ("version", VERSION), ("ring_bytes", self._ring_bytes))
+        _LOG.debug("module: %s; ring: %s bytes per CPU", self._channel.info(), f"{self._ring_bytes:,}")
+        _LOG.debug("target: %s", self._target)
         self._ring = Ring(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC), self._ring_bytes)
         self._channel.send("set_target", ("target", {"attrs": list(target)}))
         return self._channel
@@ -233,9 +237,11 @@ class Controller:
     def start(self, flags: int, string_limit: int) -> None:
         """From now on calls are recorded and refused. Raises ``KernelError``; then none is."""
         assert self._channel
+        verbose.hold()
         with patience.waiting("hooking in the module"):
             self._channel.send("start", ("flags", flags), ("string_limit", string_limit))
         self._running = True
+        _LOG.debug("the module is at work: flags %d, strings up to %d bytes", flags, string_limit)
 
     def chunks(self) -> Iterator[Chunk]:
         """All that has arrived by now."""

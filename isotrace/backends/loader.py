@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import re
 import shlex
 import socket
 import tempfile
+import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from isotrace.kernel.bcc import load_bcc
 from isotrace.process import children, forkserver
 
 _COMPILER = "ISOTRACE_COMPILER"
+_LOG = logging.getLogger(__package__)
 _PACKAGED = Path(__file__).parent.parent / "_bpf"
 SOURCES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "bpf"
 
@@ -81,6 +84,7 @@ class Loader:
         self._request: dict[str, Any] = {}
         self._key = ""
         self._parameters: dict[str, int] = {}
+        self._began = 0.0
         self._kept: Compiled | None = None
         self._pid = 0
         self._forked = False
@@ -113,9 +117,15 @@ class Loader:
         request: dict[str, Any] = {"source": source, "constants": constants, "programs": dict(programs)}
         request |= {"maps": [*maps], "ending": ending}
         self._request, self._key = request, key(request)
-        self._kept = cache.read(self._key)
+        self._kept, self._began = cache.read(self._key), time.monotonic()
+        _LOG.debug("%s: constants %s", source, " ".join(constants))
+        _LOG.debug("%s: constants set when it is loaded: %s", source, self._parameters)
         if self._kept is None:
+            by = f"{_COMPILER}={os.environ[_COMPILER]!r}" if os.environ.get(_COMPILER) else "BCC"
+            _LOG.debug("%s: not in the cache (%s): %s compiles it", source, cache.place(self._key), by)
             self._ask()
+        else:
+            _LOG.debug("%s: from the cache, %s", source, cache.place(self._key))
 
     def _ask(self) -> None:
         if not self._forked:
@@ -131,7 +141,9 @@ class Loader:
         try:
             if found is None:
                 found = _understood(self._answer(), self._said(), self._request)
-                cache.write(self._key, found)
+                took, kept = time.monotonic() - self._began, cache.write(self._key, found)
+                what = f"cached as {cache.place(self._key)}" if kept else "not cached"
+                _LOG.debug("%s: compiled after %.2f s, %s", self._request["source"], took, what)
         finally:
             self.close()
         return Loaded(*compiled.load(found, self._request["programs"], self._parameters, self._request["maps"]))

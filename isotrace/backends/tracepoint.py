@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 from collections.abc import Iterator, Sequence
 
@@ -22,6 +23,7 @@ from isotrace.trace.plan import Plan
 from isotrace.trace.ring import Chunk
 from isotrace.trace.unfinished import CallKey
 
+_LOG = logging.getLogger(__package__)
 _SLOT, _COUNT = np.dtype([("slot", "<u4")]), np.dtype([("count", "<u8")])
 _LOSS_KEY, _LOSS = np.dtype([("pid", "<u4"), ("slot", "<u4")]), np.dtype([("count", "<u8"), ("comm", "S16")])
 _TASK = np.dtype([("task", "<u8")])
@@ -62,6 +64,10 @@ class Tracepoints(Ringed):
         self._loader = loader
         self._lost, self._losses = bytes(8), Losses()
         self._flow: npt.NDArray[np.uint64] | None = None
+        _LOG.debug(
+            "plan: %d call slots, %d io_uring operations, %d programs, %d attach points",
+            *(len(plan.slots), len(plan.operations), len(plan.programs), len(plan.attach)),
+        )
         loader.start("trace.c", plan.constants, plan.programs, plan.maps)
 
     def open(self, command_pid: int | None = None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from isotrace.enforce import Enforced, Findings, Guarantees, Mechanism, Unsupported
@@ -15,6 +16,7 @@ from isotrace.enforce.registry import BACKENDS, BUILT, MECHANISMS
 from isotrace.policy.model import CallRule, PathRule, Policy, Rule, asks
 from isotrace.trace.target import Target
 
+_LOG = logging.getLogger(__package__)
 NEEDS_COMMAND = Unsupported(
     "works only in a command that isotrace starts",
     "give -- CMD, without --uid, --comm and the like",
@@ -130,6 +132,8 @@ class _Chooser:
         """The first mechanism that enforces most of the denials, an exception counting as much as it can."""
         answers = {m.name: [self._answer(m, rule) for _, rule in rules] for m in self.admitted}
         best = max(answers, key=lambda name: _score(rules, answers[name]), default="")
+        if _LOG.isEnabledFor(logging.DEBUG):
+            _say_chosen(rules, answers, best)
         placed: dict[int, Enforced | Unenforceable] = {}
         for position, (number, rule) in enumerate(rules):
             answer = answers[best][position] if best else _NOT_BUILT
@@ -162,6 +166,18 @@ class _Chooser:
     def _only_command(self) -> bool:
         """A command, with no condition that would leave some of its processes out."""
         return bool(self.target.command) and not self.target.conditions
+
+
+def _say_chosen(
+    rules: Sequence[tuple[int, Rule]], answers: Mapping[str, Sequence[Guarantees | Unsupported]], best: str
+) -> None:
+    for name, given in answers.items():
+        for (_, rule), answer in zip(rules, given, strict=True):
+            if isinstance(answer, Unsupported):
+                _LOG.debug("%s: %s cannot: %s", rule.title, name, answer.reason)
+            else:
+                how = "chosen" if name == best else f"could enforce it, {best} is chosen"
+                _LOG.debug("%s: %s: %s (%s)", rule.title, name, how, answer.text)
 
 
 def _score(rules: Sequence[tuple[int, Rule]], answers: Sequence[Guarantees | Unsupported]) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ Everything in the kernel hangs on descriptors of this process: it is gone when t
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from isotrace.trace.events import CUT, PART_NAME, PART_PATH, Batch, Blob
 from isotrace.trace.plan import TYPES, Attachment
 from isotrace.trace.target import Target
 
+_LOG = logging.getLogger(__package__)
 RING_BYTES = 1 << 20
 #: Maps that stay as they are once they are filled: the rules and their tables, and what isotrace protects of its own.
 FIXED = frozenset(
@@ -136,6 +138,7 @@ class Refusing(Ringed):
 
     def _load(self) -> None:
         wanted = self._wanted
+        _LOG.debug("%d rules, %d enforcing programs", len(self._rule_table.numbers), len(wanted.programs))
         maps = ["events", "rules", "hits", "stats", "shown", "self_test", *wanted.maps, *self._target.maps]
         loader = Loader()
         loader.start(wanted.source, wanted.constants, self._kinds, maps, wanted.ending)

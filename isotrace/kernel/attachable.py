@@ -5,6 +5,7 @@ Nothing is attached: a program that returns 0 is loaded for the function, and dr
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -12,19 +13,25 @@ from pathlib import Path
 from isotrace.kernel import btf, mounts, probe_bpf, probe_system
 from isotrace.kernel.answer import Answer, conclusive, keep_if, no, unknown, yes
 
+_LOG = logging.getLogger(__package__)
 _DEBUGFS = (Path("/sys/kernel/debug"),)
 
 
 @conclusive
 def lsm(hook: str) -> Answer:
     """An LSM program at a security hook. Since 6.13 (commit 3d42ea4ed3ab) some hooks take none."""
-    return probe_bpf.loads_lsm(f"bpf_lsm_{hook}")
+    return _said("LSM", hook, probe_bpf.loads_lsm(f"bpf_lsm_{hook}"))
 
 
 @conclusive
 def fmod_ret(function: str) -> Answer:
     """A fmod_ret program: at security_* functions, and where error injection or the architecture's list allows it."""
-    return probe_bpf.loads_fmod_ret(function)
+    return _said("fmod_ret", function, probe_bpf.loads_fmod_ret(function))
+
+
+def _said(kind: str, place: str, answer: Answer) -> Answer:
+    _LOG.debug("%s program at %s: %s (%s)", kind, place, answer.verdict, answer.why)
+    return answer
 
 
 @keep_if(lambda found: found is not None)

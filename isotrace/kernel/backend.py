@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 from isotrace.errors import KernelError
 from isotrace.kernel import features
 from isotrace.process.telling import say
+
+_LOG = logging.getLogger(__package__)
 
 
 def choose(wanted: str) -> str:
@@ -14,6 +18,7 @@ def choose(wanted: str) -> str:
     """
     if wanted == "lkm":
         _require_module()
+        _LOG.debug("backend: lkm, because of --backend")
         return "lkm"
     try:
         features.require_log()
@@ -24,8 +29,11 @@ def choose(wanted: str) -> str:
             raise KernelError(
                 error.message, f"{error.hint}; or the kernel module: {features.check('lkm').remedy}"
             ) from None
+        _LOG.debug("backend: lkm: BPF is not available (%s) and the module is loaded", error.message)
         say(f"{error.message}: the kernel module logs instead")
         return "lkm"
+    why = "because of --backend" if wanted == "bpf" else "available; the kernel module is the fallback"
+    _LOG.debug("backend: bpf, %s", why)
     return "bpf"
 
 

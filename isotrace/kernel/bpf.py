@@ -28,8 +28,9 @@ _MAP_ACCESSES = {_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_LOOKUP_BATCH, _MAP_
 _INFO_ID = 4  # offsetof(struct bpf_prog_info, id), the same in bpf_map_info and bpf_link_info
 _INFO_LINKED = 8  # offsetof(struct bpf_link_info, prog_id)
 _PROG_GET_FD_BY_ID = 13
-_INFO_JITED_LENGTH = 16  # offsetof(struct bpf_prog_info, jited_prog_len)
+_INFO_LENGTHS = 16  # offsetof(struct bpf_prog_info, jited_prog_len); xlated_prog_len follows
 _INFO_RECURSION_MISSES = 208  # offsetof(struct bpf_prog_info, recursion_misses)
+_INFO_VERIFIED = 216  # offsetof(struct bpf_prog_info, verified_insns)
 
 
 @cache
@@ -258,7 +259,16 @@ def map_freeze(fd: int) -> None:
 
 def jited_length(prog_fd: int) -> int:
     """Bytes of machine code that the program was compiled to; 0 where the kernel interprets it."""
-    return int(struct.unpack_from("=I", _info(prog_fd), _INFO_JITED_LENGTH)[0])
+    return int(struct.unpack_from("=I", _info(prog_fd), _INFO_LENGTHS)[0])
+
+
+def program_sizes(prog_fd: int) -> tuple[int, int, int]:
+    """Bytes of machine code, bytes of instructions as the kernel has them, and how many the verifier went through.
+
+    The last is 0 before 5.16 (commit aba64c7da983), the first where the kernel interprets the program.
+    """
+    info = _info(prog_fd)
+    return *struct.unpack_from("=II", info, _INFO_LENGTHS), *struct.unpack_from("=I", info, _INFO_VERIFIED)
 
 
 def _info(fd: int) -> bytes:

@@ -6,6 +6,7 @@ internal/feature.go. Only conclusive answers are kept.
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class LogVerdict:
     hint: str = ""
 
 
+_LOG = logging.getLogger(__package__)
 _kept: dict[str, Feature] = {}
 
 
@@ -55,6 +57,7 @@ def examine(probe: Probe) -> Feature:
     if probe.name in _kept:
         return _kept[probe.name]
     answer = _ask(probe.probe)
+    _LOG.debug("feature %s: %s (%s)", probe.name, answer.verdict, answer.why)
     remedy = "" if answer.verdict == "yes" else answer.remedy or probe.remedy
     feature = Feature(probe.name, answer.verdict, answer.why, remedy, probe.needed_for, probe.what)
     if feature.verdict != "unknown":
@@ -113,6 +116,7 @@ def require_log() -> None:
     remedies = {probe.name: probe.remedy for probe in PROBES}
     for requirement in _AT_A_GLANCE:
         answer = _ask(requirement.probe)
+        _LOG.debug("requirement %s: %s (%s)", requirement.name, answer.verdict, answer.why)
         if answer.verdict != "yes":
             hint = _HINTS.get(requirement.name) or answer.remedy or remedies[requirement.name]
             raise KernelError(f"{requirement.message}: {answer.why}", hint)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import isotrace
+from isotrace.process import verbose
 
 #: Where isotrace is may be no place that Python looks at by itself: a distribution's package has one of its own.
 _PLACE = Path(isotrace.__file__).parents[1]
@@ -20,7 +21,7 @@ _START = (
 
 def start(words: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
     """Start ``isotrace WORDS``; ``streams`` are Popen's. Modules are not looked for in the working directory."""
-    return subprocess.Popen([sys.executable, "-P", "-c", _START, str(_PLACE), *words], **streams)
+    return subprocess.Popen([sys.executable, "-P", "-c", _START, str(_PLACE), *verbose.words(), *words], **streams)
 
 
 def run(words: Sequence[str]) -> int:

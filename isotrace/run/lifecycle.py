@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from isotrace.errors import IsotraceError
-from isotrace.process import patience
+from isotrace.process import patience, verbose
 from isotrace.process.interrupts import ALL_ENDING, LASTING, Interrupts, raising
 from isotrace.process.launch import Command
 from isotrace.process.telling import say
@@ -88,6 +88,7 @@ class Run:
     def go(self) -> int:
         """Until the target, the time or the user's patience ends; returns the exit status. Raises ``IsotraceError``."""
         with contextlib.ExitStack() as closing:
+            closing.callback(verbose.write_rest)
             self._begin(closing)
             if self._command and self._ends_command:
                 closing.callback(self._command.end)
@@ -116,6 +117,8 @@ class Run:
             self._interrupts = Interrupts(forward, LASTING if self._enforces else ALL_ENDING, shared)
             for part in self._parts:
                 part.start()
+            if not self._screen:
+                verbose.resume()
             if command:
                 command.start()
             self._ending = Ending(
@@ -136,6 +139,7 @@ class Run:
         for part in list(self._parts):
             self._guarded(part, partial(part.stop, reason))
         self._write_rest()
+        verbose.write_rest()
         left = "" if self._ends_command else self._ending.left()
         if not self._quiet and (reason or left):
             say(reason or left)

@@ -26,6 +26,7 @@ ARCHES: dict[str, dict[int, tuple[str, ...]]] = {
 
 RET_KILL_PROCESS, RET_ERRNO, RET_USER_NOTIF, RET_ALLOW = 0x80000000, 0x00050000, 0x7FC00000, 0x7FFF0000
 MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
+INSTRUCTION_BYTES = 8  # struct sock_filter
 
 _NR, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data
 _LOAD, _AND, _EQUAL, _JUMP, _RETURN = 0x20, 0x54, 0x15, 0x05, 0x06

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ from isotrace.process import libc
 from isotrace.process.launch import Execute
 from isotrace.trace.target import Target
 
+_LOG = logging.getLogger(__package__)
 _MAX_PATH = 4096
 _OWN_EXEC = -1  # the rule number of the command's own execve
 
@@ -62,6 +64,12 @@ class Seccomp:
             raise UsageError(
                 f"too many rules for seccomp: {error}", "name fewer calls, or words and families"
             ) from None
+        _LOG.debug(
+            "seccomp filter: %d instructions, %d system call numbers; %s",
+            len(self.code) // cbpf.INSTRUCTION_BYTES,
+            len(self._whole(machine)),
+            "isotrace gets a notification of each denied call" if reporting else "without notifications",
+        )
         self._descriptor, self._tell = os.pipe()
         self._taken, self._take = os.pipe()
         self._supervisor: Supervisor | None = None

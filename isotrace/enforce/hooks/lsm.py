@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import struct
@@ -30,6 +31,7 @@ from isotrace.trace.events import SLOTS
 from isotrace.trace.plan import Attachment
 from isotrace.trace.target import Target
 
+_LOG = logging.getLogger(__package__)
 _OFFSETS = btf.OBJECTS | {
     "OFF_MSG_NAME": ("msghdr", "msg_name"),
     "OFF_D_SB": ("dentry", "d_sb"),
@@ -375,6 +377,7 @@ class Hooks(Refusing):
 
     def _not_refused(self, tried: Sequence[str], only: int = 0) -> list[str]:
         """Those hooks at which the self-test is not refused, by program number ``only`` where that is not 0."""
+        _LOG.debug("self-test at %s", ", ".join(tried))
         with trials.directory() as directory:
             things = trials.Things(Path(directory))
             arm = partial(self._arm_self_test, hook=only)

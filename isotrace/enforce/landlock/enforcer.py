@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import time
@@ -21,6 +22,7 @@ from isotrace.process.launch import Execute
 from isotrace.process.telling import tell
 from isotrace.trace.target import Target
 
+_LOG = logging.getLogger(__package__)
 _SHOWN = 6  # exceptions that are named in a line
 _UNCOUNTED = "Landlock tells nobody what it refuses"
 
@@ -54,10 +56,15 @@ class Landlock:
             return
         try:
             self._ruleset = kernel.create(handled, tcp, scopes)
+            _LOG.debug(
+                "ABI %d: ruleset handles access %#x of files, %#x of ports, scopes %#x", abi, handled, tcp, scopes
+            )
             for place in found:
                 _allow(self._ruleset, place)
-            for port in ports.allowed(nets) if tcp else ():
+            allowed = tuple(ports.allowed(nets)) if tcp else ()
+            for port in allowed:
                 kernel.allow_port(self._ruleset, tcp, port)
+            _LOG.debug("%d path rules, %d port rules", len(found), len(allowed))
         except OSError as error:
             self.close()
             raise KernelError(f"landlock: {error.strerror}", "isotrace doctor says what Landlock can here") from None
@@ -145,5 +152,8 @@ def _allow(ruleset: int, place: Place) -> None:
             alike = stat.S_ISDIR(found.st_mode) if place.directory else found.st_nlink == 1
             if alike and os.readlink(f"/proc/self/fd/{opened}") == place.path:
                 kernel.allow_below(ruleset, place.rights, opened)
+                _LOG.debug(
+                    "path rule: access %#x %s %s", place.rights, "below" if place.directory else "at", place.path
+                )
         finally:
             os.close(opened)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from isotrace.errors import IsotraceError
 from isotrace.kernel import fanotify
 from isotrace.policy.model import PathRule
 
+_LOG = logging.getLogger(__package__)
 _DELETED = " (deleted)"
 _REMEMBERED = 4096  # files that have been at a place: so many are told apart from others
 
@@ -50,6 +52,8 @@ class Marks:
                 )
                 masks[where] = masks.get(where, 0) | wanted
         self._marked = [_Marked(where, mask) for where, mask in masks.items()]
+        for where, mask in masks.items():
+            _LOG.debug("mark: events %#x %s %s", mask, "in" if where.children else "of", where.path)
 
     def add(self) -> None:
         """Make all marks. Raises ``IsotraceError`` where there is nothing to mark, or it must not be."""

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import mmap
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from isotrace.kernel import sandbox
 from isotrace.process import children
 
+_LOG = logging.getLogger(__package__)
 REFUSED = errno.EUCLEAN
 #: What ``ask`` gives where the child did not come to a trial: one before it took the child away.
 UNKNOWN = 0xFFFF
@@ -50,7 +53,11 @@ def ask(trials: Sequence[Trial], arm: Callable[[int], None], prepare: Callable[[
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        return [int.from_bytes(shared[at : at + 2], "little") for at in range(1, len(shared), 2)]
+        found = [int.from_bytes(shared[at : at + 2], "little") for at in range(1, len(shared), 2)]
+    counts = Counter("no answer" if one == UNKNOWN else errno.errorcode.get(one, "no error") for one in found)
+    said = ", ".join(f"{count} × {name}" for name, count in counts.most_common())
+    _LOG.debug("self-test in process %d, where %s means denied: %s", pid, errno.errorcode[REFUSED], said)
+    return found
 
 
 def _await(pid: int, shared: mmap.mmap, state: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable
 
 from isotrace.enforce.calls import entries
@@ -10,6 +11,7 @@ from isotrace.enforce.calls.cbpf import Table
 from isotrace.enforce.selftest import child, trials
 from isotrace.errors import KernelError
 
+_LOG = logging.getLogger(__package__)
 #: Calls that answer ENOSYS by their own code, to arguments without sense, and the function of i386's entry.
 _ANSWERS_ENOSYS = {"futex": "futex_time32", "futex_time64": "futex", "modify_ldt": "modify_ldt"}
 
@@ -21,6 +23,8 @@ def refused(table: Table, arm: Callable[[int], None], compat: bool = True) -> No
     """
     known = trials.abis() - (set() if compat else {"i386"})
     numbers = [one for one in _numbers(table) if one.abi in known and one.call not in trials.UNTRIED]
+    tried = sorted({f"{one.call}@{one.abi}" for one in numbers})
+    _LOG.debug("self-test by number, with %d values of the upper half: %s", len(trials.UPPER_HALVES), ", ".join(tried))
     found = child.ask(trials.by_number(numbers), arm)
     failed = {one.call for one, result in zip(numbers, found, strict=True) if not _convinces(one, result)}
     if failed:
