@@ -161,9 +161,20 @@ def test_a_directory_that_is_gone_is_said(tmp_path, monkeypatch):
         isotrace.record("t.arrow", ["true"])
 
 
-def test_a_question_draws_nothing_in_a_program_that_is_typed(run):
-    """DuckDB takes a program without a file for somebody at a prompt."""
-    code = (
+_NOTEBOOK = """
+import sys, types
+sys.modules["ipywidgets"] = None
+sys.modules["IPython"] = types.ModuleType("IPython")
+sys.modules["IPython"].get_ipython = lambda: types.SimpleNamespace(config={"IPKernelApp": {}})
+"""
+
+
+@pytest.mark.parametrize("before", ["", _NOTEBOOK], ids=["prompt", "notebook"])
+def test_a_question_draws_nothing_in_a_program_that_is_typed(run, before):
+    """DuckDB takes a program without a file for somebody at a prompt, and sees a notebook by IPython; without ipywidgets it
+    may not even be told to draw nothing there.
+    """
+    code = before + (
         "import sys, isotrace; table = isotrace.open(sys.argv[1]).table;"
         "print(table(\"SELECT current_setting('enable_progress_bar') AS bar\").to_pylist())"
     )

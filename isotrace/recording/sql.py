@@ -18,9 +18,8 @@ from isotrace.recording.reader import Recording
 
 _CALL_COLUMNS = [name for name in friendly.COLUMNS if name not in ("kind", "program", "what", "note")]
 _ROWS = 4096  # of a result, at a time
-#: A query is about the recordings: it reads and writes no other file, loads nothing, draws no progress bar of DuckDB's in
-#: a program that is typed, or a notebook's, and cannot undo this.
-_CLOSED = "SET enable_progress_bar = false; SET enable_external_access = false; SET lock_configuration = true"
+#: A query is about the recordings: it reads and writes no other file, loads nothing, and cannot undo this.
+_CLOSED = "SET enable_external_access = false; SET lock_configuration = true"
 
 #: Name → (what it has, in a sentence; the query that it is).
 VIEWS: dict[str, tuple[str, str]] = {
@@ -127,7 +126,16 @@ class Database:
         self._connection.register("rows", self._rows)
         for name, (_, query) in VIEWS.items():
             self._connection.execute(f"CREATE VIEW {name} AS {query}")
+        self._draw_nothing()
         self._connection.execute(_CLOSED)
+
+    def _draw_nothing(self) -> None:
+        """No progress bar of DuckDB's, as at a prompt and in a notebook. In one without ipywidgets DuckDB has none, and
+        raises an error where this is set.
+        """
+        (draws,) = self._connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() or (False,)
+        if draws:
+            self._connection.execute("SET enable_progress_bar = false")
 
     @property
     def verdict(self) -> Verdict:
