@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' isotrace/__init__.py)
 
 # What the program needs, and what the tests need beyond that: also, for gcc -m32, the lib32gcc of gcc's version
 # (gcc-multilib would put cross compilers out).
@@ -13,11 +14,12 @@ TEST_PACKAGES := gcc libc6-dev libc6-dev-i386 strace curl libseccomp2 tmux procp
 GUEST_TESTS := tests/live/test_doctor.py tests/live/test_progs.py tests/vm/test_selfcheck.py tests/vm/test_block_bpf.py tests/vm/test_lkm.py tests/vm/test_lkm_load.py tests/vm/test_attacks.py::test_quick_attack
 
 DEB_PACKAGES := dpkg-dev debhelper dh-python python3-venv git
+RPM_PACKAGES := rpm cpio python3-venv git
 
 # What isotrace is measured beside, and what is traced: `make bench` goes without those that cannot be had, and says so.
 BENCH_PACKAGES := strace linux-perf bpftrace bpfcc-tools redis-tools wrk nginx-light gcc libc6-dev make tar findutils util-linux
 
-.PHONY: help demo test test-live test-pure lowest man docs check deb deb-try bench clean
+.PHONY: help demo test test-live test-pure lowest man docs check deb deb-try rpm rpm-try bench clean
 .DEFAULT_GOAL := help
 
 help:                    ## this list
@@ -110,6 +112,18 @@ deb:                     ## a Debian package: build/deb/isotrace_VERSION_amd64.d
 deb-try: deb             ## the package in a fresh Debian root: installed, used, purged (debootstrap; as root)
 	$(call install,debootstrap)
 	debian/try.sh build/deb/isotrace_*_amd64.deb $(MIRROR)
+
+# For the Python of this machine; RPM_PYTHON=3.N makes a package for a distribution that has CPython 3.N.
+rpm:                     ## an RPM: build/rpm/RPMS/x86_64/isotrace-VERSION-1.x86_64.rpm
+	$(call install,$(RPM_PACKAGES))
+	rm -rf build/rpm
+	mkdir -p build/rpm/SOURCES
+	git ls-files -z | tar --create --gzip --null --files-from - --transform 's,^,isotrace-$(VERSION)/,S' --file build/rpm/SOURCES/isotrace-$(VERSION).tar.gz
+	rpmbuild -bb --quiet --define '_topdir $(CURDIR)/build/rpm' $(if $(RPM_PYTHON),--define 'other_python $(RPM_PYTHON)') rpm/isotrace.spec
+	@ls build/rpm/RPMS/x86_64/*.rpm
+
+rpm-try: rpm             ## what is in it, and isotrace run from it where it was unpacked (as root)
+	rpm/try.sh build/rpm/RPMS/x86_64/isotrace-*.rpm
 
 bench: $(VENV)/dev       ## isotrace beside its peers on this machine: docs/benchmarks.md says how to read it
 	$(call install_some,$(BENCH_PACKAGES))

@@ -5,12 +5,15 @@ What the distribution has, new enough, becomes a dependency of the package.
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+sys.path.insert(0, "tools")
+
+import libraries
 
 #: What is compiled in the libraries is for this Python.
 _MINOR = sys.version_info.minor
@@ -22,10 +25,8 @@ def main() -> None:
     pip, wheel, directory, substvars = sys.argv[1:]
     declared = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
     provided = {name: found for one in declared for name, found in provided_by(one).items()}
-    chosen = [f"{name}=={version}" for name, version in resolved(pip, wheel) if name not in {*provided, "isotrace"}]
-    install = [pip, "-q", "install", "--no-deps", "--no-compile", "--target", directory]
-    subprocess.run([*install, wheel, *chosen], check=True)
-    strip(Path(directory))
+    chosen = [f"{name}=={version}" for name, version in libraries.resolved(pip, wheel) if name not in provided]
+    libraries.install(pip, wheel, chosen, directory)
     with open(substvars, "a") as file:
         print(f"isotrace:Depends={', '.join([*_ALWAYS, *sorted(provided.values())])}", file=file)
     print("of the distribution:", *sorted(provided), "\nvendored:", *chosen)
@@ -49,23 +50,6 @@ def provided_by(requirement: str) -> dict[str, str]:
 def is_at_least(version: str, bound: str) -> bool:
     """Whether a package's version is one of the bound, or later."""
     return subprocess.run(["dpkg", "--compare-versions", version, "ge", bound]).returncode == 0
-
-
-def resolved(pip: str, wheel: str) -> list[tuple[str, str]]:
-    """What pip would install, as (name, version)."""
-    done = subprocess.run(
-        [pip, "-q", "install", "--dry-run", "--ignore-installed", "--report", "-", wheel],
-        check=True,
-        capture_output=True,
-    )
-    found = [one["metadata"] for one in json.loads(done.stdout)["install"]]
-    return sorted((one["name"].lower().replace("_", "-"), one["version"]) for one in found)
-
-
-def strip(directory: Path) -> None:
-    """Without what only programs that are built on the libraries need, and launchers of theirs."""
-    for useless in ("bin", "share", "pyarrow/include", "pyarrow/tests", "pyarrow/src", "numpy/tests"):
-        subprocess.run(["rm", "-rf", directory / useless], check=True)
 
 
 main()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -18,6 +20,44 @@ ROOT = Path(__file__).parents[1]
 def test_the_package_has_the_version_of_isotrace():
     first = (ROOT / "debian/changelog").read_text().partition("\n")[0]
     assert re.match(r"isotrace \((.*)\) ", first)[1] == isotrace.__version__
+
+
+def test_the_rpm_has_the_version_of_isotrace_and_needs_what_no_library_gives():
+    spec = (ROOT / "rpm/isotrace.spec").read_text()
+    assert re.search(r"^Version: (.*)$", spec, re.MULTILINE)[1] == isotrace.__version__
+    assert {"python3-bcc", "python(abi) = %{python}"} <= {*re.findall(r"^Requires: (.*)$", spec, re.MULTILINE)}
+
+
+@pytest.mark.skipif(shutil.which("rpmspec") is None, reason="needs rpmspec: of the package rpm")
+@pytest.mark.parametrize("other", ["", "3.42"])
+def test_the_rpm_is_for_the_python_that_was_asked_for(other):
+    version = "import sys; print('3.%d' % sys.version_info.minor)"
+    own = subprocess.run(["/usr/bin/python3", "-c", version], capture_output=True, text=True, check=True).stdout.strip()
+    defined = ["--define", f"other_python {other}"] if other else []
+    query = ["rpmspec", "-q", "--requires", *defined, ROOT / "rpm/isotrace.spec"]
+    needs = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [need for need in needs if need.startswith("python(abi)")] == [f"python(abi) = {other or own}"]
+
+
+def libraries():
+    """tools/libraries.py, which is no package."""
+    spec = importlib.util.spec_from_file_location("libraries", ROOT / "tools/libraries.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_pip_would_install_is_vendored_without_isotrace(tmp_path):
+    pip = tmp_path / "pip"
+    names = [("Typing_Extensions", "4.1"), ("isotrace", "0.1.0"), ("click", "8.4")]
+    report = json.dumps({"install": [{"metadata": {"name": name, "version": version}} for name, version in names]})
+    pip.write_text(f"#!/bin/sh\nprintf '%s ' \"$@\" >{tmp_path}/words\ncat <<'EOF'\n{report}\nEOF\n")
+    pip.chmod(0o755)
+    found = libraries().resolved(str(pip), "isotrace.whl", ["--python-version=3.13"])
+    assert found == [("click", "8.4"), ("typing-extensions", "4.1")]
+    assert (
+        "--dry-run" in (tmp_path / "words").read_text() and "--python-version=3.13" in (tmp_path / "words").read_text()
+    )
 
 
 @pytest.fixture
