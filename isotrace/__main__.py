@@ -44,15 +44,15 @@ import click  # noqa: E402
 
 from isotrace.cli import cli  # noqa: E402
 from isotrace.errors import IsotraceError  # noqa: E402
-from isotrace.process.telling import NOT_OPEN, open_standard, say_raw, tell, wait_for_readers  # noqa: E402
+from isotrace.process.telling import NOT_OPEN, folded, open_standard, say_raw, tell, wait_for_readers  # noqa: E402
 
 
 def _fail(message: str, hint: str, status: int, details: Sequence[str] = ()) -> NoReturn:
     tell([message])
     for line in details:
-        say_raw(f"  {line}\n")
+        say_raw(f"{folded(f'  {line}')}\n")
     if hint:
-        say_raw(f"  hint: {hint}\n")
+        say_raw(f"{folded(f'  hint: {hint}')}\n")
     sys.exit(status)
 
 

@@ -127,11 +127,14 @@ def _say_more() -> None:
 def _what_now() -> None:
     """A few lines for a user who typed isotrace alone: what to do now, on this kernel."""
     from isotrace.kernel import features
+    from isotrace.process.telling import folded
 
     try:
         features.require_log()
     except KernelError as error:
-        click.echo(f"isotrace cannot trace here: {error.message}\n  hint: {error.hint}\n")
+        for said in (f"isotrace cannot trace here: {error.message}", f"  hint: {error.hint}"):
+            click.echo(folded(said, 1))
+        click.echo()
     for line, what in _NOW:
         click.echo(f"{line:38}{what}")
     click.echo("What this kernel can do: isotrace doctor. All commands: isotrace --help.")

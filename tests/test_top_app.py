@@ -406,7 +406,21 @@ def test_a_long_question_fits_80_by_24(tables):
 
     screen = drive(tables, "d", deputy=Deputy(long))[0]
     assert all(len(line) == 80 for line in screen)
-    assert any("y refuses it" in line for line in screen) and any("…" in line for line in screen)
+    assert any("y refuses it    ↑↓ more" in line for line in screen) and any("note 0" in line for line in screen)
+    below = drive(tables, "d", *["pagedown"] * 9, deputy=Deputy(long))[0]
+    assert any("note 11" in line for line in below) and any("y refuses it" in line for line in below)
+
+
+def test_v_shows_a_question_in_full_and_answers_nothing(tables):
+    def asked(wanted):
+        return Proposal(wanted, ("limits of lsm: few",), details=("lsm: limits that are many words",))
+
+    deputy = Deputy(asked)
+    brief, full = (drive(tables, "d", *keys, deputy=Deputy(asked))[0] for keys in ("", "v"))
+    assert any("limits of lsm: few" in line for line in brief) and any("v in full" in line for line in brief)
+    assert any("limits that are many words" in line for line in full) and not any("few" in line for line in full)
+    drive(tables, "d", "v", "v", "x", deputy=deputy)
+    assert [what for what, *_ in deputy.asked] == ["explain"]
 
 
 def test_help(tables):

@@ -134,7 +134,8 @@ def test_where_the_kernel_cannot(child):
     desk.refuser.explain(WHOLE)
     proposal = desk.told()
     assert "openat cannot be refused here: lsm: no lsm_bpf: bpf is not active" in proposal.why
-    assert any("NOT ENFORCEABLE" in line for line in proposal.lines)
+    assert any("bpf is not active" in line for line in proposal.lines)
+    assert any("NOT ENFORCEABLE" in line for line in proposal.details)
     assert "cannot be refused here" in desk.refuse(WHOLE).note and not desk.made
     desk.refuser.finish()
 

@@ -159,8 +159,9 @@ def _print(entry: _Entry | str) -> None:
         return
     mark, colour = _SOME if entry.verdict == "some" else _MARKS[entry.verdict]
     indent = " " * (_NAMES + 3)
+    room = _columns() - len(indent)
     head = f"{click.style(mark, fg=colour)} {entry.name:{_NAMES}} "
-    wrapped = [piece for line in entry.lines for piece in textwrap.wrap(line, _columns() - len(indent))]
+    wrapped = [piece for line in entry.lines for piece in textwrap.wrap(line, room, break_on_hyphens=False)]
     click.echo(f"\n{indent}".join([head + (wrapped[0] if wrapped else ""), *wrapped[1:]]))
 
 

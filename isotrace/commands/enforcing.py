@@ -46,7 +46,10 @@ _HOW = (
         help="Start even if some rules cannot be enforced, or not fully; also leaves out the rule 'no detour by others'.",
     ),
     click.option(
-        "-v", "--verbose", is_flag=True, help="For a rule that cannot be enforced, say what every mechanism lacks."
+        "-v",
+        "--verbose",
+        is_flag=True,
+        help="Say each limit in full, and for a rule that cannot be enforced what every mechanism lacks.",
     ),
 )
 

@@ -10,7 +10,7 @@ import click
 from isotrace.commands import handing
 from isotrace.commands.options import INCOMPLETE_OK
 from isotrace.errors import UsageError
-from isotrace.process.telling import tell
+from isotrace.process.telling import folded, tell
 from isotrace.trace.target import Target
 
 _ONE_LINE = 4096  # columns
@@ -93,14 +93,14 @@ def explain(file: str, backend: str, verbose: bool) -> None:
     loaded, findings = load(file), KernelFindings()
     for group in loaded.groups:
         if group.description:
-            click.echo(f"{group.name}: {describe.plain(group.description)}")
+            click.echo(folded(f"{group.name}: {describe.plain(group.description)}", 1))
     for title, target in (
         ("Processes that run already (--ppid, --pid, --tree, …)", Target(pid=(1,))),
         ("A command that isotrace starts (-- CMD)", Target(command=("CMD",))),
     ):
         click.echo(f"\n{title}:")
         for line in describe.plan_lines(plan.make(loaded, findings, target, backend, best_effort=True), verbose):
-            click.echo(f"  {line}")
+            click.echo(folded(f"  {line}", 1))
 
 
 _TEST_EPILOG = """\b

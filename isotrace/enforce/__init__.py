@@ -39,6 +39,18 @@ class Finding(Protocol):
 Findings = Mapping[str, Finding]
 
 
+class Note(str):
+    """What a user should know of a guarantee, in full; ``brief`` says the same in a few words, and leaves no limit out."""
+
+    brief: str
+
+    def __new__(cls, brief: str, full: str) -> Note:
+        """Brief first."""
+        found = super().__new__(cls, full)
+        found.brief = brief
+        return found
+
+
 @dataclass(frozen=True)
 class Guarantees:
     """How well a mechanism enforces a rule.

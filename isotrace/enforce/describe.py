@@ -47,7 +47,7 @@ def _alike(entries: Iterable[_Entry], said: Callable[[_Entry], object]) -> Itera
         rule = entry.rule
         if not rule.group or not isinstance(rule, PathRule | NetRule):
             return entry.number
-        return rule.group, _kind(rule), rule.action, said(entry)
+        return rule.group, kind(rule), rule.action, said(entry)
 
     for _, each in groupby(entries, key):
         run = list(each)
@@ -121,7 +121,7 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
-def _kind(rule: Rule) -> str:
+def kind(rule: Rule) -> str:
     """``deny-path``."""
     return rule.title.partition(" ")[0]
 
@@ -129,12 +129,12 @@ def _kind(rule: Rule) -> str:
 def _title(rule: Rule, action: Action, alike: Iterable[Enforced | Unenforceable] = (), most: int | None = None) -> str:
     """``files: deny-path w:/etc/** → EPERM``; with the words of those that are ``alike``, ``most`` of all."""
     group = f"{rule.group}: " if rule.group else ""
-    titles = [rule.title, *(one.rule.title.removeprefix(f"{_kind(rule)} ") for one in alike)]
+    titles = [rule.title, *(one.rule.title.removeprefix(f"{kind(rule)} ") for one in alike)]
     more = f" and {len(titles) - most} more" if most and len(titles) > most else ""
-    return f"{group}{plain(', '.join(titles[:most]))}{more}" + ("" if rule.allow else f" → {_outcome(action)}")
+    return f"{group}{plain(', '.join(titles[:most]))}{more}" + ("" if rule.allow else f" → {outcome(action)}")
 
 
-def _outcome(action: Action) -> str:
+def outcome(action: Action) -> str:
     """``EPERM``; of what asks also what becomes of a call that nobody answers: ``ask, else EPERM``."""
     if action.kind != "ask":
         return action.name
@@ -148,12 +148,15 @@ def _calls(enforced: Enforced) -> str:
     listed = sorted(rule.calls)
     shown = ", ".join(name + " (with an address)" * (name in rule.addressed) for name in listed[:_MANY])
     more = f" and {len(listed) - _MANY} more" if len(listed) > _MANY else ""
-    beside = _beside(enforced, rule)
+    beside = beside_words(enforced)
     return shown + more + (f"; {' and '.join(beside)} refused as well" if beside else "")
 
 
-def _beside(enforced: Enforced, rule: CallRule) -> list[str]:
+def beside_words(enforced: Enforced) -> list[str]:
     """What else is refused because it would do the same; security hooks see what io_submit does."""
+    rule = enforced.rule
+    if not isinstance(rule, CallRule):
+        return []
     if enforced.mechanism in ("lsm", "fmod_ret"):
         return ["io_uring_setup"] if enforced.guarantees.io_uring == "closed" else []
     closed = names.closes(rule.calls)
@@ -161,7 +164,9 @@ def _beside(enforced: Enforced, rule: CallRule) -> list[str]:
 
 
 def count_lines(plan: EnforcementPlan, counts: Mapping[str, Counts]) -> list[str]:
-    """What happened, by rule; of several of one group on files or addresses in one line where it is the same."""
+    """What happened, by rule; of several of one group on files or addresses in one line where it is the same, and of
+    groups that nobody counts as well.
+    """
 
     def came(enforced: Enforced) -> str:
         found = counts[enforced.mechanism]
@@ -174,10 +179,17 @@ def count_lines(plan: EnforcementPlan, counts: Mapping[str, Counts]) -> list[str
         hit = not found.counted or found.hits.get(enforced.number, 0) > 0
         return not enforced.rule.allow and (hit or enforced not in plan.standing)
 
-    lines = [
-        f"{_title(one.rule, one.action, alike, _FEW)}: {came(one)}"
-        for one, *alike in _alike(filter(told, plan.all_enforced), lambda one: (came(one), one.action))
-    ]
+    lines: list[str] = []
+    silent: dict[str, list[tuple[str, str]]] = {}  # what is said of rules that nobody counts → their groups and titles
+    for one, *alike in _alike(filter(told, plan.all_enforced), lambda one: (came(one), one.action)):
+        title = _title(one.rule, one.action, alike, _FEW)
+        if one.rule.group and not counts[one.mechanism].counted:
+            silent.setdefault(came(one), []).append((one.rule.group, title))
+        else:
+            lines.append(f"{title}: {came(one)}")
+    for why, rules in silent.items():
+        groups = ", ".join(dict.fromkeys(group for group, _ in rules))
+        lines.append(f"{rules[0][1] if len(rules) == 1 else groups}: {why}")
     if lost := sum(each.lost for each in counts.values()):
         lines.append(f"{lost} lines lost, the refusals themselves were not: output was too slow")
     if missed := sum(each.missed for each in counts.values()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from isotrace.enforce import Findings, Guarantees, Ring, Unsupported
+from isotrace.enforce import Findings, Guarantees, Note, Ring, Unsupported
 from isotrace.enforce.calls import cbpf
 from isotrace.enforce.hooks import coverage, waiting
 from isotrace.policy import families, names
@@ -20,113 +20,195 @@ FEATURES = (
     *("unpreempted", "lsm_unskipped", "io_threads", "ia32", "fanotify", "landlock"),
 )
 
-_MOVES = (
+_MOVES = Note(
+    "paths deeper than 64 levels are refused; so is to move or link what is denied",
     "a path deeper than 64 levels, and a file whose place is not known, is refused; "
-    "so is to move or link what is denied"
+    "so is to move or link what is denied",
 )
-_ANEW = (
-    "a directory that somebody else removes and makes anew, and what a symbolic link is pointed to later, is met by names "
-    "and patterns above it, not by rules on what was in it"
+_ANEW = Note(
+    "a directory that somebody else removes and makes anew is met by names and patterns above it alone",
+    "a directory that somebody else removes and makes anew, and what a symbolic link is pointed to later, is met by "
+    "names "
+    "and patterns above it, not by rules on what was in it",
 )
-_NAMES = (
-    "a pattern looks at names of up to 62 bytes: it refuses longer ones that it might match, and every name in a directory "
-    "that ignores case"
+_NAMES = Note(
+    "names of more than 62 bytes that a pattern might match are refused",
+    "a pattern looks at names of up to 62 bytes: it refuses longer ones that it might match, and every name in a "
+    "directory "
+    "that ignores case",
 )
-_LINKS = "a hard link made before, from inside a denied directory to a place outside of it, keeps working"
-_LAYERS = (
+_LINKS = Note(
+    "a hard link made before, from inside a denied directory to outside, keeps working",
+    "a hard link made before, from inside a denied directory to a place outside of it, keeps working",
+)
+_LAYERS = Note(
+    "layers of an overlay are judged where it is; a file system that is mounted later is judged by the mount at hand "
+    "alone",
     "what an overlay does in its layers is judged there; a file system that is mounted later is judged by the mount at "
-    "hand alone, and where a call sees none (truncate, chmod, utimensat, setxattr) by its own tree"
+    "hand alone, and where a call sees none (truncate, chmod, utimensat, setxattr) by its own tree",
 )
 _NETS = (
-    "judges an IP socket by the address that it is connected, sent or bound to; one that listens or accepts by its own, "
-    "not by that of who comes; connections that exist already, or are received from somebody else, go on",
-    "sockets whose destination no hook sees (raw, packet, XDP, RDS, RxRPC, protocols that are not known) are refused whole",
-    "0.0.0.0 and :: as a destination are this host by an address of the kernel's choosing: refused where the rule would "
-    "refuse one of them; allow-net 0.0.0.0/32 and ::/128 except them",
-    "judges the address, not who has it: this host has others than 127.0.0.1, a socket that is bound to 0.0.0.0 or :: has "
-    "all of them, a broadcast or multicast address reaches many, and a gateway may translate one",
-    "not judged: ports that the kernel chooses (they are port 0 here), source routes (IP_OPTIONS, IPV6_RTHDR), MPTCP's "
-    "further subflows, and what root has the kernel do (DNAT, tunnels, BPF on packets, mounts over the network)",
+    Note(
+        "a socket that listens or accepts is judged by its own address, not by that of who comes; connections that "
+        "exist already go on",
+        "judges an IP socket by the address that it is connected, sent or bound to; one that listens or accepts by its "
+        "own, not by that of who comes; connections that exist already, or are received from somebody else, go on",
+    ),
+    Note(
+        "sockets whose destination no hook sees are refused whole",
+        "sockets whose destination no hook sees (raw, packet, XDP, RDS, RxRPC, protocols that are not known) are "
+        "refused whole",
+    ),
+    Note(
+        "0.0.0.0 and :: as a destination are this host",
+        "0.0.0.0 and :: as a destination are this host by an address of the kernel's choosing: refused where the rule "
+        "would refuse one of them; allow-net 0.0.0.0/32 and ::/128 except them",
+    ),
+    Note(
+        "judges the address, not who has it: this host has others than 127.0.0.1, a broadcast or multicast address "
+        "reaches many",
+        "judges the address, not who has it: this host has others than 127.0.0.1, a socket that is bound to 0.0.0.0 or "
+        ":: has all of them, a broadcast or multicast address reaches many, and a gateway may translate one",
+    ),
+    Note(
+        "not judged: ports that the kernel chooses, source routes, MPTCP's further subflows, what root has the kernel "
+        "do",
+        "not judged: ports that the kernel chooses (they are port 0 here), source routes (IP_OPTIONS, IPV6_RTHDR), "
+        "MPTCP's further subflows, and what root has the kernel do (DNAT, tunnels, BPF on packets, mounts over the "
+        "network)",
+    ),
 )
-_SCTP = "SCTP is refused whole: both sides of a connection add addresses to it that no hook sees"
-_BEYOND = (
+_SCTP = Note(
+    "SCTP is refused whole",
+    "SCTP is refused whole: both sides of a connection add addresses to it that no hook sees",
+)
+_BEYOND = Note(
+    "families of sockets beside IP, unix, netlink and AF_ALG are refused whole, netlink is not judged",
     "every family of sockets beside IP, unix, netlink and AF_ALG is refused whole; netlink, which can also reach "
-    "processes, is not judged"
+    "processes, is not judged",
 )
-_STAYS = (
+_STAYS = Note(
+    "directories and links on the way to what is denied are not moved, removed or covered",
     "the directories and links that a rule's path leads through are not moved, removed or covered by the target; a "
-    "directory moves where patterns have the same left to match below both its places"
+    "directory moves where patterns have the same left to match below both its places",
 )
-TOLD = (
-    "r is about what is in a file or directory: what stat, access, getxattr, readlink, statfs and inotify tell is told"
+TOLD = Note(
+    "what stat, access, getxattr, readlink, statfs and inotify tell is told",
+    "r is about what is in a file or directory: what stat, access, getxattr, readlink, statfs and inotify tell is told",
 )
-_RUN = "a program that may be executed is read by who executes and traces it: deny x, too"
-CONNECT = "a rule on a path is not on connecting to a socket there: unix: rules are"
-_CODE = (
+_RUN = Note(
+    "a program that may be executed is read by who executes and traces it: deny x, too",
+    "a program that may be executed is read by who executes and traces it: deny x, too",
+)
+CONNECT = Note(
+    "connecting to a socket at a path is not judged: unix: rules are",
+    "a rule on a path is not on connecting to a socket there: unix: rules are",
+)
+_CODE = Note(
+    "memory that no file is behind is not met when it is executed",
     "a file is judged when it is executed and when memory of it becomes executable, whatever asks for that; "
-    "memory that no file is behind is not met"
+    "memory that no file is behind is not met",
 )
-_NO_PATH = "what no path has, such as a memfd or a file system that is mounted nowhere, is not executed"
-_PEER = (
+_NO_PATH = Note(
+    "what no path has, such as a memfd, is not executed",
+    "what no path has, such as a memfd or a file system that is mounted nowhere, is not executed",
+)
+_PEER = Note(
+    "a unix socket is judged by what its peer was bound to; stream sockets that are connected already, and pairs, are "
+    "not",
     "judges a unix socket by the file or name that its peer was bound to, wherever that file is by now; "
-    "stream sockets that are connected already, and pairs of these, are not judged"
+    "stream sockets that are connected already, and pairs of these, are not judged",
 )
-_SOCKET_MOVES = (
+_SOCKET_MOVES = Note(
+    "socket files are not made, moved or linked to where they are denied, nor directories moved there",
     "to make, move or link a socket file to where it is denied is refused; "
-    "so is to move a directory there, or from there to elsewhere, but not to where only what is deeper in it is denied"
+    "so is to move a directory there, or from there to elsewhere, but not to where only what is deeper in it is denied",
 )
-_AUTOBIND = (
+_AUTOBIND = Note(
+    "names that the kernel gives a socket by itself are judged as a peer's alone",
     "the five hexadecimal digits that the kernel names a socket by itself, for SO_PASSCRED, are not judged where they "
-    "are given, only where they are a peer's"
+    "are given, only where they are a peer's",
 )
 _SKIPPED = (
-    "what a task asks for on a CPU where another one was preempted inside the same program is let through, and counted: "
+    "what a task asks for on a CPU where another one was preempted inside the same program is let through, and "
+    "counted: "
     "of four processes that open in a loop one call in five was (7.3)"
 )
-OLD_RINGS = (
+OLD_RINGS = Note(
+    "no io_uring can be set up; a ring that somebody else hands over later goes on being served",
     "no io_uring can be set up, and a target that has one already is turned down; "
-    "one that somebody else made and hands over later goes on being served"
+    "one that somebody else made and hands over later goes on being served",
 )
-_HELD_OPEN = "a file that is open already when the rule begins goes on being read and written"
-_READ_ONCE = (
+_HELD_OPEN = Note(
+    "a file that is open already goes on being read and written",
+    "a file that is open already when the rule begins goes on being read and written",
+)
+_READ_ONCE = Note(
+    "the first read of a file that is open already is asked about; what is mapped already is read without asking",
     "the first read of each file that is open already is asked about, and allowed to all who share it; what is mapped "
-    "already is read without asking, and what is open for writing is written"
+    "already is read without asking, and what is open for writing is written",
 )
 NOT_OPEN_YET = "asks when a file is opened: what is open already, as what the command inherits, is read without asking"
-_OPEN_ALREADY = "what is open already, or is received from somebody else, goes on being read and written"
+_OPEN_ALREADY = Note(
+    "what is open already, or is received from somebody else, goes on being read and written",
+    "what is open already, or is received from somebody else, goes on being read and written",
+)
 _CANNOT_WAIT = "cannot wait, and gets the default: what io_uring and a received descriptor do, sendmmsg, recvmmsg, and"
 _CATCHERS = (
     f"{_CANNOT_WAIT} a thread that catches SIGCONT (see --stop-catchers), is traced, or has a real-time policy",
     f"{_CANNOT_WAIT} a thread that is traced, or has a real-time policy",
 )
-_STOPPED = (
-    "a process that catches SIGCONT is stopped while one of its threads waits: its parent is told, as a shell that writes "
-    "Stopped, its handler runs when it goes on, and a stop of somebody else's ends then, too"
+_STOPPED = Note(
+    "a process that catches SIGCONT is stopped while one of its threads waits",
+    "a process that catches SIGCONT is stopped while one of its threads waits: its parent is told, as a shell that "
+    "writes "
+    "Stopped, its handler runs when it goes on, and a stop of somebody else's ends then, too",
 )
-_WAITING = (
+_WAITING = Note(
+    "a thread that waits has another scheduling policy meanwhile",
     "a thread that waits has a deadline policy meanwhile, "
-    "or where its processors are chosen the idle one, then it is busy"
+    "or where its processors are chosen the idle one, then it is busy",
 )
-_UNLOOKED = "an open with O_PATH, which neither reads nor writes, is not asked about"
-_POINTERS = (
-    "calls that are not about a path are asked about as they are made: what their pointers point to can be another thing "
-    "once that is answered"
+_UNLOOKED = Note(
+    "an open with O_PATH is not asked about",
+    "an open with O_PATH, which neither reads nor writes, is not asked about",
 )
-_FOLLOWS_OBJECTS = "judges what the kernel acts on, whatever call, spelling or thread led to it"
+_POINTERS = Note(
+    "what pointers of other calls point to can be another thing once that is answered",
+    "calls that are not about a path are asked about as they are made: what their pointers point to can be another "
+    "thing "
+    "once that is answered",
+)
+_FOLLOWS_OBJECTS = Note(
+    "judges what the kernel acts on",
+    "judges what the kernel acts on, whatever call, spelling or thread led to it",
+)
 
 
-NO_PRIVILEGES = "sets no_new_privs: set-user-ID programs such as sudo gain nothing"
-_NAMED = (
+NO_PRIVILEGES = Note(
+    "sets no_new_privs: sudo gains nothing",
+    "sets no_new_privs: set-user-ID programs such as sudo gain nothing",
+)
+_NAMED = Note(
+    "another thread of the command can change paths and addresses after the answer, and so do something else than what "
+    "was allowed",
     "paths and addresses are what the caller's memory and directories say when the call begins: another thread of the "
     "command can change them before the kernel looks, and so do something else than what was allowed (Landlock, which "
-    "cannot be deceived so, cannot ask)"
+    "cannot be deceived so, cannot ask)",
 )
-_ALL_MET = "every call that can name one waits for isotrace to look at it, about 0.1 ms"
-_BY_KERNEL = (
+_ALL_MET = Note(
+    "every call that can name one waits about 0.1 ms for isotrace",
+    "every call that can name one waits for isotrace to look at it, about 0.1 ms",
+)
+_BY_KERNEL = Note(
+    "not met: files that the kernel opens by itself, what is open already, and what was moved to where no rule is",
     "not met: files that the kernel opens by itself (what a script or a program is run by), what is open already or "
-    "received, and what is in a directory that was moved to where no rule is"
+    "received, and what is in a directory that was moved to where no rule is",
 )
-_ACCEPTED = "who listens is judged when it listens, not when it accepts"
+_ACCEPTED = Note(
+    "who listens is judged when it listens, not when it accepts",
+    "who listens is judged when it listens, not when it accepts",
+)
 
 
 #: Calls that a program mostly has done without entering the kernel, or by touching a page that the kernel answers for.
@@ -445,7 +527,7 @@ class Seccomp(_ByNumber):
     def _named(rule: PathRule | NetRule) -> Guarantees:
         """A rule on what callers name: one that refuses is less than elsewhere, an answer as good as asking."""
         held = isinstance(rule, PathRule) and HELD in rule.access
-        short = [] if rule.allow or asks(rule) or is_answer(rule) else [_NAMED]
+        short: list[str] = [] if rule.allow or asks(rule) or is_answer(rule) else [_NAMED]
         short += [NOT_OPEN_YET] if held else []
         notes = (_NAMED, _ALL_MET, _BY_KERNEL if isinstance(rule, PathRule) else _ACCEPTED, NO_PRIVILEGES, OLD_RINGS)
         return Guarantees(False, "closed", True, ends=False, notes=notes, short=tuple(short))
@@ -456,7 +538,7 @@ class Seccomp(_ByNumber):
             return Unsupported(f"cannot report without refusing: {silent.reason}", silent.hint)
         if silent and "execve" in rule.calls:
             return Unsupported(f"cannot let the command's own execve pass: {silent.reason}", silent.hint)
-        notes = [*_number_notes(rule), NO_PRIVILEGES]
+        notes: list[str] = [*_number_notes(rule), NO_PRIVILEGES]
         notes.append(
             f"refusals are neither shown nor counted: {silent.reason}"
             if silent

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from isotrace.enforce import Enforced, Findings, Guarantees, Mechanism, Unsupported
+from isotrace.enforce import Enforced, Findings, Guarantees, Mechanism, Note, Unsupported
 from isotrace.enforce.hooks import standing
 from isotrace.enforce.landlock import beside as landlock_beside
 from isotrace.enforce.landlock.mechanism import Landlock
@@ -23,10 +23,11 @@ NEEDS_COMMAND = Unsupported(
 )
 _NOT_BUILT = Unsupported("not built into this version of isotrace")
 BEST_EFFORT = "--best-effort accepts that"
-_NAMES = (
+_NAMES = Note(
+    "--comm: a program executed under another is not concerned (-f keeps it)",
     "--comm: who is found under the name, at the start, by an execve or by what it does itself, stays concerned under any "
     "other, with its threads, io_uring's workers and the children that it forks, up to an execve under another name: a "
-    "program executed under another is not concerned (-f keeps it)"
+    "program executed under another is not concerned (-f keeps it)",
 )
 
 

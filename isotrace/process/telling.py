@@ -1,4 +1,7 @@
-"""Lines for the user on standard error, each under isotrace's name. That nobody can read them stops nothing."""
+"""Lines for the user on standard error, each under isotrace's name. That nobody can read them stops nothing.
+
+On a terminal they are folded between words.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ import os
 import select
 import stat
 import sys
+import textwrap
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 #: What is said of standard output that was closed by whoever started isotrace.
 NOT_OPEN = "it is not open for writing"
+_NARROWEST = 30  # columns: what is narrower folds by itself
 
 
 def write_all(fd: int, data: bytes | bytearray) -> None:
@@ -86,7 +91,30 @@ def tell(lines: Iterable[str]) -> None:
 
 
 def _write(lines: Iterable[str]) -> None:
-    say_raw("".join(f"isotrace: {line}\n" for line in lines))
+    say_raw("".join(f"{folded(f'isotrace: {line}')}\n" for line in lines))
+
+
+def folded(text: str, fd: int = 2, most: int | None = None) -> str:
+    """The line, where ``fd`` is a terminal folded between words at its width, or at ``most`` columns: what goes on below
+    is indented by two more. Words are left whole, and elsewhere all of it.
+    """
+    try:
+        width = os.get_terminal_size(fd).columns if os.isatty(fd) else 0
+    except OSError:
+        width = 0
+    width = min(width, most or width)
+    if len(text) <= width or width < _NARROWEST:
+        return text
+    body = text.lstrip(" ")
+    indent = " " * (len(text) - len(body))
+    return textwrap.fill(
+        body,
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def say(line: str) -> None:

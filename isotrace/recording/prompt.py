@@ -15,7 +15,7 @@ from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
 from isotrace.errors import IsotraceError
-from isotrace.process.telling import say_raw, tell
+from isotrace.process.telling import folded, say_raw, tell
 from isotrace.recording import progress, results
 from isotrace.recording.sql import VIEWS, Database
 
@@ -147,6 +147,6 @@ def _answer(database: Database, text: str, form: str | None, stopped: threading.
                 database.verdict.say()
     except IsotraceError as error:
         tell(["interrupted" if stopped.is_set() else error.message])
-        say_raw(f"  hint: {error.hint}\n" if error.hint and not stopped.is_set() else "")
+        say_raw(f"{folded(f'  hint: {error.hint}')}\n" if error.hint and not stopped.is_set() else "")
     except OSError as error:
         tell([f"cannot write the answer: {(error.strerror or str(error)).lower()}"])

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from isotrace.enforce import Counts, Enforcer, describe, registry, rings
+from isotrace.enforce import Counts, Enforcer, describe, outline, registry, rings
 from isotrace.enforce import plan as planning
 from isotrace.enforce.findings import KernelFindings
 from isotrace.enforce.plan import EnforcementPlan
@@ -20,20 +20,21 @@ from isotrace.run.recorder import Recorder
 from isotrace.sinks.refusals import RefusalSink
 from isotrace.trace.target import Target
 
+_IN_FULL = "-v; of a policy also isotrace policy explain"
 _TICK = 0.025  # seconds to wait where what should wait fails
 
 
 def plan_for(
     policy: Policy, target: Target, backend: str, best_effort: bool, every: bool = False
 ) -> tuple[EnforcementPlan, KernelFindings]:
-    """What enforces each rule on this kernel, told on standard error, with ``every`` reason against a rule.
+    """What enforces each rule on this kernel, told on standard error; with ``every`` reason and limit in full.
 
     Raises ``KernelError`` when one cannot be enforced.
     """
     findings = KernelFindings()
     plan = planning.make(policy, findings, target, backend, best_effort)
     if plan.ok or every:
-        tell(describe.plan_lines(plan, every))
+        tell(describe.plan_lines(plan, every) if every else outline.lines(plan, _IN_FULL))
     if not plan.ok:
         short = f"{len(plan.unenforceable)} of {len(policy.rules)} rules cannot be enforced"
         raise KernelError(

@@ -272,7 +272,7 @@ class TopApp(App[None]):
 
     def _happenings(self, owner: int | None, slot: int | None) -> list[tuple[str, Style]]:
         blocked = [(f"  {text}", PLAIN) for text in self._drawn.blocked[:6]]
-        failures = [(f"  {count}× {text}", PLAIN) for count, text in recent(self._drawn, owner, slot)]
+        failures = [(f"  {figures.count(count)}× {text}", PLAIN) for count, text in recent(self._drawn, owner, slot)]
         lines: list[tuple[str, Style]] = [("inside the kernel now (tid, call)", HEAD), *(blocked or [("  none", DIM)])]
         return [*lines, ("failed, the latest of each kind first", HEAD), *(failures or [("  none", DIM)])]
 

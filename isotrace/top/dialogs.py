@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from isotrace.top import figures
-from isotrace.top.painting import DIM, HEAD, PLAIN, STRONG, fit
+from isotrace.top.painting import HEAD, PLAIN, STRONG, fit
 from isotrace.top.refusing import ActiveRefusal, Proposal, Status
 
 Result = TypeVar("Result")
@@ -95,8 +95,8 @@ class Help(Box[None]):
         self.answer(None)
 
 
-def _wrapped(lines: Sequence[tuple[str, Style]], width: int, height: int) -> list[tuple[str, Style]]:
-    """The lines, folded at words; an ellipsis stands for those that there is no room for."""
+def _wrapped(lines: Sequence[tuple[str, Style]], width: int) -> list[tuple[str, Style]]:
+    """The lines, folded at words."""
     found: list[tuple[str, Style]] = []
     for text, style in lines:
         indent = len(text) - len(text.lstrip())
@@ -107,7 +107,7 @@ def _wrapped(lines: Sequence[tuple[str, Style]], width: int, height: int) -> lis
             found.append((" " * lead + rest[:at], style))
             rest, lead = rest[at:].lstrip(), indent + 2
         found.append((" " * lead + rest, style))
-    return found if len(found) <= height else [*found[: height - 1], ("…", DIM)]
+    return found
 
 
 def _joined(lines: Sequence[tuple[str, Style]]) -> Text:
@@ -115,25 +115,43 @@ def _joined(lines: Sequence[tuple[str, Style]]) -> Text:
 
 
 class Question(Box[bool]):
-    """Whether a call is to be refused as proposed; where it cannot be, why."""
+    """Whether a call is to be refused as proposed; where it cannot be, why. What there is no room for is below."""
+
+    _STEPS: ClassVar[dict[str, int]] = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10}
 
     def __init__(self, proposal: Proposal) -> None:
         super().__init__()
         self._proposal = proposal
+        self._whole, self._top = False, 0
 
     def content(self) -> Text:
-        """Mechanism, guarantees, notes."""
+        """Mechanism, guarantees, limits."""
         proposal, (width, height) = self._proposal, self.room
         call = proposal.wanted.call
         title = f"Refuse {call}?" if proposal.possible else f"{call} cannot be refused here"
-        keys = "y refuses it    any other key: no" if proposal.possible else "any key closes this"
-        body = [(line, PLAIN) for line in proposal.lines]
-        return _joined([(title, STRONG), *_wrapped(body, width, height - 2), (keys, HEAD)])
+        body = _wrapped([(line, PLAIN) for line in (proposal.details if self._whole else proposal.lines)], width)
+        room = max(1, height - 2)
+        self._top = max(0, min(self._top, len(body) - room))
+        shown = body[self._top : self._top + room]
+        return _joined([(title, STRONG), *shown, (self._keys(len(body) > room), HEAD)])
+
+    def _keys(self, scrolls: bool) -> str:
+        said = ["y refuses it"] if self._proposal.possible else []
+        said += ["↑↓ more"] if scrolls else []
+        said += [f"v {'in short' if self._whole else 'in full'}"] if self._proposal.details else []
+        return "    ".join([*said, "any other key: no" if self._proposal.possible else "any other key closes this"])
 
     def on_key(self, event: Key) -> None:
         """Only y is a yes: a key that was meant for the table never is."""
         event.stop()
-        self.answer(event.key == "y" and self._proposal.possible)
+        if event.key in self._STEPS:
+            self._top += self._STEPS[event.key]
+        elif event.key == "v" and self._proposal.details:
+            self._whole, self._top = not self._whole, 0
+        else:
+            self.answer(event.key == "y" and self._proposal.possible)
+            return
+        self.redraw()
 
 
 class Pick(Box[int]):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from isotrace.decode import quote
-from isotrace.enforce import Enforced, Enforcer, Findings, Refused, describe, registry, rings
+from isotrace.enforce import Enforced, Enforcer, Findings, Refused, describe, outline, registry, rings
 from isotrace.enforce.plan import EnforcementPlan
 from isotrace.errors import IsotraceError
 from isotrace.policy import names
@@ -22,6 +22,7 @@ from isotrace.policy.model import CallRule
 from isotrace.top import family, findings
 from isotrace.top.refusing import ActiveRefusal, Answer, Proposal, Status, ViewState, Wanted
 from isotrace.trace.target import Target, ended
+from isotrace.units import many
 
 _PAUSE, _LONGEST = 0.25, 5.0  # seconds between two looks at what is refused
 _ASKED = 0  # the number of the one rule of a refusal; standing rules come after it
@@ -161,11 +162,12 @@ class Refuser:
         rule, target = rule_on(wanted.call), self._family(wanted)
         concerned = family.check(target, self._never)
         plan = self._plan(rule, target)
-        lines = describe.plan_lines(plan)
+        details = describe.plan_lines(plan, every=True)
         if not plan.ok:
-            return Proposal(wanted, tuple(lines), f"{wanted.call} cannot be refused here: {_reasons(plan)}")
-        whom = f"to {wanted.whom}: {concerned} process{'es' if concerned != 1 else ''} now"
-        return Proposal(wanted, (whom, *lines, *_beside(rule)))
+            why = f"{wanted.call} cannot be refused here: {_reasons(plan)}"
+            return Proposal(wanted, tuple(describe.lacking(plan)), why, tuple(details))
+        whom, beside = f"to {wanted.whom}: {many(concerned, 'process')} now", _beside(rule)
+        return Proposal(wanted, (whom, *outline.lines(plan, "v"), *beside), details=(whom, *details, *beside))
 
     # ---- refusing -------------------------------------------------------------------------------------------------
 

@@ -26,11 +26,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What refusing would rest on: mechanism, guarantees and notes in ``lines``. Where that cannot be ``why`` says so."""
+    """What refusing would rest on: mechanism, guarantees and limits in ``lines``, each limit or reason in full in
+    ``details``. Where that cannot be ``why`` says so.
+    """
 
     wanted: Wanted
     lines: tuple[str, ...] = ()
     why: str = ""
+    details: tuple[str, ...] = ()
 
     @property
     def possible(self) -> bool:

@@ -68,7 +68,7 @@ _RATE = Column("rate", "calls/s", "rate", 8)
 _CALLS = Column("calls", "total", "count", 7)
 _ERRORS = Column("errors", "errs", "failures", 6)
 _BYTES = Column("bytes", "bytes", "bytes", 6)
-_SPARK = Column("history", "last minute", "spark", 11, grows=1)
+_SPARK = Column("history", "last minute", "spark", 11, grows=3)
 CALL_COLUMNS = (
     Column("name", "call", "text", 16, grows=1),
     *(_RATE, _CALLS, _ERRORS),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from isotrace.enforce import Enforced, Findings, Guarantees
+from isotrace.enforce import Enforced, Findings, Guarantees, Note
 from isotrace.policy.model import Action, PathRule, Rule, StandingRule
 
 #: Mechanisms that enforce standing rules, most preferred first, and the features that they need.
@@ -63,12 +63,22 @@ TABLE: tuple[Standing, ...] = (
             "file_open": "guard_open",
         },
         notes=(
-            "the target cannot signal or trace isotrace, nor the shell and sudo that it runs in, use its BPF objects, load "
-            "BPF programs but for packets, set probes by perf, or write to debugfs, tracefs, kernel.ftrace_enabled, "
-            "sysrq-trigger, cgroup.kill, core_pattern and the like, which name programs that the kernel starts",
-            "what another root user does, or systemd and cron do when they are asked to, is not prevented; nor are "
-            "modules, /dev/mem, kexec, reboot, that isotrace is killed for want of memory, and who may write to its own "
-            "files or to programs that the kernel starts (Python, libraries, /sbin/modprobe, /sbin/request-key)",
+            Note(
+                "the target cannot signal or trace isotrace, use its BPF objects, or write to what names programs that "
+                "the kernel starts",
+                "the target cannot signal or trace isotrace, nor the shell and sudo that it runs in, use its BPF "
+                "objects, load "
+                "BPF programs but for packets, set probes by perf, or write to debugfs, tracefs, "
+                "kernel.ftrace_enabled, "
+                "sysrq-trigger, cgroup.kill, core_pattern and the like, which name programs that the kernel starts",
+            ),
+            Note(
+                "not prevented: what another root user, systemd or cron do, modules, /dev/mem, kexec, reboot",
+                "what another root user does, or systemd and cron do when they are asked to, is not prevented; nor are "
+                "modules, /dev/mem, kexec, reboot, that isotrace is killed for want of memory, and who may write to "
+                "its own "
+                "files or to programs that the kernel starts (Python, libraries, /sbin/modprobe, /sbin/request-key)",
+            ),
         ),
     ),
     Standing(
@@ -83,11 +93,22 @@ TABLE: tuple[Standing, ...] = (
             "file_ioctl_compat": "outside_ioctl",
         },
         notes=(
-            "the target cannot trace processes outside of it, make device nodes, mount what lies on a device, or ecryptfs, "
-            "change the root by pivot_root, or make and remove snapshots (btrfs, bcachefs)",
-            "not prevented: device nodes that exist, core_pattern, a second procfs, sysfs or network file system, file "
-            "servers, helpers outside the target, also those that the kernel starts (request-key), a mount that is taken "
-            "off or moved away, files that a ring of another process puts into one of the target (IORING_MSG_SEND_FD)",
+            Note(
+                "the target cannot trace processes outside of it, make device nodes or mount devices",
+                "the target cannot trace processes outside of it, make device nodes, mount what lies on a device, or "
+                "ecryptfs, "
+                "change the root by pivot_root, or make and remove snapshots (btrfs, bcachefs)",
+            ),
+            Note(
+                "not prevented: device nodes that exist, a second procfs, sysfs or network file system, file servers, "
+                "helpers outside the target",
+                "not prevented: device nodes that exist, core_pattern, a second procfs, sysfs or network file system, "
+                "file "
+                "servers, helpers outside the target, also those that the kernel starts (request-key), a mount that is "
+                "taken "
+                "off or moved away, files that a ring of another process puts into one of the target "
+                "(IORING_MSG_SEND_FD)",
+            ),
         ),
         needed=_on_paths,
         without="the target may trace processes that are not of it, make device nodes and mount what it likes",

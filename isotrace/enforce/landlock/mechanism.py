@@ -6,47 +6,79 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from isotrace.enforce import Findings, Guarantees, Ring, Unsupported
+from isotrace.enforce import Findings, Guarantees, Note, Ring, Unsupported
 from isotrace.enforce.landlock import beside, ports, rights
 from isotrace.enforce.mechanisms import CONNECT, NO_PRIVILEGES, OLD_RINGS, TOLD, lacks
 from isotrace.policy.model import NetRule, PathRule, Policy, Rule, asks
 
-_PLACES = (
-    "Landlock allows directories with all below them, and files: what lies beside something denied is allowed one by one "
-    "when the command starts; what is made beside it later is refused, and directories on the way there are not listed, "
-    "nor is anything made, removed or renamed in them"
+_PLACES = Note(
+    "what is made later beside something denied is refused",
+    "Landlock allows directories with all below them, and files: what lies beside something denied is allowed one by "
+    "one "
+    "when the command starts; what is made beside it later is refused, and directories on the way there are not "
+    "listed, "
+    "nor is anything made, removed or renamed in them",
 )
-_EXCEPTIONS = (
-    "an exception is for what is there when the command starts: what does not exist yet, a directory without what is in "
-    "it, and a file with several hard links, are not excepted"
+_EXCEPTIONS = Note(
+    "an exception is for what is there when the command starts",
+    "an exception is for what is there when the command starts: what does not exist yet, a directory without what is "
+    "in "
+    "it, and a file with several hard links, are not excepted",
 )
-_RENAMES = (
+_RENAMES = Note(
+    "nothing is renamed or linked to where more is allowed",
     "what may be written and not be read is not made, removed or renamed, for a rename reads what it moves; nothing is "
-    "renamed or linked to where more is allowed (EXDEV, EACCES)"
+    "renamed or linked to where more is allowed (EXDEV, EACCES)",
 )
-_NO_MOUNTS = (
+_NO_MOUNTS = Note(
+    "the command mounts nothing and traces nobody outside",
     "the command mounts nothing, makes no device nodes, and traces nobody outside of it; where others mount or move "
-    "something later, it is judged by the place that it was given, or came to"
+    "something later, it is judged by the place that it was given, or came to",
 )
-_OPEN = "what is open when the command starts, or is received, goes on being used"
-_READ_TO_RUN = "what may not be read is not executed either; what has no path, such as a memfd, is"
-_ATTRIBUTES = (
+_OPEN = Note(
+    "what is open when the command starts, or is received, goes on being used",
+    "what is open when the command starts, or is received, goes on being used",
+)
+_READ_TO_RUN = Note(
+    "what may not be read is not executed, but a memfd is",
+    "what may not be read is not executed either; what has no path, such as a memfd, is",
+)
+_ATTRIBUTES = Note(
+    "mode, owner and times are changed through isotrace, or not at all",
     "mode, owner, times and extended attributes are changed by isotrace in the command's place, where w is allowed by "
-    "every path: not of a file with several hard links, for 32-bit programs, nor for who has other rights than isotrace "
-    "or other mounts; ioctl is refused on files where it is not known to change nothing, and on devices that are opened "
-    "where w is denied; message queues of POSIX are neither made nor removed"
+    "every path: not of a file with several hard links, for 32-bit programs, nor for who has other rights than "
+    "isotrace "
+    "or other mounts; ioctl is refused on files where it is not known to change nothing, and on devices that are "
+    "opened "
+    "where w is denied; message queues of POSIX are neither made nor removed",
 )
-_ROOT = "root in the command has other ways: devices, modules, what names programs that the kernel starts"
-_KEPT = "cannot be lifted: refused as long as the command's processes live, whatever becomes of isotrace"
-_UNSEEN = "refusals by Landlock are neither shown nor counted; they fail with EACCES"
-_PORTS = (
-    "judges TCP by its port when it is connected or bound, whatever the address; every other kind of sockets that a rule "
-    "denies some of is not made (UDP, MPTCP, SMC, raw); connections and sockets from before go on"
+_ROOT = Note(
+    "root in the command has other ways",
+    "root in the command has other ways: devices, modules, what names programs that the kernel starts",
 )
-_LISTENS = (
-    "isotrace makes sockets listen in the command's place; without a bind their port is 0; MSG_FASTOPEN is refused"
+_KEPT = Note(
+    "cannot be lifted",
+    "cannot be lifted: refused as long as the command's processes live, whatever becomes of isotrace",
 )
-_UNIX = "sockets of unix are not made, but pairs of streams; those from before, or that are received, go on"
+_UNSEEN = Note(
+    "what it refuses is neither shown nor counted",
+    "refusals by Landlock are neither shown nor counted; they fail with EACCES",
+)
+_PORTS = Note(
+    "of TCP the port is judged, not the address; other sockets that a rule denies some of are not made; connections "
+    "from before go on",
+    "judges TCP by its port when it is connected or bound, whatever the address; every other kind of sockets that a "
+    "rule "
+    "denies some of is not made (UDP, MPTCP, SMC, raw); connections and sockets from before go on",
+)
+_LISTENS = Note(
+    "sockets listen through isotrace",
+    "isotrace makes sockets listen in the command's place; without a bind their port is 0; MSG_FASTOPEN is refused",
+)
+_UNIX = Note(
+    "unix sockets are not made, but pairs; those from before go on",
+    "sockets of unix are not made, but pairs of streams; those from before, or that are received, go on",
+)
 
 _ONLY_EXECVE = (
     "of executing only execve: code that is mapped is not refused, such as a library or a program that is given to "
@@ -89,7 +121,7 @@ class Landlock:
         writes = "w" in rule.access and not rule.allow
         if writes and (silent := lacks(findings, "seccomp", "seccomp_notify")):
             return Unsupported(f"attributes of files take a filter with a supervisor: {silent.reason}", silent.hint)
-        notes = [_PLACES, _EXCEPTIONS, _NO_MOUNTS, _OPEN, CONNECT, _ROOT, NO_PRIVILEGES, _KEPT, _UNSEEN]
+        notes: list[str] = [_PLACES, _EXCEPTIONS, _NO_MOUNTS, _OPEN, CONNECT, _ROOT, NO_PRIVILEGES, _KEPT, _UNSEEN]
         notes += [_ATTRIBUTES] if writes else []
         notes += [TOLD, _READ_TO_RUN, _RENAMES] if "r" in rule.access and not rule.allow else []
         short = () if rule.allow or "x" not in rule.access else self._short_of_execution()
@@ -139,7 +171,7 @@ def _needs_other(rule: PathRule) -> frozenset[str]:
     return frozenset("r" if rule.allow else "x")
 
 
-def _guarantees(rule: Rule, ring: Ring, notes: list[str], short: tuple[str, ...]) -> Guarantees:
+def _guarantees(rule: Rule, ring: Ring, notes: Sequence[str], short: tuple[str, ...]) -> Guarantees:
     return Guarantees(
         True,
         ring,

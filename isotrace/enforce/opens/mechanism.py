@@ -5,36 +5,49 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, replace
 
-from isotrace.enforce import Findings, Guarantees, Unsupported
+from isotrace.enforce import Findings, Guarantees, Note, Unsupported
 from isotrace.enforce.mechanisms import NOT_OPEN_YET, lacks
 from isotrace.enforce.opens.places import Place, place
 from isotrace.policy.model import HELD, PathRule, Rule, asks, is_answer
 
-_MARKED = (
-    "marks what the rules name and, of directories, what is in them, never a mount: whoever else opens that waits about "
-    "0.1 ms for isotrace to look"
+_MARKED = Note(
+    "whoever else opens what is named waits about 0.1 ms",
+    "marks what the rules name and, of directories, what is in them, never a mount: whoever else opens that waits "
+    "about "
+    "0.1 ms for isotrace to look",
 )
-_ONLY_OPENS = (
-    "asks when a file or directory is opened or executed: what is open already, or received, goes on being used; pipes, "
-    "sockets and devices are not asked about"
+_ONLY_OPENS = Note(
+    "what is open already, or received, goes on being used; pipes, sockets and devices are not asked about",
+    "asks when a file or directory is opened or executed: what is open already, or received, goes on being used; "
+    "pipes, "
+    "sockets and devices are not asked about",
 )
-_LETTERS = (
+_LETTERS = Note(
+    "openat2 and io_uring are asked about as reading and writing",
     "whether an open reads or writes is told by the call's registers; of openat2 and io_uring it is not known, so they "
-    "are asked about as both"
+    "are asked about as both",
 )
-_MADE = "an open that makes a file has made it before it is asked about: what is denied leaves it there, empty"
-_PLACES = (
-    "a file that takes the place of a named one is met a tenth of a second later; one that is moved away is met on, but "
-    "not one that was in a named directory; what another file system shows of a file (an overlay) is another file"
+_MADE = Note(
+    "what is denied leaves a file that it has made, empty",
+    "an open that makes a file has made it before it is asked about: what is denied leaves it there, empty",
+)
+_PLACES = Note(
+    "a file that takes the place of a named one is met a tenth of a second later; what another file system shows of a "
+    "file is another file",
+    "a file that takes the place of a named one is met a tenth of a second later; one that is moved away is met on, "
+    "but "
+    "not one that was in a named directory; what another file system shows of a file (an overlay) is another file",
 )
 
 _DEEPER = "only what is in {} itself: what is deeper is not asked about"
 _ELSEWHERE = (
-    "files in {} are met there alone: one that has a hard link elsewhere is not asked about by that name, nor one that is "
+    "files in {} are met there alone: one that has a hard link elsewhere is not asked about by that name, nor one that "
+    "is "
     "moved out of it"
 )
 _WRITES = (
-    "of writing only opens: removing, renaming, linking, making directories, links and sockets, truncate, chmod, chown and "
+    "of writing only opens: removing, renaming, linking, making directories, links and sockets, truncate, chmod, chown "
+    "and "
     "their like are not asked about"
 )
 _EXECUTES = "of executing only execve: a file whose code is mapped, such as a library, is not asked about"
