@@ -26,7 +26,7 @@ class Terminal:
     """A tmux pane of its own server."""
 
     def __init__(self, path: Path) -> None:
-        self._tmux = ["tmux", "-S", str(path), "-f", "/dev/null"]
+        self._tmux = ["tmux", "-u", "-S", str(path), "-f", "/dev/null"]
         self._mark = path.with_suffix(".pid")
 
     def start(self, command: str, width: int = 80, height: int = 24, verb: str = "top", **environment: str) -> None:
@@ -34,9 +34,13 @@ class Terminal:
             f"export COLUMNS=80 LINES=24; echo $$ > {self._mark}; exec {sys.executable} -m isotrace {verb} {command}"
         )
         after = f"(exit_status=0; sh -c '{shell}' || exit_status=$?; echo STATUS=$exit_status; stty -a; sleep 1000)"
+        self.run(after, width, height, **environment)
+
+    def run(self, script: str, width: int, height: int, **environment: str) -> None:
+        """Have sh run the script, in a pane of that size."""
         settings = [f"-e{name}={value}" for name, value in ({"PYTHONPATH": str(ROOT)} | environment).items()]
         size = ["-x", str(width), "-y", str(height)]
-        subprocess.run([*self._tmux, "new-session", "-d", *settings, *size, after], check=True, cwd=ROOT)
+        subprocess.run([*self._tmux, "new-session", "-d", *settings, *size, script], check=True, cwd=ROOT)
 
     @property
     def pid(self) -> int:
