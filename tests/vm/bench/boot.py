@@ -29,7 +29,8 @@ LINK = "/dev/ttyS1"
 MEMORY = "2G"
 #: cx16=off: under QEMU 7.2 cmpxchg16b makes 6.12 panic in a quarter of its boots. avx2=off: its masked loads
 #: touch what the mask leaves out, so that numpy's sort of an array at the end of a mapping is a SIGSEGV.
-MACHINE = f"-machine q35 -cpu max,cx16=off,avx2=off -m {MEMORY} -nodefaults -display none -no-reboot"
+CPU, CPU_CX16 = "max,cx16=off,avx2=off", "max,avx2=off"
+MACHINE = f"-machine q35 -m {MEMORY} -nodefaults -display none -no-reboot"
 ACCELERATOR = "-accel tcg,thread=multi"
 #: For more than one processor: under multi-threaded emulation live patching of text (ftrace, kprobes, static keys) leaves
 #: one of them spinning on a stale int3.
@@ -57,18 +58,22 @@ class Limits:
 
 @dataclass(frozen=True)
 class Machine:
-    """What differs between guests: ``append`` is added to the kernel's command line."""
+    """What differs between guests: ``append`` is added to the kernel's command line. ``cx16``: cmpxchg16b works, which
+    libraries that are built for x86-64-v2 need, such as numpy 2.4.
+    """
 
     append: str = ""
     processors: int = 1
     mitigations: bool = False
     accelerator: str = ""
+    cx16: bool = False
 
     @property
     def options(self) -> list[str]:
         """QEMU's options."""
         accelerator = self.accelerator or (ACCELERATOR if self.processors == 1 else IN_TURN)
-        return [*accelerator.split(), *MACHINE.split(), "-smp", str(self.processors)]
+        cpu = CPU_CX16 if self.cx16 else CPU
+        return [*accelerator.split(), *MACHINE.split(), "-cpu", cpu, "-smp", str(self.processors)]
 
     @property
     def cmdline(self) -> str:

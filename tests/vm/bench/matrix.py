@@ -22,7 +22,8 @@ class Kernel:
 
     ``fragment`` is added to the configuration that ``extends`` is, where that is given. A kernel that is ``on_demand`` is
     for strict runs only: a lenient one leaves it out. ``tests``, where given, are all that is of use on it, and ``marker``
-    says which of them. ``processors`` and ``mitigations`` are the machine's.
+    says which of them. ``processors`` and ``mitigations`` are the machine's. With ``package`` the guest has the files of
+    isotrace's Debian package (package.py), and a processor that its libraries run on.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Kernel:
     marker: str = ""
     processors: int = 1
     mitigations: bool = False
+    package: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from .headers import headers
 from .link import Link
 from .matrix import ROOT, VM, Kernel
 from .module import module
+from .package import package
 from .stage import each, explain
 from .unpack import Artefacts
 from .verdict import judge, printable
@@ -86,7 +87,8 @@ def run(
         build = headers(kernel, say) if with_headers and (kernel.image or kernel.on_demand) else None
         kernel, own, without = _module(kernel, say)
         wanted = command or pytest_command(kernel.tests or TESTS, kernel.marker)
-        script = job(kernel, wanted, build, own, attacks(say), ready.modules)
+        tree = package(say) if kernel.package else None
+        script = job(kernel, wanted, build, own, attacks(say), ready.modules, tree)
         return replace(_run(kernel, ready, say, script, limits), without=without)
     except (IsotraceError, OSError) as caught:
         error = from_oserror(caught) if isinstance(caught, OSError) else caught
@@ -129,7 +131,7 @@ def _run(kernel: Kernel, ready: Artefacts, say: Say, script: str, limits: Limits
 
 def machine_of(kernel: Kernel) -> Machine:
     """The guest that the kernel is to have."""
-    return Machine(kernel.append, kernel.processors, kernel.mitigations)
+    return Machine(kernel.append, kernel.processors, kernel.mitigations, cx16=kernel.package)
 
 
 def _explain_failure(link: Link, problem: str, tail: str, say: Say) -> None:
@@ -190,16 +192,19 @@ def job(
     own: Path | None = None,
     programs: Path | None = None,
     modules: Path | None = None,
+    tree: Path | None = None,
 ) -> str:
     """The guest's job: ``command`` in the checkout, under the agent that reports on it.
 
     ``build`` becomes the kernel's /lib/modules/RELEASE/build, ``own`` the place where isotrace looks for its module;
-    in ``programs`` the tests find the attacks, in ``modules`` tests/vm/modules.py the kernel's modules.
+    in ``programs`` the tests find the attacks, in ``modules`` tests/vm/modules.py the kernel's modules, in ``tree`` the
+    files of isotrace's package.
     """
     link = 'directory=/lib/modules/$(uname -r) && mkdir -p "$directory" && ln -sfn {} "$directory/build"\n'
     variables = [f"{name}={value}" for name, value in environment(kernel).items()]
     variables += [f"ISOTRACE_ATTACKS={programs}"] if programs else []
     variables += [f"ISOTRACE_VM_MODULES={modules}"] if modules else []
+    variables += [f"ISOTRACE_VM_PACKAGE={tree}"] if tree else []
     agent = [sys.executable, "-S", str(VM / "guest.py"), LINK]
     start = f"cd {shlex.quote(str(ROOT))} && {shlex.join(['env', *variables, *agent, *command])}\n"
     ours = (

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from isotrace.errors import UsageError
-from tests.vm.bench import build, tools
+from tests.vm.bench import build, run, tools
 from tests.vm.bench.errors import BenchError, UnavailableError
 from tests.vm.bench.initramfs import Cpio, depends, job_archive, modules, root_type
 from tests.vm.bench.matrix import VM, Kernel, load, select
@@ -41,7 +41,7 @@ def test_a_kernel_is_picked_by_its_name_or_a_beginning() -> None:
     assert selected("6.1") == ["6.1"]
     assert selected("7") == ["7.x"]
     assert selected("7,5") == ["5.10", "7.x"]
-    assert len(selected()) == 9
+    assert len(selected()) == 10
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,18 @@ def test_a_kernel_like_another_differs_in_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "kernels.toml").write_text((VM / "kernels.toml").read_text().replace('like = "5.10"', 'like = "5.9"'))
     with pytest.raises(UsageError, match=r"kernel two-5\.10: it is to be like 5\.9, which is not there"):
         load(tmp_path / "kernels.toml")
+
+
+def test_the_package_is_on_a_kernel_of_its_own_whose_processor_runs_what_is_vendored() -> None:
+    (kernel,) = [kernel for kernel in load().kernels if kernel.package]
+    assert (
+        kernel.on_demand and [test.name for test in kernel.tests] == ["test_package.py"] and kernel.tests[0].is_file()
+    )
+    assert "cx16=off" not in " ".join(run.machine_of(kernel).options)
+    (plain,) = select(load(), ["6.1"])
+    assert "max,cx16=off,avx2=off" in run.machine_of(plain).options
+    assert "ISOTRACE_VM_PACKAGE=/tree" in run.job(kernel, ["true"], tree=Path("/tree"))
+    assert "ISOTRACE_VM_PACKAGE" not in run.job(kernel, ["true"])
 
 
 def test_an_unknown_feature_is_refused(tmp_path: Path) -> None:
