@@ -272,7 +272,7 @@ def _check(command: Sequence[str], options: Sequence[str]) -> None:
             raise UsageError(f"{word!r} is not for options", "the recording and the command are arguments of their own")
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
         hint = "signal.signal(signal.SIGCHLD, signal.SIG_DFL) before"
-        raise UsageError("this program ignores SIGCHLD: nobody would learn how the command ended", hint)
+        raise UsageError("this program ignores SIGCHLD, so the command's status would be lost", hint)
 
 
 def _check_words(words: Sequence[str]) -> None:
@@ -283,7 +283,7 @@ def _check_words(words: Sequence[str]) -> None:
         except UnicodeEncodeError:
             held = False
         if not held:
-            raise UsageError(f"{word!r} can be no word of a command line", "it has a NUL or half a character in it")
+            raise UsageError(f"{word!r} cannot be a word of a command line", "it has a NUL or half a character in it")
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

@@ -128,7 +128,7 @@ def test_an_answer_that_comes_too_late_is_said_to(tmp_path):
         await pilot.press("a")
         await until(pilot, lambda: app.asking.said)
 
-    assert "waits no more" in drive(fake, keys)
+    assert "no longer waits" in drive(fake, keys)
 
 
 @pytest.mark.parametrize("failure", [IsotraceError("gone"), UsageError("no"), RuntimeError("broken")])

@@ -115,7 +115,7 @@ def test_with_paths_either_will_do():
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "3,", "3 4", "0x3", "99999999999", "٣", "3,!4"])
 def test_what_is_no_descriptor(text):
-    with pytest.raises(UsageError, match="is no descriptor"):
+    with pytest.raises(UsageError, match="is not a descriptor"):
         sets.descriptors(text)
 
 
@@ -136,7 +136,7 @@ def test_signals_by_name_and_number(text, numbers):
 
 @pytest.mark.parametrize("text", ["", "SIG", "SIGNOPE", "0", "65", "INT,", "SIGRTMIN+1"])
 def test_what_is_no_signal(text):
-    with pytest.raises(UsageError, match="is no signal"):
+    with pytest.raises(UsageError, match="is not a signal"):
         sets.signals(text)
 
 

@@ -125,13 +125,13 @@ ONE_FILE = ["--record", "{0}/t", "-o", "{0}/./t"]
             ([verb, *more, *options], message)
             for verb, more in (("log", []), ("top", ["--once"]), ("block", ["--deny", "open"]))
             for options, message in (
-                (["--redact", "data"], "--redact is about a recording"),
-                (["--keep", "3"], "--keep is about a recording"),
+                (["--redact", "data"], "--redact needs a recording"),
+                (["--keep", "3"], "--keep needs a recording"),
                 (["--record", "{0}/t", "--redact", "names"], "--redact names is not known"),
                 (["--record", "{0}/t", "--redact", ""], "--redact '' is not known"),
-                (["--record", "{0}/t", "--keep", "3"], "--keep is about files of a --max-size"),
+                (["--record", "{0}/t", "--keep", "3"], "--keep needs --max-size"),
                 (["--record", "{0}/t", "--max-size", "1k"], "--max-size 1024 is less than a part can have"),
-                (["--record", "/dev/null", "--max-size", "1m"], "--max-size is about files with a name"),
+                (["--record", "/dev/null", "--max-size", "1m"], "--max-size needs a file with a name"),
             )
         ),
     ],

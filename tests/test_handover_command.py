@@ -52,7 +52,7 @@ def test_every_target_can_be_asked_for_and_is_documented():
 def test_a_policy_that_allows_everything_is_refused(tmp_path, target):
     status, output, said = run(tmp_path, 'version = 1\n[groups.a]\nallow-path = "/**"\n', "--to", target, "--lossy")
     assert status == 1 and not output
-    assert f"isotrace: {target}: 1 rule: " in said and "can hold no rule of" in said
+    assert f"isotrace: {target}: 1 rule: " in said and "can enforce no rule of" in said
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -533,7 +533,7 @@ class TestCommand:
             (["learn", "--verify", "--", "true"], 2, "--verify changes the policy"),
             (["learn", "none.arrow"], 2, "no such recording"),
             (["learn", "empty.arrow"], 1, "no call was recorded"),
-            (["learn", "some.arrow"], 1, "nothing can be learned of this"),
+            (["learn", "some.arrow"], 1, "nothing can be learned from this"),
             (["learn", "t.arrow", "-o", "wrong.toml"], 2, "wrong.toml:1: version: missing"),
             (["learn", "t.arrow", "-o", "none/x.toml"], 1, "cannot write 'none/x.toml'"),
             (["learn", "--", "no-such-program"], 127, "no-such-program"),

@@ -415,7 +415,7 @@ class TestAnIncompleteRecording:
                 assert found.returncode == 1 and "'cut.arrow' is cut within" in first, (at, found.stderr)
                 assert "hint: record it again" in found.stderr or "no call is in it" in found.stderr, found.stderr
         Path("other.arrow").write_bytes(b"abc")
-        assert "is no recording of isotrace" in isotrace("learn", "other.arrow").stderr
+        assert "is not a recording of isotrace" in isotrace("learn", "other.arrow").stderr
 
 
 def test_a_directory_is_no_recording_and_there_is_a_hint(tmp_path):
@@ -446,7 +446,7 @@ class TestInvalid:
             (["test", "p.toml", "empty.arrow"], 1, "no call was recorded"),
             (["test", "p.toml", "p.toml"], 1, "no recording of isotrace"),
             (["test", "p.toml", "t.arrow", "--expect", "none"], 1, "cannot read 'none'"),
-            (["test", "p.toml", "t.arrow", "--rows", "--format", "json"], 2, "--rows is text"),
+            (["test", "p.toml", "t.arrow", "--rows", "--format", "json"], 2, "--rows prints text"),
         ],
     )
     def test_is_one_line_with_a_hint(self, tmp_path, monkeypatch, words, status, said):

@@ -375,11 +375,11 @@ def test_what_is_no_recording(tmp_path):
     path.write_bytes(b"")
     assert problem(path) == f"'{path}' is empty"
     path.write_bytes(b"#!/bin/sh\n" * 100)
-    assert problem(path) == f"'{path}' is no recording of isotrace"
+    assert problem(path) == f"'{path}' is not a recording of isotrace"
     table = pa.table({"a": [1]})
     with pa.ipc.new_stream(str(path), table.schema) as out:
         out.write_table(table)
-    assert problem(path) == f"'{path}' is no recording of isotrace"
+    assert problem(path) == f"'{path}' is not a recording of isotrace"
     assert problem(tmp_path) == f"cannot read '{tmp_path}': is a directory"
     with pytest.raises(UsageError, match="no such recording: 'nowhere\\*'"):
         reader.open_all(["nowhere*"])
@@ -411,7 +411,7 @@ def test_what_comes_after_the_end_is_not_read_and_said(tmp_path):
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/full"])
 def test_a_device_is_no_recording(device):
-    assert problem(Path(device)) == f"'{device}' is a device, and no recording"
+    assert problem(Path(device)) == f"'{device}' is a device, not a recording"
 
 
 @pytest.mark.parametrize("verb", ["log --from -", "top --once --from -", "export - --to csv", "sql -"])
@@ -428,7 +428,7 @@ def test_what_comes_without_end_and_is_no_recording(verb, endless):
     source.kill()
     source.communicate()
     assert done.returncode == 1
-    assert done.stderr.startswith("isotrace: standard input is no recording of isotrace\n  hint: ")
+    assert done.stderr.startswith("isotrace: standard input is not a recording of isotrace\n  hint: ")
 
 
 def test_a_long_file_of_another_kind_is_not_searched_for_a_batch(tmp_path, monkeypatch):
@@ -437,7 +437,7 @@ def test_a_long_file_of_another_kind_is_not_searched_for_a_batch(tmp_path, monke
     read: list[int] = []
     real = os.pread
     monkeypatch.setattr(os, "pread", lambda fd, size, at: read.append(size) or real(fd, size, at))
-    assert problem(path) == f"'{path}' is no recording of isotrace"
+    assert problem(path) == f"'{path}' is not a recording of isotrace"
     assert sum(read) < 100
 
 

@@ -252,7 +252,7 @@ def test_an_output_that_fails_ends_alone_and_that_is_said_and_an_error(backend, 
     one.stop("")
     while one.unwritten(0.1):
         pass
-    with pytest.raises(IsotraceError, match=r"not all was written that was asked for: cannot write 't\.txt'"):
+    with pytest.raises(IsotraceError, match=r"not everything was written:  cannot write 't\.txt'"):
         one.finish()
     assert (
         len(recorder.seen) == 10 and recorder.ended == (10, "") and "10 calls, 10 delivered" in capfd.readouterr().err

@@ -314,8 +314,8 @@ def test_nothing_is_said_twice_of_a_part(tmp_path):
         (["--from", "{}", "-o", "{}"], 2, "is the recording itself"),
         (["--from", "{}", "--comm", "x" * 16], 2, "is longer than a process name can be"),
         (["--from", "/no/such"], 2, "no such recording: '/no/such'"),
-        (["--from", "/etc/passwd"], 1, "'/etc/passwd' is no recording of isotrace"),
-        (["--follow-file"], 2, "--follow-file is about recordings"),
+        (["--from", "/etc/passwd"], 1, "'/etc/passwd' is not a recording of isotrace"),
+        (["--follow-file"], 2, "--follow-file needs a recording"),
     ],
 )
 def test_what_cannot_be_meant_is_a_line_and_a_hint(recording, arguments, status, message):

@@ -95,6 +95,6 @@ def test_a_kernel_that_does_not_take_the_programs_is_named_with_the_option():
         (["RINGS", "RINGS_KNOWN=3"], "operations of io_uring in --calls"),
     ):
         error = tracepoint.with_options(refused, constants)
-        assert error.message == f"this kernel does not take the programs with {words}: BPF program is too large"
+        assert error.message == f"this kernel rejects the BPF programs for {words}: BPF program is too large"
         assert isinstance(error, KernelError) and error.hint.startswith("leave ")
     assert tracepoint.with_options(refused, ["MEASURE_TIME"]) is refused

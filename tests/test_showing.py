@@ -53,7 +53,7 @@ def test_constants_and_strings_of_every_kind_of_lines(recording):
 @pytest.mark.parametrize("option", [("-xx",), ("-X", "raw")], ids=" ".join)
 def test_what_has_no_lines_says_so(recording, option):
     said = isotrace("export", recording, "--to", "csv", *option, status=2)
-    assert "is about lines of text" in said
+    assert "is only for lines of text" in said
     assert "hint: leave it out with --to csv" in said
 
 
@@ -105,9 +105,9 @@ def test_qualifiers_on_how_calls_are_shown():
         (("-e", "raw=opne"), 'unknown system call "opne"', "did you mean"),
         (("-e", "trace=read", "--calls", "write"), "-e trace and --calls are the same", "join the terms"),
         (("-e", "decode-fds=xyz"), 'unknown detail of descriptors "xyz"', "give path"),
-        (("-e", "signal=SIGX"), "'SIGX' is no signal", "SIGINT"),
+        (("-e", "signal=SIGX"), "'SIGX' is not a signal", "SIGINT"),
         (("--signals", "none", "--signals", "all"), "--signals is given 2 times", ""),
-        (("--fd", "x"), "'x' is no descriptor", "--fd 3"),
+        (("--fd", "x"), "'x' is not a descriptor", "--fd 3"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_a_hint(recording, args, message, hint):

@@ -226,7 +226,7 @@ def test_the_command(tmp_path):
     [
         (["/nowhere", "SELECT 1 FROM calls"], 2, "isotrace: no such recording: '/nowhere'\n  hint: isotrace record"),
         (["SELECT 1 FROM calls"], 2, "isotrace: no recording was named\n  hint: isotrace sql FILE QUERY"),
-        (["/etc/passwd", "SELECT 1 FROM calls"], 1, "isotrace: '/etc/passwd' is no recording of isotrace\n  hint: "),
+        (["/etc/passwd", "SELECT 1 FROM calls"], 1, "isotrace: '/etc/passwd' is not a recording of isotrace\n  hint: "),
     ],
 )
 def test_bad_arguments_are_a_line_and_a_hint(args, status, message):

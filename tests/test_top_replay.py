@@ -215,7 +215,7 @@ def test_the_help_names_the_keys(long):
     [
         (["top", "--from", "{}", "--once", "--interval", "1s"], "--interval is not for recordings"),
         (["top", "--from", "{}", "--record", "x"], "--record is not for recordings"),
-        (["top", "--from", "/etc/passwd", "--once"], "is no recording of isotrace"),
+        (["top", "--from", "/etc/passwd", "--once"], "is not a recording of isotrace"),
         (["calls", "--from", "{}", "%ipc"], "none of these calls was recorded"),
     ],
 )

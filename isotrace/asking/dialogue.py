@@ -392,4 +392,6 @@ def run(source: Source, title: str, reason: Callable[[], str | None], stopped: t
     if talker.failure is not None:
         raise talker.failure
     if app.return_code:
-        raise IsotraceError("the dialogue broke", "isotrace ask --plain asks line by line; please report what is above")
+        raise IsotraceError(
+            "the dialogue failed", "isotrace ask --plain asks line by line; please report what is above"
+        )

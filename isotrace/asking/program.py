@@ -165,14 +165,14 @@ def answer(output: bytes, choices: Callable[[Verdict], Sequence[Written]]) -> tu
         try:
             said = orjson.loads(output)
         except orjson.JSONDecodeError:
-            raise UsageError("what it printed is no JSON", words.HOW) from None
+            raise UsageError("its output is not JSON", words.HOW) from None
         parts = [
             said.get("answer"),
             *([said["scope"]] if "scope" in said else []),
             *([said["rule"]] if "rule" in said else []),
         ]
         if not all(isinstance(part, str) for part in parts) or set(said) - {"answer", "scope", "rule"}:
-            raise UsageError('what it printed is not like {"answer": "allow", "scope": "process"}', words.HOW)
+            raise UsageError('its output is not like {"answer": "allow", "scope": "process"}', words.HOW)
     else:
         parts = text.split(None, 2)
     if not parts:

@@ -87,16 +87,18 @@ class Prompt(Background):
     def _answer(self, case: Case, line: bytes, choices: dict[Verdict, tuple[Written, ...]], code: str) -> None:
         text = line.decode("utf-8", "replace")
         if not text.isprintable():
-            raise UsageError("a control character is in that line", "type it anew")
+            raise UsageError("that line has a control character", "type it again")
         parts = text.split()
         verdict = words.verdict(parts[0] if parts else "")
         if verdict == "allow" and code:
             if code.strip() not in parts[1:]:
-                raise UsageError(f"to allow this takes the number{code}", f"a{code}")
+                raise UsageError(f"to allow this, type its number:{code}", f"a{code}")
             parts.remove(code.strip())
         scope = words.scope(parts[1:], choices[verdict])
         done = self._replies.give(case, verdict, scope, "person", caller_name())
-        self._write(f"isotrace: {DONE[verdict]} {many(done, 'call')}\n" if done else "isotrace: it waits no more\n")
+        self._write(
+            f"isotrace: {DONE[verdict]} {many(done, 'call')}\n" if done else "isotrace: the question no longer waits\n"
+        )
 
     def _line(self, case: Case) -> bytes | None:
         """What is typed; None once nobody waits for it any more."""

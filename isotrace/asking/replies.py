@@ -66,7 +66,10 @@ class Replies:
         """
         if scope.kind == "always":
             if scope.rule is None or self._file is None:
-                raise UsageError("always is written into a policy, and there is none", "isotrace ask … --policy FILE")
+                raise UsageError(
+                    "an answer for always is written to a policy file, and there is none",
+                    "isotrace ask … --policy FILE",
+                )
             try:
                 self._file.add(scope.rule)
             except IsotraceError as error:
@@ -115,5 +118,5 @@ class Replies:
         verdict = words.verdict(parts[0] if parts else "")
         done = self.give(known.case, verdict, words.scope(parts[1:], known.choices[verdict]), by, who)
         if not done:
-            raise UsageError("it waits no more", "isotrace answer … list shows what does")
+            raise UsageError("this question no longer waits", "isotrace answer … list shows those that do")
         return f"{DONE[verdict]} {many(done, 'call')}"

@@ -227,7 +227,7 @@ class Client:
             ) from None
         except OSError as error:
             raise IsotraceError(
-                f"nobody asks at {path!r}: {error.strerror}", "isotrace ask … --socket PATH does"
+                f"no isotrace ask listens at {path!r}: {error.strerror}", "start it with: isotrace ask … --socket PATH"
             ) from None
         self._lines = self._socket.makefile("rb")
 
@@ -267,11 +267,11 @@ class Client:
             line = self._lines.readline()
             said = orjson.loads(line) if line else {}
         except (BrokenPipeError, ConnectionResetError):
-            raise Over("isotrace asks no more") from None
+            raise Over("isotrace ask has ended") from None
         except (OSError, orjson.JSONDecodeError) as error:
             raise IsotraceError(f"isotrace does not answer: {error}") from None
         if not line:
-            raise Over("isotrace asks no more")
+            raise Over("isotrace ask has ended")
         if not isinstance(said, dict):
             raise IsotraceError(_STRANGE, "start it with: isotrace ask … --socket PATH")
         said = _printable(said)

@@ -51,18 +51,18 @@ def scope(words: Sequence[str], choices: Sequence[Written]) -> Scope:
 
 def _choice(word: str, choices: Sequence[Written]) -> Written:
     if not choices:
-        raise UsageError("no rule can say always", "answer for the process, the program or a time")
+        raise UsageError("no rule can be written for always", "answer for the process, the program or a time")
     for number, written in enumerate(choices, 1):
         if word in (str(number), written.word, written.text):
             return written
-    raise UsageError(f"{shown(word)} is none of the rules", f"1 to {len(choices)}, or one of them as it is written")
+    raise UsageError(f"{shown(word)} is not one of the rules", f"1 to {len(choices)}, or one of them as it is written")
 
 
 def _seconds(word: str) -> float:
     try:
         return units.duration(word)
     except UsageError:
-        raise UsageError(f"{shown(word)} is no scope", HOW) from None
+        raise UsageError(f"{shown(word)} is not a scope", HOW) from None
 
 
 def shown(text: str) -> str:

@@ -114,7 +114,7 @@ class Channel:
     def _explain(self, command: str, error: Exception) -> KernelError:
         code, said = (*error.args, None, None)[:2]
         if code in (errno.EPERM, errno.EACCES) and os.geteuid():
-            return KernelError("the kernel module obeys root only", "sudo isotrace …")
+            return KernelError("only root can use the kernel module", "sudo isotrace …")
         if code == errno.EBUSY and "controller" in str(said):
             return KernelError(
                 f"the kernel module is in use: {said}", "one isotrace at a time; see: isotrace module status"

@@ -51,7 +51,7 @@ def with_options(error: Refused, constants: Sequence[str]) -> KernelError:
     if not asked:
         return error
     what = "leave that out" if len(asked) == 1 else "leave one of these out"
-    return KernelError(f"this kernel does not take the programs with {', '.join(asked)}: {error.hint}", what)
+    return KernelError(f"this kernel rejects the BPF programs for {', '.join(asked)}: {error.hint}", what)
 
 
 class Tracepoints(Ringed):

@@ -157,7 +157,7 @@ def ask(**choices: Any) -> int:
     if not policy.asks:
         raise UsageError("no rule asks", _NO_RULE)
     if choices["kept"] and not target.mapped:
-        raise UsageError("--fail-closed needs a target whose end can be told", "give --tree or a command")
+        raise UsageError("--fail-closed needs a target whose end can be detected", "give --tree or a command")
     guard_from(target)
     return _ask(target, policy, choices)
 
@@ -170,9 +170,9 @@ def _check_file(path: str | None) -> None:
         return
     where = os.path.dirname(os.path.abspath(path))
     if not path or (os.path.exists(path) and not os.path.isfile(path)):
-        raise UsageError(f"--policy {path!r} is no file", "name a file, which is made where it does not exist")
+        raise UsageError(f"--policy {path!r} is not a file", "name a file; isotrace makes it if it does not exist")
     if not os.path.isdir(where):
-        raise UsageError(f"--policy {path!r}: there is no directory {where!r}", "make it first")
+        raise UsageError(f"--policy {path!r}: there is no directory {where!r}", "make the directory first")
 
 
 def _ask(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
@@ -254,7 +254,10 @@ class _Askers:
         alone = not target.command or choices["top"]
         self.dialogue = self._tty is not None and capable and alone and not choices["plain"]
         if choices["top"] and not (self.dialogue and os.isatty(1)):
-            raise UsageError("--top needs a terminal, and somebody who is asked there", "leave it out")
+            raise UsageError(
+                "--top shows questions on a terminal: there is none, or another option asks elsewhere",
+                "leave --top out",
+            )
         self._desktop = _desktop() if choices["notify"] else None
         self._listener = socket.listen(choices["socket"]) if choices["socket"] is not None else None
 

@@ -110,7 +110,7 @@ def block(**choices: Any) -> int:
     action = assemble.action(choices["errno"], choices["kill"], choices["audit"])
     policy = assemble.policy(words, action, choices["policy"])
     if policy.asks:
-        raise UsageError("the policy has questions, which block does not ask", "isotrace ask --policy FILE")
+        raise UsageError("the policy has rules that ask, and block cannot ask", "use isotrace ask --policy FILE")
     guard_from(target)
     return _refuse(target, policy, choices)
 

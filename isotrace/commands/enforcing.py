@@ -109,7 +109,7 @@ def enforced_target(choices: dict[str, Any], spared: str) -> Target:
     """The target; ``spared`` is what to say of process 1, which no rule is for. Raises ``UsageError``."""
     target = take_target(choices, keep=True)
     if 1 in target.pid:
-        raise UsageError(f"pid 1 is never {spared}", "--ppid 1 are its children, --tree 1 is everybody")
+        raise UsageError(f"pid 1 is never {spared}", "use --ppid 1 for its children, --tree 1 for everybody")
     return target
 
 
@@ -143,7 +143,7 @@ def prepare(
     plan, findings = plan_for(policy, target, choices["backend"], choices["best_effort"], choices["verbose"])
     if choices["seconds"] and "landlock" in plan.by_mechanism():
         raise UsageError(
-            "--for cannot end what Landlock refuses", "leave --for out, or end the command: timeout 10m CMD"
+            "--for cannot lift the rules of Landlock", "leave --for out, or end the command: timeout 10m CMD"
         )
     out = output()
     check(plan, findings)

@@ -76,10 +76,10 @@ def export(
     elif report == "text":
         tell(reports.lines(handed, target))
     if handed.holds_nothing:
-        raise IsotraceError(f"{target} can hold no rule of {file}", "the report says why")
+        raise IsotraceError(f"{target} can enforce no rule of {file}", "the report says why")
     if handed.losses and not lossy:
-        what = f"{many(len(handed.losses), 'rule')} of {file} would not be held, or not wholly"
-        raise IsotraceError(what, "--lossy writes it all the same")
+        what = f"{many(len(handed.losses), 'rule')} of {file} are held in part, or not expressible"
+        raise IsotraceError(what, "--lossy writes the policy all the same")
     _write(handed.text, output)
     return 0
 
@@ -142,7 +142,9 @@ def _chosen(policy: Policy, wanted: tuple[str, ...]) -> Policy:
 def _name(text: str) -> str:
     """As Kubernetes has it, which all others take."""
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
-        raise UsageError(f"no name for a profile: {show(text)}", "write it in small letters, digits and - inside of it")
+        raise UsageError(
+            f"{show(text)} cannot be the name of a profile", "use small letters, digits, and - inside the name"
+        )
     return text
 
 

@@ -50,9 +50,9 @@ def take(values: dict[str, Any], path: str) -> Asked:
     """What is asked of the recording at ``path``. Raises ``UsageError``."""
     size, keep = values["max_size"], values["keep"]
     if keep and not size:
-        raise UsageError("--keep is about files of a --max-size", "give --max-size, or leave --keep out")
+        raise UsageError("--keep needs --max-size", "give --max-size, or leave --keep out")
     if size is not None and not _can_be_renamed(path):
-        raise UsageError("--max-size is about files with a name", "give a file, or leave --max-size out")
+        raise UsageError("--max-size needs a file with a name", "give a file, or leave --max-size out")
     redact = tuple(values["redact"].split(",")) if values["redact"] is not None else ()
     rotation = Rotation(size, keep or 9) if size is not None else None
     if rotation:
@@ -68,7 +68,7 @@ def take_beside(values: dict[str, Any], output: str | None, stdout: str) -> Aske
     if path is None:
         for name in NAMES:
             if values[name] is not None:
-                raise UsageError(f"--{name.replace('_', '-')} is about a recording", "give --record FILE")
+                raise UsageError(f"--{name.replace('_', '-')} needs a recording", "give --record FILE")
         return None
     if output is not None and os.path.realpath(output) == os.path.realpath(path):
         raise UsageError("the output and the recording are the same file", "name another one after -o or --record")

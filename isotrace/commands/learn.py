@@ -112,7 +112,7 @@ def _check_output(path: str) -> None:
 
     if is_preset(path):
         hint = f"isotrace policy show {path} > FILE makes a copy; a file of that name is ./{path}"
-        raise UsageError(f"-o {path}: a preset is not written to", hint)
+        raise UsageError(f"-o {path}: a preset cannot be changed", hint)
 
 
 def mapping(text: str) -> tuple[str, str]:
@@ -174,7 +174,7 @@ def _learned(read: Sources, never: tuple[str, ...], output: str | None, why: str
     if why is not None:
         return _why(read, lesson, why)
     if not lesson.rules:
-        raise IsotraceError("nothing can be learned of this", "record every call: isotrace record -y -o FILE -- CMD")
+        raise IsotraceError("nothing can be learned from this", "record every call: isotrace record -y -o FILE -- CMD")
     return _written(read, lesson, known, output)
 
 

@@ -214,7 +214,7 @@ def _choice(choices: dict[str, Any]) -> _Choice:
 def _status(choices: dict[str, Any]) -> frozenset[int]:
     """What calls are shown end with; nothing where all are. Raises ``UsageError``."""
     if choices["failed"] and choices["status"] is not None:
-        raise UsageError("--failed and --status are both about how calls end", "give --status alone")
+        raise UsageError("--failed and --status exclude each other", "give --status alone")
     asked = "failed" if choices["failed"] else choices["status"]
     return frozenset() if asked is None else endings.parse(asked)
 
@@ -222,7 +222,7 @@ def _status(choices: dict[str, Any]) -> frozenset[int]:
 def _beside(choices: dict[str, Any], view: View) -> formats.Beside:
     """What is to stand beside calls. Raises ``UsageError``."""
     if choices["relative"] and choices["style"] != "strace":
-        raise UsageError("-r is strace's", "give --format strace as well")
+        raise UsageError("-r needs --format strace", "give --format strace as well")
     if choices["style"] == "folded" and not choices["stack_trace"]:
         raise UsageError("--format folded counts calls by their stacks", "give -k as well")
     return formats.Beside(
@@ -277,15 +277,20 @@ def _recorded(choices: dict[str, Any], beside: formats.Beside, choice: _Choice) 
     reader.not_among(paths, choices["output"])
     recordings = reader.open_all(paths)
     if choices["descriptors"] and (lacking := [one.name for one in recordings if not one.head.descriptors]):
-        raise UsageError(f"{lacking[0]}: what descriptors were is not recorded", "isotrace record -y keeps it")
+        raise UsageError(
+            f"{lacking[0]}: the recording does not say what descriptors are", "record it with isotrace record -y"
+        )
     if choices["stack_trace"]:
         reader.with_stacks(recordings)
     if beside.view.abbreviated is not None:
         tell(reader.abbreviated(recordings))
     if choices["pids"]:
-        raise UsageError("whose numbers pids were is not recorded", "--decode-pids is for live runs")
+        raise UsageError("recordings have no names for pids", "--decode-pids is for live runs")
     if choices["resolve"] and (lacking := [one.name for one in recordings if not one.head.resolve]):
-        raise UsageError(f"{lacking[0]}: where paths began is not recorded", "isotrace record --resolve keeps it")
+        raise UsageError(
+            f"{lacking[0]}: the recording does not say where relative paths begin",
+            "record it with isotrace record --resolve",
+        )
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None
     chosen, again = (Chosen(target, calls, quiet=choices["quiet"], until=until) for _ in range(2))

@@ -44,9 +44,7 @@ def build(release: str | None, headers: Path | None, to: Path | None, dkms: bool
     release = release or os.uname().release
     if dkms:
         if headers or to:
-            raise click.UsageError(
-                "DKMS knows the headers and the place itself: --dkms goes without --headers and --to"
-            )
+            raise click.UsageError("--dkms excludes --headers and --to: DKMS chooses both itself")
         building.dkms(release)
         click.echo(f"installed by DKMS for {release}")
         return

@@ -219,7 +219,7 @@ def _take_cgroup(
         raise UsageError(f"{' and '.join(given)} exclude each other", "give one of them")
     if container is None and pod is None:
         if root is not None:
-            raise UsageError("--container-root is about --container and --pod", "give one of these")
+            raise UsageError("--container-root needs --container or --pod", "give one of these")
         return path, None
     from isotrace.containers import find
 

@@ -141,7 +141,7 @@ def try_on(
     from isotrace.policy.file import load
 
     if rows and style == "json":
-        raise UsageError("--rows is text", "--format json has the first rows of each refusal")
+        raise UsageError("--rows prints text", "--format json has the first rows of each refusal")
     loaded, lines = load(file), expected.load(expect) if expect else None
     most = None if rows else FIRST
     read = sources.read(recordings, most=most)

@@ -58,4 +58,4 @@ def take_recorded(values: dict[str, Any], live: tuple[str, ...] = _LIVE) -> tupl
 def not_alone(values: dict[str, Any]) -> None:
     """Refuse --follow-file without a recording. Raises ``UsageError``."""
     if values.get("follow_file") and not values["sources"]:
-        raise UsageError("--follow-file is about recordings", "give --from FILE")
+        raise UsageError("--follow-file needs a recording", "give --from FILE")

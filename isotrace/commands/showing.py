@@ -81,4 +81,4 @@ def not_asked(values: dict[str, Any], of: str) -> None:
     context = click.get_current_context()
     for option in context.command.params:
         if option.name in NAMES and values[option.name] != option.get_default(context):
-            raise UsageError(f"{max(option.opts, key=len)} is about lines of text", f"leave it out with {of}")
+            raise UsageError(f"{max(option.opts, key=len)} is only for lines of text", f"leave it out with {of}")

@@ -49,7 +49,9 @@ def sql(files: tuple[str, ...], form: str | None) -> int:
         prompt.run(database, form)
         return 0
     if query is None and "-" in names:
-        raise UsageError("a recording from standard input leaves no room for a query there", "give the query as well")
+        raise UsageError(
+            "standard input is a recording, so the query cannot come from there", "give the query as an argument"
+        )
     for number in ALL_ENDING:
         signal.signal(number, signal.SIG_DFL)  # DuckDB would not let Python see a signal before it is done
     question = sys.stdin.read() if query is None else query

@@ -107,4 +107,4 @@ def _name(pid: int) -> str:
 def check(enforced: Sequence[Enforced], target: Target) -> None:
     """Raise ``KernelError`` where the target has rings from before that a rule closes."""
     if trouble := from_before(enforced, target):
-        raise KernelError(trouble, "start that under block, or --best-effort accepts it")
+        raise KernelError(trouble, "start that process under block, or accept it with --best-effort")

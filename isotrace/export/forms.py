@@ -95,12 +95,14 @@ def export(
     if to is None and form.suffix and len(paths) == 1 and paths[0] != "-":
         to = str(Path(paths[0]).with_suffix(form.suffix))
     if to is None and form.suffix:
-        raise UsageError(f"where the {name} is to go was not named", "give -o")
+        raise UsageError(f"no output was named for the {name}", "give -o")
     reader.not_among(paths, to)
     recordings = reader.open_all(paths)
     hosts = {(recording.head.host, recording.head.boot_id) for recording in recordings}
     if form.one_host and len(hosts) > 1:
-        raise UsageError(f"recordings of {len(hosts)} hosts or boots are not one {name} trace", "export one at a time")
+        raise UsageError(
+            f"recordings of {len(hosts)} hosts or boots cannot be one {name} trace", "export one at a time"
+        )
     if patterns:
         from isotrace.export.some import Named
 

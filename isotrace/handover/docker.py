@@ -350,7 +350,7 @@ def _text(judged: Mapping[str, _Judged], default: Action | None, name: str) -> s
         if addressed is not None:
             lines += ["", f"[groups.{_name(addressed)}-addressed]", *_group(addressed, _SENDTO)]
     if len(lines) == 2:
-        raise UsageError(f"{name} refuses nothing", "there is no policy that says that")
+        raise UsageError(f"{name} refuses nothing", "a policy needs at least one rule that denies")
     return "\n".join(lines) + "\n"
 
 

@@ -42,4 +42,4 @@ def _require_module() -> None:
     if found.verdict != "yes":
         raise KernelError(f"isotrace's kernel module is {found.why}", found.remedy)
     if features.check("privileges").verdict != "yes":
-        raise KernelError("the kernel module obeys root only", "sudo isotrace log --backend lkm …")
+        raise KernelError("only root can use the kernel module", "sudo isotrace log --backend lkm …")

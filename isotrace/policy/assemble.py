@@ -46,7 +46,7 @@ def policy(words: Mapping[str, Sequence[str]], chosen: Action, path: str | None)
     groups = [Group("", tuple(rules))] if rules else []
     groups += _from_file(path, chosen) if path is not None else []
     if all(rule.allow for group in groups for rule in group.rules):
-        raise UsageError("nothing to refuse was named", "give --deny, --deny-path, --deny-net or --policy FILE")
+        raise UsageError("no rule was given", "give --deny, --deny-path, --deny-net or --policy FILE")
     return settled(Policy(tuple(groups)))
 
 

@@ -56,7 +56,7 @@ def parse_errno(text: str) -> int:
     known = {name: number for number, name in numbers.errorcode.items()}
     known |= {"EWOULDBLOCK": numbers.EAGAIN, "ENOTSUP": numbers.EOPNOTSUPP, "EDEADLOCK": numbers.EDEADLK}
     if text.upper() not in known:
-        raise UsageError(f"{text!r} is the name of no error", "write it like EPERM, EACCES or ENOENT")
+        raise UsageError(f"{text!r} is not the name of an error", "write it like EPERM, EACCES or ENOENT")
     return known[text.upper()]
 
 
@@ -100,7 +100,7 @@ def parse(text: str, *, action: Action | None = None, group: str = "") -> CallRu
         _apply(term, calls, addressed)
     calls -= set(refuse.NEVER) | refuse.NO_CODE
     if not calls:
-        raise UsageError(f"{expr.show(text)} names no call that can be refused", _HINT)
+        raise UsageError(f"{expr.show(text)} names no call that can be denied", _HINT)
     return CallRule(text, frozenset(calls), frozenset(addressed & calls), action or Action(), group)
 
 
@@ -123,7 +123,7 @@ def _term(term: str) -> Word:
     if name in refuse.NEVER:
         raise UsageError(f"{name} cannot be refused: {refuse.NEVER[name]}", "leave it out")
     if name in refuse.NO_CODE:
-        raise UsageError(f"{name} needs no refusing: the kernel has no code for it", "leave it out")
+        raise UsageError(f"{name} need not be denied:  the kernel has no code for it", "leave it out")
     if name in catalog.names():
         return Word(term, name, frozenset((name,)), frozenset())
     if term[:1] in ("/", "%", "@") or term in ("all", "none") or term in families.BARE:

@@ -154,7 +154,7 @@ def _resolve(components: list[Component]) -> list[Component]:
         if component.pieces != ("..",):
             found.append(component)
         elif found and not found[-1].literal:
-            raise UsageError(f".. after {found[-1]} means no one place", "write the path without ..")
+            raise UsageError(f".. after {found[-1]} is ambiguous", "write the path without ..")
         else:
             del found[-1:]
     return found

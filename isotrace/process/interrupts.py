@@ -108,7 +108,7 @@ class Interrupts:
         number, terminal = info.si_signo, info.si_code == _FROM_KERNEL
         if terminal and self._shared:
             if number in self._ending:
-                tell([f"the terminal is the command's as well and ends nothing here: kill {os.getpid()} does"])
+                tell([f"the terminal's keys go to the command; to end isotrace: kill {os.getpid()}"])
             return
         passed = True
         if self._forward and not terminal:

@@ -118,7 +118,7 @@ class Frames:
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, "is a directory")
             if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-                raise IsotraceError(f"{self.name} is a device, and no recording", "isotrace record -o FILE makes one")
+                raise IsotraceError(f"{self.name} is a device, not a recording", "isotrace record -o FILE makes one")
         except OSError as error:
             raise cannot(self.name, error) from None
         self.regular = stat.S_ISREG(mode)

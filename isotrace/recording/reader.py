@@ -58,15 +58,15 @@ class Recording:
         if self._frames.empty:
             raise IsotraceError(f"{self.name} is empty", "a recording has a head even before its first call")
         if first is None and self._frames.cut and self._frames.begins_well:
-            raise IsotraceError(f"{self.name} is cut within its head", "record it again: no call is in it")
+            raise IsotraceError(f"{self.name} is cut off in its head", "record it again: it has no calls")
         if first is None or first.kind != SCHEMA:
-            raise IsotraceError(f"{self.name} is no recording of isotrace", "isotrace record -o FILE makes one")
+            raise IsotraceError(f"{self.name} is not a recording of isotrace", "isotrace record -o FILE makes one")
         data = bytes(self._bytes(first))
         try:
             found = pa.ipc.read_schema(pa.py_buffer(data))
         except _SKIPPED:
             raise IsotraceError(
-                f"{self.name} is no recording of isotrace", "isotrace record -o FILE makes one"
+                f"{self.name} is not a recording of isotrace", "isotrace record -o FILE makes one"
             ) from None
         self.head: Head = schema.head_of(found, self.name)
         wanted = schema.arrow()
@@ -147,7 +147,7 @@ class Recording:
     def rewind(self) -> None:
         """Read from the first batch on again. Raises ``IsotraceError`` for a pipe."""
         if not self.regular:
-            raise IsotraceError(f"{self.name} can be read once only", "write it to a file first")
+            raise IsotraceError(f"{self.name} can be read only once", "write it to a file first")
         self._frames.seek(self._first_batch)
         self.damage, self._frames.torn, self.rows = Damage(), 0, 0
         self.left = self.spoilt = False
@@ -291,7 +291,7 @@ def with_stacks(recordings: Iterable[Recording]) -> None:
     """Raise ``UsageError`` where one of them has none."""
     for one in recordings:
         if not one.head.stacks:
-            raise UsageError(f"{one.name}: stacks are not recorded", "isotrace record -k keeps them")
+            raise UsageError(f"{one.name}: the recording has no stacks", "record it with isotrace record -k")
 
 
 def open_all(patterns: Sequence[str]) -> list[Recording]:

@@ -49,7 +49,7 @@ def batches(result: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         yield from result
     except (pa.ArrowException, OSError) as error:
         message = " ".join(str(error).partition("\nLINE")[0].split())
-        raise UsageError(message, "what came until then is right") from None
+        raise UsageError(message, "the rows before it are right") from None
 
 
 def rows(result: pa.RecordBatchReader) -> Iterator[list[object]]:

@@ -166,7 +166,7 @@ def head_of(schema: pa.Schema, name: str) -> Head:
     """What the recording ``name`` says of itself. Raises ``IsotraceError`` for what is no recording, or too new a one."""
     packed = (schema.metadata or {}).get(_METADATA)
     if packed is None:
-        raise IsotraceError(f"{name} is no recording of isotrace", "isotrace record -o FILE makes one")
+        raise IsotraceError(f"{name} is not a recording of isotrace", "isotrace record -o FILE makes one")
     try:
         said = json.loads(packed)
         version = int(said["format"])
@@ -175,7 +175,7 @@ def head_of(schema: pa.Schema, name: str) -> Head:
         if version <= FORMAT:
             return _validated(Head, packed)
     except (ValueError, KeyError, TypeError):
-        raise IsotraceError(f"{name}: what it says of itself cannot be read", "record again") from None
+        raise IsotraceError(f"{name}: its metadata cannot be read", "record again") from None
     raise IsotraceError(
         f"{name} has format {version}; this isotrace ({__version__}) reads up to {FORMAT}",
         "read it with a later isotrace",

@@ -33,7 +33,7 @@ def not_by_module(calls: frozenset[str] | None) -> None:
 
 def _refuse_alone(calls: frozenset[str] | None, why: str) -> None:
     if calls is not None and calls <= catalogue.names():
-        raise KernelError(why, "--calls io_uring_enter shows when they are asked for")
+        raise KernelError(why, "--calls io_uring_enter shows when processes submit them")
 
 
 def say_untold(target: Target, calls: frozenset[str] | None, *, told: bool) -> None:
@@ -42,4 +42,4 @@ def say_untold(target: Target, calls: frozenset[str] | None, *, told: bool) -> N
         return
     found = [] if target.command else held.holders(held.of_target(target))
     whose = f"; {held.named(found)} may have a ring" if found else ""
-    say(f"operations of io_uring are not shown: nothing here tells of them{whose}")
+    say(f"operations of io_uring are not shown: nothing here reports them{whose}")

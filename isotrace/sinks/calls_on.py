@@ -25,7 +25,7 @@ _POLLFD = 8  # bytes of a struct pollfd, which begins with the descriptor
 
 
 def _of_operations(rows: Rows, found: list[bool]) -> list[bool]:
-    """Of operations of io_uring: a place in the ring's table is no descriptor; of what is not known all are chosen."""
+    """Of operations of io_uring: a place in the ring's table is not a descriptor; of what is not known all are chosen."""
     return [(had and not note.registered) or bool(note.unknown) for had, note in zip(found, notes(rows), strict=True)]
 
 

@@ -35,7 +35,7 @@ def _named(name: str) -> frozenset[int]:
     known |= {"SIGRTMIN": _RT, "SIGRTMAX": max(_SIGNALS), "SIGPOLL": known["SIGIO"], "SIGIOT": known["SIGABRT"]}
     number = known.get(f"SIG{name.upper().removeprefix('SIG')}")
     if number is None:
-        raise UsageError(f"{name!r} is no signal", "write it like SIGINT,SIGTERM, 'all,!SIGCHLD' or none")
+        raise UsageError(f"{name!r} is not a signal", "write it like SIGINT,SIGTERM, 'all,!SIGCHLD' or none")
     return frozenset((number,))
 
 
@@ -60,6 +60,6 @@ def descriptors(text: str) -> Numbers:
         if name == "all":
             return Numbers(frozenset(), not others)
         if not re.fullmatch(r"[0-9]{1,10}", name) or int(name) > _MOST:
-            raise UsageError(f"{name!r} is no descriptor", "write it like --fd 3, --fd 0,1,2 or --fd '!2'")
+            raise UsageError(f"{name!r} is not a descriptor", "write it like --fd 3, --fd 0,1,2 or --fd '!2'")
         listed.add(int(name))
     return Numbers(frozenset(listed), others)

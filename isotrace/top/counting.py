@@ -137,7 +137,7 @@ class LiveTable(Counting):
             raise app.failure
         if app.return_code:
             raise IsotraceError(
-                "the live table broke", "--once gives the counts without it; please report what is above"
+                "the live table failed", "--once gives the counts without it; please report what is above"
             )
 
     def talker(self) -> Talker | None:

@@ -69,7 +69,7 @@ def must_hold(plan: EnforcementPlan, findings: Findings, backend: str, best_effo
     if found.through:
         raise KernelError(
             f"the rules can be got round ({len(found.through)} ways): nothing was started, nothing is refused",
-            "docs/threat-model.md says what holds; without --verify it starts all the same",
+            "docs/threat-model.md lists the limits; without --verify it starts all the same",
         )
 
 

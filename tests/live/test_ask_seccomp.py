@@ -510,9 +510,9 @@ def test_a_person_is_asked_on_the_terminal_and_answers_with_a_line(tmp_path):
         code = person.read(ALLOWS)[1]
         person.read("> ")
         person.type("a")
-        person.read("to allow this takes the number")
+        person.read("to allow this, type its number")
         person.type(f"a {int(code) % 90 + 10 if code != '99' else 10}")
-        person.read("to allow this takes the number")
+        person.read("to allow this, type its number")
         person.type("perhaps")
         person.read("is no answer")
         person.type(f"a {code}")
@@ -582,7 +582,7 @@ def test_somebody_answers_by_a_socket(tmp_path):
         assert "is no answer" in answering(path, "perhaps", one["id"]).stderr
         assert answering(path, "allow", one["id"]).stdout == "allowed 1 call\n"
         wait_for(lambda: [more["id"] for more in shown_at(path)] not in ([], [one["id"]]))
-        assert "waits no more" in answering(path, "deny", one["id"]).stderr
+        assert "no longer waits" in answering(path, "deny", one["id"]).stderr
         assert answering(path, "deny", shown_at(path)[0]["id"], "always", "2").stdout == "denied 1 call\n"
         out, err = run.communicate(timeout=300)
     lines = [json.loads(line) for line in out.splitlines()]
@@ -611,7 +611,7 @@ def test_nobody_else_and_not_who_is_asked_about_answers(tmp_path):
         assert answering(path, "deny", shown_at(path)[0]["id"]).returncode == 0
         run.communicate(timeout=300)
     assert "may be the one that is asked about" in (tmp_path / "inside").read_text()
-    assert not (tmp_path / "new").exists() and "nobody asks at" in answering(path, "list").stderr
+    assert not (tmp_path / "new").exists() and "no isotrace ask listens at" in answering(path, "list").stderr
 
 
 def test_a_client_that_sends_rubbish_does_no_harm(tmp_path):

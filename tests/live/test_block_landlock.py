@@ -592,7 +592,7 @@ def test_what_is_made_later_beside_what_is_denied_is_refused(place, user):
         (("--deny-path", "w:/etc/**", "--audit"), "cannot audit"),
         (("--deny-path", "x:/usr/**"), "of executing only execve"),
         (("--deny-net", "tcp:10.0.0.0/8"), "knows ports, no addresses"),
-        (("--deny-path", "w:/etc/**", "--for", "9s"), "--for cannot end what Landlock refuses"),
+        (("--deny-path", "w:/etc/**", "--for", "9s"), "--for cannot lift the rules of Landlock"),
     ],
 )
 def test_what_it_cannot_do_starts_nothing(words, said, user):

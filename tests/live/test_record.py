@@ -257,7 +257,7 @@ def test_to_standard_output_and_ctrl_c_completes_it(tmp_path):
         (["--", "true"], 2, "Missing option '-o'"),
         (["-o", "-", "--", "true"], 2, "standard output is the command's"),
         (["-o", "/no/such/directory/x", "--", "true"], 1, "no such file or directory"),
-        (["-o", "{}/x", "--keep", "3", "--", "true"], 2, "--keep is about files of a --max-size"),
+        (["-o", "{}/x", "--keep", "3", "--", "true"], 2, "--keep needs --max-size"),
         (["-o", "{}/x", "--max-size", "1k", "--", "true"], 2, "--max-size 1024 is less"),
         (["-o", "{}/x", "--redact", "names", "--", "true"], 2, "--redact names is not known"),
     ],

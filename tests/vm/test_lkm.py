@@ -124,7 +124,7 @@ def test_a_function_that_the_build_keeps_from_ftrace_is_named(mode: str) -> None
         with refusing([deny("perf_event_open")], Target(pid=os.getpid())):
             pass
     else:
-        with pytest.raises(KernelError, match=r"build keeps .*__x64_sys_perf_event_open.* from ftrace"):
+        with pytest.raises(KernelError, match=r"ftrace cannot reach .*__x64_sys_perf_event_open"):
             module_for([deny("perf_event_open")], Target(pid=os.getpid())).open(None)
 
 
@@ -294,7 +294,7 @@ def test_only_root_of_the_initial_user_namespace_is_obeyed(mode: str, who: str) 
         command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(PROGS.parents[1])}
     )
     assert done.returncode == 3
-    assert re.search("the kernel module (obeys root only|refuses)", done.stderr), done.stderr
+    assert re.search("only root can use the kernel module|the kernel module refuses", done.stderr), done.stderr
 
 
 def test_a_ring_that_nobody_reads_loses_and_counts(mode: str, worker: Worker) -> None:

@@ -161,7 +161,7 @@ class Module(lkm.Controller):
         except KernelError:
             if unreached := _out_of_reach(functions):
                 raise KernelError(
-                    f"this kernel's build keeps {', '.join(unreached)} from ftrace",
+                    f"ftrace cannot reach {', '.join(unreached)} on this kernel",
                     "leave those calls out, or isotrace module load --mode table where the kernel calls through it",
                 ) from None
             raise

@@ -67,7 +67,9 @@ class Landlock:
             _LOG.debug("%d path rules, %d port rules", len(found), len(allowed))
         except OSError as error:
             self.close()
-            raise KernelError(f"landlock: {error.strerror}", "isotrace doctor says what Landlock can here") from None
+            raise KernelError(
+                f"landlock: {error.strerror}", "isotrace doctor shows what Landlock can do here"
+            ) from None
 
     def starter(self) -> Execute:
         """Holds the process to the ruleset; it leaves execve to what comes next."""
@@ -119,8 +121,8 @@ def _places(rules: Sequence[PathRule], abi: int) -> list[Place]:
         found = places.allowed(led, files, abi)
     except TooMany:
         raise UsageError(
-            f"the rules on paths stand for more than {places.MOST} files that Landlock would be told of one by one",
-            "name directories in which all is allowed or all is denied",
+            f"the rules on paths need more than {places.MOST} single files in Landlock's ruleset",
+            "name directories in which everything is allowed or everything is denied",
         ) from None
     lost = {
         "do not exist yet, and are not excepted when they do": tree.missing(led),
@@ -133,7 +135,7 @@ def _places(rules: Sequence[PathRule], abi: int) -> list[Place]:
         if paths := [str(rule.pattern) for rule in each]:
             tell([f"landlock: {_named(paths)} {why}"])
     if files.unlisted:
-        tell([f"landlock: {_named(files.unlisted)} cannot be listed by you: what is in there is refused"])
+        tell([f"landlock: you cannot list {_named(files.unlisted)}: everything in there is denied"])
     return found
 
 

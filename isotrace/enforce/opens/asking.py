@@ -123,7 +123,7 @@ class Opens:
         try:
             group = fanotify.group()
         except OSError as error:
-            raise KernelError(f"no group of fanotify can be had: {error.strerror}", "see: isotrace doctor") from None
+            raise KernelError(f"cannot use fanotify:  {error.strerror}", "see: isotrace doctor") from None
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         marks = Marks(group, [one.rule for one in self._enforced if isinstance(one.rule, PathRule)])
         concerned = Concerned(self._target, self._members.states if self._members else {}, os.getpid())
@@ -144,7 +144,9 @@ class Opens:
         if word == "ready":
             return
         self.close()
-        raise IsotraceError(*more) if word == "failed" else KernelError("what serves fanotify does not start")
+        raise (
+            IsotraceError(*more) if word == "failed" else KernelError("the process that serves fanotify does not start")
+        )
 
     # ---- what the warden says, in a thread of its own ------------------------------------------------------------------
 
@@ -170,13 +172,13 @@ class Opens:
                     heard = asked = time.monotonic()
                     self._hear(*marshal.loads(data))
                 if time.monotonic() - heard > _SILENT and not self._lifted:
-                    self._failed = "what serves fanotify was stopped, or hangs: it is ended, as everybody waits for it"
+                    self._failed = "the process that serves fanotify was stopped, or hangs: isotrace ends it"
                     os.kill(self._warden, signal.SIGKILL)
         except OSError:
             return
         finally:
             if not self._lifted:
-                self._failed = self._failed or "what serves fanotify has ended: nothing is asked any more"
+                self._failed = self._failed or "the process that serves fanotify has ended: nothing is asked any more"
             self._come.set()
             self._asked.set()
 

@@ -64,7 +64,8 @@ class Marks:
                 self._mark(one)
             except OSError as error:
                 raise IsotraceError(
-                    f"cannot ask about {path!r}: {error.strerror}", "fanotify asks about what there is: make it first"
+                    f"cannot ask about {path!r}: {error.strerror}",
+                    "fanotify asks only about what exists: create it first",
                 ) from None
 
     def look(self) -> None:

@@ -76,7 +76,7 @@ class Warden:
         except IsotraceError as error:
             self._tell("failed", error.message, error.hint)
         except Exception as error:
-            self._tell("failed", f"what serves fanotify failed: {error!r}", "please report this")
+            self._tell("failed", f"the process that serves fanotify failed: {error!r}", "please report this")
         finally:
             self._let_go()
             self._send()

@@ -29,7 +29,9 @@ def refused(table: Table, arm: Callable[[int], None], compat: bool = True) -> No
     failed = {one.call for one, result in zip(numbers, found, strict=True) if not _convinces(one, result)}
     if failed:
         listed = ", ".join(sorted(failed))
-        raise KernelError(f"this kernel is not kept from {listed}", "leave that out of the rule, or try --backend")
+        raise KernelError(
+            f"the self-test failed: {listed} was not denied", "leave that out of the rule, or try another --backend"
+        )
 
 
 def _convinces(one: trials.Number, result: int) -> bool:
