@@ -69,8 +69,8 @@ class TestPlan:
         ("rule", "says"),
         [
             ("r:/d/**", "only what is in /d itself"),
-            ("r:/d/*", "files in /d are met there alone: one that has a hard link elsewhere"),
-            ("r:/d/*.pem", "files in /d are met there alone"),
+            ("r:/d/*", "files in /d are covered only there: one that has a hard link elsewhere"),
+            ("r:/d/*.pem", "files in /d are covered only there"),
             ("w:/d/f", "of writing only opens: removing, renaming"),
             ("x:/d/f", "of executing only execve"),
         ],

@@ -334,7 +334,7 @@ def test_the_option_is_a_target_with_the_containers_name(machine):
     target = take_target(options(container="web", container_root=str(machine.root)))
     assert target == Target(cgroup=str(path), container="container web")
     assert str(target) == "--container web" and target.conditions == {"cgroup"}
-    assert plan.concerned(target)[0].startswith("--container: who is moved out of it")
+    assert plan.concerned(target)[0].startswith("--container: a process that is moved out of it")
     assert ended(target, lambda: False) is None
     (path / "cgroup.events").write_text("populated 0\n")
     assert ended(target, lambda: False) == "container web ended"

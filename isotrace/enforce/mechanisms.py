@@ -22,20 +22,18 @@ FEATURES = (
 
 _MOVES = Note(
     "paths deeper than 64 levels are refused; so is to move or link what is denied",
-    "a path deeper than 64 levels, and a file whose place is not known, is refused; "
-    "so is to move or link what is denied",
+    "denied as well: a path deeper than 64 levels, a file whose place is not known, and moving or linking what"
+    " is denied",
 )
 _ANEW = Note(
     "a directory that somebody else removes and makes anew is met by names and patterns above it alone",
-    "a directory that somebody else removes and makes anew, and what a symbolic link is pointed to later, is met by "
-    "names "
-    "and patterns above it, not by rules on what was in it",
+    "a directory that somebody else removes and makes anew, or a later target of a symbolic link, is covered "
+    "by names and patterns above it, not by rules on its old contents",
 )
 _NAMES = Note(
     "names of more than 62 bytes that a pattern might match are refused",
-    "a pattern looks at names of up to 62 bytes: it refuses longer ones that it might match, and every name in a "
-    "directory "
-    "that ignores case",
+    "a pattern compares names of up to 62 bytes: it denies longer ones that it might match, and every name in "
+    "a directory that ignores case",
 )
 _LINKS = Note(
     "a hard link made before, from inside a denied directory to outside, keeps working",
@@ -44,25 +42,26 @@ _LINKS = Note(
 _LAYERS = Note(
     "layers of an overlay are judged where it is; a file system that is mounted later is judged by the mount at hand "
     "alone",
-    "what an overlay does in its layers is judged there; a file system that is mounted later is judged by the mount at "
-    "hand alone, and where a call sees none (truncate, chmod, utimensat, setxattr) by its own tree",
+    "operations of an overlay on its layers are judged there; a file system that is mounted later is judged by"
+    " the mount at hand alone, or by its own tree if a call sees no mount (truncate, chmod, utimensat, "
+    "setxattr)",
 )
 _NETS = (
     Note(
         "a socket that listens or accepts is judged by its own address, not by that of who comes; connections that "
         "exist already go on",
-        "judges an IP socket by the address that it is connected, sent or bound to; one that listens or accepts by its "
-        "own, not by that of who comes; connections that exist already, or are received from somebody else, go on",
+        "judges an IP socket by the address that it connects, sends or binds to; one that listens or accepts by "
+        "its own address, not by that of who comes; connections that exist already, or are received from another "
+        "process, go on",
     ),
     Note(
         "sockets whose destination no hook sees are refused whole",
-        "sockets whose destination no hook sees (raw, packet, XDP, RDS, RxRPC, protocols that are not known) are "
-        "refused whole",
+        "sockets whose destination no hook sees (raw, packet, XDP, RDS, RxRPC, unknown protocols) are refused whole",
     ),
     Note(
         "0.0.0.0 and :: as a destination are this host",
-        "0.0.0.0 and :: as a destination are this host by an address of the kernel's choosing: refused where the rule "
-        "would refuse one of them; allow-net 0.0.0.0/32 and ::/128 except them",
+        "0.0.0.0 and :: as a destination mean this host, by an address that the kernel chooses: denied if the rule"
+        " denies one of these addresses; allow-net 0.0.0.0/32 and ::/128 except them",
     ),
     Note(
         "judges the address, not who has it: this host has others than 127.0.0.1, a broadcast or multicast address "
@@ -80,21 +79,22 @@ _NETS = (
 )
 _SCTP = Note(
     "SCTP is refused whole",
-    "SCTP is refused whole: both sides of a connection add addresses to it that no hook sees",
+    "SCTP is refused whole: both sides add addresses to a connection, and no hook sees these",
 )
 _BEYOND = Note(
     "families of sockets beside IP, unix, netlink and AF_ALG are refused whole, netlink is not judged",
-    "every family of sockets beside IP, unix, netlink and AF_ALG is refused whole; netlink, which can also reach "
+    "every family of sockets but IP, unix, netlink and AF_ALG is refused whole; netlink, which can also reach "
     "processes, is not judged",
 )
 _STAYS = Note(
     "directories and links on the way to what is denied are not moved, removed or covered",
-    "the directories and links that a rule's path leads through are not moved, removed or covered by the target; a "
-    "directory moves where patterns have the same left to match below both its places",
+    "the target cannot move, remove or cover the directories and links that a rule's path leads through; a "
+    "directory can move only where patterns have the same left to match below both its places",
 )
 TOLD = Note(
     "what stat, access, getxattr, readlink, statfs and inotify tell is told",
-    "r is about what is in a file or directory: what stat, access, getxattr, readlink, statfs and inotify tell is told",
+    "r covers the contents of a file or directory: what stat, access, getxattr, readlink, statfs and inotify "
+    "tell is told",
 )
 _RUN = Note(
     "a program that may be executed is read by who executes and traces it: deny x, too",
@@ -102,7 +102,7 @@ _RUN = Note(
 )
 CONNECT = Note(
     "connecting to a socket at a path is not judged: unix: rules are",
-    "a rule on a path is not on connecting to a socket there: unix: rules are",
+    "a rule on a path does not cover connecting to a socket there: rules on unix: do",
 )
 _CODE = Note(
     "memory that no file is behind is not met when it is executed",
@@ -111,33 +111,32 @@ _CODE = Note(
 )
 _NO_PATH = Note(
     "what no path has, such as a memfd, is not executed",
-    "what no path has, such as a memfd or a file system that is mounted nowhere, is not executed",
+    "what has no path, such as a memfd or a file system that is mounted nowhere, cannot be executed",
 )
 _PEER = Note(
     "a unix socket is judged by what its peer was bound to; stream sockets that are connected already, and pairs, are "
     "not",
-    "judges a unix socket by the file or name that its peer was bound to, wherever that file is by now; "
-    "stream sockets that are connected already, and pairs of these, are not judged",
+    "judges a unix socket by the file or name that its peer is bound to, wherever that file is now; stream "
+    "sockets that are already connected, and pairs of these, are not judged",
 )
 _SOCKET_MOVES = Note(
     "socket files are not made, moved or linked to where they are denied, nor directories moved there",
-    "to make, move or link a socket file to where it is denied is refused; "
-    "so is to move a directory there, or from there to elsewhere, but not to where only what is deeper in it is denied",
+    "a socket file cannot be made, moved or linked where it is denied; a directory cannot be moved there or "
+    "away from there, but it can where only something deeper in it is denied",
 )
 _AUTOBIND = Note(
     "names that the kernel gives a socket by itself are judged as a peer's alone",
-    "the five hexadecimal digits that the kernel names a socket by itself, for SO_PASSCRED, are not judged where they "
-    "are given, only where they are a peer's",
+    "a name that the kernel itself gives a socket, for SO_PASSCRED (five hexadecimal digits), is not judged "
+    "when it is given, only when it is a peer's",
 )
 _SKIPPED = (
-    "what a task asks for on a CPU where another one was preempted inside the same program is let through, and "
-    "counted: "
-    "of four processes that open in a loop one call in five was (7.3)"
+    "a call on a CPU where another one was preempted inside the same program is let through, and counted: of "
+    "four processes that open in a loop one call in five was (7.3)"
 )
 OLD_RINGS = Note(
     "no io_uring can be set up; a ring that somebody else hands over later goes on being served",
-    "no io_uring can be set up, and a target that has one already is turned down; "
-    "one that somebody else made and hands over later goes on being served",
+    "no io_uring can be set up, and a target that already has one is rejected; a ring that another process "
+    "made and hands over later goes on being served",
 )
 _HELD_OPEN = Note(
     "a file that is open already goes on being read and written",
@@ -145,10 +144,12 @@ _HELD_OPEN = Note(
 )
 _READ_ONCE = Note(
     "the first read of a file that is open already is asked about; what is mapped already is read without asking",
-    "the first read of each file that is open already is asked about, and allowed to all who share it; what is mapped "
-    "already is read without asking, and what is open for writing is written",
+    "asks about the first read of each file that is open already, and an answer is for all who share it; files"
+    " that are already mapped are read, and files open for writing are written, without a question",
 )
-NOT_OPEN_YET = "asks when a file is opened: what is open already, as what the command inherits, is read without asking"
+NOT_OPEN_YET = (
+    "asks when a file is opened: a file that is already open, such as an inherited one, is read without a question"
+)
 _OPEN_ALREADY = Note(
     "what is open already, or is received from somebody else, goes on being read and written",
     "what is open already, or is received from somebody else, goes on being read and written",
@@ -160,14 +161,13 @@ _CATCHERS = (
 )
 _STOPPED = Note(
     "a process that catches SIGCONT is stopped while one of its threads waits",
-    "a process that catches SIGCONT is stopped while one of its threads waits: its parent is told, as a shell that "
-    "writes "
-    "Stopped, its handler runs when it goes on, and a stop of somebody else's ends then, too",
+    "a process that catches SIGCONT is stopped while one of its threads waits: its parent sees that (a shell "
+    "writes Stopped), its handler runs when it goes on, and somebody else's stop ends then, too",
 )
 _WAITING = Note(
     "a thread that waits has another scheduling policy meanwhile",
-    "a thread that waits has a deadline policy meanwhile, "
-    "or where its processors are chosen the idle one, then it is busy",
+    "a thread that waits has a deadline policy meanwhile, or, if its processors are chosen, the idle policy; "
+    "it is then busy",
 )
 _UNLOOKED = Note(
     "an open with O_PATH is not asked about",
@@ -175,9 +175,8 @@ _UNLOOKED = Note(
 )
 _POINTERS = Note(
     "what pointers of other calls point to can be another thing once that is answered",
-    "calls that are not about a path are asked about as they are made: what their pointers point to can be another "
-    "thing "
-    "once that is answered",
+    "asks about calls without a path as they are made: what their pointers point to can be something else "
+    "after the answer",
 )
 _FOLLOWS_OBJECTS = Note(
     "judges what the kernel acts on",
@@ -192,21 +191,21 @@ NO_PRIVILEGES = Note(
 _NAMED = Note(
     "another thread of the command can change paths and addresses after the answer, and so do something else than what "
     "was allowed",
-    "paths and addresses are what the caller's memory and directories say when the call begins: another thread of the "
-    "command can change them before the kernel looks, and so do something else than what was allowed (Landlock, which "
-    "cannot be deceived so, cannot ask)",
+    "paths and addresses are those in the caller's memory and directories when the call begins: another thread"
+    " of the command can change them before the kernel looks, and so do something that was not allowed "
+    "(Landlock, which cannot be deceived in this way, cannot ask)",
 )
 _ALL_MET = Note(
     "every call that can name one waits about 0.1 ms for isotrace",
-    "every call that can name one waits for isotrace to look at it, about 0.1 ms",
+    "every call that can name a path or address waits for isotrace to look at it, about 0.1 ms",
 )
 _BY_KERNEL = Note(
     "not met: files that the kernel opens by itself, what is open already, and what was moved to where no rule is",
-    "not met: files that the kernel opens by itself (what a script or a program is run by), what is open already or "
-    "received, and what is in a directory that was moved to where no rule is",
+    "not covered: files that the kernel opens by itself (the interpreter of a script, the loader of a "
+    "program), what is already open or received, and what is in a directory that was moved to where no rule is",
 )
 _ACCEPTED = Note(
-    "who listens is judged when it listens, not when it accepts",
+    "a listening socket is judged when it listens, not when it accepts",
     "who listens is judged when it listens, not when it accepts",
 )
 

@@ -25,9 +25,9 @@ _NOT_BUILT = Unsupported("not built into this version of isotrace")
 BEST_EFFORT = "--best-effort accepts that"
 _NAMES = Note(
     "--comm: a program executed under another is not concerned (-f keeps it)",
-    "--comm: who is found under the name, at the start, by an execve or by what it does itself, stays concerned under any "
-    "other, with its threads, io_uring's workers and the children that it forks, up to an execve under another name: a "
-    "program executed under another is not concerned (-f keeps it)",
+    "--comm: a process found under the name (at the start, by an execve or by what it does itself) stays a "
+    "target under any other name, with its threads, io_uring's workers and the children that it forks, until "
+    "an execve under another name: a program executed under another is not concerned (-f keeps it)",
 )
 
 
@@ -114,10 +114,13 @@ def concerned(target: Target) -> tuple[str, ...]:
     cgroup = f"--{target.container.partition(' ')[0]}" if target.container else "--cgroup"
     said = (
         ("comm", _NAMES),
-        ("ppid", "--ppid: a child stays concerned when its parent ends; its own children are not (-f)"),
-        ("pid", "--pid: the processes that it forks are not concerned (-f)"),
-        ("uid", "--uid: who changes its real user id, as sudo and su do, is concerned no more (-f keeps it)"),
-        ("cgroup", f"{cgroup}: who is moved out of it is concerned no more (-f keeps it)"),
+        ("ppid", "--ppid: a child stays a target when its parent ends; its own children are no targets (-f adds them)"),
+        ("pid", "--pid: the processes that it forks are no targets (-f adds them)"),
+        (
+            "uid",
+            "--uid: a process that changes its real user id, as sudo and su do, is no target any more (-f keeps it)",
+        ),
+        ("cgroup", f"{cgroup}: a process that is moved out of it is no target any more (-f keeps it)"),
     )
     return tuple(text for name, text in said if name in target.conditions)
 

@@ -283,7 +283,7 @@ def test_a_file_of_a_directory_is_not_met_elsewhere_and_that_is_said(tmp_path, t
         assert target.ask("read('../hard')") == "secret"
         assert target.ask("[os.rename('key', '../moved'), read('../moved')][1]") == "secret"
         assert run.end() == [("program", "deny")]
-    assert f"LESS THAN ASKED: files in {tmp_path}/here are met there alone" in run.err
+    assert f"LESS THAN ASKED: files in {tmp_path}/here are covered only there" in run.err
 
 
 def test_a_directory_that_a_link_leads_to_is_the_one_that_the_rule_names(tmp_path, target):

@@ -13,27 +13,24 @@ from isotrace.policy.model import NetRule, PathRule, Policy, Rule, asks
 
 _PLACES = Note(
     "what is made later beside something denied is refused",
-    "Landlock allows directories with all below them, and files: what lies beside something denied is allowed one by "
-    "one "
-    "when the command starts; what is made beside it later is refused, and directories on the way there are not "
-    "listed, "
-    "nor is anything made, removed or renamed in them",
+    "Landlock allows files, and directories with everything below them: what lies beside something denied is "
+    "allowed one by one when the command starts; what is made beside it later is denied; directories on the "
+    "way there cannot be listed, and nothing can be made, removed or renamed in them",
 )
 _EXCEPTIONS = Note(
     "an exception is for what is there when the command starts",
-    "an exception is for what is there when the command starts: what does not exist yet, a directory without what is "
-    "in "
-    "it, and a file with several hard links, are not excepted",
+    "an exception covers what exists when the command starts; it does not cover what does not exist yet, a "
+    "directory without what is in it, and a file with several hard links",
 )
 _RENAMES = Note(
     "nothing is renamed or linked to where more is allowed",
-    "what may be written and not be read is not made, removed or renamed, for a rename reads what it moves; nothing is "
-    "renamed or linked to where more is allowed (EXDEV, EACCES)",
+    "a file that may be written but not read cannot be made, removed or renamed, because a rename reads what "
+    "it moves; nothing can be renamed or linked to where more is allowed (EXDEV, EACCES)",
 )
 _NO_MOUNTS = Note(
     "the command mounts nothing and traces nobody outside",
-    "the command mounts nothing, makes no device nodes, and traces nobody outside of it; where others mount or move "
-    "something later, it is judged by the place that it was given, or came to",
+    "the command cannot mount anything, make device nodes, or trace processes outside of it; what others mount"
+    " or move later is judged by the place that it was given, or came to",
 )
 _OPEN = Note(
     "what is open when the command starts, or is received, goes on being used",
@@ -41,24 +38,22 @@ _OPEN = Note(
 )
 _READ_TO_RUN = Note(
     "what may not be read is not executed, but a memfd is",
-    "what may not be read is not executed either; what has no path, such as a memfd, is",
+    "a file that may not be read cannot be executed either; what has no path, such as a memfd, can",
 )
 _ATTRIBUTES = Note(
     "mode, owner and times are changed through isotrace, or not at all",
-    "mode, owner, times and extended attributes are changed by isotrace in the command's place, where w is allowed by "
-    "every path: not of a file with several hard links, for 32-bit programs, nor for who has other rights than "
-    "isotrace "
-    "or other mounts; ioctl is refused on files where it is not known to change nothing, and on devices that are "
-    "opened "
-    "where w is denied; message queues of POSIX are neither made nor removed",
+    "isotrace changes mode, owner, times and extended attributes in the command's place, if w is allowed by "
+    "every path: not of a file with several hard links, not for 32-bit programs, and not for processes with "
+    "other rights or mounts than isotrace; ioctl is denied on files unless it is known to change nothing, and "
+    "on devices that are opened where w is denied; message queues of POSIX can be neither made nor removed",
 )
 _ROOT = Note(
     "root in the command has other ways",
-    "root in the command has other ways: devices, modules, what names programs that the kernel starts",
+    "root in the command has other ways: devices, modules, files that name programs which the kernel starts",
 )
 _KEPT = Note(
     "cannot be lifted",
-    "cannot be lifted: refused as long as the command's processes live, whatever becomes of isotrace",
+    "cannot be lifted: denied as long as the command's processes live, whatever happens to isotrace",
 )
 _UNSEEN = Note(
     "what it refuses is neither shown nor counted",
@@ -67,27 +62,26 @@ _UNSEEN = Note(
 _PORTS = Note(
     "of TCP the port is judged, not the address; other sockets that a rule denies some of are not made; connections "
     "from before go on",
-    "judges TCP by its port when it is connected or bound, whatever the address; every other kind of sockets that a "
-    "rule "
-    "denies some of is not made (UDP, MPTCP, SMC, raw); connections and sockets from before go on",
+    "judges TCP by its port when it connects or binds, whatever the address; every other kind of socket of "
+    "which a rule denies some cannot be made (UDP, MPTCP, SMC, raw); connections and sockets from before go on",
 )
 _LISTENS = Note(
     "sockets listen through isotrace",
-    "isotrace makes sockets listen in the command's place; without a bind their port is 0; MSG_FASTOPEN is refused",
+    "isotrace makes sockets listen in the command's place; without a bind their port is 0; MSG_FASTOPEN is denied",
 )
 _UNIX = Note(
     "unix sockets are not made, but pairs; those from before go on",
-    "sockets of unix are not made, but pairs of streams; those from before, or that are received, go on",
+    "unix sockets cannot be made, except pairs of streams; those from before, or that are received, go on",
 )
 
 _ONLY_EXECVE = (
-    "of executing only execve: code that is mapped is not refused, such as a library or a program that is given to "
-    "ld.so, nor is renaming what may not be executed"
+    "of executing only execve is denied: not code that is mapped, such as a library or a program that is given"
+    " to ld.so, and not renaming what may not be executed"
 )
 #: With it what is excepted for executing is excepted for reading, too.
-READABLE = "a program that may be executed may be read: the kernel reads what it executes in its caller's name"
+READABLE = "a program that may be executed may also be read: the kernel reads what it executes in its caller's name"
 _ABSTRACT = (
-    "of abstract names only those that others have: what the command's own processes bind and connect is not refused"
+    "of abstract names only those of other processes: what the command's own processes bind and connect is not denied"
 )
 
 

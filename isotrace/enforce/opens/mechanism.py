@@ -18,14 +18,13 @@ _MARKED = Note(
 )
 _ONLY_OPENS = Note(
     "what is open already, or received, goes on being used; pipes, sockets and devices are not asked about",
-    "asks when a file or directory is opened or executed: what is open already, or received, goes on being used; "
-    "pipes, "
-    "sockets and devices are not asked about",
+    "asks when a file or directory is opened or executed: what is already open, or received, goes on being "
+    "used; isotrace does not ask about pipes, sockets and devices",
 )
 _LETTERS = Note(
     "openat2 and io_uring are asked about as reading and writing",
-    "whether an open reads or writes is told by the call's registers; of openat2 and io_uring it is not known, so they "
-    "are asked about as both",
+    "the call's registers tell whether an open reads or writes; for openat2 and io_uring this is unknown, so "
+    "isotrace asks about both",
 )
 _MADE = Note(
     "what is denied leaves a file that it has made, empty",
@@ -34,16 +33,15 @@ _MADE = Note(
 _PLACES = Note(
     "a file that takes the place of a named one is met a tenth of a second later; what another file system shows of a "
     "file is another file",
-    "a file that takes the place of a named one is met a tenth of a second later; one that is moved away is met on, "
-    "but "
-    "not one that was in a named directory; what another file system shows of a file (an overlay) is another file",
+    "a file that takes the place of a named one is covered a tenth of a second later; one that is moved away "
+    "stays covered, but not one that was in a named directory; a file as another file system shows it (an "
+    "overlay) is another file",
 )
 
 _DEEPER = "only what is in {} itself: what is deeper is not asked about"
 _ELSEWHERE = (
-    "files in {} are met there alone: one that has a hard link elsewhere is not asked about by that name, nor one that "
-    "is "
-    "moved out of it"
+    "files in {} are covered only there: one that has a hard link elsewhere is not asked about by that name, "
+    "nor one that is moved out of it"
 )
 _WRITES = (
     "of writing only opens: removing, renaming, linking, making directories, links and sockets, truncate, chmod, chown "
@@ -51,7 +49,7 @@ _WRITES = (
     "their like are not asked about"
 )
 _EXECUTES = "of executing only execve: a file whose code is mapped, such as a library, is not asked about"
-_ENDS = "when isotrace is killed what waits is denied, and further opens happen"
+_ENDS = "when isotrace is killed, what waits is denied, and later opens happen"
 _ORPHANED = "denied, and allowed from then on"
 _ERROR = "what is denied fails with EPERM, whatever error was asked for"
 
