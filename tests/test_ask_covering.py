@@ -179,8 +179,8 @@ def test_what_answers_at_a_socket_writes_nothing_to_the_terminal(tmp_path):
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["--policy", ""], "is no file"),
-        (["--policy", "/dev/null"], "is no file"),
+        (["--policy", ""], "is not a file"),
+        (["--policy", "/dev/null"], "is not a file"),
         (["--policy", "/nonexistent/p.toml"], "there is no directory"),
         ([], "no rule asks"),
     ],

@@ -167,7 +167,7 @@ def test_under_sudo_it_is_the_desktop_of_who_called_it(monkeypatch):
     address = daemon.stdout.readline().strip()
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
     try:
-        with pytest.raises(IsotraceError, match="no desktop can be told"):
+        with pytest.raises(IsotraceError, match="cannot show questions on a desktop"):
             monkeypatch.delenv("SUDO_UID", raising=False)
             Desktop()
         monkeypatch.setenv("SUDO_UID", "65534")
@@ -183,10 +183,10 @@ def test_under_sudo_it_is_the_desktop_of_who_called_it(monkeypatch):
 
 
 def test_without_a_bus_or_a_server_it_is_said_before_anything_starts(bus, monkeypatch):
-    with pytest.raises(IsotraceError, match="no desktop can be told"):
+    with pytest.raises(IsotraceError, match="cannot show questions on a desktop"):
         Desktop()
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
-    with pytest.raises(IsotraceError, match="no desktop can be told"):
+    with pytest.raises(IsotraceError, match="cannot show questions on a desktop"):
         Desktop()
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
     monkeypatch.setattr(os.path, "exists", lambda path: False)

@@ -114,7 +114,7 @@ class TestWords:
         [
             ("opne", "did you mean"),
             ("exit", "cannot be refused"),
-            ("vserver", "needs no refusing"),
+            ("vserver", "need not be denied"),
             ("", "empty term"),
             ("open,,read", "empty term"),
             ("%nosuch", "unknown"),

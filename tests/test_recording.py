@@ -397,7 +397,7 @@ def test_a_format_that_there_never_was(tmp_path, version):
     head = json.loads(Head().pack()) | {"format": version}
     with pa.ipc.new_stream(str(tmp_path / "t"), schema.arrow(json.dumps(head).encode())):
         pass
-    assert "what it says of itself cannot be read" in problem(tmp_path / "t")
+    assert "its metadata cannot be read" in problem(tmp_path / "t")
 
 
 def test_what_comes_after_the_end_is_not_read_and_said(tmp_path):

@@ -252,7 +252,7 @@ def test_an_output_that_fails_ends_alone_and_that_is_said_and_an_error(backend, 
     one.stop("")
     while one.unwritten(0.1):
         pass
-    with pytest.raises(IsotraceError, match=r"not everything was written:  cannot write 't\.txt'"):
+    with pytest.raises(IsotraceError, match=r"not everything was written: cannot write 't\.txt'"):
         one.finish()
     assert (
         len(recorder.seen) == 10 and recorder.ended == (10, "") and "10 calls, 10 delivered" in capfd.readouterr().err
@@ -272,7 +272,7 @@ def test_a_recording_that_fails_leaves_the_lines_and_is_not_completed(backend, c
     one.stop("")
     while one.unwritten(0.1):
         pass
-    with pytest.raises(IsotraceError, match="not all was written"):
+    with pytest.raises(IsotraceError, match="not everything was written"):
         one.finish()
     assert len(lines.seen) == 5 and recorder.ended is None and "5 calls, 5 delivered" in capfd.readouterr().err
 

@@ -46,7 +46,7 @@ class Desktop:
         if "ready" not in said:
             self.end()
             why = said.get("failed", "no answer")
-            raise IsotraceError(f"cannot show questions on a desktop:  {why}", "leave out --notify")
+            raise IsotraceError(f"cannot show questions on a desktop: {why}", "leave out --notify")
         self.actions = bool(said["actions"])
 
     def _first(self) -> dict[str, Any]:

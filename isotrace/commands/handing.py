@@ -78,7 +78,7 @@ def export(
     if handed.holds_nothing:
         raise IsotraceError(f"{target} can enforce no rule of {file}", "the report says why")
     if handed.losses and not lossy:
-        what = f"{many(len(handed.losses), 'rule')} of {file} are held in part, or not expressible"
+        what = f"{many(len(handed.losses), 'rule')} of {file} would be held only in part, or not at all"
         raise IsotraceError(what, "--lossy writes the policy all the same")
     _write(handed.text, output)
     return 0

@@ -115,7 +115,7 @@ def _nothing(recordings: Sequence[Recording], verdict: Verdict) -> IsotraceError
     lost = sum(count for _, count in _lost(recordings))
     why = (*verdict.lines, *([f"{many(lost, 'call')} lost when it was recorded"] if lost else []))
     if why:
-        return IsotraceError(f"no recorded call can be used:  {why[0]}", "record it again", why[1:])
+        return IsotraceError(f"no recorded call can be used: {why[0]}", "record it again", why[1:])
     return IsotraceError("no call was recorded", "record with the calls that matter: isotrace record -y -o FILE -- CMD")
 
 

@@ -123,7 +123,7 @@ def _term(term: str) -> Word:
     if name in refuse.NEVER:
         raise UsageError(f"{name} cannot be refused: {refuse.NEVER[name]}", "leave it out")
     if name in refuse.NO_CODE:
-        raise UsageError(f"{name} need not be denied:  the kernel has no code for it", "leave it out")
+        raise UsageError(f"{name} need not be denied: the kernel has no code for it", "leave it out")
     if name in catalog.names():
         return Word(term, name, frozenset((name,)), frozenset())
     if term[:1] in ("/", "%", "@") or term in ("all", "none") or term in families.BARE:

@@ -218,7 +218,7 @@ class Records(Part):
         if self._recorder and recorded:
             self._recorder.end(self.stats, self._plan.calls, self._reason)
         for _, error in self._delivery.failures:
-            raise IsotraceError(f"not everything was written:  {error.message}", error.hint)
+            raise IsotraceError(f"not everything was written: {error.message}", error.hint)
         if not (self._strict and self._stopped):
             return
         if self.stats.lost:

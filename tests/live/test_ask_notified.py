@@ -37,4 +37,4 @@ def test_without_a_desktop_it_is_said_before_anything_starts(tmp_path):
     words = ("--notify", "--ask", "mkdir", "--", "mkdir", "new")
     with background(*words, cwd=tmp_path, DBUS_SESSION_BUS_ADDRESS="unix:path=/nonexistent") as run:
         _, err = run.communicate(timeout=300)
-    assert run.returncode == 1 and "no desktop can be told" in err and not (tmp_path / "new").exists()
+    assert run.returncode == 1 and "cannot show questions on a desktop" in err and not (tmp_path / "new").exists()

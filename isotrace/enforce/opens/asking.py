@@ -123,7 +123,7 @@ class Opens:
         try:
             group = fanotify.group()
         except OSError as error:
-            raise KernelError(f"cannot use fanotify:  {error.strerror}", "see: isotrace doctor") from None
+            raise KernelError(f"cannot use fanotify: {error.strerror}", "see: isotrace doctor") from None
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         marks = Marks(group, [one.rule for one in self._enforced if isinstance(one.rule, PathRule)])
         concerned = Concerned(self._target, self._members.states if self._members else {}, os.getpid())
