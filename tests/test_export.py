@@ -221,13 +221,13 @@ def test_the_recording_is_not_written_over(recording):
 
 def test_traces_of_two_hosts_are_not_one(recording, tmp_path):
     other = recorded.record(tmp_path / "other", host="b")
-    with pytest.raises(UsageError, match="recordings of 2 hosts or boots are not one perfetto trace"):
+    with pytest.raises(UsageError, match="recordings of 2 hosts or boots cannot be one perfetto trace"):
         forms.export([str(recording), str(other)], "perfetto", str(tmp_path / "out"))
 
 
 def test_several_recordings_want_a_place(recording, tmp_path):
     other = recorded.record(tmp_path / "other")
-    with pytest.raises(UsageError, match="where the parquet is to go was not named"):
+    with pytest.raises(UsageError, match="no output was named for the parquet"):
         forms.export([str(recording), str(other)], "parquet", None)
 
 

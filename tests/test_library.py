@@ -124,8 +124,8 @@ def test_a_condition_is_one_condition_or_an_error(run, where):
         ({"command": ["true"], "options": ["-yo"]}, "'-yo' is not for options"),
         ({"command": ["true"], "options": ["--", "x"]}, "'--' is not for options"),
         ({"command": ["true"], "options": ["--help"]}, "'--help' is not for options"),
-        ({"command": ["true", "a\0b"]}, "can be no word"),
-        ({"comm": "\ud800"}, "can be no word"),
+        ({"command": ["true", "a\0b"]}, "cannot be a word"),
+        ({"comm": "\ud800"}, "cannot be a word"),
     ],
 )
 def test_words_that_would_be_taken_for_others_start_nothing(tmp_path, monkeypatch, arguments, message):
