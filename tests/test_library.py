@@ -72,7 +72,7 @@ def test_what_is_no_recording_is_an_error_with_a_hint(tmp_path):
         isotrace.open(tmp_path / "none.arrow")
     assert "none.arrow" in str(error.value) and error.value.hint
     (tmp_path / "text").write_text("text")
-    with pytest.raises(isotrace.IsotraceError, match="no recording"):
+    with pytest.raises(isotrace.IsotraceError, match="not a recording"):
         isotrace.open(tmp_path / "text")
     with pytest.raises(isotrace.UsageError):
         isotrace.open()

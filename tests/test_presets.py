@@ -113,7 +113,7 @@ def test_a_file_of_such_a_name_is_one_with_its_directory():
 
 def test_a_preset_is_not_written_to():
     found = error("learn", "-o", "@build", "--", "true")
-    assert "not written to" in found.message and "isotrace policy show @build > FILE" in found.hint
+    assert "cannot be changed" in found.message and "isotrace policy show @build > FILE" in found.hint
     assert not Path("@build").exists()
 
 
