@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import select
 import signal
@@ -44,6 +45,7 @@ import click  # noqa: E402
 
 from isotrace.cli import cli  # noqa: E402
 from isotrace.errors import IsotraceError  # noqa: E402
+from isotrace.process.console import for_console  # noqa: E402
 from isotrace.process.telling import NOT_OPEN, folded, open_standard, say_raw, tell, wait_for_readers  # noqa: E402
 
 
@@ -68,6 +70,8 @@ def main() -> NoReturn:
     open_standard()
     try:
         wait_for_readers()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout = for_console(sys.stdout)
         if callable(_BEFORE):
             signal.signal(signal.SIGINT, _BEFORE)
         status = cli.main(standalone_mode=False) or 0

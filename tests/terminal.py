@@ -46,8 +46,10 @@ class Terminal:
     def pid(self) -> int:
         return int(self._mark.read_text())
 
-    def screen(self) -> str:
-        done = subprocess.run([*self._tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True)
+    def screen(self, colours: bool = False) -> str:
+        """What is on it, with ``colours`` as escapes."""
+        words = ["capture-pane", "-p", *(["-e"] if colours else [])]
+        done = subprocess.run([*self._tmux, *words], capture_output=True, text=True, check=True)
         return done.stdout
 
     def all(self) -> str:

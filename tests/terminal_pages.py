@@ -100,7 +100,9 @@ def furnish(directory: Path) -> None:
 
 
 @contextmanager
-def shown(page: Page, directory: Path, width: int, height: int, **environment: str) -> Iterator[Callable[[], str]]:
+def shown(
+    page: Page, directory: Path, width: int, height: int, colours: bool = False, **environment: str
+) -> Iterator[Callable[[], str]]:
     """The page in a terminal of that size, once the keys are pressed: a look at it, without blanks at the ends of lines."""
     terminal = Terminal(directory / "tmux")
     words = " ".join(f"{name}={shlex.quote(value)}" for name, value in (_USUAL | environment).items())
@@ -113,7 +115,7 @@ def shown(page: Page, directory: Path, width: int, height: int, **environment: s
             for key in _keys(keys):
                 terminal.keys(key)
         if page.steps:
-            yield lambda: "".join(_lines(terminal.screen()))
+            yield lambda: "".join(_lines(terminal.screen(colours)))
         else:
             yield lambda: "".join(_lines(terminal.all())[: height if page.first else None])
     finally:

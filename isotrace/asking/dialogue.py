@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import select
 import signal
@@ -17,6 +18,7 @@ from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from isotrace.asking import drawing
 from isotrace.asking.replies import OTHERWISE
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.units import many
@@ -237,7 +239,7 @@ class Dialogue(App[None]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, talker: Talker, title: str) -> None:
-        super().__init__()
+        super().__init__(driver_class=drawing.driver(), ansi_color="NO_COLOR" in os.environ or None)
         self._talker = talker
         self.asking = Asking(title, talker.answer, self.exit)
         self.stopped = threading.Event()

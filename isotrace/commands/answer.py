@@ -52,10 +52,11 @@ def answer(socket: str, words: tuple[str, ...], style: str) -> int:
 
 def _do(client: Client, socket: str, words: tuple[str, ...], style: str) -> None:
     from isotrace.asking.socket import Over
+    from isotrace.process.console import capable
     from isotrace.process.telling import say
 
     verb = words[0] if words else "list"
-    if not words and style == "text" and os.isatty(0) and os.isatty(1):
+    if not words and style == "text" and os.isatty(0) and os.isatty(1) and capable():
         from isotrace.asking import dialogue
 
         try:

@@ -15,6 +15,7 @@ from isotrace.commands.keeping import record_options
 from isotrace.commands.options import FOR, Parsed, kept_target_options
 from isotrace.errors import UsageError
 from isotrace.process import forkserver
+from isotrace.process.console import capable
 from isotrace.process.interrupts import import_in_one_thread
 from isotrace.sinks.output import Output
 from isotrace.trace.target import Target
@@ -250,9 +251,9 @@ class _Askers:
         if program is None and self._tty is None and choices["socket"] is None and not choices["notify"]:
             hint = "--answer-with CMD asks a program, --socket PATH whoever runs isotrace answer, --notify a desktop"
             raise UsageError("there is nobody to ask: isotrace has no terminal here", hint)
-        capable = os.environ.get("TERM", "dumb") != "dumb" and os.isatty(0) and os.isatty(2)
+        draws = capable() and os.isatty(0) and os.isatty(2)
         alone = not target.command or choices["top"]
-        self.dialogue = self._tty is not None and capable and alone and not choices["plain"]
+        self.dialogue = self._tty is not None and draws and alone and not choices["plain"]
         if choices["top"] and not (self.dialogue and os.isatty(1)):
             raise UsageError(
                 "--top shows questions on a terminal: there is none, or another option asks elsewhere",

@@ -14,6 +14,7 @@ from isotrace.catalog.model import ABIS, X32_BIT, Arg, Syscall
 from isotrace.commands.recorded import from_option
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.policy import names
+from isotrace.process.console import coloured
 
 # Sets that say little about a call: what systemd knows at all, and what it lets every service do.
 _WIDE = frozenset({"@known", "@default", "@system-service"})
@@ -173,7 +174,7 @@ def _rich_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
 
 
 def _show_page(call: Syscall) -> None:
-    click.secho(call.name, bold=True)
+    click.echo(click.style(call.name, bold=True) if coloured(1) else call.name)
     click.echo(f"  long {call.name}({text})\n" if (text := _prototype(call)) else "")
     _section("Numbers", [(abi, _number(number)) for abi, number in _numbers(call.name).items()])
     _section("Arguments" if call.abi == "x86_64" else f"Arguments on {call.abi}", _argument_lines(call))

@@ -15,12 +15,13 @@ import orjson
 from isotrace.errors import KernelError
 from isotrace.kernel import features
 from isotrace.kernel.features import Feature, LogVerdict
+from isotrace.process.console import coloured
 
 _USES = {"log": "to log", "refuse": "to refuse", "module": "fallback module"}
-_MARKS = {"yes": ("✓", "green"), "no": ("✗", "red"), "unknown": ("?", "yellow")}
+_MARKS = {"yes": ("✓", "green"), "no": ("✗", "red"), "unknown": ("?", "magenta")}
 _TRACING = "log, record, top"
 _FOR_MODULE = ("modules", "unsigned_modules", "module_headers")
-_SOME = ("~", "yellow")
+_SOME = ("~", "magenta")
 _NAMES = 27  # columns of a name
 _PIPE, _NARROW, _WIDE = 80, 60, 110  # columns
 
@@ -160,7 +161,7 @@ def _print(entry: _Entry | str) -> None:
     mark, colour = _SOME if entry.verdict == "some" else _MARKS[entry.verdict]
     indent = " " * (_NAMES + 3)
     room = _columns() - len(indent)
-    head = f"{click.style(mark, fg=colour)} {entry.name:{_NAMES}} "
+    head = f"{click.style(mark, fg=colour) if coloured(1) else mark} {entry.name:{_NAMES}} "
     wrapped = [piece for line in entry.lines for piece in textwrap.wrap(line, room, break_on_hyphens=False)]
     click.echo(f"\n{indent}".join([head + (wrapped[0] if wrapped else ""), *wrapped[1:]]))
 

@@ -17,8 +17,10 @@ from isotrace.commands.recorded import from_option, take_recorded
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.kernel.features import require_log
 from isotrace.process import forkserver
+from isotrace.process.console import capable
 from isotrace.process.interrupts import one_thread
 from isotrace.process.launch import Command
+from isotrace.process.telling import say
 
 _EPILOG = """\b
 Counts are kept in the kernel: ten calls a second and a million cost the same.
@@ -105,7 +107,7 @@ def top(**choices: Any) -> int:
     target = take_target(choices)
     calls = expr.parse(text) if (text := choices["calls"]) is not None else None
     style, seconds = choices["style"], choices["seconds"]
-    once = choices["once"] or style is not None or not (sys.stdin.isatty() and sys.stdout.isatty())
+    once = choices["once"] or style is not None or not _draws()
     if choices["interval"] < 0.25:
         raise UsageError("--interval is below 250ms", "the table is drawn at most four times a second")
     if choices["view"] == "file" and choices["no_files"]:
@@ -146,12 +148,22 @@ def top(**choices: Any) -> int:
     return Run(target, parts, command, seconds, ends_command=True).go()
 
 
+def _draws() -> bool:
+    """Whether there is a terminal for the live table; one that cannot draw is said."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    if not capable():
+        say(f"TERM is {os.environ.get('TERM', '')!r}, a terminal that cannot draw the live table: a summary follows")
+        return False
+    return True
+
+
 def _recorded(choices: dict[str, Any]) -> int:
     """The same of what was recorded."""
     files, target = take_recorded(choices, ("cgroup", *CONTAINER, *NAMES, "output", "interval", "no_files"))
     calls = expr.parse(text) if (text := choices["calls"]) is not None else None
     style, view = choices["style"], choices["view"]
-    once = choices["once"] or style is not None or not (sys.stdin.isatty() and sys.stdout.isatty())
+    once = choices["once"] or style is not None or not _draws()
     from isotrace.recording import reader
     from isotrace.recording.choose import Chosen
     from isotrace.top import player

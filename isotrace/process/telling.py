@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from isotrace.process.console import fitting, lacks_glyphs
+
 #: What is said of standard output that was closed by whoever started isotrace.
 NOT_OPEN = "it is not open for writing"
 _NARROWEST = 30  # columns: what is narrower folds by itself
@@ -126,6 +128,7 @@ def say_raw(text: str) -> None:
     """The text as it is, likewise."""
     encoding = (sys.stderr.encoding if sys.stderr else None) or "utf-8"
     with contextlib.suppress(OSError, ValueError):
+        text = fitting(text) if lacks_glyphs() and os.isatty(2) else text
         write_all(2, text.encode(encoding, "backslashreplace"))
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from isotrace.decode.quote import safe
+from isotrace.process.console import capable
 from isotrace.recording import reader
 from isotrace.recording.reader import Recording
 
@@ -61,7 +62,7 @@ def _started() -> Progress:
 @contextmanager
 def shown(also_there: bool = False) -> Iterator[None]:
     """While this is open. ``also_there``: what is read is written meanwhile, and not to be disturbed on a terminal."""
-    if not sys.stderr.isatty() or (also_there and sys.stdout.isatty()):
+    if not (sys.stderr.isatty() and capable()) or (also_there and sys.stdout.isatty()):
         yield
         return
     bar = _Bar()

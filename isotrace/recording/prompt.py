@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -15,10 +16,12 @@ from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
 from isotrace.errors import IsotraceError
+from isotrace.process.console import capable
 from isotrace.process.telling import folded, say_raw, tell
 from isotrace.recording import progress, results
 from isotrace.recording.sql import VIEWS, Database
 
+_CONTINUED = "   ...> "
 _LOOK = 0.1  # seconds between two looks at a query that was interrupted
 _WORDS = (
     *(
@@ -84,20 +87,35 @@ def words(database: Database) -> list[str]:
     return [*VIEWS, *sorted(columns), *_WORDS, ".tables", ".columns", ".quit", ".help"]
 
 
-def run(database: Database, form: str | None) -> None:
-    """Ask until the user has had enough."""
+def _reader(database: Database) -> Callable[[str], str]:
+    """Reads one entry, behind a prompt. Where the terminal cannot draw lines are taken as they come."""
+    if not capable():
+        return _lines
     session: PromptSession[str] = PromptSession(
         history=_history(),
         completer=WordCompleter(words(database), ignore_case=True),
-        lexer=PygmentsLexer(SqlLexer),
+        lexer=None if os.environ.get("NO_COLOR") else PygmentsLexer(SqlLexer),
         key_bindings=_keys(),
         multiline=True,
-        prompt_continuation="   ...> ",
+        prompt_continuation=_CONTINUED,
     )
+    return session.prompt
+
+
+def _lines(prompt: str) -> str:
+    text = input(prompt)
+    while not whole(text):
+        text += "\n" + input(_CONTINUED)
+    return text
+
+
+def run(database: Database, form: str | None) -> None:
+    """Ask until the user has had enough."""
+    read = _reader(database)
     say_raw(f"tables: {', '.join(VIEWS)}; .help says more\n")
     while True:
         try:
-            text = session.prompt("isotrace> ").strip()
+            text = read("isotrace> ").strip()
         except KeyboardInterrupt:
             continue
         except EOFError:

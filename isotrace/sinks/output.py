@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from isotrace.errors import IsotraceError
+from isotrace.process.console import coloured
 from isotrace.process.telling import opened, write_all
 
 
@@ -30,7 +31,7 @@ class Output:
     @property
     def colour(self) -> bool:
         """Whether a person is reading, on a terminal, who did not ask for plain text (no-color.org)."""
-        return os.isatty(self._fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return coloured(self._fd)
 
     def write(self, data: bytes) -> None:
         """Write all of ``data``. Raises ``ClosedPipe`` or ``IsotraceError``."""

@@ -19,7 +19,7 @@ from isotrace.trace import events
 from isotrace.trace.events import Batch
 
 _ALIGN = 39  # strace's column 40 for the equals sign
-_DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
+_DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[35m", "\x1b[0m"
 
 
 class Text:

@@ -17,6 +17,7 @@ from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from isotrace.asking import drawing
 from isotrace.asking.dialogue import Talker, hung_up, stay
 from isotrace.top import figures, views
 from isotrace.top.dialogs import Help
@@ -138,7 +139,7 @@ class TopApp(App[None]):
     ) -> None:
         """``note`` is said in the footer at first; ``talker`` looks at questions that come over the table."""
         # Without this NO_COLOR gives shades of grey.
-        super().__init__(ansi_color="NO_COLOR" in os.environ or None)
+        super().__init__(driver_class=drawing.driver(), ansi_color="NO_COLOR" in os.environ or None)
         self.stopped: threading.Event | None = None
         self.failure: BaseException | None = None
         self._feed, self._refusals = feed, RefusalKeys(self, refusing, title, self._say)

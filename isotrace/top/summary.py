@@ -13,6 +13,7 @@ from rich.text import Text
 
 from isotrace.backends.counts import unpack_keys
 from isotrace.decode.errnos import errno_name
+from isotrace.process.console import coloured
 from isotrace.process.telling import tell
 from isotrace.top import figures, sheet
 from isotrace.top.model import Snapshot
@@ -110,7 +111,7 @@ def write_text(snapshot: Snapshot, view: str) -> None:
     head, *rest = sheet.lines(columns, console.width if sys.stdout.isatty() else None)
     last = len(rest) - 1 if view == "call" else -1
     for number, line in enumerate((head, *rest), -1):
-        console.print(Text(line, "bold" if number in (-1, last) else ""), soft_wrap=True)
+        console.print(Text(line, "bold" if number in (-1, last) and coloured(1) else ""), soft_wrap=True)
     tell(notes(snapshot))
 
 
