@@ -92,10 +92,10 @@ struct judged {
 #define ACCESSES_OF(judged) 0
 #endif
 
-/* Whether the current task can be refused anything: isotrace itself (is_watched) and init never are. */
+/* Whether the current task can be refused anything: isotrace itself (is_watched) and the machine's init never are. */
 static __always_inline int concerns(struct who *who)
 {
-	return is_watched(who) && who->pid != 1;
+	return is_watched(who) && !IS_INIT(who->pid);
 }
 
 /* A child of isotrace that tries, before a run begins, whether refusing works: it gets an errno that nothing else here gives. */
@@ -216,7 +216,7 @@ static __always_inline void describe(struct refusal *refusal, struct judged *jud
 	event->time = bpf_ktime_get_ns();
 	event->duration = (u64)judged->reason << 32 | judged->hook << 16 | rule;
 	event->pid = judged->who.pid;
-	event->tid = (u32)bpf_get_current_pid_tgid();
+	event->tid = OWN_PID();
 	event->ppid = judged->who.ppid;
 	event->uid = (u32)bpf_get_current_uid_gid();
 	event->number = judged->number;
@@ -361,13 +361,13 @@ static __always_inline int is_audit(u32 index)
 int on_start(void *ctx)
 {
 #if defined(FILTER_TREE)
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	u32 pid = OWN_TGID();
 
 	if (tree_state(pid) == MEMBER_ARMED)
 		set_tree(pid, MEMBER_ACTIVE);
 #endif
 #if defined(KEPT) && defined(FILTER_COMM)
-	u32 self = bpf_get_current_pid_tgid() >> 32;
+	u32 self = OWN_TGID();
 	struct who who;
 
 	if (has_the_name(0))

@@ -231,7 +231,7 @@ static __always_inline struct wait *wait_of(struct judged *judged, u64 task, int
 {
 	struct wait *wait = waits.lookup(&task), fresh = {};
 	u64 call = call_of(task), start = read_u64(task + OFF_START_TIME);
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	u32 pid = OWN_TGID();
 
 	if (wait && is_of(wait, call, start, pid, judged))
 		return wait;
@@ -348,7 +348,7 @@ int on_own_end(void *ctx)
 {
 	u32 zero = 0, killed = KILLED;
 
-	if (bpf_get_current_pid_tgid() >> 32 == SELF && group_ended(CURRENT()))
+	if (OWN_TGID() == SELF && group_ended(CURRENT()))
 		ending.update(&zero, &killed);
 	return 0;
 }

@@ -55,7 +55,7 @@ static __always_inline void beat(struct who *who, u32 hook)
 /* GUARD_… of a task, or 0: for isotrace's children, too, that whoever executed it had before. */
 static __always_inline u32 guard_of(u64 task)
 {
-	u32 pid = read_u32(task + OFF_TGID), parent = read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID);
+	u32 pid = TGID_OF(task), parent = TGID_OF(read_u64(task + OFF_REAL_PARENT));
 	u32 *found = guarded.lookup(&pid);
 
 	if (found)
@@ -125,7 +125,7 @@ static __always_inline int guard_perf(u64 *ctx)
 	s32 number;
 	u32 pid, *found;
 
-	if (read_u32(read_u64(task + OFF_THREAD_PID) + OFF_PID_LEVEL))
+	if (read_u32(read_u64(task + OFF_THREAD_PID) + OFF_PID_LEVEL) != PID_LEVEL)
 		return 0;	/* in a pid namespace of its own no number means isotrace */
 	number = (s32)original_number(registers_of(task));
 	current_args(args, abi_of(task, number), registers_of(task));

@@ -13,16 +13,16 @@
 /* Whether a task that is not the current one is in the target. What cannot be asked about another task is taken to be so for one's own group alone. */
 static __always_inline int is_inside(u64 task)
 {
-	u32 pid = read_u32(task + OFF_TGID);
+	u32 pid = TGID_OF(task);
 
-	if (pid == bpf_get_current_pid_tgid() >> 32)
+	if (pid == OWN_TGID())
 		return 1;
 	if (is_followed(pid))
 		return 1;
 	if (!may_be_target(pid))
 		return 0;
 #if defined(FILTER_PPID) || defined(FILTER_PPIDS)
-	if (!has_the_parent(read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID)))
+	if (!has_the_parent(TGID_OF(read_u64(task + OFF_REAL_PARENT))))
 		return 0;
 #endif
 #if defined(FILTER_UID)

@@ -870,7 +870,7 @@ static __always_inline int learn(u64 *ctx)
 	u32 first = 0, second = 1, third = 2;
 	u64 *known = learned.lookup(&first);
 
-	if (bpf_get_current_pid_tgid() >> 32 != SELF || !known || *known)
+	if (OWN_TGID() != SELF || !known || *known)
 		return 0;
 	learned.update(&first, &inode);
 	learned.update(&second, &device);

@@ -105,7 +105,7 @@ static __always_inline int is_sigreturn(u8 abi, s32 number)
 static __always_inline void activate(u8 abi, s32 number)
 {
 #if defined(FILTER_TREE)
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	u32 pid = OWN_TGID();
 
 	if (is_exec(abi, number) && tree_state(pid) == MEMBER_ARMED)
 		set_tree(pid, MEMBER_ACTIVE);

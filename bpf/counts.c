@@ -308,7 +308,7 @@ int on_exit(struct call_context *ctx)
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tid = (u32)id;
 	struct start *start = started.lookup(&tid);
-	struct done done = {.regs = REGISTERS(ctx), .result = RESULT(ctx), .pid = id >> 32};
+	struct done done = {.regs = REGISTERS(ctx), .result = RESULT(ctx), .pid = OWN_TGID_OF(id)};
 	struct call *call;
 
 	if (start && start->slot != NOTHING) {
@@ -352,7 +352,7 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 
 	move_start((u32)ctx->args[1], (u32)id);
 #if defined(TOUCHES)
-	struct done done = {.pid = id >> 32};
+	struct done done = {.pid = OWN_TGID_OF(id)};
 	struct scratch *scratch = get_scratch();
 	u32 tid = (u32)id;
 	struct start *start = started.lookup(&tid);
@@ -375,7 +375,7 @@ int on_task_exec(struct bpf_raw_tracepoint_args *ctx)
 int on_task_rename(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = ctx->args[0];
-	u32 pid = read_u32(task + OFF_TGID);
+	u32 pid = TGID_OF(task);
 	struct name name = {}, *found = names.lookup(&pid);
 	struct who who;
 
@@ -408,7 +408,7 @@ int on_task_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	started.delete(&tid);
 	if (group_ended(CURRENT()))
-		set_ended(id >> 32);
+		set_ended(OWN_TGID_OF(id));
 	return 0;
 }
 

@@ -37,7 +37,7 @@ static __always_inline int is_born_to(u32 child, u32 forker, u64 task)
 {
 	struct who who = {.task = CURRENT(), .pid = child};	/* whose name and user the child has */
 
-	who.ppid = read_u32(read_u64(task + OFF_REAL_PARENT) + OFF_TGID);
+	who.ppid = TGID_OF(read_u64(task + OFF_REAL_PARENT));
 	if (may_be_target(child) && is_target(&who, 0))
 		return 1;
 #if defined(FILTER_COMM) && !defined(FILTER_PPID) && !defined(FILTER_PPIDS)
@@ -62,9 +62,9 @@ static __always_inline u32 heritage(u64 task)
 	int i;
 
 	for (i = 0; i < ANCESTORS; i++) {
-		u32 pid = read_u32(task + OFF_TGID);
+		u32 pid = TGID_OF(task);
 
-		if (pid <= 1)
+		if (!IS_SEEN(pid) || IS_INIT(pid))
 			break;
 #if defined(FILTER_TREE)
 		if (in_tree(pid))
@@ -100,7 +100,7 @@ static __always_inline void set_born(u32 child, u32 forker, u64 task, int watche
 
 static __always_inline int follow(u64 task)
 {
-	u32 child = read_u32(task + OFF_TGID);
+	u32 child = TGID_OF(task);
 	int pending = is_seeding();	/* before the forker is looked at: once it is off, the map is whole */
 	struct who who;
 	int watched = is_watched(&who);
@@ -130,7 +130,7 @@ int on_new_task(struct registers *ctx)
  */
 int on_end(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	u32 pid = OWN_TGID();
 
 	if (!group_ended(CURRENT()))
 		return 0;

@@ -129,9 +129,54 @@ static __always_inline u32 read_u32(u64 address)
 #define MEMBER_U32(address) read_u32(address)
 #endif
 
+/*
+ * The numbers of processes and threads, as isotrace's own pid namespace has them. Where that is not the initial one, PID_NS is its address, and PID_LEVEL
+ * how many are above it: a task has a number at every level down to its own. 0 is one that cannot be seen from there, and is never watched. A number that
+ * stays in the kernel, as a key, may be the initial namespace's, which costs nothing.
+ */
+#if defined(PID_NS)
+struct number {			/* struct upid, include/linux/pid.h */
+	u64 number;		/* an int, and what is between */
+	u64 namespace;
+};
+
+static __always_inline u32 number_of_pid(u64 pid)
+{
+	struct number found = {};
+
+	if (!pid || read_u32(pid + OFF_PID_LEVEL) < PID_LEVEL)
+		return 0;
+	read_kernel(&found, sizeof(found), (void *)(pid + OFF_PID_NUMBERS + sizeof(found) * PID_LEVEL));
+	return found.namespace == PID_NS ? (u32)found.number : 0;
+}
+
+#define PIDTYPE_TGID 1		/* since 4.19, commit 6883f81aac6f */
+#define TGID_OF(task) number_of_pid(read_u64(read_u64((task) + OFF_SIGNAL) + OFF_SIGNAL_PIDS + sizeof(u64) * PIDTYPE_TGID))
+#define PID_OF(task) number_of_pid(read_u64((task) + OFF_THREAD_PID))
+#define OWN_TGID() number_of_pid(MEMBER_U64(MEMBER_U64(CURRENT() + OFF_SIGNAL) + OFF_SIGNAL_PIDS + sizeof(u64) * PIDTYPE_TGID))
+#define OWN_PID() number_of_pid(MEMBER_U64(CURRENT() + OFF_THREAD_PID))
+#define OWN_IDS() ((u64)OWN_TGID() << 32 | OWN_PID())
+#define OWN_TGID_OF(ids) OWN_TGID()
+#define PARENT_OF(task) TGID_OF(MEMBER_U64((task) + OFF_REAL_PARENT))
+#define IS_SEEN(pid) ((pid) != 0)
+#define IS_INIT(pid) 0		/* no other namespace sees it */
+#else
+#define PID_LEVEL 0
+#define number_of_pid(pid) read_u32((pid) + OFF_PID_NUMBERS)
+#define TGID_OF(task) read_u32((task) + OFF_TGID)
+#define PID_OF(task) read_u32((task) + OFF_PID)
+#define OWN_IDS() bpf_get_current_pid_tgid()	/* thread group << 32 | thread */
+#define OWN_TGID_OF(ids) ((ids) >> 32)		/* what they say, where they have been asked for already */
+#define OWN_TGID() ((u32)(OWN_IDS() >> 32))
+#define OWN_PID() ((u32)OWN_IDS())
+#define PARENT_OF(task) MEMBER_U32(MEMBER_U64((task) + OFF_REAL_PARENT) + OFF_TGID)
+#define IS_SEEN(pid) 1
+#define IS_INIT(pid) ((pid) == 1)
+#endif
+
 static __always_inline u32 parent_of(u64 task)
 {
-	return MEMBER_U32(MEMBER_U64(task + OFF_REAL_PARENT) + OFF_TGID);
+	return PARENT_OF(task);
 }
 
 static __always_inline u32 real_uid(u64 task)
@@ -373,10 +418,10 @@ static __always_inline void fill_who(struct who *who)
 /* Says whether the current task is watched, by the name of `named` where that is one; fills `who` if it is, and its pid in any case. */
 static __always_inline int is_watched_as(struct who *who, u64 named)
 {
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	u32 pid = OWN_TGID();
 
 	who->pid = pid;
-	if (pid == SELF)
+	if (pid == SELF || !IS_SEEN(pid))
 		return 0;
 #if defined(SPARED)
 	if (SPARED(pid))

@@ -150,9 +150,9 @@ static __always_inline u64 superseding(struct who *who, s64 status)
 #if defined(OFF_EXECUTOR)
 	u64 executor = read_u64(read_u64(who->task + OFF_SIGNAL) + OFF_EXECUTOR);
 
-	if (status || !executor || executor == who->task || (u32)bpf_get_current_pid_tgid() != who->pid)
+	if (status || !executor || executor == who->task || OWN_PID() != who->pid)
 		return 0;
-	return read_u32(executor + OFF_PID);
+	return PID_OF(executor);
 #else
 	return 0;
 #endif

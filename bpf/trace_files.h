@@ -280,7 +280,7 @@ static __always_inline void add_endpoints(struct file_walk *walk, struct descrip
 /* The process of a pidfd, by the number that it has for isotrace; 0 when it is gone. */
 static __always_inline u64 process_of(u64 pid)
 {
-	return read_u64(pid + OFF_PID_TASKS) ? read_u32(pid + OFF_PID_NUMBERS) : 0;
+	return read_u64(pid + OFF_PID_TASKS) ? number_of_pid(pid) : 0;
 }
 
 /* Of namespaces the kind of it, of pidfds the process. */

@@ -145,7 +145,7 @@ static __always_inline void count(struct event *event, int delivered)
 static __always_inline void begin(struct event *event, struct who *who, u8 abi, s32 number, u32 slot)
 {
 	event->pid = who->pid;
-	event->tid = (u32)bpf_get_current_pid_tgid();
+	event->tid = OWN_PID();
 	event->ppid = who->ppid;
 	event->uid = real_uid(who->task);
 	event->number = number;
@@ -157,7 +157,7 @@ static __always_inline void begin(struct event *event, struct who *who, u8 abi, 
 	event->abi = abi;
 	event->size = sizeof(*event);
 #if defined(PIDS)
-	event->pad = 1 + read_u32(read_u64(who->task + OFF_THREAD_PID) + OFF_PID_LEVEL);
+	event->pad = 1 + read_u32(read_u64(who->task + OFF_THREAD_PID) + OFF_PID_LEVEL) - PID_LEVEL;
 #endif
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 }
@@ -297,7 +297,7 @@ static __always_inline void forget_thread(void)
 static __always_inline void note_start(u64 task, u32 slot)
 {
 #if defined(MEASURE_TIME)
-	u64 who = bpf_get_current_pid_tgid();
+	u64 who = OWN_IDS();
 	struct beginning now = { bpf_ktime_get_ns(), slot, who >> 32, who, 0 };
 	u8 *wanted = asked.lookup(&slot);
 

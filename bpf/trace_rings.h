@@ -145,7 +145,7 @@ static __always_inline void begin_operation(struct event *event, struct who *who
 	event->result = 0;
 	event->time = bpf_ktime_get_ns();
 	if (named) {
-		event->tid = read_u32(named + OFF_PID);
+		event->tid = PID_OF(named);
 		__builtin_memset(event->comm, 0, sizeof(event->comm));
 		read_kernel_string(event->comm, sizeof(event->comm), (void *)(named + OFF_COMM));
 	}

@@ -41,7 +41,17 @@ _MAP_KINDS = {
 }
 
 #: Constants of the programs that are filled in when they are loaded: what is compiled serves every process and target.
-PARAMETERS = ("SELF", "FILTER_PID", "FILTER_PPID", "FILTER_UID", "FILTER_COMM_0", "FILTER_COMM_1", "FILTER_CGROUP")
+PARAMETERS = (
+    "SELF",
+    "FILTER_PID",
+    "FILTER_PPID",
+    "FILTER_UID",
+    "FILTER_COMM_0",
+    "FILTER_COMM_1",
+    "FILTER_CGROUP",
+    "PID_NS",
+    "PID_LEVEL",
+)
 
 #: Program types by bcc.BPF's names. Those of the last two are bound to a function of the kernel when they are loaded.
 KINDS = {"KPROBE": 2, "TRACEPOINT": 5, "RAW_TRACEPOINT": 17, "TRACING": 26, "LSM": 29}

@@ -19,6 +19,7 @@ from typing import Any
 from isotrace.backends import Counters, Loss
 from isotrace.backends.losses import Losses
 from isotrace.errors import KernelError
+from isotrace.kernel import namespaces
 from isotrace.process import patience, verbose
 from isotrace.trace import target as targets
 from isotrace.trace.captures import PROGRAM, pack_rows
@@ -91,6 +92,11 @@ class Channel:
     def __init__(self) -> None:
         if not is_loaded():
             raise KernelError("isotrace's kernel module is not loaded", "isotrace module build && isotrace module load")
+        if not namespaces.is_initial("pid"):
+            raise KernelError(
+                "the kernel module speaks the host's process numbers, and isotrace runs in another pid namespace",
+                "run it on the host, or in a container that shares the host's pids (docker run --pid=host)",
+            )
         from pyroute2.netlink import NLA_F_NESTED, genlmsg, nla
         from pyroute2.netlink.exceptions import NetlinkError
         from pyroute2.netlink.generic import GenericNetlinkSocket

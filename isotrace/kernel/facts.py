@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from isotrace.kernel import btf, perf, programs
+from isotrace.kernel import btf, namespaces, perf, programs
+from isotrace.kernel.namespaces import PidNamespace
 from isotrace.kernel.rings import Layout
 
 
@@ -15,7 +16,7 @@ class Facts:
 
     ``offsets`` of structure members by constant name (kernel.btf.constants); whether a program on a raw tracepoint can be
     preempted (kernel.programs); whether perf offers kprobes; whether programs may read the current task by plain loads;
-    how it tells of io_uring, where that is asked for.
+    how it tells of io_uring, where that is asked for; isotrace's own pid namespace, where that is not the initial one.
     """
 
     offsets: Mapping[str, int] = field(default_factory=dict)
@@ -23,10 +24,12 @@ class Facts:
     kprobes: bool = False
     typed_task: bool = False
     rings: Layout | None = None
+    space: PidNamespace | None = None
 
     def constants(self) -> list[str]:
         """``-D`` constants for the compiler."""
         found = [f"{name}={value}" for name, value in self.offsets.items()]
+        found += self.space.constants() if self.space else []
         return [*found, *(["PERF_TRACEPOINTS"] if self.preemptible else []), *(["DIRECT"] if self.typed_task else [])]
 
 
@@ -41,4 +44,6 @@ def facts(descriptors: bool = False, messages: bool = False, stacks: bool = Fals
     offsets |= btf.stack_constants() if stacks else {}
     offsets |= btf.pid_constants() if pids else {}
     typed = programs.typed_task(offsets["OFF_TGID"])
-    return Facts(offsets, programs.tracepoints_preemptible(), perf.has_kprobes(), typed)
+    return Facts(
+        offsets, programs.tracepoints_preemptible(), perf.has_kprobes(), typed, space=namespaces.pid_namespace()
+    )

@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 from isotrace.errors import KernelError
-from isotrace.kernel import procfs, sandbox
+from isotrace.kernel import namespaces, procfs, sandbox
 from isotrace.kernel.answer import Answer, keep_if, no, refusal, unknown, yes
 from isotrace.kernel.bcc import load_bcc
 from isotrace.process.libc import try_syscall
@@ -19,7 +19,6 @@ PROC = Path("/proc")
 SYS = Path("/sys")
 
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
-_INITIAL = {"user": 0xEFFFFFFD, "pid": 0xEFFFFFFC}  # inodes, include/linux/proc_ns.h
 
 # Numbers from 424 on are the same on every architecture.
 _IO_URING_SETUP, _LSM_LIST_MODULES = 425, 461
@@ -72,17 +71,13 @@ def _capabilities() -> int:
     return int(match[1], 16) if match else 0
 
 
-def _initial(namespace: str) -> bool:
-    return (PROC / "self/ns" / namespace).stat().st_ino == _INITIAL[namespace]
-
-
 def privileges() -> Answer:
     """CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON (since 5.8), in the initial user namespace."""
     held = _capabilities()
     names = {_CAP_SYS_ADMIN: "CAP_SYS_ADMIN", _CAP_BPF: "CAP_BPF", _CAP_PERFMON: "CAP_PERFMON"}
     missing = [name for bit, name in names.items() if not held >> bit & 1]
     who = "root" if os.geteuid() == 0 else f"uid {os.geteuid()}"
-    if not _initial("user"):
+    if not namespaces.is_initial("user"):
         return no(f"{who} of a user namespace: BPF asks for privileges in the initial one")
     if "CAP_SYS_ADMIN" not in missing:
         return yes(f"{who} with CAP_SYS_ADMIN")
@@ -97,10 +92,14 @@ def privileged() -> bool:
 
 
 def pid_namespace() -> Answer:
-    """BPF programs see the initial namespace's process numbers."""
-    if _initial("pid"):
+    """Whether BPF programs can speak the process numbers of isotrace's own pid namespace."""
+    try:
+        found = namespaces.pid_namespace()
+    except KernelError as error:
+        return no(f"inside a container's pid namespace: {error}")
+    if found is None:
         return yes("process numbers here are the kernel's own")
-    return no("inside a container's pid namespace: --pid, --ppid and --tree would name other processes")
+    return yes(f"inside a container: process numbers are those of its pid namespace, {found.level} below the host's")
 
 
 # ---- BCC ---------------------------------------------------------------------------------------------------

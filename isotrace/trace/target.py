@@ -12,12 +12,11 @@ from pathlib import Path
 
 from isotrace.containers.cgroups import populated
 from isotrace.errors import IsotraceError, KernelError, UsageError
-from isotrace.kernel import procfs
+from isotrace.kernel import namespaces, procfs
 from isotrace.kernel.procfs import Process
 from isotrace.trace import names
 
 PROC = procfs.PROC
-_INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,10 @@ class Target:
         self.check_name()
         if self.tree and self.command:
             raise UsageError("--tree and a command to start exclude each other", "leave one of them out")
+        namespaces.check_proc()
         for option, pids in (("--ppid", self.ppid), ("--pid", self.pid), ("--tree", self.tree)):
             for pid in pids:
                 _check_process(option, pid)
-        if os.readlink("/proc/self/ns/pid") != _INITIAL_PID_NAMESPACE:
-            raise KernelError(
-                "isotrace runs in a pid namespace of its own: the kernel would understand other pids than yours",
-                "run it on the host, or in a container that shares the host's pids (docker run --pid=host)",
-            )
 
     def defines(self) -> list[str]:
         """The filter's constants (bpf/filter.h). Raises ``IsotraceError`` for a cgroup that cannot be read."""
@@ -201,13 +196,25 @@ def cgroup_mount() -> Path:
     raise KernelError("no cgroup2 file system is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
 
 
+def _below(path: Path) -> str:
+    """A cgroup's directory as /proc/PID/cgroup would name it: from the root of isotrace's cgroup namespace on."""
+    mounts = [mount for mount in procfs.mounts() if mount.kind == "cgroup2" and path.is_relative_to(mount.point)]
+    if not mounts:
+        raise KernelError(f"/proc does not tell which cgroup has the directory {str(path)!r}", "see: isotrace doctor")
+    mount = max(mounts, key=lambda mount: len(mount.point))
+    return str(Path(mount.root, path.relative_to(mount.point)))
+
+
 def find_cgroup(name: str) -> tuple[Path, int]:
-    """The directory of a cgroup and its depth below the root; ``name`` is a path, absolute or below the mount."""
+    """The directory of a cgroup and its depth below the hierarchy's root; ``name`` is a path, absolute or below the mount.
+
+    Raises ``IsotraceError``.
+    """
     root = cgroup_mount()
     for path in (Path(name), root / name.lstrip("/")):
         if path.is_dir() and (path / "cgroup.controllers").exists():
             path = path.resolve()
-            return path, len(path.relative_to(root.resolve()).parts)
+            return path, namespaces.cgroup_depth() + namespaces.depth(_below(path))
     raise IsotraceError(f"no such cgroup: {name!r}", f"give a directory below {root}")
 
 
@@ -289,10 +296,9 @@ def _confined(target: Target, pid: int) -> bool:
     if target.cgroup is None:
         return True
     try:
-        below = target.place()[0].relative_to(cgroup_mount().resolve()).parts
+        inside = os.fsencode(_below(target.place()[0])).rstrip(b"/") + b"/"
     except IsotraceError:  # the cgroup is gone, and so nobody is in it
         return False
-    inside = os.fsencode("/".join(("", *below, "")))
     return (procfs.cgroup(procfs.read(pid, "cgroup") or b"") + b"/").startswith(inside)
 
 
