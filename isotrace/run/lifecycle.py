@@ -16,6 +16,7 @@ from isotrace.process.interrupts import ALL_ENDING, LASTING, Interrupts, raising
 from isotrace.process.launch import Command
 from isotrace.process.telling import say
 from isotrace.run.ending import Concerned, Ending
+from isotrace.trace import target as targets
 from isotrace.trace.target import Target
 
 _TICK = 0.025  # seconds between two looks at what is quiet
@@ -100,6 +101,8 @@ class Run:
 
     def _begin(self, closing: contextlib.ExitStack) -> None:
         command = self._command
+        if not self._quiet and (limit := targets.unseen(self._target)):
+            say(limit)
         try:
             self._parts = list(self._make())
             for part in self._parts:

@@ -168,6 +168,15 @@ class Target:
         return tuple(found)
 
 
+def unseen(target: Target) -> str:
+    """What is said before a run whose target may have processes outside isotrace's pid namespace; "" where it has none."""
+    found = sorted({"comm", "uid", "cgroup"} & target.conditions)
+    if not found or namespaces.is_initial("pid"):
+        return ""
+    option = target.container.partition(" ")[0] if target.container and found == ["cgroup"] else found[0]
+    return f"--{option}: only processes in isotrace's own pid namespace, or below it, are seen"
+
+
 def _check_process(option: str, pid: int) -> None:
     """Raise ``IsotraceError`` unless this is a process; a thread's number is none, though /proc has it."""
     if not (PROC / str(pid)).exists():

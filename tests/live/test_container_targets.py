@@ -3,74 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import runc
 import tracer
+from runc import Container
 from tracer import attached, until
 
-from isotrace.kernel import procfs
-
-_NAME = f"isotrace-test-{os.getpid()}"
 _LOOP = "while :; do cat /x/inside; sleep 0.2; done"
 
 
-class Container:
-    """One that runs; ``root`` has the runtime's directories, as / would."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.options = root, ("--container", "web", "--container-root", root)
-
-    def runc(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        command = ["runc", "--root", self.root / "run/runc", *words]
-        nowhere = subprocess.DEVNULL
-        return subprocess.run(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=tracer.PATIENCE)
-
-    def isotrace(self, *words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "isotrace", *map(str, words), *map(str, self.options)]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=tracer.PATIENCE, env=tracer.environment()
-        )
-
-
-def _bundle(directory: Path, program: str) -> Path:
-    programs = directory / "rootfs/bin"
-    programs.mkdir(parents=True)
-    for name in ("busybox", "sh", "cat", "sleep"):
-        shutil.copy(program, programs / name)
-    subprocess.run(["runc", "spec", "--bundle", directory], check=True)
-    config = json.loads((directory / "config.json").read_text())
-    config["process"] |= {"terminal": False, "args": ["/bin/sh", "-c", _LOOP]}
-    config["linux"]["cgroupsPath"] = f"/{_NAME}/web"
-    (directory / "config.json").write_text(json.dumps(config))
-    return directory
+def _isotrace(container: Container, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "isotrace", *map(str, words), *map(str, container.options)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=tracer.PATIENCE, env=tracer.environment())
 
 
 @pytest.fixture
 def container(tmp_path: Path) -> Iterator[Container]:
-    program = shutil.which("busybox")
-    if not shutil.which("runc") or not program:
-        pytest.skip("needs runc and busybox: a container")
-    if procfs.mounted("cgroup2") is None:
-        pytest.skip("needs cgroup2: the unified hierarchy is not mounted")
-    made = Container(tmp_path)
-    try:
-        assert (
-            made.runc("run", "--detach", "--bundle", str(_bundle(tmp_path / "bundle", program)), "web").returncode == 0
-        )
-        yield made
-    finally:
-        made.runc("delete", "--force", "web")
-        for mount in procfs.mounts():
-            if mount.kind in ("cgroup", "cgroup2"):
-                with suppress(FileNotFoundError):
-                    Path(mount.point, _NAME).rmdir()
+    runc.need()
+    bundle = tmp_path / "bundle"
+    made = Container(tmp_path, bundle, runc.of_busybox(bundle, _LOOP))
+    yield made
+    made.close()
 
 
 def test_a_container_with_what_is_started_in_it_later_up_to_its_end(container: Container) -> None:
@@ -83,17 +41,17 @@ def test_a_container_with_what_is_started_in_it_later_up_to_its_end(container: C
     assert run.status == 0 and run.counts[2] == 0
     assert '"/x/inside"' in run.file and '"/x/later"' in run.file and "/x/outside" not in run.file
     assert "isotrace: container web ended\n" in run.err
-    done = container.isotrace("log")
+    done = _isotrace(container, "log")
     assert done.returncode == 1 and done.stderr.startswith("isotrace: runc container web is not running: its process ")
 
 
 def test_a_container_counted_and_recorded(container: Container, tmp_path: Path) -> None:
-    done = container.isotrace("top", "--once", "--for", "1s", "--format", "json")
+    done = _isotrace(container, "top", "--once", "--for", "1s", "--format", "json")
     assert done.returncode == 0
     assert {process["process"] for process in json.loads(done.stdout)["processes"]} <= {"sh", "exe", "cat", "sleep"}
     assert "execve" in {call["call"] for call in json.loads(done.stdout)["calls"]}
     recording = tmp_path / "t.arrow"
-    assert container.isotrace("record", "-o", recording, "--for", "1s").returncode == 0
+    assert _isotrace(container, "record", "-o", recording, "--for", "1s").returncode == 0
     shown = tracer.replay(recording)
     assert b'"/x/inside"' in shown and b"python" not in shown
 

@@ -1,4 +1,4 @@
-"""isotrace in namespaces of its own: it speaks the numbers of its pid namespace, sees nobody outside, and finds its cgroups."""
+"""isotrace in namespaces of its own: the numbers are its pid namespace's, nobody outside is seen, cgroups are found."""
 
 from __future__ import annotations
 
@@ -101,11 +101,13 @@ def test_nobody_outside_is_seen(tmp_path: Path) -> None:
             {_ISOTRACE} record --uid 0 --for 1s -o all.arrow
             {_ISOTRACE} log --from all.arrow -o recorded
         """
-        _run(script, directory=tmp_path)
+        errors = _run(script, directory=tmp_path)
         assert outside.poll() is None
     finally:
         outside.kill()
         outside.wait()
+    limit = "only processes in isotrace's own pid namespace, or below it, are seen\n"
+    assert errors.count(limit) == 2 and errors.startswith(f"isotrace: --comm: {limit}")
     for name in ("named", "born", "recorded"):
         text = (tmp_path / name).read_text()
         assert '"/x/inside"' in text and "/x/outside" not in text

@@ -1,0 +1,109 @@
+"""Containers that runc runs, without an image: of busybox alone, or of the host's programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isotrace.kernel import procfs
+
+ROOT = Path(__file__).parents[1]
+#: What the host's programs need of the host, read-only; the directories of this checkout and its interpreter besides.
+_HOST = ("/bin", "/sbin", "/lib", "/lib64", "/usr", "/etc", "/boot", "/lib/modules")
+#: Up to 5.10 BPF maps count as locked memory. The machine under the test may not have this one to give.
+_HELD = int((procfs.read("self", "status") or b"").split(b"CapBnd:")[1].split()[0], 16)
+_MEMORY = ("CAP_SYS_RESOURCE",) if _HELD >> 24 & 1 else ()
+#: What isotrace takes at least, and what it uses of what ``--privileged`` gives.
+FEW = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", *_MEMORY)
+_MORE = ("DAC_OVERRIDE", "KILL", "NET_ADMIN", "SYSLOG", "SYS_ADMIN", "SYS_NICE")
+PRIVILEGED = (*FEW, *(f"CAP_{name}" for name in _MORE))
+
+
+def need() -> None:
+    """Skip where no container can be made."""
+    if not shutil.which("runc") or not shutil.which("busybox"):
+        pytest.skip("needs runc and busybox: a container")
+    if procfs.mounted("cgroup2") is None:
+        pytest.skip("needs cgroup2: the unified hierarchy is not mounted")
+
+
+def of_busybox(bundle: Path, script: str) -> dict[str, Any]:
+    """A container that has nothing but busybox, and runs a script: its directory is made; its configuration."""
+    programs = bundle / "rootfs/bin"
+    programs.mkdir(parents=True)
+    for name in ("busybox", "sh", "cat", "sleep"):
+        shutil.copy(str(shutil.which("busybox")), programs / name)
+    return _spec(bundle, ["/bin/sh", "-c", script])
+
+
+def of_the_host(bundle: Path, script: str, shared: Path, capabilities: Sequence[str]) -> dict[str, Any]:
+    """A container that has the host's programs, and this checkout, and runs a script in ``shared``, which it may write."""
+    (bundle / "rootfs").mkdir(parents=True)
+    config = _spec(bundle, ["/bin/sh", "-c", script])
+    own = [ROOT, Path(sys.prefix).resolve(), Path(os.environ.get("HOME", "/root"), ".cache")]
+    places = [Path(name) for name in _HOST] + [path for path in own if path.exists()]
+    config["mounts"] = [mount for mount in config["mounts"] if mount["destination"] != "/sys/fs/cgroup"]
+    config["mounts"] += [_bound(path, "ro") for path in places if path.exists() and not path.is_symlink()]
+    (bundle / "rootfs/tmp").mkdir()
+    for path in places:
+        if path.is_symlink():
+            (bundle / "rootfs" / path.name).symlink_to(path.readlink())
+    writable = [shared, *([Path(os.environ["TMPDIR"])] if "TMPDIR" in os.environ else [])]
+    config["mounts"] += [_bound(path, "rw") for path in writable]
+    names = ("HOME", "TMPDIR", "ISOTRACE_COMPILER", "PATH")
+    config["process"]["env"] = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
+    config["process"]["env"] += [f"PYTHONPATH={ROOT}", "PYTHONDONTWRITEBYTECODE=1", "ISOTRACE_CACHE=off"]
+    config["process"]["cwd"] = str(shared)
+    config["process"]["capabilities"] = {kind: [*capabilities] for kind in config["process"]["capabilities"]}
+    return config
+
+
+def _bound(path: Path, how: str) -> dict[str, Any]:
+    return {"destination": str(path), "source": str(path), "type": "bind", "options": ["rbind", how]}
+
+
+def _spec(bundle: Path, args: Sequence[str]) -> dict[str, Any]:
+    subprocess.run(["runc", "spec", "--bundle", bundle], check=True)
+    config: dict[str, Any] = json.loads((bundle / "config.json").read_text())
+    config["process"] |= {"terminal": False, "args": [*args]}
+    return config
+
+
+class Container:
+    """One that runs, called ``web``; ``root`` has the runtime's directories, as / would.
+
+    ``config`` is its configuration, and its cgroup is one of the test's own.
+    """
+
+    def __init__(self, root: Path, bundle: Path, config: dict[str, Any]) -> None:
+        self.root, self.options = root, ("--container", "web", "--container-root", root)
+        self._group = f"isotrace-test-{os.getpid()}"
+        config["linux"]["cgroupsPath"] = f"/{self._group}/web"
+        (bundle / "config.json").write_text(json.dumps(config))
+        done = self.runc("run", "--detach", "--bundle", str(bundle), "web")
+        if done.returncode:
+            self.close()
+            raise AssertionError(f"runc could not run the container: {(self.root / 'runc.log').read_text()}")
+
+    def runc(self, *words: str, seconds: float | None = None) -> subprocess.CompletedProcess[bytes]:
+        """A command of runc's; what it runs in the container keeps no pipe of the test's open."""
+        nowhere = subprocess.DEVNULL
+        command = ["runc", "--root", self.root / "run/runc", "--log", self.root / "runc.log", *words]
+        return subprocess.run(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, timeout=seconds)
+
+    def close(self) -> None:
+        """End it, and remove what was made for it."""
+        self.runc("delete", "--force", "web")
+        for mount in procfs.mounts():
+            if mount.kind in ("cgroup", "cgroup2"):
+                with suppress(FileNotFoundError):
+                    Path(mount.point, self._group).rmdir()
