@@ -70,7 +70,7 @@ def pid_namespace() -> PidNamespace | None:
 def check_proc() -> None:
     """Raise ``KernelError`` where /proc is another pid namespace's: it would tell of other processes."""
     try:
-        named = os.readlink(procfs.PROC / "self")
+        named = os.readlink("/proc/self")
     except OSError:
         named = ""
     if named != str(os.getpid()):
