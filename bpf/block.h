@@ -107,7 +107,7 @@ static __always_inline int is_self_test(struct who *who, u32 hook)
 	u32 first = 0, second = 1;
 	u32 *pid = self_test.lookup(&first), *only;
 
-	if (!pid || *pid != who->pid)
+	if (!pid || *pid != who->pid || !IS_SEEN(who->pid))	/* before the child is there its number is 0 as well */
 		return 0;
 	only = self_test.lookup(&second);
 	return only && (!*only || *only == hook + 1);

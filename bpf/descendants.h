@@ -105,7 +105,7 @@ static __always_inline int follow(u64 task)
 	struct who who;
 	int watched = is_watched(&who);
 
-	if (child == who.pid)
+	if (child == who.pid || !IS_SEEN(child))
 		return 0;
 	set_born(child, who.pid, task, watched, pending);
 	if (pending)

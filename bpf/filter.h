@@ -131,7 +131,8 @@ static __always_inline u32 read_u32(u64 address)
 
 /*
  * The numbers of processes and threads, as isotrace's own pid namespace has them. Where that is not the initial one, PID_NS is its address, and PID_LEVEL
- * how many are above it: a task has a number at every level down to its own. 0 is one that cannot be seen from there, and is never watched. A number that
+ * how many are above it: a task has a number at every level down to its own. 0 is one that cannot be seen from there: it is never watched, and never to be
+ * taken for the 0 of a map that says nobody. A number that
  * stays in the kernel, as a key, may be the initial namespace's, which costs nothing.
  */
 #if defined(PID_NS)

@@ -131,6 +131,7 @@ def test_what_runs_in_it_is_refused(inside: Inside, target: str, reads: set[str]
     inside.begin(f"block {target} --deny-path r:/etc/hostname --best-effort >refusals")
     until(lambda: "EPERM" in inside.text("refusals") or inside.ended(), "something is refused")
     assert inside.reads() == reads, inside.text("errors")
+    assert Path("/etc/hostname").read_text()  # nobody outside is concerned
     status, errors = inside.end("INT")
     assert status == 0 and inside.reads() == {"child 0", "first 0"}, errors
     shown = {line.split()[0] for line in inside.text("refusals").splitlines()}
