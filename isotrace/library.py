@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -138,11 +137,10 @@ class Recording:
         from isotrace.recording.sql import Database
 
         database = Database(self.paths)
-        with ThreadPoolExecutor(1) as pool:
-            reader = _aside(database, pool, lambda: database.run(query))
-            if reader is None:
-                raise UsageError("the query has no result", "begin with SELECT")
-            found = _aside(database, pool, lambda: pa.Table.from_batches(results.batches(reader), reader.schema))
+        reader = _aside(database, lambda: database.run(query))
+        if reader is None:
+            raise UsageError("the query has no result", "begin with SELECT")
+        found = _aside(database, lambda: pa.Table.from_batches(results.batches(reader), reader.schema))
         self._problems = tuple(database.verdict.lines)
         return found
 
@@ -157,13 +155,12 @@ class Recording:
         database = Database(self.paths)
         # In parentheses, on lines of its own: it is one condition or an error, and may end with a comment.
         query = f"{_CALLS} WHERE (\n{where}\n)" if where else _CALLS
-        with ThreadPoolExecutor(1) as pool:
-            reader = _aside(database, pool, lambda: database.run(query))
-            assert reader is not None
-            batches = results.batches(reader)
-            while (batch := _aside(database, pool, lambda: next(batches, None))) is not None:
-                for row in batch.to_pylist():
-                    yield Call(**row)
+        reader = _aside(database, lambda: database.run(query))
+        assert reader is not None
+        batches = results.batches(reader)
+        while (batch := _aside(database, lambda: next(batches, None))) is not None:
+            for row in batch.to_pylist():
+                yield Call(**row)
         self._problems = tuple(database.verdict.lines)
 
     def try_policy(self, policy: str | os.PathLike[str]) -> Trial:
@@ -186,22 +183,44 @@ class Recording:
         )  # fmt: skip
 
 
-_LOOK = 0.05  # seconds between two looks at a query that is to end
+_LOOK = 0.05  # seconds between two looks at a query: a signal that another thread took shows only between them
 
 
-def _aside(database: Database, pool: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
-    """What ``work()`` gives in the pool's thread: in this one DuckDB would let Python see no signal before it is done.
+def _aside(database: Database, work: Callable[[], _T]) -> _T:
+    """What ``work()`` gives in a thread of its own: in this one DuckDB would let Python see no signal before it is done.
 
-    Ctrl-C, or whatever else ends the waiting, ends the query.
+    Ctrl-C, or whatever else ends the waiting, ends the query. It may come at any place here: before ``told`` is set the
+    thread has not begun to work, and does not if it is told to leave it.
     """
-    future = pool.submit(work)
+    told, leave = threading.Event(), threading.Event()
+    found: list[_T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        told.wait()
+        try:
+            if not leave.is_set():
+                found.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
     try:
-        return future.result()
+        thread.start()
+        told.set()
+        while thread.is_alive():
+            thread.join(_LOOK)
     except BaseException:
-        while not future.done():
-            database.interrupt()  # again and again: it may not have begun
-            wait([future], _LOOK)
+        if told.is_set():
+            while thread.is_alive():
+                database.interrupt()  # again and again: it may not have begun
+                thread.join(_LOOK)
+        leave.set()
+        told.set()
         raise
+    if failed:
+        raise failed[0]
+    return found[0]
 
 
 _FIRST = 3  # rows that a refusal shows
