@@ -14,6 +14,7 @@ from isotrace.backends.loader import Loader
 from isotrace.commands.keeping import take_beside
 from isotrace.commands.options import Function, take_target, with_options
 from isotrace.errors import UsageError
+from isotrace.kernel import namespaces
 from isotrace.process import children
 from isotrace.process.launch import Command, find
 from isotrace.sinks.output import Output
@@ -106,9 +107,9 @@ class Prepared:
 
 
 def enforced_target(choices: dict[str, Any], spared: str) -> Target:
-    """The target; ``spared`` is what to say of process 1, which no rule is for. Raises ``UsageError``."""
+    """The target; ``spared`` is what to say of the machine's init, which no rule is for. Raises ``UsageError``."""
     target = take_target(choices, keep=True)
-    if 1 in target.pid:
+    if namespaces.machine_init() & {*target.pid}:
         raise UsageError(f"pid 1 is never {spared}", "use --ppid 1 for its children, --tree 1 for everybody")
     return target
 

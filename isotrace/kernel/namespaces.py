@@ -37,6 +37,11 @@ def is_initial(kind: str) -> bool:
     return (procfs.PROC / "self/ns" / kind).stat().st_ino == INITIAL[kind]
 
 
+def machine_init() -> frozenset[int]:
+    """The number of the machine's first process; none where that cannot be seen: a container's first is like any other."""
+    return frozenset({1} if is_initial("pid") else ())
+
+
 @dataclass(frozen=True)
 class PidNamespace:
     """One that is not the initial one: how many are above it, and where it is."""

@@ -8,11 +8,10 @@ from dataclasses import replace
 
 from isotrace.decode import quote
 from isotrace.errors import IsotraceError
+from isotrace.kernel import namespaces
 from isotrace.top.model import GROUPS, Process
 from isotrace.trace import target as targets
 from isotrace.trace.target import Target
-
-_INIT = 1
 
 
 def running(target: Target, command: int | None, known: Callable[[], Collection[int]]) -> Target:
@@ -48,8 +47,8 @@ def members(target: Target) -> set[int]:
 
 
 def own(helpers: Collection[int] = ()) -> frozenset[int]:
-    """Who is never refused anything: isotrace, its ``helpers``, the shell and the terminal that it runs in, process 1."""
-    found = {_INIT, *helpers}
+    """Who is never refused anything: isotrace, its ``helpers``, the shell and the terminal that it runs in, the machine's init."""
+    found = {*namespaces.machine_init(), *helpers}
     pid = os.getpid()
     while pid not in found and (process := targets.read_process(pid)):
         found.add(pid)
@@ -64,7 +63,9 @@ def check(target: Target, never: Collection[int]) -> int:
     """
     concerned = members(target)
     for pid in sorted(concerned & set(never)):
-        why = "process 1 is never refused anything" if pid == _INIT else "isotrace itself runs in it"
+        why = (
+            "process 1 is never refused anything" if pid in namespaces.machine_init() else "isotrace itself runs in it"
+        )
         raise IsotraceError(f"process {pid} ({_name(pid)}) is among them: {why}", "choose a process (2) below it")
     gone = target.pid or target.ppid or target.tree
     if gone and not concerned and not any(map(targets.read_process, gone)):

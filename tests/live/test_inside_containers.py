@@ -19,8 +19,8 @@ _FEATURES = os.environ.get("ISOTRACE_VM_FEATURES", "").split(",")
 #: The container's first process, and a child of it, read a file, and say how that ended.
 _LOOP = """
 while :; do
-    cat /etc/hostname >/dev/null 2>&1; echo child $? >>reads
-    { read -r line </etc/hostname; } 2>/dev/null; echo first $? >>reads
+    cat /etc/hostname >/dev/null 2>&1 && echo child 0 >>reads || echo child 1 >>reads
+    { read -r line </etc/hostname; } 2>/dev/null && echo first 0 >>reads || echo first 1 >>reads
     sleep 0.2
 done
 """

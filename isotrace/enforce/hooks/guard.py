@@ -47,7 +47,7 @@ def processes(target: Target) -> dict[int, int]:
 def _around(target: Target) -> Iterable[int]:
     """The processes above isotrace in its session, and those that made this for another user: they end it when they end."""
     below, pid = os.getpid(), os.getppid()
-    while pid > 1 and (process := targets.read_process(pid)) is not None:
+    while pid and (process := targets.read_process(pid)) is not None:
         if os.getsid(pid) != os.getsid(below) and process.comm not in _BECOME:
             return
         if pid in (*target.tree, *target.pid):
