@@ -269,6 +269,10 @@ def record(
     if seconds is not None:
         words += ["--for", f"{seconds:.9f}s"]
     path = _absolute(output)
+    if path.exists() and not path.is_file():
+        raise UsageError(
+            f"{str(path)!r} is no regular file, so it cannot be read again", "give a file for the recording"
+        )
     words = ["record", "-q", "-o", str(path), *options, *words, *(["--", *command] if command else [])]
     _check_words(words)
     before = _identity(path)

@@ -132,6 +132,8 @@ def test_words_that_would_be_taken_for_others_start_nothing(tmp_path, monkeypatc
     monkeypatch.setattr(library, "_run", lambda words: pytest.fail(f"started: {words}"))
     with pytest.raises(isotrace.UsageError, match=message):
         isotrace.record(tmp_path / "t.arrow", **arguments)
+    with pytest.raises(isotrace.UsageError, match=r"^'/dev/null' is no regular file"):
+        isotrace.record("/dev/null", ["true"])
 
 
 def test_seconds_are_written_as_isotrace_reads_them(tmp_path, monkeypatch):

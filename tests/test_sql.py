@@ -226,6 +226,8 @@ def test_the_command(tmp_path):
     [
         (["/nowhere", "SELECT 1 FROM calls"], 2, "isotrace: no such recording: '/nowhere'\n  hint: isotrace record"),
         (["SELECT 1 FROM calls"], 2, "isotrace: no recording was named\n  hint: isotrace sql FILE QUERY"),
+        (["/nowhere", ""], 2, "isotrace: the query is empty\n  hint: begin with SELECT"),
+        (["/nowhere", "SELECT 1", "SELECT 2"], 2, "isotrace: more than one query was given\n  hint: "),
         (["/etc/passwd", "SELECT 1 FROM calls"], 1, "isotrace: '/etc/passwd' is not a recording of isotrace\n  hint: "),
     ],
 )

@@ -66,12 +66,22 @@ def sql(files: tuple[str, ...], form: str | None) -> int:
 
 
 def split(words: tuple[str, ...]) -> tuple[list[str], str | None]:
-    """Files and the query: the last word, where it is no file and has a space, as every query has."""
+    """Files and the query: the last word, where that is one. Raises ``UsageError``."""
+    *names, last = words
+    if not last.strip():
+        raise UsageError("the query is empty", "begin with SELECT; without a query there is a prompt on a terminal")
+    if not _is_query(last):
+        return [*words], None
+    if not names:
+        raise UsageError("no recording was named", "isotrace sql FILE QUERY")
+    if any(map(_is_query, names)):
+        raise UsageError("more than one query was given", "ask one after the other, or join them with UNION")
+    return names, last
+
+
+def _is_query(word: str) -> bool:
+    """Whether it is no file, and has a space, as every query has."""
     import glob
     import os
 
-    last = words[-1]
-    is_query = " " in last.strip() and not os.path.lexists(last) and not glob.glob(last)
-    if is_query and len(words) == 1:
-        raise UsageError("no recording was named", "isotrace sql FILE QUERY")
-    return (list(words[:-1]), last) if is_query else (list(words), None)
+    return " " in word.strip() and not os.path.lexists(word) and not glob.glob(word)

@@ -47,7 +47,7 @@ def members(target: Target) -> set[int]:
 
 
 def own(helpers: Collection[int] = ()) -> frozenset[int]:
-    """Who is never refused anything: isotrace, its ``helpers``, the shell and the terminal that it runs in, the machine's init."""
+    """Who is never refused anything: isotrace, its ``helpers``, the shell and terminal it runs in, the machine's init."""
     found = {*namespaces.machine_init(), *helpers}
     pid = os.getpid()
     while pid not in found and (process := targets.read_process(pid)):
