@@ -135,9 +135,7 @@ def test_a_terminal_that_goes_allows_nothing_and_isotrace_ends_with_the_target(t
     wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
 
 
-@pytest.mark.parametrize(
-    ("words", "says"), [("--plain", "--top needs a terminal"), ("--answer-with true", "--top needs")]
-)
-def test_top_without_a_person_is_said(terminal, target, tmp_path, words, says):
+@pytest.mark.parametrize("words", ["--plain", "--answer-with true"])
+def test_top_without_a_person_is_said(terminal, target, tmp_path, words):
     terminal.start(f"--top {words} --tree {target.process.pid} --ask-path r:{tmp_path}/key", verb="ask")
-    assert "Traceback" not in terminal.wait("STATUS=2") and says in terminal.screen()
+    assert "Traceback" not in terminal.wait("STATUS=2") and "--top shows questions on a terminal" in terminal.screen()
