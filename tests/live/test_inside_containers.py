@@ -134,7 +134,7 @@ def test_what_runs_in_it_is_refused(inside: Inside, target: str, reads: set[str]
     assert Path("/etc/hostname").read_text()  # nobody outside is concerned
     status, errors = inside.end("INT")
     assert status == 0 and inside.reads() == {"child 0", "first 0"}, errors
-    shown = {line.split()[0] for line in inside.text("refusals").splitlines()}
+    shown = {line.split()[1] for line in inside.text("refusals").splitlines()}
     assert shown and ("1" in shown) == ("first 1" in reads)
 
 
