@@ -109,7 +109,7 @@ def test_a_dkms_that_fails_is_told_with_the_command_to_see_more(dkms):
 
 def test_dkms_takes_no_place_and_no_headers_of_the_users():
     result = CliRunner().invoke(module, ["build", "--dkms", "--to", "/nowhere"])
-    assert result.exit_code == 2 and "--dkms goes without" in result.output
+    assert result.exit_code == 2 and "--dkms excludes --headers and --to" in result.output
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_an_open_gets_what_was_answered(tmp_path, target, end):
             assert (call, call, access) in asked, way
         ends = set(run.end())
     assert ends == {("nobody", "deny") if end == "timeout" else ("program", end)}
-    assert (tmp_path / "here/new").exists() and "what is denied leaves it there, empty" in run.err
+    assert (tmp_path / "here/new").exists() and "what is denied leaves a file that it has made, empty" in run.err
 
 
 def test_to_kill_kills_and_the_open_does_not_happen(tmp_path, target):
