@@ -10,11 +10,20 @@
 #define S_IFBLK 0060000
 #define FS_REQUIRES_DEV 1
 
-/* Whether a task that is not the current one is in the target. What cannot be asked about another task is taken to be so for one's own group alone. */
+/*
+ * Whether a task that is not the current one is in the target, so that what is refused to the one is refused to the other: never isotrace, the machine's
+ * init, or who is not to be seen. What cannot be asked about another task is taken to be so for one's own group alone.
+ */
 static __always_inline int is_inside(u64 task)
 {
 	u32 pid = TGID_OF(task);
 
+	if (pid == SELF || !IS_SEEN(pid) || IS_INIT(pid))
+		return 0;
+#if defined(SPARED)
+	if (SPARED(pid))
+		return 0;
+#endif
 	if (pid == OWN_TGID())
 		return 1;
 	if (is_followed(pid))

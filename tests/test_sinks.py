@@ -117,6 +117,23 @@ def test_an_unfinished_call():
     assert text_of(make(slot("pause"), kind=events.UNFINISHED)) == ["1 prog  pause( <unfinished ...>"]
 
 
+def test_calls_of_a_kind_of_which_some_have_ended():
+    read, other = slot("pause"), slot("getpid")
+    records = [
+        make(read, kind=events.UNFINISHED),
+        make(other),
+        make(read, result=-4),
+        make(read, kind=events.UNFINISHED),
+    ]
+    shown = text_of(*records)
+    assert [line.endswith("<unfinished ...>") for line in shown] == [
+        True,
+        False,
+        False,
+        True,
+    ] and "= -1 EINTR" in shown[2]
+
+
 def json_of(*records) -> list[dict]:
     output = Collected()
     Json(output, CALLS).write(batch(*records))

@@ -37,7 +37,7 @@ def populated(path: Path) -> bool:
     """Whether a process is in a cgroup or below it; True where that cannot be told, but for a cgroup that is gone."""
     try:
         return b"populated 0" not in procfs.lines((path / "cgroup.events").read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a name with a NUL, which none has
         return False
     except OSError as error:
         return error.errno != errno.ENODEV  # removed while it was open
@@ -96,6 +96,8 @@ def _path(pid: int) -> str:
     path = os.fsdecode(procfs.cgroup(data))
     if ".." in path.split("/"):
         raise NotBelieved("isotrace is in a cgroup namespace that does not reach to its cgroup")
+    if "\0" in path:
+        raise NotBelieved(f"the cgroup of its process {pid} is none: its name has a NUL")
     if path.strip("/"):
         return path
     where = "in the root cgroup of version 2, with everybody" if path else "in no cgroup of version 2"

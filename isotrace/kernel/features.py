@@ -103,7 +103,7 @@ _AT_A_GLANCE = (
     _Requirement("probe_read_kernel", probe_bpf.probe_read_kernel, "BPF may not read kernel memory here"),
 )
 _HINTS = {
-    "privileges": "sudo isotrace …; in a container, run it on the host or with --privileged",
+    "privileges": "sudo isotrace …; in a container, --privileged; in a rootless one, run it on the host",
 }
 
 

@@ -19,6 +19,7 @@ from isotrace.kernel.assembly import MAP_FD, RETURN_0, STACK, call, load, op, pu
 
 _ARRAY, _RAW_TRACEPOINT = 2, 17
 _MAP_UPDATE, _CURRENT_TASK, _PROBE_READ_KERNEL, _NS_PID_TGID = 2, 35, 113, 120
+_ENTER = "unshare with --fork --mount-proc"
 _TURNS = 10  # a program may be skipped where another comes between
 #: What the initial namespaces' files are numbered (include/linux/proc_ns.h), by the name in /proc/PID/ns.
 INITIAL = {"cgroup": 0xEFFFFFFB, "pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
@@ -73,13 +74,23 @@ def pid_namespace() -> PidNamespace | None:
 
 
 def check_proc() -> None:
-    """Raise ``KernelError`` where /proc is another pid namespace's: it would tell of other processes."""
+    """Raise ``KernelError`` where /proc is another pid namespace's, and would tell of other processes, or where isotrace's
+    children would be in another one than isotrace.
+    """
     try:
         named = os.readlink("/proc/self")
     except OSError:
         named = ""
     if named != str(os.getpid()):
-        raise KernelError("/proc is not that of isotrace's own pid namespace", "mount -t proc proc /proc")
+        raise KernelError(
+            "/proc is not that of isotrace's own pid namespace", f"{_ENTER}, nsenter with --mount as well"
+        )
+    try:
+        together = os.path.samefile("/proc/self/ns/pid", "/proc/self/ns/pid_for_children")
+    except OSError:  # it has no process yet
+        together = False
+    if not together:
+        raise KernelError("isotrace's children would be in another pid namespace than isotrace", _ENTER)
 
 
 def cgroup_depth() -> int:

@@ -245,15 +245,16 @@ class Decoder:
     _decoders: dict[int, CallDecoder] = field(default_factory=dict)
 
     def decode(self, batch: Batch) -> Iterator[Decoded]:
-        """The calls of a batch, group by group."""
+        """The calls of a batch, group by group: of one system call, that have ended all or none."""
         self._begin(batch)
         joined = self._join(batch)
         kinds = batch.events["kind"]
         wanted = (kinds == events.CALL) | (kinds == events.UNFINISHED)
         index = np.flatnonzero(wanted)
         slots = batch.events["slot"][index]
-        order = np.argsort(slots, kind="stable")
-        bounds = np.flatnonzero(np.diff(slots[order])) + 1
+        keys = 2 * slots.astype(np.int64) + (kinds[index] == events.UNFINISHED)
+        order = np.argsort(keys, kind="stable")
+        bounds = np.flatnonzero(np.diff(keys[order])) + 1
         for group in np.split(order, bounds):
             if len(group):
                 yield self._group(int(slots[group[0]]), Rows(batch, index[group].tolist(), joined))

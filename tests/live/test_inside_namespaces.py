@@ -159,7 +159,15 @@ def test_where_it_cannot_be_it_is_said(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 3 and done.stderr.splitlines() == [
         "isotrace: /proc is not that of isotrace's own pid namespace",
-        "  hint: mount -t proc proc /proc",
+        "  hint: unshare with --fork --mount-proc, nsenter with --mount as well",
+    ]
+    done = subprocess.run(
+        ["unshare", "--pid", sys.executable, "-m", "isotrace", "log", "--pid", str(os.getpid())],
+        capture_output=True, text=True, timeout=tracer.PATIENCE, env=tracer.environment(),
+    )  # fmt: skip
+    assert done.returncode == 3 and done.stderr.splitlines() == [
+        "isotrace: isotrace's children would be in another pid namespace than isotrace",
+        "  hint: unshare with --fork --mount-proc",
     ]
     done = _inside(f"{_ISOTRACE} log -- true", "--user", "--map-root-user", directory=tmp_path)
     assert done.returncode == 3 and "user namespace" in done.stderr and "Traceback" not in done.stderr
