@@ -121,7 +121,7 @@ def test_job_control_works_on_the_shared_terminal(tmp_path):
     command = [*BLOCK, "--", "sh", "-c", script.format(tmp_path)]
     status, said = on_terminal(command, b"now-it-runs", b"\x03\x03\x03")
     assert status == 9 and "caught" in said and not list(tmp_path.iterdir())
-    assert "Operation not permitted" in said and "the terminal is the command's as well" in said, said
+    assert "Operation not permitted" in said and "the terminal's keys go to the command" in said, said
 
 
 def test_a_shell_under_it_has_job_control():
