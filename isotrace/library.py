@@ -192,7 +192,7 @@ def _aside(database: Database, work: Callable[[], _T]) -> _T:
     Ctrl-C, or whatever else ends the waiting, ends the query. It may come at any place here: before ``told`` is set the
     thread has not begun to work, and does not if it is told to leave it.
     """
-    told, leave = threading.Event(), threading.Event()
+    told, leave, ended = threading.Event(), threading.Event(), threading.Event()
     found: list[_T] = []
     failed: list[BaseException] = []
 
@@ -203,18 +203,18 @@ def _aside(database: Database, work: Callable[[], _T]) -> _T:
                 found.append(work())
         except BaseException as error:
             failed.append(error)
+        ended.set()
 
     thread = threading.Thread(target=run, daemon=True)
     try:
         thread.start()
         told.set()
-        while thread.is_alive():
-            thread.join(_LOOK)
+        while not ended.wait(_LOOK):  # not join(): one that a signal interrupts may take the thread for ended (3.11)
+            pass
     except BaseException:
         if told.is_set():
-            while thread.is_alive():
+            while not ended.wait(_LOOK):
                 database.interrupt()  # again and again: it may not have begun
-                thread.join(_LOOK)
         leave.set()
         told.set()
         raise

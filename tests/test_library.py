@@ -216,11 +216,13 @@ def test_ctrl_c_ends_a_question(run, monkeypatch, ask):
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Database, "run", slowly)
+    before = set(threading.enumerate())
     thread = threading.Thread(target=press)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         ask(run, "(SELECT sum(a.range + b.range) FROM range(1000000) a, range(1000000) b)")
     thread.join()
+    assert set(threading.enumerate()) <= before, "the query goes on"
     monkeypatch.undo()
     assert run.table("SELECT 1 AS one").to_pylist() == [{"one": 1}]
 
