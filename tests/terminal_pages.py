@@ -62,7 +62,7 @@ PAGES: dict[str, Page] = {
     "log": Page("able log --from t.arrow", raw=True),
     "top-once": Page("able top --once --from t.arrow"),
     "top-once-files": Page("able top --once --from t.arrow --by file"),
-    "top-recording": Page("able top --from t.arrow", (("^statx|^openat", "End"), ("■", ""))),
+    "top-recording": Page("able top --from t.arrow", (("^statx|^openat", "End"), ("■|# 1x", ""))),
     "top": Page("top able", _ended(_TABLE)),
     "top-processes": Page("top able", ((_TABLE, "2"), ("^make", ""))),
     "top-files": Page("top able", ((_TABLE, "3"), ("stdio", ""))),

@@ -40,7 +40,7 @@ PROBES = (
         "loading BPF programs",
         ("log", "refuse"),
         probe_system.privileges,
-        f"{_ROOT}; in a container, run it on the host or with --privileged",
+        f"{_ROOT}; in a container, --privileged; in a rootless one, run it on the host",
         required=True,
     ),
     Probe(
