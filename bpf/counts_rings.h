@@ -141,25 +141,5 @@ static __always_inline void complete_request(struct ring_completion *done, int f
 	drop_alias(done);
 }
 
-int on_ring_complete(struct ring_context *ctx)
-{
-	struct ring_completion done;
-
-	read_completion(&done, ctx);
-	complete_request(&done, 0);
-	return 0;
-}
-
-#if defined(OVERFLOWN_RING)
-int on_ring_overflow(struct ring_context *ctx)
-{
-	struct ring_completion done;
-
-	read_overflow(&done, ctx);
-	complete_request(&done, 1);
-	return 0;
-}
-#endif
-
 #endif
 #endif

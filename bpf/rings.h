@@ -210,5 +210,31 @@ static __always_inline u64 asker_of(u64 request)
 	return task && read_u32(task + OFF_TGID) == bpf_get_current_pid_tgid() >> 32 ? task : 0;
 }
 
+/*
+ * What a completion comes to, whoever's it is: in trace_rings.h and in counts_rings.h. `full`: the completion queue is; it will be told later, without
+ * another word here.
+ */
+static __always_inline void complete_request(struct ring_completion *done, int full);
+
+int on_ring_complete(struct ring_context *ctx)
+{
+	struct ring_completion done;
+
+	read_completion(&done, ctx);
+	complete_request(&done, 0);
+	return 0;
+}
+
+#if defined(OVERFLOWN_RING)
+int on_ring_overflow(struct ring_context *ctx)
+{
+	struct ring_completion done;
+
+	read_overflow(&done, ctx);
+	complete_request(&done, 1);
+	return 0;
+}
+#endif
+
 #endif
 #endif
