@@ -92,11 +92,6 @@ class Raised:
     pattern: Pattern
     evidence: Evidence
 
-    @property
-    def widened(self) -> bool:
-        """Whether it is more than the paths that were touched."""
-        return self.pattern.exact is None
-
 
 @dataclass
 class _Node:
