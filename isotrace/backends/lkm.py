@@ -194,8 +194,8 @@ def conditions(target: Target, command_pid: int | None) -> list[tuple[str, objec
     found: list[tuple[str, object]] = [(name, value) for name, value in numbers.items() if value is not None]
     found += [("comm", os.fsencode(name).ljust(16, b"\0")) for name in target.comm]
     if target.cgroup is not None:
-        path, level = target.place()
-        found += [("cgroup", path.stat().st_ino), ("cgroup_level", level)]
+        path = target.place()
+        found += [("cgroup", path.stat().st_ino), ("cgroup_level", targets.cgroup_level(path))]
     if target.follow:
         found.append(("follow", True))
     return found

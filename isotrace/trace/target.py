@@ -100,8 +100,8 @@ class Target:
             raw = os.fsencode(self.comm[0]).ljust(16, b"\0")
             found += [f"FILTER_COMM_{half}={int.from_bytes(raw[8 * half :][:8], 'little')}ULL" for half in (0, 1)]
         if self.cgroup is not None:
-            path, level = self.place()
-            found += [f"FILTER_CGROUP={path.stat().st_ino}ULL", f"FILTER_CGROUP_LEVEL={level}"]
+            path = self.place()
+            found += [f"FILTER_CGROUP={path.stat().st_ino}ULL", f"FILTER_CGROUP_LEVEL={cgroup_level(path)}"]
         if self.follow:
             found.append("FOLLOW")
         if self.keeps:
@@ -110,7 +110,7 @@ class Target:
             found.append(f"SPARED(pid)=({'||'.join(f'(pid)=={pid}' for pid in sorted(self.spared))})")
         return found
 
-    def place(self) -> tuple[Path, int]:
+    def place(self) -> Path:
         """``find_cgroup`` of the target's. Raises ``IsotraceError``, which says of a container that it has ended."""
         try:
             return find_cgroup(self.cgroup or "")
@@ -214,16 +214,20 @@ def _below(path: Path) -> str:
     return str(Path(mount.root, path.relative_to(mount.point)))
 
 
-def find_cgroup(name: str) -> tuple[Path, int]:
-    """The directory of a cgroup and its depth below the hierarchy's root; ``name`` is a path, absolute or below the mount.
+def cgroup_level(path: Path) -> int:
+    """How deep the cgroup of a directory is below the hierarchy's root. Raises ``KernelError``."""
+    return namespaces.cgroup_depth() + namespaces.depth(_below(path))
+
+
+def find_cgroup(name: str) -> Path:
+    """The directory of a cgroup; ``name`` is a path, absolute or below the mount.
 
     Raises ``IsotraceError``.
     """
     root = cgroup_mount()
     for path in (Path(name), root / name.lstrip("/")):
         if path.is_dir() and (path / "cgroup.controllers").exists():
-            path = path.resolve()
-            return path, namespaces.cgroup_depth() + namespaces.depth(_below(path))
+            return path.resolve()
     raise IsotraceError(f"no such cgroup: {name!r}", f"give a directory below {root}")
 
 
@@ -305,7 +309,7 @@ def _confined(target: Target, pid: int) -> bool:
     if target.cgroup is None:
         return True
     try:
-        inside = os.fsencode(_below(target.place()[0])).rstrip(b"/") + b"/"
+        inside = os.fsencode(_below(target.place())).rstrip(b"/") + b"/"
     except IsotraceError:  # the cgroup is gone, and so nobody is in it
         return False
     return (procfs.cgroup(procfs.read(pid, "cgroup") or b"") + b"/").startswith(inside)
