@@ -6,21 +6,18 @@ or how many are above it.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from isotrace.errors import KernelError
-from isotrace.kernel import bpf, btf, procfs
-from isotrace.kernel.assembly import MAP_FD, RETURN_0, STACK, call, load, op, put, stack
+from isotrace.kernel import btf, procfs, run_here
+from isotrace.kernel.assembly import STACK, call, op, put, stack
+from isotrace.kernel.run_here import RESULT
 
-_ARRAY, _RAW_TRACEPOINT = 2, 17
-_MAP_UPDATE, _CURRENT_TASK, _PROBE_READ_KERNEL, _NS_PID_TGID = 2, 35, 113, 120
+_CURRENT_TASK, _PROBE_READ_KERNEL = 35, 113
 _ENTER = "unshare with --fork --mount-proc"
-_TURNS = 10  # a program may be skipped where another comes between
 #: What the initial namespaces' files are numbered (include/linux/proc_ns.h), by the name in /proc/PID/ns.
 INITIAL = {"cgroup": 0xEFFFFFFB, "pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
 _OFFSETS = {
@@ -115,48 +112,13 @@ def peek(offsets: Sequence[int]) -> int:
     """Eight bytes of the kernel's, to where pointers lead from this process's task: each lies at its offset from what the
     one before points to. 0 where that cannot be read.
 
-    Raises ``KernelError``. bpf_get_ns_current_pid_tgid() is of 5.7 (commit b4490c5c4e02).
+    Raises ``KernelError``.
     """
-    space = (procfs.PROC / "self/ns/pid").stat()
-    try:
-        with contextlib.ExitStack() as opened:
-            found = bpf.map_create(_ARRAY, 4, 8, 1)
-            opened.callback(os.close, found)
-            program = bpf.prog_load(_RAW_TRACEPOINT, _program(found, offsets, space))
-            opened.callback(os.close, program)
-            opened.callback(os.close, bpf.raw_tracepoint_open("sys_enter", program))
-            for _ in range(_TURNS):
-                os.getppid()
-                (value,) = struct.unpack("=Q", bpf.map_lookup(found, bytes(4), 8) or bytes(8))
-                if value:
-                    return int(value)
-    except OSError as error:
-        raise KernelError(f"cannot look at isotrace's own task: {error.strerror}", "see: isotrace doctor") from None
-    return 0
-
-
-def _program(found: int, offsets: Sequence[int], space: os.stat_result) -> bytes:
-    """Stores the value in the map's only element when this process makes a call."""
     body = [call(_CURRENT_TASK), op(0xBF, 6, 0)]
     for offset in offsets:  # r6 = *(u64 *)(r6 + offset)
-        body += [op(0x7A, STACK, 0, -16), stack(1, -16), put(2, 8)]
-        body += [op(0xBF, 3, 6), op(0x07, 3, value=offset), call(_PROBE_READ_KERNEL), op(0x79, 6, STACK, -16)]
-    body += [
-        op(0x62, STACK, 0, -24),
-        load(1, MAP_FD, found),
-        stack(2, -24),
-        stack(3, -16),
-        put(4, 0),
-        call(_MAP_UPDATE),
-    ]
-    inside = b"".join(body)
-    # r0 = bpf_get_ns_current_pid_tgid(device, inode, &{thread, thread group}, 8): 0 where they are this namespace's
-    own = [_constant(1, space.st_dev), _constant(2, space.st_ino), stack(3, -8), put(4, 8), call(_NS_PID_TGID)]
-    own += [op(0x55, 0, 0, len(inside) // 8 + 2), op(0x61, 1, STACK, -4), op(0x55, 1, 0, len(inside) // 8, os.getpid())]
-    return b"".join(own) + inside + RETURN_0
-
-
-def _constant(register: int, value: int) -> bytes:
-    """register = a value of 64 bits."""
-    low, high = (int.from_bytes(value.to_bytes(8, "little")[at : at + 4], "little", signed=True) for at in (0, 4))
-    return op(0x18, register, 0, 0, low) + op(0, value=high)
+        body += [op(0x7A, STACK, 0, RESULT), stack(1, RESULT), put(2, 8)]
+        body += [op(0xBF, 3, 6), op(0x07, 3, value=offset), call(_PROBE_READ_KERNEL), op(0x79, 6, STACK, RESULT)]
+    try:
+        return run_here.number(b"".join(body)) or 0
+    except OSError as error:
+        raise KernelError(f"cannot look at isotrace's own task: {error.strerror}", "see: isotrace doctor") from None

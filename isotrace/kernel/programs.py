@@ -9,35 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 
-from isotrace.kernel import bpf, btf
-from isotrace.kernel.assembly import BTF_ID, MAP_FD, RETURN_0, call, load, op, put, stack
+from isotrace.kernel import bpf, btf, run_here
+from isotrace.kernel.assembly import BTF_ID, RETURN_0, STACK, call, load, op
+from isotrace.kernel.run_here import RESULT
 
-_ARRAY, _RAW_TRACEPOINT = 2, 17
-_MAP_UPDATE, _PID_TGID, _THIS_CPU_PTR, _TASK_BTF, _TASK_REGISTERS = 2, 14, 154, 158, 175
+_RAW_TRACEPOINT = 17
+_THIS_CPU_PTR, _TASK_BTF, _TASK_REGISTERS = 154, 158, 175
 _DI = 112
-_UNSEEN = 0xFFFFFFFF
 _COUNT = 0x7FFFFFFF  # the top bit is x86's inverted "need to reschedule"
-
-
-def _program(map_fd: int, variable: int) -> bytes:
-    """Stores this CPU's ``__preempt_count`` in the map's only element when this process makes the call."""
-    body = [
-        load(1, BTF_ID, variable),
-        call(_THIS_CPU_PTR),
-        op(0x61, 7, 0),  # r7 = *(u32 *)r0
-        op(0x63, 10, 7, -4),
-        op(0x62, 10, 0, -8, 0),
-        load(1, MAP_FD, map_fd),
-        stack(2, -8),
-        stack(3, -4),
-        put(4, 0),
-        call(_MAP_UPDATE),
-    ]
-    inside = b"".join(body)
-    own = call(_PID_TGID) + op(0x77, 0, value=32) + op(0x55, 0, 0, len(inside) // 8, os.getpid())
-    return own + inside + RETURN_0
 
 
 def typed_task(offset: int) -> bool:
@@ -64,14 +44,9 @@ def tracepoints_preemptible() -> bool:
     types = btf.vmlinux()
     if not types.has_function("preempt_schedule"):
         return False  # this kernel never preempts itself
-    with contextlib.suppress(OSError, KeyError), contextlib.ExitStack() as opened:
-        fd = bpf.map_create(_ARRAY, 4, 4, 1)
-        opened.callback(os.close, fd)
-        bpf.map_update(fd, bytes(4), struct.pack("=I", _UNSEEN))
-        program = bpf.prog_load(_RAW_TRACEPOINT, _program(fd, types.type_id("__preempt_count", btf.KIND_VAR)))
-        opened.callback(os.close, program)
-        opened.callback(os.close, bpf.raw_tracepoint_open("sys_enter", program))
-        os.getppid()
-        (count,) = struct.unpack("=I", bpf.map_lookup(fd, bytes(4), 4) or b"\xff" * 4)
-        return bool(count != _UNSEEN and count & _COUNT == 0)
+    with contextlib.suppress(OSError, KeyError):
+        variable = types.type_id("__preempt_count", btf.KIND_VAR)
+        body = [load(1, BTF_ID, variable), call(_THIS_CPU_PTR), op(0x61, 7, 0), op(0x63, STACK, 7, RESULT)]  # a u32
+        count = run_here.number(b"".join(body))
+        return count is not None and count & _COUNT == 0
     return False
