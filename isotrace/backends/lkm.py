@@ -95,7 +95,7 @@ class Channel:
         if not namespaces.is_initial("pid"):
             raise KernelError(
                 "the kernel module speaks the host's process numbers, and isotrace runs in another pid namespace",
-                "run it on the host, or in a container that shares the host's pids (docker run --pid=host)",
+                namespaces.ON_THE_HOST,
             )
         from pyroute2.netlink import NLA_F_NESTED, genlmsg, nla
         from pyroute2.netlink.exceptions import NetlinkError

@@ -17,6 +17,8 @@ from isotrace.kernel.assembly import STACK, call, op, put, stack
 from isotrace.kernel.run_here import RESULT
 
 _CURRENT_TASK, _PROBE_READ_KERNEL = 35, 113
+#: What helps where the kernel's own process numbers are wanted.
+ON_THE_HOST = "run it on the host, or in a container that shares the host's pids (docker run --pid=host)"
 _ENTER = "unshare with --fork --mount-proc"
 #: What the initial namespaces' files are numbered (include/linux/proc_ns.h), by the name in /proc/PID/ns.
 INITIAL = {"cgroup": 0xEFFFFFFB, "pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
@@ -65,7 +67,7 @@ def pid_namespace() -> PidNamespace | None:
     if not level or not address:
         raise KernelError(
             "the kernel does not say which pid namespace isotrace runs in",
-            "run it on the host, or in a container that shares the host's pids (docker run --pid=host)",
+            ON_THE_HOST,
         )
     return PidNamespace(level, address)
 
