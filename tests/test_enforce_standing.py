@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import subprocess
+import sys
 
 from isotrace.backends.loader import expand
 from isotrace.enforce import describe, plan, switches
@@ -84,7 +86,14 @@ def test_isotrace_and_its_threads_are_its_own_and_what_it_runs_in_is_not_if_it_i
     if os.getsid(0) == os.getsid(os.getppid()):
         assert found[os.getppid()] == guard.OUTER
     assert os.getppid() not in guard.processes(Target(tree=os.getppid()))
-    assert 1 not in found
+
+
+def test_what_isotrace_does_not_share_a_session_with_it_does_not_run_in():
+    ask = "from isotrace.enforce.hooks import guard\nfrom isotrace.trace.target import Target\nprint(*guard.processes(Target(ppid=1)))"
+    run = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, start_new_session=True, check=True
+    )
+    assert not {str(os.getpid()), "1"} & set(run.stdout.split())
 
 
 def test_hooks_of_standing_rules_have_kernel_functions_of_their_own():
