@@ -89,7 +89,8 @@ def test_isotrace_and_its_threads_are_its_own_and_what_it_runs_in_is_not_if_it_i
 
 
 def test_what_isotrace_does_not_share_a_session_with_it_does_not_run_in():
-    ask = "from isotrace.enforce.hooks import guard\nfrom isotrace.trace.target import Target\nprint(*guard.processes(Target(ppid=1)))"
+    ask = "from isotrace.enforce.hooks import guard\nfrom isotrace.trace.target import Target\n"
+    ask += "print(*guard.processes(Target(ppid=1)))"
     run = subprocess.run(
         [sys.executable, "-c", ask], capture_output=True, text=True, start_new_session=True, check=True
     )
