@@ -19,11 +19,13 @@ from records import open_directory
 # test_record_replay.py are about files, test_strace_parsers.py about other people's programs that read them.
 # test_container_targets.py has a container of runc's, which guests lack.
 # test_presets_at_work.py runs other people's programs, of kinds that guests lack.
+# test_pages.py compares with pages that show a kernel without BPF at the security hooks.
 # test_stack_traces.py is about files as well; what kernels do for it is in test_stacks_of_kernels.py.
 _NATIVE = ["test_differential.py", "test_block_seccomp.py", "test_block_running.py", "test_bench_interrupted.py"]
 _NATIVE += ["test_learn_programs.py", "test_policy_on_recordings.py"]  # what recordings come to, of many programs
 _NATIVE += [
     "test_container_targets.py",
+    "test_pages.py",
     "test_presets_at_work.py",
     "test_record.py",
     "test_record_replay.py",

@@ -10,7 +10,7 @@ from tracer import ROOT
 
 from isotrace.enforce.calls import notify
 from isotrace.kernel import landlock
-from tests.vm import readme
+from tests import console
 
 PLACE = Path("/opt/isotrace-npm")
 
@@ -21,6 +21,6 @@ def test_the_commands_of_the_page(tmp_path: Path) -> None:
     refuses = notify.listens().verdict == "yes" and landlock.abi() >= 4
     shutil.rmtree(PLACE, ignore_errors=True)
     try:
-        readme.run(ROOT / "docs/npm.md", tmp_path, *(["block"] if refuses else []))
+        console.run(ROOT / "docs/npm.md", tmp_path, *(["block"] if refuses else []))
     finally:
         shutil.rmtree(PLACE, ignore_errors=True)

@@ -14,7 +14,7 @@ from tracer import ROOT
 
 from isotrace.enforce.calls import notify
 from isotrace.kernel import landlock
-from tests.vm import readme
+from tests import console
 
 PLACE = Path("/tmp/isotrace-update")
 
@@ -27,7 +27,7 @@ def test_the_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     shutil.rmtree(PLACE, ignore_errors=True)
     try:
-        readme.run(ROOT / "examples/package-update/README.md", tmp_path, "export", "landlock")
+        console.run(ROOT / "examples/package-update/README.md", tmp_path, "export", "landlock")
         _the_profile_lets_version_1_through()
     finally:
         shutil.rmtree(PLACE, ignore_errors=True)

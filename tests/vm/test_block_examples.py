@@ -6,15 +6,20 @@ import shutil
 
 import pytest
 
+from tests import console
 from tests.live.tracer import ROOT
-from tests.vm import readme
 
 
-@pytest.mark.parametrize("example", ["serverless", "install-script"])
-def test_the_commands_of_the_readme(example, tmp_path):
-    place = f"/tmp/isotrace-{'install' if example == 'install-script' else example}"
+@pytest.mark.parametrize(
+    ("page", "place"),
+    [
+        ("examples/serverless/README.md", "/tmp/isotrace-serverless"),
+        ("examples/install-script/README.md", "/tmp/isotrace-install"),
+    ],
+)
+def test_the_commands_of_the_readme(page, place, tmp_path):
     shutil.rmtree(place, ignore_errors=True)
     try:
-        readme.run(ROOT / "examples" / example / "README.md", tmp_path)
+        console.run(ROOT / page, tmp_path)
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import console
 from tests.live.tracer import PATIENCE, ROOT, environment
-from tests.vm import readme
 from tests.vm.enforced import FEATURES
 
 PLACE = Path("/tmp/isotrace-update")
@@ -34,7 +34,7 @@ def isotrace(*words: object) -> subprocess.CompletedProcess[str]:
 def test_the_commands_of_the_readme(tmp_path):
     shutil.rmtree(PLACE, ignore_errors=True)
     try:
-        readme.run(ROOT / "examples/package-update/README.md", tmp_path, "hooks")
+        console.run(ROOT / "examples/package-update/README.md", tmp_path, "hooks")
     finally:
         shutil.rmtree(PLACE, ignore_errors=True)
 
