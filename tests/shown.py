@@ -73,6 +73,13 @@ isotrace record -q -y -o v2.arrow -- sh update.sh
         ("curl",),
     ),
     Block(
+        "docs/io_uring.md",
+        "isotrace log --calls '%io_uring'",
+        "gcc -w -o server $PYTHONPATH/tests/progs/rings_server.c 2>/dev/null",
+        (_CALLS, r"\d+(?= \(user_data=0x2b)"),
+        ("gcc",),
+    ),
+    Block(
         "docs/stacks.md",
         "isotrace log -k --calls openat",
         "echo alder >/run/hostname; mount --bind /run/hostname /etc/hostname",
