@@ -57,15 +57,17 @@ class States:
         except ValueError:
             self.doubt(path, "no path")
             return None
-        with open(fd, "rb") as file:
-            try:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    self.doubt(path, "not a regular file")
-                    return None
-                data = file.read(_MOST + 1)
-            except OSError as error:
-                self._note(path, error)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                self.doubt(path, "not a regular file")
                 return None
+            with open(fd, "rb", closefd=False) as file:  # which raises for a directory
+                data = file.read(_MOST + 1)
+        except OSError as error:
+            self._note(path, error)
+            return None
+        finally:
+            os.close(fd)
         if len(data) > _MOST:
             self.doubt(path, f"more than {_MOST >> 20} MiB")
             return None
