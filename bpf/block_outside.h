@@ -44,7 +44,7 @@ static __always_inline int is_inside(u64 task)
 	if (!is_the_name(name))
 		return 0;
 #endif
-#if defined(FILTER_CGROUP)
+#if defined(FILTER_CGROUP) || defined(FILTER_CGROUP_WAITED)
 	return read_u64(read_u64(task + OFF_TASK_CGROUPS) + OFF_CSS_DEFAULT) ==
 	       read_u64(read_u64(bpf_get_current_task() + OFF_TASK_CGROUPS) + OFF_CSS_DEFAULT);
 #else

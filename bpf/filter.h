@@ -11,6 +11,7 @@
  *	FILTER_COMM_0, _1	the 16 bytes of the name, as two integers
  *	FILTER_COMM_WORDS=N	or patterns of it: their table, of N words a byte, is `comm_bytes` (isotrace/trace/names.py)
  *	FILTER_CGROUP=ID, FILTER_CGROUP_LEVEL=N	in that cgroup or below it
+ *	FILTER_CGROUP_WAITED	or in the one that `waited` has: it changes while the programs run, and is nobody's at times
  *	FILTER_TREE		in `tree`
  *	FOLLOW			or in `followed`: what has matched once, and its descendants
  *	KEPT			or in `followed`: what has matched once, also as a child of what has --comm's name, up to an execve under another
@@ -30,7 +31,7 @@
 #endif
 /* Who is watched now may not be when its call ends, or the other way round. */
 #if !defined(FOLLOWED) && (defined(FILTER_COMM_0) || defined(FILTER_COMM_WORDS) || defined(FILTER_PPID) || defined(FILTER_PPIDS) || \
-			   defined(FILTER_UID) || defined(FILTER_CGROUP))
+			   defined(FILTER_UID) || defined(FILTER_CGROUP) || defined(FILTER_CGROUP_WAITED))
 #define CHANGES
 #endif
 
@@ -78,6 +79,14 @@ BPF_ARRAY(comm_bytes, u64, 258 * FILTER_COMM_WORDS);
 #endif
 #if defined(FILTER_COMM_0) || defined(FILTER_COMM_WORDS)
 #define FILTER_COMM
+#endif
+#if defined(FILTER_CGROUP_WAITED)
+/* Read while it is written it may be one cgroup's id with another's level: no cgroup has that id at that level, so that nobody is taken for its. */
+struct waited {
+	u64 id;		/* 0: nobody is watched */
+	u64 level;
+};
+BPF_ARRAY(waited, struct waited, 1);
 #endif
 #if defined(FOLLOWED)
 BPF_PIDS(followed);
@@ -191,21 +200,35 @@ static __always_inline int group_ended(u64 task)
 	return !MEMBER_U32(MEMBER_U64(task + OFF_SIGNAL) + OFF_LIVE);
 }
 
-#if defined(FILTER_CGROUP)
+#if defined(FILTER_CGROUP) || defined(FILTER_CGROUP_WAITED)
 /* Up to 6.0 a cgroup has its ancestors' ids; the helper, which 5.10 does not give to tracing programs, is for kernels where it has not. */
-static __always_inline u64 cgroup_above(u64 task)
+static __always_inline u64 cgroup_above(u64 task, u32 level)
 {
 #if defined(OFF_ANCESTOR_IDS)
 	u64 cgroup = read_u64(read_u64(task + OFF_CGROUPS) + OFF_DFL_CGRP);
 
-	if ((s32)read_u32(cgroup + OFF_CGROUP_LEVEL) < FILTER_CGROUP_LEVEL)
+	if ((s32)read_u32(cgroup + OFF_CGROUP_LEVEL) < (s32)level)
 		return 0;
-	return read_u64(cgroup + OFF_ANCESTOR_IDS + 8 * FILTER_CGROUP_LEVEL);
+	return read_u64(cgroup + OFF_ANCESTOR_IDS + 8 * (u64)level);
 #else
-	return bpf_get_current_ancestor_cgroup_id(FILTER_CGROUP_LEVEL);
+	return bpf_get_current_ancestor_cgroup_id(level);
 #endif
 }
 #endif
+
+static __always_inline int has_the_cgroup(u64 task)
+{
+#if defined(FILTER_CGROUP_WAITED)
+	u32 zero = 0;
+	struct waited *wanted = waited.lookup(&zero);
+
+	return wanted && wanted->id && cgroup_above(task, wanted->level) == wanted->id;
+#elif defined(FILTER_CGROUP)
+	return cgroup_above(task, FILTER_CGROUP_LEVEL) == FILTER_CGROUP;
+#else
+	return 1;
+#endif
+}
 
 /*
  * *where += number, of which CPUs may do some at once. The compiler's own may be one that also fetches what was there, which the kernel takes from
@@ -403,11 +426,7 @@ static __always_inline int is_target(struct who *who, u64 named)
 #endif
 	if (!has_the_name(named))
 		return 0;
-#if defined(FILTER_CGROUP)
-	if (cgroup_above(who->task) != FILTER_CGROUP)
-		return 0;
-#endif
-	return 1;
+	return has_the_cgroup(who->task);
 }
 
 static __always_inline void fill_who(struct who *who)

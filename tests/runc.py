@@ -78,16 +78,26 @@ def _spec(bundle: Path, args: Sequence[str]) -> dict[str, Any]:
     return config
 
 
+def options(root: Path) -> tuple[str | Path, ...]:
+    """Those of isotrace that name the container."""
+    return "--container", "web", "--container-root", root
+
+
+def group() -> str:
+    """The cgroup that all of a test's are below."""
+    return f"isotrace-test-{os.getpid()}"
+
+
 class Container:
     """One that runs, called ``web``; ``root`` has the runtime's directories, as / would.
 
-    ``config`` is its configuration, and its cgroup is one of the test's own.
+    ``config`` is its configuration, and its cgroup, ``path``, is below one of the test's own.
     """
 
-    def __init__(self, root: Path, bundle: Path, config: dict[str, Any]) -> None:
-        self.root, self.options = root, ("--container", "web", "--container-root", root)
-        self._group = f"isotrace-test-{os.getpid()}"
-        config["linux"]["cgroupsPath"] = f"/{self._group}/web"
+    def __init__(self, root: Path, bundle: Path, config: dict[str, Any], path: str = "web") -> None:
+        self.root, self.options = root, options(root)
+        self._groups = [Path(group(), above) for above in Path(path).parents]
+        config["linux"]["cgroupsPath"] = f"/{group()}/{path}"
         (bundle / "config.json").write_text(json.dumps(config))
         done = self.runc("run", "--detach", "--bundle", str(bundle), "web")
         if done.returncode:
@@ -105,5 +115,6 @@ class Container:
         self.runc("delete", "--force", "web")
         for mount in procfs.mounts():
             if mount.kind in ("cgroup", "cgroup2"):
-                with suppress(FileNotFoundError):
-                    Path(mount.point, self._group).rmdir()
+                for group in self._groups:
+                    with suppress(FileNotFoundError):
+                        Path(mount.point, group).rmdir()

@@ -326,7 +326,7 @@ def test_names_are_hostile(machine):
 def options(**given):
     names = ("ppid", "pid", "tree", "comm", "command")
     values = dict.fromkeys(("uid", "cgroup", "container", "pod", "container_root"))
-    return values | dict.fromkeys(names, ()) | {"follow": False} | given
+    return values | dict.fromkeys(names, ()) | {"follow": False, "wait": False} | given
 
 
 def test_the_option_is_a_target_with_the_containers_name(machine):
@@ -347,7 +347,13 @@ def test_the_option_is_a_target_with_the_containers_name(machine):
 
 @pytest.mark.parametrize(
     "given",
-    [{"container": "a", "cgroup": "/"}, {"container": "a", "pod": "b/c"}, {"container_root": "/", "cgroup": "/x"}],
+    [
+        {"container": "a", "cgroup": "/"},
+        {"container": "a", "pod": "b/c"},
+        {"container_root": "/", "cgroup": "/x"},
+        {"wait": True},
+        {"wait": True, "pod": "b"},
+    ],
 )
 def test_options_that_exclude_each_other(given):
     with pytest.raises(UsageError):

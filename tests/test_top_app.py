@@ -466,6 +466,18 @@ def test_resize_keeps_the_selected_row_in_view(tables):
     assert last in names(large) and "of time" in large[3]
 
 
+def test_what_is_said_meanwhile_is_in_the_footer(tables):
+    """As what becomes of a container that is waited for."""
+    said = [["container web ended", "waiting for container web"]]
+
+    def say(app, _feed):
+        app.news = lambda: said.pop() if said else []
+        app._check()
+
+    assert "container web ended; waiting for container web" in drive(tables, say)[0][-1]
+    assert not said
+
+
 def test_a_thousand_processes(tables):
     pids = range(1000, 2000)
     tables.comms = {1: (b"sh", 0)} | dict.fromkeys(pids, (b"worker", 1))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import struct
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 
 from isotrace.backends import pids
@@ -18,6 +19,7 @@ from isotrace.trace import target
 from isotrace.trace.plan import Attachment
 from isotrace.trace.ring import Ring
 from isotrace.trace.target import Target
+from isotrace.trace.waited import NOBODY, Place
 
 _LOG = logging.getLogger(__package__)
 _ATTACH = {
@@ -45,7 +47,9 @@ class Attached:
         self._attachments = attachments
         self._loaded = Loaded({}, {})
         self._links: list[int] = []
+        self._seeds = False
         self._pids: dict[str, Pids] = {}
+        self._seeding = threading.Lock()
 
     def _watch(self, command_pid: int | None) -> None:
         """Attach, and find the descendants that there are. Raises ``KernelError``."""
@@ -54,8 +58,9 @@ class Attached:
         if command_pid is not None:
             self._pids["tree"].add(command_pid, pids.ARMED)
         self._attach()
-        if self._target.mapped and command_pid is None:
-            self._seed()
+        self._seeds = self._target.mapped and command_pid is None
+        if self._seeds:
+            self._seed(self._target.tree)
 
     def _fill_filter(self) -> None:
         """Whom the target names, where that is more than a constant of the programs."""
@@ -68,6 +73,16 @@ class Attached:
             accepting = [word for words in table.bytes for word in words]
             entries = {u32(at): struct.pack("=Q", word) for at, word in enumerate(accepting)}
             bpf.map_update_all(self._loaded.maps["comm_bytes"], entries)
+        if self._target.waited:
+            self._target.waited.join(self._switched)
+
+    def _switched(self, place: Place | None) -> None:
+        """The cgroup of the target is another one, or none. Who is in it already is looked for, as at the start."""
+        bpf.map_update(self._loaded.maps["waited"], u32(0), place.packed if place else NOBODY)
+        if place and self._seeds and "followed" in self._pids:
+            for key in bpf.map_keys(self._loaded.maps["births"], 4):  # their numbers may be others' by now
+                bpf.map_delete(self._loaded.maps["births"], key)
+            self._seed(())
 
     def _attach(self) -> None:
         _LOG.debug("target: %s", self._target)
@@ -99,13 +114,14 @@ class Attached:
         found = [(key, bpf.map_lookup(fd, key, 4)) for key in bpf.map_keys(fd, 4)]
         return [(*struct.unpack("=I", key), *struct.unpack("=I", parent)) for key, parent in found if parent]
 
-    def _seed(self) -> None:
-        plan_target = self._target
-        if plan_target.tree:
-            self._seed_with("tree", lambda: set(plan_target.tree), descend=True)
-        if "followed" in self._pids:
-            self._seed_with("followed", self._matching, descend=plan_target.follow)
-        bpf.map_update(self._loaded.maps["seeding"], u32(0), u32(0))
+    def _seed(self, trees: Collection[int]) -> None:
+        with self._seeding:
+            bpf.map_update(self._loaded.maps["seeding"], u32(0), u32(1))
+            if trees:
+                self._seed_with("tree", lambda: set(trees), descend=True)
+            if "followed" in self._pids:
+                self._seed_with("followed", self._matching, descend=self._target.follow)
+            bpf.map_update(self._loaded.maps["seeding"], u32(0), u32(0))
 
     def _matching(self) -> set[int]:
         found = target.matching(self._target) - self._target.spared
@@ -175,6 +191,8 @@ class Attached:
 
     def close(self) -> None:
         """Detach and close every descriptor."""
+        if self._target.waited:
+            self._target.waited.leave(self._switched)
         self.detach()
         while self._pids:
             self._pids.popitem()[1].close()

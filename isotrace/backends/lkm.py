@@ -181,8 +181,14 @@ def _bytes(value: object) -> bytes:
     return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else b""
 
 
+#: Why --wait needs BPF.
+NO_WAIT = "the kernel module's target is set when a run begins: it cannot wait for a container"
+
+
 def conditions(target: Target, command_pid: int | None) -> list[tuple[str, object]]:
     """The target as attributes. Raises ``IsotraceError`` for what cannot be read, and for what the module cannot do."""
+    if target.waited:
+        raise KernelError(NO_WAIT, "use BPF (--backend bpf), or leave --wait out")
     many = [name for name in ("ppid", "pid", "tree", "comm") if len(getattr(target, name)) > 1]
     if many or target.table:
         raise KernelError(

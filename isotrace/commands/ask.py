@@ -159,6 +159,11 @@ def ask(**choices: Any) -> int:
         raise UsageError("no rule asks", _NO_RULE)
     if choices["kept"] and not target.mapped:
         raise UsageError("--fail-closed needs a target whose end can be detected", "give --tree or a command")
+    if choices["kept"] and target.waited:
+        raise UsageError(
+            "--fail-closed and --wait exclude each other: nobody looks for the container once isotrace is killed",
+            "leave one of them out",
+        )
     guard_from(target)
     return _ask(target, policy, choices)
 

@@ -67,6 +67,7 @@ Examples:
   isotrace log --pid 1234 --fd 0,1,2 --signals none
                                        calls on its standard input and output
   isotrace log --container web         a container, with docker exec
+  isotrace log --container web --wait  one that is started later, or again
   isotrace log --uid www-data --for 10s --format json
   isotrace log --comm nginx --format none
                                        count only

@@ -15,6 +15,7 @@ from isotrace.trace.target import Target, parse_uid
 
 if TYPE_CHECKING:  # numpy's import takes longer than what comes before it
     from isotrace.trace.plan import Options
+    from isotrace.trace.waited import Waited
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -43,7 +44,7 @@ def _once(_context: click.Context, param: click.Parameter, values: tuple[Any, ..
 
 
 #: What names a cgroup by a container.
-CONTAINER = ("container", "pod", "container_root")
+CONTAINER = ("container", "pod", "container_root", "wait")
 
 #: Of an option that may be given once.
 ONCE: dict[str, Any] = {"multiple": True, "callback": _once}
@@ -109,6 +110,11 @@ _CGROUP_FOLLOW = (
         **ONCE,
         help="With --container and --pod: the root of the container runtimes' directories, as in DIR/run/containerd."
         "  [default: /]",
+    ),
+    click.option(
+        "--wait",
+        is_flag=True,
+        help="With --container, --pod and --cgroup: wait until it is there, and go on when it is started again.",
     ),
     click.option("-f", "--follow", is_flag=True, help="Also descendants of what matches."),
 )
@@ -201,31 +207,44 @@ def with_options(options: Sequence[Callable[[Function], Function]], function: Fu
 
 def take_target(values: dict[str, Any], keep: bool = False) -> Target:
     """The target that the options name; their values are removed from ``values``. Raises ``IsotraceError``."""
-    cgroup, container = _take_cgroup(*(values.pop(name) for name in ("cgroup", *CONTAINER)))
+    cgroup = _take_cgroup(*(values.pop(name) for name in ("cgroup", *CONTAINER)))
     names = ("ppid", "pid", "tree", "uid", "comm", "follow", "command")
-    target = Target(**{name: values.pop(name) for name in names}, cgroup=cgroup, container=container, keep=keep)
+    target = Target(**{name: values.pop(name) for name in names}, **cgroup, keep=keep)
     target.check()
     return target
 
 
 def _take_cgroup(
-    path: str | None, container: str | None, pod: str | None, root: str | None
-) -> tuple[str | None, str | None]:
-    """The cgroup that one of the options names, and a container's or pod's name for it. Raises ``IsotraceError``."""
+    path: str | None, container: str | None, pod: str | None, root: str | None, wait: bool
+) -> dict[str, Any]:
+    """What the options say of the target's cgroup: fields of ``Target``. Raises ``IsotraceError``."""
     given = [
         f"--{name}" for name, value in (("cgroup", path), ("container", container), ("pod", pod)) if value is not None
     ]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other", "give one of them")
-    if container is None and pod is None:
+    if wait and not given:
+        raise UsageError("--wait waits for a container, a pod or a cgroup", "give --container, --pod or --cgroup")
+    if path is not None or not given:
         if root is not None:
             raise UsageError("--container-root needs --container or --pod", "give one of these")
-        return path, None
+        return {"cgroup": path, "waited": _at(path) if wait and path is not None else None}
+    name = f"pod {safe(pod)}" if pod is not None else f"container {safe(container or '')}"
+    if wait:
+        from isotrace.trace import sought
+
+        return {"cgroup": "", "container": name, "waited": sought.container(container, pod, root, name)}
     from isotrace.containers import find
 
     found = find.pod(pod, root) if pod is not None else find.container(container or "", root)
     tell(f"not readable, may have others of that name: {trouble}" for trouble in found.troubles)
-    return str(found.cgroup), f"pod {safe(pod)}" if pod is not None else f"container {safe(container or '')}"
+    return {"cgroup": str(found.cgroup), "container": name}
+
+
+def _at(path: str) -> Waited:
+    from isotrace.trace import sought
+
+    return sought.at(path, f"cgroup {safe(path)}")
 
 
 def trace_options(

@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from isotrace.containers.runtimes import Record
+from isotrace.containers.runtimes import Record, is_id, payload
 from isotrace.decode.quote import safe
 from isotrace.kernel import procfs
 
@@ -62,6 +62,15 @@ def of(record: Record, known: Collection[str]) -> Path:
     if procfs.started(record.pid) != began:
         raise NotRunning(f"its process {record.pid} has ended")
     return Path(mount, own)
+
+
+def payload_places(name: str) -> dict[str, bool]:
+    """The directories where the cgroup of a container of LXC comes, or is: there a file tells whether it has processes."""
+    mount = procfs.mounted("cgroup2")
+    if mount is None or not is_id(name):
+        return {}
+    above = {mount: False, f"{mount}/lxc.payload": False, f"{mount}/lxc": False}
+    return above | {f"{mount}/{path}": True for path in payload(name)}
 
 
 def _by_name(mount: Path, record: Record, known: Collection[str]) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from isotrace.containers import cgroups, runtimes
 from isotrace.containers.cgroups import NotBelieved, NotRunning
 from isotrace.containers.runtimes import Pod, Record
-from isotrace.containers.states import States
+from isotrace.containers.states import Again, States
 from isotrace.decode.quote import safe
 from isotrace.errors import IsotraceError, UsageError
 
@@ -20,6 +20,14 @@ _PREFIX = re.compile(r"[0-9a-f]{4,}")
 _POD = re.compile(r"(?:.*-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{27}|[0-9a-f]{32})(?:\.slice)?")
 _RUNTIMES = "docker, podman, containerd, CRI-O, LXC, systemd-nspawn, runc or crun"
 _SHOWN = 8
+#: What helps where a container does not run.
+_START = "start it first, or give --wait: isotrace then waits for it"
+
+
+class NotThere(IsotraceError):
+    """There is none of that name, or it does not run: that may come. ``near`` are names that are like it."""
+
+    near: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,9 +74,12 @@ def containers(states: States) -> list[Container]:
     return [Container(tuple(sorted(records, key=lambda record: record.low))) for records in found.values()]
 
 
-def container(name: str, root: str | None = None) -> Found:
-    """The cgroup of the container of that name, or whose id begins so. Raises ``IsotraceError``."""
-    states = _states(root)
+def container(name: str, root: str | None = None, states: States | None = None) -> Found:
+    """The cgroup of the container of that name, or whose id begins so; ``states`` are of whoever looks again and again.
+
+    Raises ``IsotraceError``; ``NotThere`` may pass.
+    """
+    states = states or _states(root)
     every = containers(states)
     known = {one.id for one in every}
     exact = [one for one in every if name == one.id or name in one.names]
@@ -86,12 +97,12 @@ def container(name: str, root: str | None = None) -> Found:
     return Found(_cgroup(chosen[0], known), () if unique else tuple(states.troubles))
 
 
-def pod(text: str, root: str | None = None) -> Found:
-    """The cgroup that the containers of a pod have in common. Raises ``IsotraceError``."""
+def pod(text: str, root: str | None = None, states: States | None = None) -> Found:
+    """The cgroup that the containers of a pod have in common, likewise. Raises ``IsotraceError``."""
     namespace, slash, name = text.partition("/")
     if not (namespace and slash and name) or "/" in name:
         raise UsageError(f"--pod {_quoted(text)} is not NAMESPACE/NAME", "for example --pod default/web")
-    states = _states(root)
+    states = states or _states(root)
     every = containers(states)
     known = {one.id for one in every}
     chosen = [one for one in every if one.pod and (one.pod.namespace, one.pod.name) == (namespace, name)]
@@ -99,7 +110,7 @@ def pod(text: str, root: str | None = None) -> Found:
         raise _unknown(f"no pod is named {_quoted(text)}", text, (str(one.pod) for one in every if one.pod), states)
     running = [one for one in chosen if _may_run(one, known)]
     if not running:
-        raise IsotraceError(f"no container of pod {_quoted(text)} is running", "start it first: isotrace does not wait")
+        raise NotThere(f"no container of pod {_quoted(text)} is running", _START)
     found = {_above(_cgroup(one, known), one) for one in running}
     if len(found) > 1:
         raise IsotraceError(
@@ -120,11 +131,38 @@ def _above(path: Path, one: Container) -> Path:
 
 
 def _states(root: str | None) -> States:
+    return States(_checked(root))
+
+
+def _checked(root: str | None) -> Path:
+    """Where all paths of runtimes are below. Raises ``IsotraceError``."""
     if root is not None and not Path(root).is_dir():
         raise IsotraceError(
             f"--container-root {_quoted(root)}: no such directory", "it is put before /var/lib and /run"
         )
-    return States(Path(root or "/"))
+    return Path(root or "/")
+
+
+class Search:
+    """A container, or a pod, that is looked for again and again. Made where its options are wrong it raises
+    ``IsotraceError``.
+    """
+
+    def __init__(self, container_name: str | None, pod_name: str | None, root: str | None) -> None:
+        self._container, self._pod, self._states = container_name, pod_name, Again(_checked(root))
+
+    def __call__(self) -> Found:
+        """As ``container`` and ``pod``. Raises ``IsotraceError``."""
+        self._states.begin()
+        if self._pod is not None:
+            return pod(self._pod, states=self._states)
+        return container(self._container or "", states=self._states)
+
+    @property
+    def places(self) -> dict[str, bool]:
+        """Directories in which something may come that changes the answer; True where files in them may be written."""
+        found = dict.fromkeys(self._states.looked, False)
+        return found | cgroups.payload_places(self._container or "")
 
 
 def _claims(one: Container) -> list[Record]:
@@ -176,8 +214,7 @@ def _cgroup(one: Container, known: set[str]) -> Path:
     try:
         return _resolve(one, known)
     except NotRunning as error:
-        hint = "start it first: isotrace does not wait for a container"
-        raise IsotraceError(f"{one} is not running: {error}", hint) from None
+        raise NotThere(f"{one} is not running: {error}", _START) from None
     except NotBelieved as error:
         hint = "--cgroup PATH, --tree PID and --pid PID name processes without a runtime"
         raise IsotraceError(f"{one}: {error}", hint) from None
@@ -188,17 +225,20 @@ def _calls(one: Container) -> tuple[str, ...]:
     return one.names if cgroups.is_long(one.id) else (*one.names, one.id)
 
 
-def _unknown(what: str, name: str, names: Iterable[str], states: States) -> IsotraceError:
+def _unknown(what: str, name: str, names: Iterable[str], states: States) -> NotThere:
     """That there is none of that name, with those that are near."""
     short = sorted({one for one in names if len(one) <= 256})
-    near = difflib.get_close_matches(name[:256], short, 3) or short[:_SHOWN]
+    close = difflib.get_close_matches(name[:256], short, 3)
+    near = close or short[:_SHOWN]
     if near:
         hint = f"did you mean {' or '.join(map(_quoted, near))}?" if len(near) <= 3 else _there_are(near, len(short))
     elif states.troubles:
         hint = "make that readable, or be root"
     else:
         hint = f"no {_RUNTIMES} has any here; --container-root DIR where their directories are below another"
-    return IsotraceError(what, hint, _listed(f"not readable: {line}" for line in states.troubles))
+    found = NotThere(what, hint, _listed(f"not readable: {line}" for line in states.troubles))
+    found.near = tuple(map(_quoted, close))
+    return found
 
 
 def _there_are(near: Sequence[str], count: int) -> str:

@@ -185,8 +185,12 @@ def lxc(states: States) -> Iterator[Record]:
     top = "/var/lib/lxc"
     for name in filter(is_id, states.names(top)):
         if states.exists(f"{top}/{name}/config"):
-            payload = (f"lxc.payload.{name}", f"lxc.payload/{name}", f"lxc/{name}")
-            yield Record("lxc", name, "lxc", payload=payload)
+            yield Record("lxc", name, "lxc", payload=payload(name))
+
+
+def payload(name: str) -> tuple[str, ...]:
+    """The paths that the cgroup of a container of LXC may have."""
+    return f"lxc.payload.{name}", f"lxc.payload/{name}", f"lxc/{name}"
 
 
 def nspawn(states: States) -> Iterator[Record]:

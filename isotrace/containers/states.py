@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from isotrace.decode.quote import safe
 
 _MOST = 16 << 20  # bytes: the largest state files that runtimes write have some 100 KiB
+_SETTLED = 1_000_000_000  # ns without a change after which the time of the last one tells one content from another
 
 
 @dataclass
@@ -22,13 +24,16 @@ class States:
 
     root: Path = Path("/")
     troubles: list[str] = field(default_factory=list)
+    #: The directories in which something was looked for, in that order.
+    looked: dict[str, None] = field(default_factory=dict)
 
-    def place(self, path: str) -> Path:
+    def place(self, path: str) -> str:
         """Where ``path``, an absolute one, is."""
-        return self.root / path.lstrip("/")
+        return f"{str(self.root).rstrip('/')}/{path.lstrip('/')}"
 
     def names(self, path: str) -> list[str]:
         """What is in a directory, sorted."""
+        self._look(path)
         try:
             return sorted(os.listdir(self.place(path)))
         except OSError as error:
@@ -39,8 +44,9 @@ class States:
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file; also where that cannot be told, which is then a trouble."""
+        self._look(os.path.dirname(path))
         try:
-            self.place(path).stat()
+            os.stat(self.place(path))
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
@@ -49,6 +55,7 @@ class States:
 
     def text(self, path: str) -> str | None:
         """A file's content, as ``os.fsdecode`` does it."""
+        self._look(os.path.dirname(path))
         try:
             fd = os.open(self.place(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         except OSError as error:
@@ -58,10 +65,13 @@ class States:
             self.doubt(path, "no path")
             return None
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
                 self.doubt(path, "not a regular file")
                 return None
-            with open(fd, "rb", closefd=False) as file:  # which raises for a directory
+            if (before := self._before(path, found)) is not None:
+                return before
+            with open(fd, "rb", closefd=False) as file:
                 data = file.read(_MOST + 1)
         except OSError as error:
             self._note(path, error)
@@ -71,23 +81,76 @@ class States:
         if len(data) > _MOST:
             self.doubt(path, f"more than {_MOST >> 20} MiB")
             return None
-        return os.fsdecode(data)
+        return self._keep(path, found, os.fsdecode(data))
 
     def json(self, path: str) -> Any:
         """What a file has, or None."""
         if (text := self.text(path)) is None:
             return None
-        if (found := parsed(text)) is None:
+        if (found := self._parsed(path, text)) is None:
             self.doubt(path, "not JSON")
         return found
 
+    def _parsed(self, path: str, text: str) -> Any:
+        return parsed(text)
+
+    def _before(self, path: str, found: os.stat_result) -> str | None:
+        """What such a file had, where that is known and it cannot have another content now."""
+        return None
+
+    def _keep(self, path: str, found: os.stat_result, text: str) -> str:
+        return text
+
+    def _look(self, path: str) -> None:
+        if "\0" not in path:
+            self.looked[self.place(path).rstrip("/") or "/"] = None
+
     def doubt(self, path: str, why: str) -> None:
         """Keep what is wrong with a file."""
-        self.troubles.append(f"{safe(str(self.place(path)))}: {why}")
+        self.troubles.append(f"{safe(self.place(path))}: {why}")
 
     def _note(self, path: str, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             self.doubt(path, error.strerror or str(error))
+
+
+class Again(States):
+    """The same for who looks again and again: what has not changed is not read and parsed anew."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._kept: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._json: dict[str, tuple[str, Any]] = {}
+        self._last: tuple[dict[str, tuple[tuple[int, ...], str]], dict[str, tuple[str, Any]]] = ({}, {})
+
+    def begin(self) -> None:
+        """Look from the beginning; what was not looked at the last time is forgotten."""
+        self._last, self._kept, self._json = (self._kept, self._json), {}, {}
+        self.troubles, self.looked = [], {}
+
+    def _parsed(self, path: str, text: str) -> Any:
+        before = self._json.get(path) or self._last[1].get(path)
+        if before is None or before[0] != text:
+            before = (text, parsed(text))
+        self._json[path] = before
+        return before[1]
+
+    def _before(self, path: str, found: os.stat_result) -> str | None:
+        before = self._kept.get(path) or self._last[0].get(path)
+        if before is None or before[0] != _version(found):
+            return None
+        self._kept[path] = before
+        return before[1]
+
+    def _keep(self, path: str, found: os.stat_result, text: str) -> str:
+        # Of a file that has changed just now another change would have the same time.
+        if time.time_ns() - found.st_mtime_ns > _SETTLED:
+            self._kept[path] = (_version(found), text)
+        return text
+
+
+def _version(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def parsed(text: str) -> Any:

@@ -21,6 +21,7 @@ NEEDS_COMMAND = Unsupported(
     "works only in a command that isotrace starts",
     "give -- CMD, without --uid, --comm and the like",
 )
+_SET_ONCE = Unsupported("cannot wait for a container: its target is set when a run begins", "leave --wait out")
 _NOT_BUILT = Unsupported("not built into this version of isotrace")
 BEST_EFFORT = "--best-effort accepts that"
 _NAMES = Note(
@@ -29,6 +30,9 @@ _NAMES = Note(
     "target under any other name, with its threads, io_uring's workers and the children that it forks, until "
     "an execve under another name: a program executed under another is not concerned (-f keeps it)",
 )
+
+
+_WAITS = "--wait: what the container does before isotrace finds it is not denied"
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,9 @@ def _units(rules: Sequence[Rule]) -> Iterable[list[tuple[int, Rule]]]:
 
 def concerned(target: Target) -> tuple[str, ...]:
     """What a user should know of the conditions that a process may come to meet no more, or to escape from."""
+    waits = (_WAITS,) if target.waited else ()
     if target.follow:
-        return ()
+        return waits
     cgroup = f"--{target.container.partition(' ')[0]}" if target.container else "--cgroup"
     said = (
         ("comm", _NAMES),
@@ -122,7 +127,7 @@ def concerned(target: Target) -> tuple[str, ...]:
         ),
         ("cgroup", f"{cgroup}: a process that is moved out of it is no target any more (-f keeps it)"),
     )
-    return tuple(text for name, text in said if name in target.conditions)
+    return (*waits, *(text for name, text in said if name in target.conditions))
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,8 @@ class _Chooser:
         if isinstance(answer, Unsupported):
             out_of_place = mechanism.commands_only and not self._only_command
             return Unsupported(answer.reason) if out_of_place else answer  # what would help elsewhere does not here
+        if self.target.waited and mechanism.name == "lkm":
+            return _SET_ONCE
         if asks(rule) and mechanism.cannot_ask:
             return Unsupported(f"cannot ask: {mechanism.cannot_ask}")
         if mechanism.commands_only and not self._only_command:

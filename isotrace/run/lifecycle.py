@@ -105,6 +105,11 @@ class Run:
             say(limit)
         try:
             self._parts = list(self._make())
+            if waited := self._target.waited:
+                from isotrace.run import waiting  # which is a part itself
+
+                missed = "denied" if any(part.enforces for part in self._parts) else "seen"
+                self._parts.append(waiting.Waiting(waited, missed, self._quiet))
             for part in self._parts:
                 closing.callback(part.close)
             self._enforces = any(part.enforces for part in self._parts)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from isotrace.backends.lkm import Module
+from isotrace.backends.lkm import NO_WAIT, Module
 from isotrace.backends.loader import Loader
 from isotrace.backends.losses import missing
 from isotrace.backends.tracepoint import Tracepoints
@@ -60,6 +60,8 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
         raise KernelError("the kernel module does not copy stacks", "-k needs BPF: leave one of them out")
     if options.pids and not loader:
         raise KernelError("the kernel module does not say whose numbers pids are", "--decode-pids needs BPF")
+    if options.target.waited and not loader:
+        raise KernelError(NO_WAIT, "--wait needs BPF: leave one of them out")
     if not loader:
         rings.not_by_module(options.calls)
         if options.full:

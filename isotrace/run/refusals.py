@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -19,6 +20,7 @@ from isotrace.run.lifecycle import Part
 from isotrace.run.recorder import Recorder
 from isotrace.sinks.refusals import RefusalSink
 from isotrace.trace.target import Target
+from isotrace.trace.waited import Place
 
 _IN_FULL = "-v; of a policy also isotrace policy explain"
 _TICK = 0.025  # seconds to wait where what should wait fails
@@ -64,7 +66,8 @@ class Refusals(Part):
         self._target, self._plan, self._enforcers, self._sink = target, plan, enforcers, sink
         self._best_effort, self._recorder = best_effort, recorder
         self._births = Births()
-        self._unseen = self._stopped = False
+        self._late: deque[str] = deque()  # what is to be said of a target that came later
+        self._unseen = self._stopped = self._seen = False
         self._pid: int | None = None
         #: Mechanisms that the kernel answers for in isotrace's place: they let nothing pass on their way out.
         self._final = {one.mechanism for one in plan.all_enforced if not one.guarantees.ends}
@@ -98,6 +101,15 @@ class Refusals(Part):
             rings.check(self._plan.enforced, self._target)
         if self._pid is None:
             say("refusing from now on")
+        if self._target.waited:
+            self._target.waited.join(self._found)
+
+    def _found(self, place: Place | None) -> None:
+        """What was waited for is there: nothing can be refused any more to who has io_uring from before."""
+        if place and self._seen:
+            trouble = rings.from_before(self._plan.enforced, self._target)
+            self._late += [f"LESS THAN ASKED: {trouble}"] if trouble else []
+        self._seen = True  # what there was at the start is looked at there
 
     def serve(self, seconds: float) -> None:
         """Show what has come. A supervisor that failed (``IsotraceError``) is an end: the kernel goes on refusing."""
@@ -105,6 +117,7 @@ class Refusals(Part):
         self._write()
         self._show(self._sink.tick)
         tell(self._births.news(self._enforcers.values()))
+        tell([self._late.popleft() for _ in range(len(self._late))])
 
     def _wait(self, seconds: float) -> None:
         try:
@@ -182,5 +195,7 @@ class Refusals(Part):
 
     def close(self) -> None:
         """Give everything back to the kernel."""
+        if self._target.waited:
+            self._target.waited.leave(self._found)
         for enforcer in self._enforcers.values():
             enforcer.close()

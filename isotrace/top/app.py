@@ -142,6 +142,8 @@ class TopApp(App[None]):
         super().__init__(driver_class=drawing.driver(), ansi_color="NO_COLOR" in os.environ or None)
         self.stopped: threading.Event | None = None
         self.failure: BaseException | None = None
+        #: What is to be said in the footer, since the last time.
+        self.news: Callable[[], list[str]] = list
         self._feed, self._refusals = feed, RefusalKeys(self, refusing, title, self._say)
         self._questions = QuestionKeys(self, talker, title, self._say, self._types)
         self._view, self._paused, self._open = view, False, False
@@ -186,6 +188,8 @@ class TopApp(App[None]):
         self.failure = self._feed.failure or self._refusals.refusing.failure or self._questions.failure
         if self.failure is not None:
             self.exit()
+        if news := self.news():
+            self._say("; ".join(news))
 
     def on_resize(self, event: Resize) -> None:
         """Say so where there is no room for a table."""

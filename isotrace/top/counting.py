@@ -13,6 +13,7 @@ from isotrace.backends.counts import Counting as Backend
 from isotrace.errors import IsotraceError
 from isotrace.process import forkserver, libc
 from isotrace.process.launch import Command
+from isotrace.process.telling import Screen
 from isotrace.run.lifecycle import Part
 from isotrace.top.source import Source, Worker
 from isotrace.trace.target import Target
@@ -113,7 +114,13 @@ class LiveTable(Counting):
         super().__init__(backend)
         self._target, self._command = target, command
         self._view, self._interval, self._output = view, interval, output
-        self.screen = self._show
+        self.screen = self._show_and_tell if target.waited else self._show
+        self._said: Screen | None = None
+
+    def _show_and_tell(self, reason: Callable[[], str | None], stopped: threading.Event) -> None:
+        """The same where something is said meanwhile: in the footer, and when the table is over."""
+        with Screen() as self._said:
+            self._show(reason, stopped)
 
     def _show(self, reason: Callable[[], str | None], stopped: threading.Event) -> None:
         """Draw until the end. Raises ``IsotraceError``, or what failed."""
@@ -129,6 +136,8 @@ class LiveTable(Counting):
         refuser = Refuser(family.running(self._target, pid, backend.pids), backend.names, [found.pid] if found else [])
         app = TopApp(worker, str(self._target), self._view, refuser, self._note(), self.talker())
         app.stopped = stopped
+        if self._said:
+            app.news = self._said.news
         over = threading.Event()
         threading.Thread(target=self._insist, args=(stopped, over), daemon=True).start()
         app.run()
@@ -145,6 +154,8 @@ class LiveTable(Counting):
         return None
 
     def _note(self) -> str:
+        if (waited := self._target.waited) and not waited.now:
+            return f"waiting for {waited.name}"
         where = f"to {self._output}" if self._output else "nowhere (--output FILE keeps it)"
         return f"the command's output goes {where}" if self._command else ""
 

@@ -15,6 +15,7 @@ from isotrace.errors import IsotraceError, KernelError, UsageError
 from isotrace.kernel import namespaces, procfs
 from isotrace.kernel.procfs import Process
 from isotrace.trace import names
+from isotrace.trace.waited import Place, Waited
 
 PROC = procfs.PROC
 
@@ -29,8 +30,9 @@ class Target:
     with all its descendants; ``tree`` is then its pid. ``spared`` are processes that never match. ``known`` tells who
     else descends from it: processes that have got another parent meanwhile. It is asked once the programs are
     attached. ``cgroup`` is a path; where it is that of a container or a pod, ``container`` says so to the user, in the
-    option's words. With ``keep`` another name or parent frees nobody: who has met ``ppid`` and ``comm`` once stays,
-    with ``comm`` up to an execve under another.
+    option's words. Where it is ``waited`` for, that has the path, and ``cgroup`` only what the user gave. With ``keep``
+    another name or parent frees nobody: who has met ``ppid`` and ``comm`` once stays, with ``comm`` up to an execve
+    under another.
     """
 
     ppid: tuple[int, ...] = ()
@@ -45,6 +47,7 @@ class Target:
     spared: frozenset[int] = frozenset()
     keep: bool = False
     known: Callable[[], Collection[int]] | None = field(default=None, compare=False)
+    waited: Waited | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("ppid", "pid", "tree", "comm"):
@@ -58,6 +61,7 @@ class Target:
         values = [(name, value) for name in ("ppid", "pid", "tree", "comm") for value in getattr(self, name)]
         parts = [f"--{name} {value}" for name, value in (*values, *single) if value is not None]
         parts += [f"--{self.container}"] if self.container else []
+        parts += ["--wait"] if self.waited else []
         parts += ["-f"] if self.follow else []
         parts += [shlex.join(self.command)] if self.command else []
         return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
@@ -99,7 +103,9 @@ class Target:
         elif self.comm:
             raw = os.fsencode(self.comm[0]).ljust(16, b"\0")
             found += [f"FILTER_COMM_{half}={int.from_bytes(raw[8 * half :][:8], 'little')}ULL" for half in (0, 1)]
-        if self.cgroup is not None:
+        if self.waited:
+            found.append("FILTER_CGROUP_WAITED")
+        elif self.cgroup is not None:
             path = self.place()
             found += [f"FILTER_CGROUP={path.stat().st_ino}ULL", f"FILTER_CGROUP_LEVEL={cgroup_level(path)}"]
         if self.follow:
@@ -112,12 +118,17 @@ class Target:
 
     def place(self) -> Path:
         """``find_cgroup`` of the target's. Raises ``IsotraceError``, which says of a container that it has ended."""
+        if self.waited:
+            if found := self.waited.place():
+                return found
+            raise IsotraceError(f"{self.waited.name} does not run", "start it")
         try:
             return find_cgroup(self.cgroup or "")
         except IsotraceError:
             if self.container is None:
                 raise
-        raise IsotraceError(f"{self.container} has ended meanwhile", "start it again, and isotrace after it")
+        hint = "start it again, and isotrace after it, or give --wait"
+        raise IsotraceError(f"{self.container} has ended meanwhile", hint)
 
     def _numbers(self) -> list[tuple[str, int]]:
         single = [(name, value[0]) for name in ("ppid", "pid") if len(value := getattr(self, name)) == 1]
@@ -165,6 +176,8 @@ class Target:
             found.append("chosen")
         if self.table:
             found.append("comm_bytes")
+        if self.waited:
+            found.append("waited")
         return tuple(found)
 
 
@@ -217,6 +230,11 @@ def _below(path: Path) -> str:
 def cgroup_level(path: Path) -> int:
     """How deep the cgroup of a directory is below the hierarchy's root. Raises ``KernelError``."""
     return namespaces.cgroup_depth() + namespaces.depth(_below(path))
+
+
+def place_of(path: Path) -> Place:
+    """The cgroup of a directory as it is now. Raises ``OSError``, ``KernelError``."""
+    return Place(path, os.stat(path).st_ino, cgroup_level(path))
 
 
 def find_cgroup(name: str) -> Path:
@@ -328,7 +346,7 @@ def ended(target: Target, alive: Callable[[], bool]) -> str | None:
     """That the processes which the target names have ended, reaped or not, in words, or None.
 
     ``alive()`` tells whether any are left of a target that follows descendants: of a tree, itself or its descendants; of
-    others, descendants, and it is asked only once the named one is gone.
+    others, descendants, and it is asked only once the named one is gone. What is waited for comes again.
     """
     named = target.pid or target.ppid or target.tree
     if (target.tree or not any(map(lives, named))) if named else _emptied(target):
@@ -342,4 +360,6 @@ def ended(target: Target, alive: Callable[[], bool]) -> str | None:
 
 def _emptied(target: Target) -> bool:
     """Whether no process is left in the cgroup of a container or a pod. Another cgroup may be filled again."""
-    return target.container is not None and target.cgroup is not None and not populated(Path(target.cgroup))
+    if target.container is None or target.cgroup is None or target.waited:
+        return False
+    return not populated(Path(target.cgroup))
