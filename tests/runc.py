@@ -26,6 +26,8 @@ _MEMORY = ("CAP_SYS_RESOURCE",) if _HELD >> 24 & 1 else ()
 FEW = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", *_MEMORY)
 _MORE = ("DAC_OVERRIDE", "KILL", "NET_ADMIN", "SYSLOG", "SYS_ADMIN", "SYS_NICE")
 PRIVILEGED = (*FEW, *(f"CAP_{name}" for name in _MORE))
+#: The command of runc's that makes a container and starts it.
+_RUN = ("run", "--detach")
 
 
 def need() -> None:
@@ -91,15 +93,17 @@ def group() -> str:
 class Container:
     """One that runs, called ``web``; ``root`` has the runtime's directories, as / would.
 
-    ``config`` is its configuration, and its cgroup, ``path``, is below one of the test's own.
+    ``config`` is its configuration, and its cgroup, ``path``, is below one of the test's own. ``command`` of runc makes it.
     """
 
-    def __init__(self, root: Path, bundle: Path, config: dict[str, Any], path: str = "web") -> None:
+    def __init__(
+        self, root: Path, bundle: Path, config: dict[str, Any], path: str = "web", command: Sequence[str] = _RUN
+    ) -> None:
         self.root, self.options = root, options(root)
         self._groups = [Path(group(), above) for above in Path(path).parents]
         config["linux"]["cgroupsPath"] = f"/{group()}/{path}"
         (bundle / "config.json").write_text(json.dumps(config))
-        done = self.runc("run", "--detach", "--bundle", str(bundle), "web")
+        done = self.runc(*command, "--bundle", str(bundle), "web")
         if done.returncode:
             self.close()
             raise AssertionError(f"runc could not run the container: {(self.root / 'runc.log').read_text()}")

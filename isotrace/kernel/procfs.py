@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from isotrace.errors import KernelError
@@ -100,7 +101,12 @@ class Mount:
 
 def mounts(data: bytes | None = None) -> list[Mount]:
     """The mounts that mountinfo lists, this process's own by default. Raises ``KernelError`` for what is no mountinfo."""
-    return list(_mounts((PROC / "self/mountinfo").read_bytes() if data is None else data))
+    return list(_parsed((PROC / "self/mountinfo").read_bytes() if data is None else data))
+
+
+@lru_cache(maxsize=2)  # who looks for a container again and again has the same ones each time
+def _parsed(data: bytes) -> tuple[Mount, ...]:
+    return tuple(_mounts(data))
 
 
 def _mounts(data: bytes) -> Iterator[Mount]:

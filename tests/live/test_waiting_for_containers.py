@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,13 @@ class Bundle:
         self.rounds = path / "bundle/rootfs/rounds"
 
     @contextmanager
-    def runs(self, life: str, below: str = "web") -> Iterator[Container]:
+    def runs(self, life: str, below: str = "web", command: Sequence[str] = ("run", "--detach")) -> Iterator[Container]:
         """It runs, in a cgroup below the test's own, and reads a file of the name of this life again and again."""
         loop = f"while :; do cat /x/{life}; echo {life} >>/rounds; sleep 0.05; done"
         config: dict[str, Any] = self._config
         config["process"]["args"] = ["/bin/sh", "-c", f"cat /x/{life}-first; {loop}"]
         self.rounds.write_text("")
-        container = Container(self.path, self.path / "bundle", config, below)
+        container = Container(self.path, self.path / "bundle", config, below, command)
         try:
             yield container
         finally:
@@ -124,6 +124,21 @@ def test_a_container_is_seen_when_it_comes_and_when_it_comes_again(
     runs = [line for line in run.lines if line.startswith("container web runs: ")]
     assert f"/{runc.group()}/web" in runs[0] and f"/{runc.group()}/deeper/below/other" in runs[1]
     assert " 0 lost" in run.lines[-1]
+
+
+def test_its_program_is_seen_from_its_first_call_on_where_it_is_created_before_it_is_started(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """As Docker, podman and containerd do."""
+    trace = tmp_path / "trace"
+    with waiting(tmp_path, "log", "-o", trace, *runc.options(tmp_path)) as run:
+        with bundle.runs("one", command=["create"]) as container:
+            run.until_said("container web runs: ")
+            container.runc("start", "web")
+            until(lambda: '"/x/one"' in trace.read_text(), "its calls are seen")
+        assert run.end() == 0
+    text = trace.read_text()
+    assert text.index('execve("/bin/sh", ["/bin/sh", "-c", ') < text.index('"/x/one-first"')
 
 
 def test_a_container_that_comes_again_is_recorded(bundle: Bundle, tmp_path: Path) -> None:
