@@ -304,6 +304,19 @@ def test_where_one_fails_the_others_are_told_and_it_is_tried_again(machine, monk
     assert seen.lines[2].startswith("container web runs: ")
 
 
+def test_events_without_an_end_do_not_take_a_processor():
+    """First it looks at once, whenever something happens; then for a quarter of the time."""
+    for took in (0.0001, 0.01, 0.2):
+        rest, now, looked = waiting.Rest(), 100.0, 0.0
+        assert took > 0.05 or rest.after(took, now) == 0
+        while now < 200:
+            pause = rest.after(took, now)
+            assert 0 <= pause <= 2
+            looked += took
+            now += took + pause
+        assert 23 < looked < 27
+
+
 def test_a_plan_says_what_is_not_denied(machine):
     target = waited_for(machine)
     said = "--wait: what the container does before isotrace finds it is not denied"

@@ -28,11 +28,25 @@ from isotrace.trace.waited import Waited
 
 #: Seconds between two looks where nothing wakes the thread: while it is waited for, also where nothing can, and later.
 _LOOK, _LOOK_OFTEN, _LOOK_SELDOM = 0.1, 0.03, 0.25
-_SHARE = 20  # of which one is what looking may take of a processor
+_SHARE = 20  # of which one is what looking may take of a processor while nothing happens
+_AT_ONCE, _MOST = 0.05, 0.25  # seconds of looking without a rest, and how much of a processor it may be at the most
 _LONGEST = 2.0
 _STANDS = 1.0  # seconds that a doubt stands before it is said: a file may just be being written
 _LINES = 16  # of such, in all
 _LAST = 2.0  # seconds for the last lines
+
+
+class Rest:
+    """How long not to look, whatever happens: who makes things happen may be a target, and does it without a pause."""
+
+    def __init__(self) -> None:
+        self._tired, self._last = 0.0, 0.0
+
+    def after(self, took: float, now: float) -> float:
+        """Seconds, after a look that took so long and is just over; ``now`` is time.monotonic()'s."""
+        self._tired = max(0.0, self._tired - _MOST * (now - self._last)) + took
+        self._last = now
+        return min(max(0.0, (self._tired - _AT_ONCE) / _MOST), _LONGEST)
 
 
 class Waiting(Part):
@@ -47,6 +61,7 @@ class Waiting(Part):
         self._told_waiting = self._stopped = False
         self._doubts: dict[str, float] = {}
         self._told: set[str] = set()
+        self._next_search = 0.0  # by time.monotonic(), while it runs
         self._moment = 0.0  # what the last look took, in seconds
 
     def open(self, pid: int | None) -> None:
@@ -105,7 +120,8 @@ class Waiting(Part):
 
     def _run(self, directories: Directories) -> None:
         go_first()
-        while not _is_set(self._stop_read, min(self._moment, _LONGEST)):  # so that half of a processor is the most
+        rest = Rest()
+        while not _is_set(self._stop_read, rest.after(self._moment, time.monotonic())):
             if not directories.news():
                 directories.wait(self._pause(directories), self._stop_read)
                 directories.news()
@@ -113,8 +129,9 @@ class Waiting(Part):
 
     def _pause(self, directories: Directories) -> float:
         """Seconds until the next look where nothing happens."""
-        least = _LOOK_SELDOM if self._waited.now else _LOOK if directories.works else _LOOK_OFTEN
-        return min(max(least, _SHARE * self._moment), _LONGEST)
+        if self._waited.now:
+            return _LOOK_SELDOM
+        return min(max(_LOOK if directories.works else _LOOK_OFTEN, _SHARE * self._moment), _LONGEST)
 
     def _look(self, directories: Directories) -> None:
         """See where it is, again where a directory is watched only now: something may have come before."""
@@ -138,11 +155,16 @@ class Waiting(Part):
 
     def _see(self, doubts: list[str]) -> None:
         waited = self._waited
-        if waited.now and not waited.runs():
+        if waited.now and waited.runs():
+            if time.monotonic() < self._next_search:  # whatever other containers do
+                doubts += self._doubts
+                return
+        elif waited.now:
             self._say(f"{waited.name} ended")
             waited.switch(None)
             self._told_waiting = False
         missing: IsotraceError | None = None
+        began = time.monotonic()
         try:
             found = waited.search()
         except IsotraceError as error:
@@ -150,6 +172,8 @@ class Waiting(Part):
         else:
             doubts += [f"not readable: {line}" for line in found.troubles]
             self._begin(found.cgroup)
+        took = time.monotonic() - began
+        self._next_search = time.monotonic() + min(max(_LOOK_SELDOM, _SHARE * took), _LONGEST)
         if missing and not waited.now:
             doubts += _why(missing, waited.name)
         if not waited.now and not self._told_waiting:
