@@ -189,23 +189,29 @@ def test_of_one_that_is_found_late_is_said_how_late(bundle: Bundle, tmp_path: Pa
 
 
 def test_a_container_below_a_command_of_the_run(bundle: Bundle, tmp_path: Path) -> None:
-    """Of what isotrace starts only what is in the container; the run ends with the command."""
+    """Of what isotrace starts only what is in the container; the run ends with the command, and has its status."""
     with bundle.runs("none"):  # its configuration is written
         pass
     config = json.loads((tmp_path / "bundle/config.json").read_text())
-    config["process"]["args"] = ["/bin/sh", "-c", "cat /x/inside; sleep 1; cat /x/inside"]
+    config["process"]["args"] = ["/bin/sh", "-c", "until [ -e /stop ]; do cat /x/inside; sleep 0.05; done; exit 7"]
     (tmp_path / "bundle/config.json").write_text(json.dumps(config))
+    trace = tmp_path / "trace"
     command = ["runc", "--root", tmp_path / "run/runc", "run", "--bundle", tmp_path / "bundle", "web"]
+    run = Waiting(tmp_path, ("log", "-o", trace, *runc.options(tmp_path), "--wait", "--", *command))
     try:
-        run = tracer.log("-o", tmp_path / "trace", *runc.options(tmp_path), "--wait", "--", *command)
+        run.until_said("container web runs: ")
+        until(lambda: '"/x/inside"' in trace.read_text(), "its calls are seen")
+        (tmp_path / "bundle/rootfs/stop").touch()
+        assert run.process.wait(tracer.PATIENCE) == 7
     finally:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait()
         for mount in procfs.mounts():
             if mount.kind in ("cgroup", "cgroup2"):
                 with suppress(OSError):
                     Path(mount.point, runc.group()).rmdir()
-    text = (tmp_path / "trace").read_text()
-    assert run.status == 1 and '"/x/inside"' in text and "state.json" not in text
-    assert "isotrace: waiting for container web\n" in run.err and "isotrace: container web runs: " in run.err
+    assert run.lines[0] == "waiting for container web" and "state.json" not in trace.read_text()
 
 
 def test_a_cgroup_by_its_path(tmp_path: Path) -> None:
