@@ -59,7 +59,8 @@ enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that c
 	PART_STACK_MEMORY = 10, /* of BLOB_STACK: what lies there from address `full` on */
 	PART_FRAMES = 11, /* of BLOB_STACK, made in user space of the last two: isotrace/stacks/frames.py */
 	PART_RING = 12 /* of an operation of io_uring, as that of argument BLOB_RING: a struct ring_note */,
-	PART_BASE = 13 /* the directory that a path begins at, in the same way, when the call begins and when it ends: `full` is BASE_… or a descriptor */ };
+	PART_BASE = 13 /* the directory that a path begins at, in the same way, when the call begins and when it ends: `full` is BASE_… or a descriptor */,
+	PART_WHEREABOUTS = 14 /* of BLOB_TASK: a struct whereabouts, `full` is the cgroup's number; user space puts the container's name behind it */ };
 
 /* The number of a blob PART_BASE: AT_FDCWD, and the root directory of the process. Its `other` is how often the process has changed these. */
 #define BASE_HOME -100
@@ -83,6 +84,15 @@ struct blob {
 
 /* The `arg` of what is known of an operation of io_uring beside its arguments. */
 #define BLOB_RING 8
+
+/* The `arg` of where the thread is: the last capture that is made here, and the first once user space has seen it. */
+#define BLOB_TASK 9
+
+/* The numbers of the process and of the thread in their own pid namespace; 0 where that is isotrace's. */
+struct whereabouts {
+	u32 pid;
+	u32 tid;
+};
 
 enum ring_state {
 	RING_POLLED = 1,	/* the ring's own thread has taken it: which thread of the process asked for it is not known */

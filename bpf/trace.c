@@ -14,6 +14,9 @@
 #include "filter.h"
 #include "calls.h"
 #include "demux.h"
+#if defined(CONTAINERS)
+#include "whereabouts.h"
+#endif
 #include "trace_record.h"
 #include "trace_captures.h"
 #include "trace_files.h"

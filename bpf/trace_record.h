@@ -2,7 +2,7 @@
 /*
  * One record: where it is made, how it is sent, and the counts of those that were and were not. Needs event.h, filter.h, calls.h and demux.h.
  *
- * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes); DESCRIPTORS; UNABBREVIATED; PIDS; STACKS.
+ * Constants: RING_PAGES; WATERMARK (bytes); MEASURE_TIME; LOSSLESS (bytes); DESCRIPTORS; UNABBREVIATED; PIDS; STACKS; CONTAINERS.
  */
 #ifndef ISOTRACE_TRACE_RECORD_H
 #define ISOTRACE_TRACE_RECORD_H
@@ -239,8 +239,42 @@ static __always_inline void wait_for_room(struct scratch *scratch)
 #endif
 }
 
+/* Where the thread is, with CONTAINERS. `task` is the current one, or another thread of its process. */
+static __always_inline void add_whereabouts(struct scratch *scratch, u64 task)
+{
+#if defined(CONTAINERS)
+	u32 at = scratch->event.size;
+	struct whereabouts *found;
+	struct blob *blob;
+
+	asm volatile("" : "+r"(at));
+	at &= 0x7fff;
+	if (at > MEMORY)	/* it never is: there is room behind the last capture */
+		return;
+	blob = (void *)scratch + at;
+	__builtin_memset(blob, 0, sizeof(*blob));
+	blob->arg = BLOB_TASK;
+	blob->part = PART_WHEREABOUTS;
+	blob->size = sizeof(*found);
+	blob->full = bpf_get_current_cgroup_id();
+	found = (void *)(blob + 1);
+	found->pid = own_pid(task);
+	found->tid = own_tid(task);
+	scratch->event.size += sizeof(*blob) + sizeof(*found);
+	scratch->event.blobs++;
+#endif
+}
+
+static __always_inline void add_own_whereabouts(struct scratch *scratch)
+{
+#if defined(CONTAINERS)	/* to ask for the task costs an instruction */
+	add_whereabouts(scratch, CURRENT());
+#endif
+}
+
 static __always_inline void finish(struct scratch *scratch)
 {
+	add_own_whereabouts(scratch);
 	count(&scratch->event, send(scratch));
 	wait_for_room(scratch);
 }
@@ -337,6 +371,7 @@ static __always_inline void send_extra(struct scratch *scratch, u32 which)
 {
 	u64 *value;
 
+	add_own_whereabouts(scratch);
 	if (send(scratch))
 		return;
 	value = stats.lookup(&which);

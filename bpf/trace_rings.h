@@ -12,10 +12,16 @@
 #if defined(RINGS)
 
 /* What is kept of a request until it completes: the beginning of a scratch. In its event, `duration` is the ring, `time` when it was submitted. */
+#if defined(CONTAINERS)
+#define RING_WHERE (sizeof(struct blob) + sizeof(struct whereabouts))
+#else
+#define RING_WHERE 0
+#endif
 #define RING_ROOM 1928		/* bytes of captures; tests/test_rings_plan.py sees that no operation needs more */
+#define RING_BYTES (RING_ROOM + RING_WHERE)
 struct ring_begun {
 	struct event event;
-	char bytes[RING_ROOM];
+	char bytes[RING_BYTES];
 };
 BPF_TABLE("lru_hash", u64, struct ring_begun, begun, 4096);
 
@@ -200,6 +206,7 @@ static __always_inline int submit(struct ring_request *request, u64 entry, int m
 	note->state = named ? RING_POLLED : 0;
 	take_fields(scratch, operation, made ? address : 0, entry);
 	take_memory(scratch, operation, made ? address : 0);
+	add_whereabouts(scratch, named ? named : who.task);
 	scratch->event.duration = request->ring;
 	if (scratch->event.size > sizeof(struct ring_begun))
 		return 0;
@@ -264,11 +271,27 @@ static __always_inline int recall_begun(struct scratch *scratch, struct ring_beg
 
 	asm volatile("" : "+r"(size));
 	size &= 2047;
-	if (size > RING_ROOM)
+	if (size > RING_BYTES)
 		return 0;
 	read_kernel(&scratch->event, sizeof(struct event), &found->event);
 	read_kernel(scratch->memory, size, found->bytes);
 	return 1;
+}
+
+/* Behind the note comes where the one was that asked. */
+static __always_inline void keep_whereabouts(struct scratch *scratch, struct ring_begun *latest)
+{
+#if defined(CONTAINERS)
+	u32 at = latest->event.size - sizeof(struct event) - RING_WHERE;
+
+	asm volatile("" : "+r"(at));
+	at &= 2047;
+	if (at > RING_ROOM)
+		return;
+	read_kernel(scratch->memory + sizeof(struct blob) + sizeof(struct ring_note), RING_WHERE, latest->bytes + at);
+	scratch->event.size += RING_WHERE;
+	scratch->event.blobs++;
+#endif
 }
 
 /* One of several of the same name, and the kernel does not say which: it is one of that process's, and that is all there is to say. */
@@ -280,6 +303,7 @@ static __always_inline void send_one_of(struct scratch *scratch, struct ring_beg
 	read_kernel(scratch->memory, sizeof(struct blob) + sizeof(struct ring_note), latest->bytes);
 	scratch->event.size = sizeof(struct event) + sizeof(struct blob) + sizeof(struct ring_note);
 	scratch->event.blobs = 1;
+	keep_whereabouts(scratch, latest);
 	scratch->event.slot = SLOT_RING + RING_OPERATIONS;
 	__builtin_memset(scratch->event.args, 0, sizeof(scratch->event.args));
 	NOTE_OF(&scratch->event)->flags = 0;
@@ -311,6 +335,7 @@ static __always_inline void send_unbegun(struct scratch *scratch, struct ring_co
 	note->state = request.setup & SETUP_SQPOLL ? RING_POLLED : 0;
 	note->unknown = 0x3f;
 	__builtin_memset(scratch->event.args, 0, sizeof(scratch->event.args));
+	add_whereabouts(scratch, named);
 	send_completed(scratch, done, 0);
 }
 

@@ -27,6 +27,7 @@ _VALUES = (
     "SLOT_RING",
     "RING_OPERATIONS",
     "BLOB_RING",
+    "BLOB_TASK",
 )
 
 PROGRAM = """
@@ -49,7 +50,12 @@ def compiled(tmp_path_factory):
     if not shutil.which("gcc"):
         pytest.skip("needs gcc: to compile bpf/event.h")
     lines = []
-    for name, dtype in (("event", events.EVENT), ("blob", events.BLOB), ("ring_note", events.RING_NOTE)):
+    for name, dtype in (
+        ("event", events.EVENT),
+        ("blob", events.BLOB),
+        ("ring_note", events.RING_NOTE),
+        ("whereabouts", events.WHEREABOUTS),
+    ):
         lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
         for member in dtype.names:
             lines.append(
@@ -75,7 +81,13 @@ def compiled(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [("event", events.EVENT), ("blob", events.BLOB), ("ring_note", events.RING_NOTE)]
+    ("name", "dtype"),
+    [
+        ("event", events.EVENT),
+        ("blob", events.BLOB),
+        ("ring_note", events.RING_NOTE),
+        ("whereabouts", events.WHEREABOUTS),
+    ],
 )
 def test_structs_agree_with_dtypes(compiled, name, dtype):
     assert compiled[name] == (dtype.itemsize,)

@@ -21,6 +21,7 @@ from textual.widgets import Static
 from isotrace.asking import drawing
 from isotrace.asking.replies import OTHERWISE
 from isotrace.errors import IsotraceError, UsageError
+from isotrace.render.whereabouts import inside_object
 from isotrace.units import many
 
 _TICK = 0.25  # seconds between two looks
@@ -328,7 +329,7 @@ def _shortened(text: str, room: int) -> str:
 
 def _about(one: dict[str, Any], scope: str, rule: int, width: int) -> list[Text]:
     thread = f" thread {one['tid']}" if one["tid"] != one["pid"] else ""
-    who = f"{one['comm']} {one['pid']}{thread} of {one['user']}: {' '.join(one['argv'])}"
+    who = f"{one['comm']} {one['pid']}{inside_object(one)}{thread} of {one['user']}: {' '.join(one['argv'])}"
     family = " < ".join(f"{parent['comm']} {parent['pid']}" for parent in one["parents"])
     lines = _folded("who  ", who, width, 3) + (_folded("below", family, width, 1) if family else [])
     lines += _folded("call ", one["line"], width, 4)

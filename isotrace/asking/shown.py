@@ -19,8 +19,9 @@ from isotrace.decode.quote import as_written, comm, escape, quote
 from isotrace.enforce import Question, Verdict
 from isotrace.enforce.describe import plain
 from isotrace.render.lines import Decoder
+from isotrace.render.whereabouts import inside, where_object
 from isotrace.sinks.refusals import arguments
-from isotrace.trace import plan, unfinished
+from isotrace.trace import plan, unfinished, whereabouts
 from isotrace.trace.plan import Slot
 from isotrace.units import many
 
@@ -50,9 +51,10 @@ class Words:
 def words(case: Case, target: Container[int] = ()) -> Words:
     """``target`` are the processes that parents are shown up to."""
     found, question = details(case.question.pid, target), case.question
+    place = inside(whereabouts.now(question.pid, question.pid))
     thread = f" thread {question.tid}" if question.tid != question.pid else ""
     argv = " ".join(comm(word) for word in found.argv[:32]) or "(no arguments)"
-    who = f"{comm(question.comm)}  process {question.pid}{thread} of {found.user}: {argv}"
+    who = f"{comm(question.comm)}  process {question.pid}{place}{thread} of {found.user}: {argv}"
     family = " < ".join(f"{comm(name)} {pid}" for pid, name in found.parents)
     program = escape(as_written(case.asker.program))
     if found.argv and program and program != comm(found.argv[0]):
@@ -120,6 +122,7 @@ def as_object(case: Case, choices: Mapping[Verdict, Sequence[Written]], target: 
         "comm": escape(question.comm),
         "program": escape(as_written(case.asker.program)) or None,
         **_described(found),
+        **where_object(whereabouts.now(question.pid, question.tid), question.pid, question.tid),
         "call": question.call,
         "abi": question.abi,
         "args": [{"name": name, "raw": value} for name, value in arguments(question)],

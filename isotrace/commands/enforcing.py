@@ -12,7 +12,7 @@ import click
 
 from isotrace.backends.loader import Loader
 from isotrace.commands.keeping import take_beside
-from isotrace.commands.options import Function, take_target, with_options
+from isotrace.commands.options import SHOW_CONTAINERS, Function, containers_to_show, take_target, with_options
 from isotrace.errors import UsageError
 from isotrace.kernel import namespaces
 from isotrace.process import children
@@ -52,6 +52,7 @@ _HOW = (
         is_flag=True,
         help="Say each limit in full, and for a rule that cannot be enforced what every mechanism lacks.",
     ),
+    SHOW_CONTAINERS,
 )
 
 
@@ -61,7 +62,7 @@ def rule_options(function: Function) -> Function:
 
 
 def best_effort_option(function: Function) -> Function:
-    """--best-effort, --verbose."""
+    """--best-effort, --verbose, --show-containers."""
     return with_options(_HOW, function)
 
 
@@ -108,6 +109,7 @@ class Prepared:
 
 def enforced_target(choices: dict[str, Any], spared: str) -> Target:
     """The target; ``spared`` is what to say of the machine's init, which no rule is for. Raises ``UsageError``."""
+    choices["show_containers"] = containers_to_show(choices)
     target = take_target(choices, keep=True)
     if namespaces.machine_init() & {*target.pid}:
         raise UsageError(f"pid 1 is never {spared}", "use --ppid 1 for its children, --tree 1 for everybody")
@@ -149,6 +151,8 @@ def prepare(
     out = output()
     check(plan, findings)
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
-    sink = RefusalSink(out, plan.all_enforced, Json() if choices["style"] == "json" else Lines())
+    sink = RefusalSink(
+        out, plan.all_enforced, Json() if choices["style"] == "json" else Lines(), choices["show_containers"]
+    )
     recorder = Recorder(asked, rules=sink.rules) if asked else None
     return Prepared(target, plan, findings, enforcers, sink, recorder, Loader() if recorder else None)

@@ -21,9 +21,11 @@ from isotrace.commands.options import (
     PATHS,
     RESOLVE,
     RING,
+    SHOW_CONTAINERS,
     STACKS,
     STRICT,
     STRING_LIMIT,
+    containers_to_show,
     take_target,
     target_options,
     trace_options,
@@ -134,6 +136,7 @@ many were delivered, and how many were lost.
 @DESCRIPTORS
 @RESOLVE
 @STACKS
+@SHOW_CONTAINERS
 @click.option(
     "-Y",
     "pids",
@@ -161,12 +164,14 @@ def log(**choices: Any) -> int:
     """
     not_alone(choices)
     view = take_view(choices)
-    beside, choice = _beside(choices, view), _choice(choices)
+    containers = containers_to_show(choices)
+    beside, choice = _beside(choices, view, containers), _choice(choices)
     if choices["sources"]:
         return _recorded(choices, beside, choice)
     target = take_target(choices)
     calls = expr.parse(choices["calls"]) if choices["calls"] is not None else None
     by_module = choose(choices["backend"]) == "lkm"
+    containers = containers and (choices["show_containers"] or not by_module)
     shown = choices["output"] is None and choices["style"] != "none"
     asked = take_beside(choices, choices["output"], "the command's" if target.command else "the log's" if shown else "")
     output = Output(choices["output"])
@@ -183,7 +188,8 @@ def log(**choices: Any) -> int:
 
     def parts() -> list[Records]:
         durations = beside.durations or bool(asked) or choices["style"] in formats.ORDERED
-        options = trace_options(choices, target, calls, durations, beside.view.abbreviated is not None)
+        full = beside.view.abbreviated is not None
+        options = trace_options(choices, target, calls, durations, full, containers)
         recorder = Recorder(asked, choices["calls"]) if asked else None
         announce = choices["style"] in formats.ORDERED and not choice.status
         return [Records(options, loader, sinks, recorder, choices["quiet"], choices["strict"], announce)]
@@ -220,7 +226,7 @@ def _status(choices: dict[str, Any]) -> frozenset[int]:
     return frozenset() if asked is None else endings.parse(asked)
 
 
-def _beside(choices: dict[str, Any], view: View) -> formats.Beside:
+def _beside(choices: dict[str, Any], view: View, containers: bool) -> formats.Beside:
     """What is to stand beside calls. Raises ``UsageError``."""
     if choices["relative"] and choices["style"] != "strace":
         raise UsageError("-r needs --format strace", "give --format strace as well")
@@ -235,6 +241,7 @@ def _beside(choices: dict[str, Any], view: View) -> formats.Beside:
         view,
         bool(choices["pids"]),
         choices["resolve"],
+        containers,
     )
 
 
@@ -291,6 +298,11 @@ def _recorded(choices: dict[str, Any], beside: formats.Beside, choice: _Choice) 
         raise UsageError(
             f"{lacking[0]}: the recording does not say where relative paths begin",
             "record it with isotrace record --resolve",
+        )
+    if beside.containers and (lacking := [one.name for one in recordings if not one.head.containers]):
+        raise UsageError(
+            f"{lacking[0]}: the recording does not say which containers processes are in",
+            "record it with isotrace record --show-containers",
         )
     output = Output(choices["output"])
     until = recordings[0].head.began + round(choices["seconds"] * 1e9) if choices["seconds"] else None

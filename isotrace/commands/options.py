@@ -159,6 +159,11 @@ STACKS = click.option(
     help="Show the user stack of each call, as strace -k does. Needs the unwind tables of programs; a stack that ends"
     " without them says so.",
 )
+SHOW_CONTAINERS = click.option(
+    "--show-containers",
+    is_flag=True,
+    help="Show the container of each process, and its pid there: 4711 (12 in web).  [default: with --container and --pod]",
+)
 RESOLVE = click.option(
     "--resolve",
     is_flag=True,
@@ -205,6 +210,24 @@ def with_options(options: Sequence[Callable[[Function], Function]], function: Fu
     return function
 
 
+def containers_to_show(values: dict[str, Any]) -> bool:
+    """Whether the containers of processes are to be shown. Call it before ``take_target``. Raises ``UsageError``."""
+    named = values["container"] is not None or values["pod"] is not None
+    asked, root = values["show_containers"], values["container_root"]
+    if values.get("style") not in (None, "text", "json", "none"):
+        if asked:
+            raise UsageError(
+                f"--show-containers has no place in --format {values['style']}", "give --format text or json"
+            )
+        return False
+    if asked and not named and root is not None:
+        from isotrace.containers.whose import whose
+
+        whose().look_in(root)
+        values["container_root"] = None  # it has no other use then
+    return asked or named
+
+
 def take_target(values: dict[str, Any], keep: bool = False) -> Target:
     """The target that the options name; their values are removed from ``values``. Raises ``IsotraceError``."""
     cgroup = _take_cgroup(*(values.pop(name) for name in ("cgroup", *CONTAINER)))
@@ -229,6 +252,10 @@ def _take_cgroup(
         if root is not None:
             raise UsageError("--container-root needs --container or --pod", "give one of these")
         return {"cgroup": path, "waited": _at(path) if wait and path is not None else None}
+    from isotrace.containers.whose import whose
+
+    if root is not None:
+        whose().look_in(root)
     name = f"pod {safe(pod)}" if pod is not None else f"container {safe(container or '')}"
     if wait:
         from isotrace.trace import sought
@@ -238,6 +265,7 @@ def _take_cgroup(
 
     found = find.pod(pod, root) if pod is not None else find.container(container or "", root)
     tell(f"not readable, may have others of that name: {trouble}" for trouble in found.troubles)
+    whose().tell(found)
     return {"cgroup": str(found.cgroup), "container": name}
 
 
@@ -248,7 +276,12 @@ def _at(path: str) -> Waited:
 
 
 def trace_options(
-    values: dict[str, Any], target: Target, calls: frozenset[str] | None, durations: bool, full: bool
+    values: dict[str, Any],
+    target: Target,
+    calls: frozenset[str] | None,
+    durations: bool,
+    full: bool,
+    containers: bool,
 ) -> Options:
     """What is to be recorded, by the options above; ``full``: nothing is abbreviated. Imports what takes time."""
     from isotrace.trace.plan import Options
@@ -266,4 +299,5 @@ def trace_options(
         full=full,
         pids=bool(values.get("pids")),
         resolve=values["resolve"],
+        containers=containers,
     )

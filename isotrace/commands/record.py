@@ -16,9 +16,11 @@ from isotrace.commands.options import (
     LOSSLESS,
     RESOLVE,
     RING,
+    SHOW_CONTAINERS,
     STACKS,
     STRICT,
     STRING_LIMIT,
+    containers_to_show,
     take_target,
     target_options,
     trace_options,
@@ -64,6 +66,7 @@ Examples:
 @DESCRIPTORS
 @RESOLVE
 @STACKS
+@SHOW_CONTAINERS
 @KEEP_ALL
 @STRING_LIMIT
 @RING
@@ -72,6 +75,7 @@ Examples:
 @LOSSLESS
 def record(**choices: Any) -> int:
     """Record every system call of the target in a file, to show, count and query it later."""
+    containers = containers_to_show(choices)
     target = take_target(choices)
     path, text = choices["output"], choices["calls"]
     calls = expr.parse(text) if text is not None else None
@@ -79,6 +83,7 @@ def record(**choices: Any) -> int:
         raise UsageError("standard output is the command's", "give -o FILE")
     asked = take(choices, path)
     by_module = choose(choices["backend"]) == "lkm"
+    containers = containers and (choices["show_containers"] or not by_module)
     command = Command(target.command) if target.command else None
     loader = None if by_module else Loader()
     # Only now what takes time to import: both children are forked small and have their work to do.
@@ -88,7 +93,7 @@ def record(**choices: Any) -> int:
     from isotrace.run.records import Records
 
     def parts() -> list[Records]:
-        options = trace_options(choices, target, calls, not choices["no_durations"], choices["full"])
+        options = trace_options(choices, target, calls, not choices["no_durations"], choices["full"], containers)
         recorder = Recorder(asked, text)
         return [Records(options, loader, lambda _: [], recorder, choices["quiet"], choices["strict"])]
 

@@ -48,21 +48,29 @@ class Container:
     def pod(self) -> Pod | None:
         return next((record.pod for record in self.records if record.pod), None)
 
+    @property
+    def name(self) -> str:
+        """The name that tells most and is shortest, else the id, or as many of its digits as people use."""
+        names = [name for name in self.names if name != self.id]
+        return min(names, key=lambda name: (name.count("/") == 0, len(name)), default=self._short)
+
+    @property
+    def _short(self) -> str:
+        return self.id[:12] if cgroups.is_long(self.id) else self.id
+
     def __str__(self) -> str:
         """For the user, whatever its names are."""
-        first = self.records[0]
-        short = self.id[:12] if cgroups.is_long(self.id) else safe(self.id)
-        names = [name for name in self.names if name != self.id]
-        name = f" {_quoted(min(names, key=lambda name: (name.count('/') == 0, len(name))))}" if names else ""
-        return f"{first.runtime} container {short}{name}"
+        name = f" {_quoted(self.name)}" if self.name != self._short else ""
+        return f"{self.records[0].runtime} container {safe(self._short)}{name}"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A cgroup, and what was not readable on the way to it."""
+    """A cgroup, and what was not readable on the way to it; what the container is called, where it is one's."""
 
     cgroup: Path
     troubles: tuple[str, ...]
+    name: str = ""
 
 
 def containers(states: States) -> list[Container]:
@@ -72,6 +80,20 @@ def containers(states: States) -> list[Container]:
         realm = "" if cgroups.is_long(record.id) else record.realm or record.runtime
         found.setdefault((realm, record.id), []).append(record)
     return [Container(tuple(sorted(records, key=lambda record: record.low))) for records in found.values()]
+
+
+def named(states: States) -> tuple[dict[Path, str], dict[str, str]]:
+    """What containers are called: those that run by the directory of their cgroup, others that have a long id by that."""
+    every = containers(states)
+    known = {one.id for one in every}
+    running, others = {}, {}
+    for one in every:
+        try:
+            running[_resolve(one, known)] = one.name
+        except (NotRunning, NotBelieved):
+            if cgroups.is_long(one.id):
+                others[one.id] = one.name
+    return running, others
 
 
 def container(name: str, root: str | None = None, states: States | None = None) -> Found:
@@ -94,7 +116,7 @@ def container(name: str, root: str | None = None, states: States | None = None) 
         said = f"{_quoted(name)} may be {len(chosen)} containers"
         raise IsotraceError(said, "give more of the id", _listed(map(str, chosen)))
     unique = name == chosen[0].id and cgroups.is_long(name)
-    return Found(_cgroup(chosen[0], known), () if unique else tuple(states.troubles))
+    return Found(_cgroup(chosen[0], known), () if unique else tuple(states.troubles), chosen[0].name)
 
 
 def pod(text: str, root: str | None = None, states: States | None = None) -> Found:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from isotrace.policy.model import Action, Rule
 from isotrace.process.launch import Execute
+from isotrace.trace.whereabouts import Whereabouts
 
 #: What becomes of io_uring: its operations are judged too, it is refused whole, it passes by, or the rule is on nothing
 #: that it can do.
@@ -159,7 +160,8 @@ class Refused:
 
     ``time_ns`` is CLOCK_REALTIME, ``rule`` the rule's number, ``args`` the registers, ``what`` the path or address
     where the mechanism knows it (bytes that are no UTF-8 as surrogates). A mechanism that judges by number may show what
-    the caller's memory showed, which another thread can have changed.
+    the caller's memory showed, which another thread can have changed. ``where`` is where the thread was when that was
+    asked, if it was.
     """
 
     time_ns: int
@@ -172,6 +174,7 @@ class Refused:
     rule: int
     what: str = ""
     answer: Answered | None = None
+    where: Whereabouts | None = None
 
 
 @dataclass(frozen=True)

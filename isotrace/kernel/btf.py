@@ -377,6 +377,15 @@ def pid_constants() -> dict[str, int]:
     return required(_PID_OFFSETS)
 
 
+#: Where the numbers of a process are that it has itself: see bpf/whereabouts.h.
+WHEREABOUTS = {
+    "OFF_SIGNAL": ("task_struct", "signal"),
+    "OFF_SIGNAL_PIDS": ("signal_struct", "pids"),
+    "OFF_PID_NUMBERS": ("pid", "numbers"),
+    **_PID_OFFSETS,
+}
+
+
 def required(offsets: Mapping[str, tuple[str, str]], hint: str = _HINT) -> dict[str, int]:
     """The offsets of these members, by the same names. Raises ``KernelError`` where this kernel has one of them not."""
     btf = vmlinux()

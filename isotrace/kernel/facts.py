@@ -29,20 +29,28 @@ class Facts:
     def constants(self) -> list[str]:
         """``-D`` constants for the compiler."""
         found = [f"{name}={value}" for name, value in self.offsets.items()]
-        found += self.space.constants() if self.space else []
+        found += [one for one in self.space.constants() if one not in found] if self.space else []
         return [*found, *(["PERF_TRACEPOINTS"] if self.preemptible else []), *(["DIRECT"] if self.typed_task else [])]
 
 
-def facts(descriptors: bool = False, messages: bool = False, stacks: bool = False, pids: bool = False) -> Facts:
+def facts(
+    descriptors: bool = False,
+    messages: bool = False,
+    stacks: bool = False,
+    pids: bool = False,
+    containers: bool = False,
+) -> Facts:
     """Offsets, preemption, kprobes, typed loads. Raises ``KernelError``.
 
     ``descriptors``: also to say what one is; ``messages``: to know a netlink socket, where this kernel says how;
-    ``stacks``: to copy these; ``pids``: to know whose numbers they are.
+    ``stacks``: to copy these; ``pids``: to know whose numbers they are; ``containers``: and
+    those that processes have themselves.
     """
     offsets = btf.constants() | (btf.file_constants() if descriptors else {})
     offsets |= btf.netlink_constants() if messages else {}
     offsets |= btf.stack_constants() if stacks else {}
     offsets |= btf.pid_constants() if pids else {}
+    offsets |= btf.required(btf.WHEREABOUTS) if containers else {}
     typed = programs.typed_task(offsets["OFF_TGID"])
     return Facts(
         offsets, programs.tracepoints_preemptible(), perf.has_kprobes(), typed, space=namespaces.pid_namespace()

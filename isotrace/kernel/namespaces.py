@@ -22,12 +22,6 @@ ON_THE_HOST = "run it on the host, or in a container that shares the host's pids
 _ENTER = "unshare with --fork --mount-proc"
 #: What the initial namespaces' files are numbered (include/linux/proc_ns.h), by the name in /proc/PID/ns.
 INITIAL = {"cgroup": 0xEFFFFFFB, "pid": 0xEFFFFFFC, "user": 0xEFFFFFFD}
-_OFFSETS = {
-    "OFF_THREAD_PID": ("task_struct", "thread_pid"),
-    "OFF_SIGNAL_PIDS": ("signal_struct", "pids"),
-    "OFF_PID_LEVEL": ("pid", "level"),
-    "OFF_PID_NUMBERS": ("pid", "numbers"),
-}
 _CGROUP = (("task_struct", "cgroups"), ("css_set", "dfl_cgrp"), ("cgroup", "level"))
 _NUMBER, _SPACE = 16, 8  # struct upid, include/linux/pid.h: its size, and where its namespace is
 
@@ -52,7 +46,7 @@ class PidNamespace:
     def constants(self) -> list[str]:
         """``-D`` constants for the compiler: see bpf/filter.h. Raises ``KernelError``."""
         found = [f"PID_LEVEL={self.level}", f"PID_NS={self.address:#x}ULL"]
-        return [*found, *(f"{name}={value}" for name, value in btf.required(_OFFSETS).items())]
+        return [*found, *(f"{name}={value}" for name, value in btf.required(btf.WHEREABOUTS).items())]
 
 
 @cache
@@ -61,7 +55,7 @@ def pid_namespace() -> PidNamespace | None:
     if is_initial("pid"):
         return None
     check_proc()
-    offsets = btf.required(_OFFSETS)
+    offsets = btf.required(btf.WHEREABOUTS)
     level = peek([offsets["OFF_THREAD_PID"], offsets["OFF_PID_LEVEL"]]) & 0xFFFFFFFF
     address = peek([offsets["OFF_THREAD_PID"], offsets["OFF_PID_NUMBERS"] + level * _NUMBER + _SPACE])
     if not level or not address:

@@ -89,6 +89,24 @@ def cgroup(data: bytes) -> bytes:
     return next((line[3:] for line in lines(data) if line.startswith(b"0::")), b"")
 
 
+def cgroup_number(pid: int) -> int | None:
+    """The number of the process's cgroup of version 2; None where that cannot be told."""
+    mount, path = mounted("cgroup2"), cgroup(read(pid, "cgroup") or b"")
+    if mount is None or not path:
+        return None
+    try:
+        return os.stat(os.fsencode(mount) + path).st_ino
+    except (OSError, ValueError):
+        return None
+
+
+def own_number(pid: int, tid: int | None = None) -> int | None:
+    """The number that a process, or a thread of it, has in its own pid namespace: 0 where that is /proc's, None if gone."""
+    data = read(pid, "status") if tid is None else read(pid, "task", tid, "status")
+    found = next((line.split()[1:] for line in lines(data or b"") if line.startswith(b"NSpid:")), [])
+    return (int(found[-1]) if len(found) > 1 else 0) if found else None
+
+
 @dataclass(frozen=True)
 class Mount:
     """A line of mountinfo: ``root`` is the directory of the file system that is mounted, ``kind`` its type."""

@@ -24,6 +24,7 @@ from isotrace.render.lines import Decoder
 from isotrace.trace import events, plan
 from isotrace.trace.captures import MADE_NONE, MADE_PAIR, MADE_RESULT, made_by
 from isotrace.trace.events import BLOB
+from isotrace.trace.whereabouts import unpacked, without
 
 _ADDRESSED = {
     "sockaddr": events.PART_SELF,
@@ -188,7 +189,7 @@ def file_of_exec(rows: pa.RecordBatch, files: dict[int, bytes]) -> dict[int, byt
     for index in np.flatnonzero((kinds == events.EXEC_NAME) | execs).tolist():
         task = int(tasks[index])
         if kinds[index] == events.EXEC_NAME:
-            files[task] = rows.column("memory")[index].as_py()[_HEAD:].rstrip(b"\0")
+            files[task] = without(rows.column("memory")[index].as_py())[_HEAD:].rstrip(b"\0")
         elif (file := files.pop(task, None)) is not None and results[index] == 0:
             found[index] = file
     return found
@@ -246,6 +247,35 @@ def _folded(raw: bytes) -> str:
     head = np.frombuffer(raw, BLOB, 1)[0]
     arg, part, state, full = (int(head[name]) for name in ("arg", "part", "state", "full"))
     return stacks.folded([events.Blob(arg, part, state, full, raw[_HEAD:])])
+
+
+def _whereabouts(rows: pa.RecordBatch) -> pa.BinaryArray:
+    places = np.full(events.SLOTS, captures.place(events.TASK_ARG, events.PART_WHEREABOUTS), dtype=np.uint16)
+    return _captured(rows, places, heads_too=True)
+
+
+def _container(rows: pa.RecordBatch, state: State) -> pa.Array:
+    """The name of the container that the process was in, where that was recorded; "" in none, null if unknown."""
+    del state
+
+    def name(raw: bytes) -> str | None:
+        found = unpacked(raw).container
+        return None if found is None else readable(found.encode(errors="surrogateescape"))
+
+    return _texts(_whereabouts(rows), name)
+
+
+def _pid_inside(rows: pa.RecordBatch, state: State) -> pa.Array:
+    """The number that the process has in its own pid namespace, where that was recorded."""
+    del state
+    found = _whereabouts(rows).dictionary_encode()
+    numbers = np.array([unpacked(raw).pid for raw in found.dictionary.to_pylist()], dtype=np.int32)
+    told = found.indices.is_valid().to_numpy(zero_copy_only=False)
+    own = rows.column("pid").to_numpy().astype(np.int32)
+    if not len(numbers):
+        return pa.nulls(rows.num_rows, pa.int32())
+    inside = numbers[found.indices.fill_null(0).to_numpy()]
+    return pa.array(np.where(inside, inside, own), mask=~told)
 
 
 def _what(rows: pa.RecordBatch, state: State) -> pa.Array:
@@ -336,6 +366,8 @@ COLUMNS: Mapping[str, Column] = {
     "ppid": _as_is("ppid", pa.int32()),
     "uid": _as_is("uid", pa.uint32()),
     "comm": Column(_WORDS, ("comm",), _comm),
+    "container": Column(_WORDS, _MEMORY, _container),
+    "pid_inside": Column(pa.int32(), (*_MEMORY, "pid"), _pid_inside),
     "abi": _as_is("abi", pa.dictionary(pa.uint8(), pa.utf8())),
     "number": _as_is("number", pa.uint32()),
     "name": Column(_WORDS, ("name", "slot", "number"), _name),

@@ -89,7 +89,8 @@ class Head:
     ``calls`` is the expression of --calls, or None for all; ``run`` is the same in all parts of one run, ``part`` counts
     from 0. ``checksums``: the kind that each batch has. ``notices``: whether signals were recorded; ``durations``: whether
     calls were timed; ``descriptors``: whether what their descriptors are was recorded; ``stacks``: and user stacks;
-    ``full``: and all arguments and the environment of execves; ``resolve``: and where paths began. ``families``: what
+    ``full``: and all arguments and the environment of execves; ``resolve``: and where paths began;
+    ``containers``: and in which container processes were. ``families``: what
     generic netlink's were called when it began, names by number.
     """
 
@@ -102,6 +103,7 @@ class Head:
     stacks: bool = False
     full: bool = False
     resolve: bool = False
+    containers: bool = False
     redacted: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     format: int = FORMAT

@@ -68,6 +68,7 @@ class Recorder:
             stacks=options.stacks,
             full=options.full,
             resolve=options.resolve,
+            containers=options.containers,
             command=target.command,
             families=dict(families.live()),
         )

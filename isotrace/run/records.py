@@ -13,6 +13,7 @@ from isotrace.backends.loader import Loader
 from isotrace.backends.losses import missing
 from isotrace.backends.tracepoint import Tracepoints
 from isotrace.catalog.model import Syscall
+from isotrace.containers.whose import whose
 from isotrace.errors import IsotraceError, KernelError
 from isotrace.kernel.facts import Facts, facts
 from isotrace.process.priority import go_first
@@ -28,7 +29,7 @@ from isotrace.run.underway import UnderWay
 from isotrace.sinks import Sink
 from isotrace.sinks.output import ClosedPipe
 from isotrace.trace import plan as planning
-from isotrace.trace import unfinished
+from isotrace.trace import unfinished, whereabouts
 from isotrace.trace.events import Batch
 from isotrace.trace.plan import Options, Plan
 from isotrace.trace.target import Target, members
@@ -60,6 +61,10 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
         raise KernelError("the kernel module does not copy stacks", "-k needs BPF: leave one of them out")
     if options.pids and not loader:
         raise KernelError("the kernel module does not say whose numbers pids are", "--decode-pids needs BPF")
+    if options.containers and not loader:
+        raise KernelError(
+            "the kernel module does not say which container a process is in", "--show-containers needs BPF"
+        )
     if options.target.waited and not loader:
         raise KernelError(NO_WAIT, "--wait needs BPF: leave one of them out")
     if not loader:
@@ -69,7 +74,13 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
         plan = planning.make(options, Facts(), [])
         return plan, Module(plan, options)
     try:
-        known = facts(options.descriptors, messages=True, stacks=options.stacks, pids=options.pids)
+        known = facts(
+            options.descriptors,
+            messages=True,
+            stacks=options.stacks,
+            pids=options.pids,
+            containers=options.containers,
+        )
         known = replace(known, rings=rings.asked(options.calls))
         plan = planning.make(options, known, options.target.defines())
         return plan, Tracepoints(plan, loader)
@@ -109,7 +120,7 @@ class Records(Part):
         self._outputs = len(outputs)
         late = Late(self._plan.slots, options.string_limit)
         self._stacks: Stacks | None = None
-        complete = self._with_stacks if options.stacks else None
+        complete = self._completed if options.stacks or options.containers else None
         self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.stats, late, complete)
         self._under_way = None
         if announce and isinstance(self._backend, Tracepoints):
@@ -174,7 +185,9 @@ class Records(Part):
             return ""
         return f"{self._read - int(self.stats.delivered.sum()):,} calls that were already seen"
 
-    def _with_stacks(self, batch: Batch) -> Batch:
+    def _completed(self, batch: Batch) -> Batch:
+        if self._options.containers:
+            batch = whereabouts.with_names(batch, whose().name)
         return self._stacks.complete(batch) if self._stacks else batch
 
     def _check(self) -> None:

@@ -83,11 +83,10 @@ class Stacks:
         begin = int(batch.starts[index])
         given = batch.data[begin + EVENT.itemsize : begin + int(event["size"])].tobytes()
         whole = events.split(given, int(event["blobs"]))
-        parsed = list(batch.blobs(index))
-        stack = [blob for blob in parsed if blob.arg == STACK_ARG]
+        stack = [blob for blob in batch.blobs(index) if blob.arg == STACK_ARG]
         if not stack:
             return whole
-        kept = [raw for raw, blob in zip(whole, parsed, strict=True) if blob.arg != STACK_ARG]
+        kept = [raw for raw in whole if raw[0] != STACK_ARG]
         return [*kept, self._frames(event, stack)]
 
     def _frames(self, event: np.void, stack: list[Blob]) -> bytes:

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 
 from isotrace.containers.cgroups import populated
 from isotrace.containers.find import NotThere
+from isotrace.containers.whose import whose
 from isotrace.decode.quote import safe
 from isotrace.errors import IsotraceError
 from isotrace.kernel import procfs
@@ -171,6 +172,7 @@ class Waiting(Part):
             missing = error
         else:
             doubts += [f"not readable: {line}" for line in found.troubles]
+            whose().tell(found)
             self._begin(found.cgroup)
         took = time.monotonic() - began
         self._next_search = time.monotonic() + min(max(_LOOK_SELDOM, _SHARE * took), _LONGEST)

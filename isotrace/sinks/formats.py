@@ -19,7 +19,7 @@ ORDERED = ("strace",)
 class Beside:
     """What lines have beside the call: ``clock`` and ``descriptors`` are how often -t and -y were given,
     ``relative`` is -r, ``durations`` -T, ``stacks`` -k. ``view``: how the arguments of calls are shown. ``pids``: with
-    the names of processes; ``resolve``: with whole paths.
+    the names of processes; ``resolve``: with whole paths; ``containers``: with where processes are.
     """
 
     clock: int = 0
@@ -30,6 +30,7 @@ class Beside:
     view: View = PLAIN
     pids: bool = False
     resolve: bool = False
+    containers: bool = False
 
 
 def make(style: str, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> list[Sink]:

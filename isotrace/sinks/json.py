@@ -16,10 +16,11 @@ from isotrace.render import stacks as user_stacks
 from isotrace.render.columns import OMITTED
 from isotrace.render.lines import Decoded, Decoder
 from isotrace.render.rings import UNKNOWN, Note, notes
+from isotrace.render.whereabouts import where_object
 from isotrace.sinks import refusals
 from isotrace.sinks.formats import Beside
 from isotrace.sinks.output import Output
-from isotrace.trace import events
+from isotrace.trace import events, whereabouts
 from isotrace.trace.events import Batch
 
 _TYPES = {
@@ -34,7 +35,7 @@ class Json:
     def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside | None = None) -> None:
         self._output, beside = output, beside or Beside()
         self._decoder, self._known = Decoder(calls, beside.descriptors, beside.view, beside.pids, beside.resolve), calls
-        self._refusals, self._stacks = refusals.Json(), beside.stacks
+        self._refusals, self._stacks, self._containers = refusals.Json(), beside.stacks, beside.containers
 
     def write(self, batch: Batch) -> None:
         """Write the objects of a batch in the order of its records."""
@@ -65,7 +66,7 @@ class Json:
     def _heads(self, batch: Batch) -> list[dict[str, Any]]:
         names = ("kind", "time", "pid", "tid", "ppid", "uid", "comm")
         columns = [batch.events[name].tolist() for name in names]
-        return [
+        heads: list[dict[str, Any]] = [
             {
                 "type": _TYPES.get(kind, ""),
                 "time_ns": moment + batch.wall,
@@ -77,6 +78,10 @@ class Json:
             }
             for kind, moment, pid, tid, ppid, uid, comm in zip(*columns, strict=True)
         ]
+        if self._containers:
+            for head, where in zip(heads, whereabouts.of(batch), strict=True):
+                head |= where_object(where, head["pid"], head["tid"])
+        return heads
 
 
 def _calls(decoded: Decoded) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import orjson
@@ -15,7 +15,9 @@ from isotrace.enforce import Answered, Counts, Enforced, Question, Refused
 from isotrace.enforce.describe import plain
 from isotrace.policy.model import Action, StandingRule
 from isotrace.render.stamps import stamp
+from isotrace.render.whereabouts import inside, where_object
 from isotrace.sinks.output import Output
+from isotrace.trace import whereabouts
 
 _FOLD = 1.0  # seconds for which equal refusals become one line
 _KINDS_MAX = 4096  # different refusals that are kept apart at a time
@@ -41,10 +43,13 @@ class _Seen:
 
 
 class RefusalSink:
-    """Writes records in ``style``. What happened between two lines about the same thing is in the second one's count."""
+    """Writes records in ``style``. What happened between two lines about the same thing is in the second one's count.
 
-    def __init__(self, output: Output, enforced: Iterable[Enforced], style: Style) -> None:
-        self._output, self._style = output, style
+    ``containers``: with where the threads are when their records come.
+    """
+
+    def __init__(self, output: Output, enforced: Iterable[Enforced], style: Style, containers: bool = False) -> None:
+        self._output, self._style, self._containers = output, style, containers
         self.rules = {one.number: one for one in enforced}
         self._seen: dict[_Key, _Seen] = {}
 
@@ -55,8 +60,10 @@ class RefusalSink:
             ended = (record.answer.verdict, record.answer.by, record.answer.who) if record.answer else ("", "", "")
             key = (record.pid, record.comm, record.call, record.abi, record.rule, record.what, ended)
             if seen := self._seen.get(key):
-                seen.record, seen.more = record, seen.more + 1
+                seen.record, seen.more = replace(record, where=seen.record.where), seen.more + 1
             else:
+                if self._containers:
+                    record = replace(record, where=whereabouts.now(record.pid, record.tid))
                 self._seen[key] = _Seen(record, time.monotonic())
                 lines.append(self._line(record, 1, False))
         self._output.write(b"".join(lines))
@@ -97,7 +104,8 @@ class Lines:
     def line(self, record: Refused, enforced: Enforced, count: int, repeated: bool) -> bytes:
         """One line of plain ASCII."""
         more = f"  {count} more" if repeated else ""
-        text = f"{stamp(record.time_ns)} {record.tid} {comm(record.comm)}  {self.said(record, enforced)}{more}\n"
+        who = f"{record.tid}{inside(record.where)} {comm(record.comm)}"
+        text = f"{stamp(record.time_ns)} {who}  {self.said(record, enforced)}{more}\n"
         return text.encode("ascii", "backslashreplace")
 
     def said(self, record: Refused, enforced: Enforced) -> str:
@@ -161,6 +169,7 @@ class Json:
             "pid": record.pid,
             "tid": record.tid,
             "comm": escape(record.comm),
+            **(where_object(record.where, record.pid, record.tid) if record.where else {}),
             "abi": record.abi,
             "call": record.call,
             "args": [{"name": name, "raw": value} for name, value in arguments(record)],

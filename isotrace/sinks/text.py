@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import repeat
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from isotrace.render import stacks as user_stacks
 from isotrace.render import stamps
 from isotrace.render.lines import Decoded, Decoder
 from isotrace.render.stamps import stamp
+from isotrace.render.whereabouts import inside
 from isotrace.sinks import refusals
 from isotrace.sinks.formats import Beside
 from isotrace.sinks.output import Output
-from isotrace.trace import events
+from isotrace.trace import events, whereabouts
 from isotrace.trace.events import Batch
+from isotrace.trace.whereabouts import Whereabouts
 
 _ALIGN = 39  # strace's column 40 for the equals sign
 _DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[35m", "\x1b[0m"
@@ -31,9 +34,9 @@ class Text:
         self._output, beside = output, beside or Beside()
         self._decoder = Decoder(calls, beside.descriptors, beside.view, beside.pids, beside.resolve)
         self._durations, self._clock, self._colour = beside.durations, beside.clock, colour
-        self._stacks = beside.stacks
+        self._stacks, self._containers = beside.stacks, beside.containers
         self._refusals = refusals.Lines()
-        self._prefixes: dict[tuple[int, bytes], str] = {}
+        self._prefixes: dict[tuple[int, bytes, Whereabouts | None], str] = {}
 
     def write(self, batch: Batch) -> None:
         """Write the lines of a batch in the order of its records."""
@@ -93,9 +96,11 @@ class Text:
         prefixes = self._prefixes
         if len(prefixes) > 65536:
             prefixes.clear()
-        keys = list(zip(tids, comms, strict=True))
+        places = whereabouts.of(batch) if self._containers else repeat(None, len(batch))
+        keys = list(zip(tids, comms, places, strict=True))
         for key in set(keys) - prefixes.keys():
-            prefixes[key] = self._paint(_DIM, f"{key[0]} {comm(key[1])}") + "  "
+            tid, name, where = key
+            prefixes[key] = self._paint(_DIM, f"{tid}{inside(where)} {comm(name)}") + "  "
         found = [f"{prefixes[key]}{line}\n" for key, line in zip(keys, lines, strict=True) if line]
         if self._clock:
             kept = [i for i, line in enumerate(lines) if line]

@@ -34,11 +34,14 @@ WHOLE, CUT, FAULT = range(3)
 #: With one of these in a record, as in ``bpf/event.h``: ``later`` of the event says it of the argument.
 LATER = 4
 PART_SELF, PART_IOV, PART_DATA, PART_NAME, PART_CONTROL, PART_PATH, PART_BEFORE, PART_FILE, PART_NETLINK = range(9)
-PART_REGISTERS, PART_STACK_MEMORY, PART_FRAMES, PART_RING, PART_BASE = range(9, 14)
+PART_REGISTERS, PART_STACK_MEMORY, PART_FRAMES, PART_RING, PART_BASE, PART_WHEREABOUTS = range(9, 15)
 #: The ``arg`` of the user stack.
 STACK_ARG = 6
 #: The ``arg`` of what is known of an operation of io_uring beside its arguments: a RING_NOTE.
 RING_ARG = 8
+#: The ``arg`` of where the thread is: WHEREABOUTS, ``full`` is the number of the cgroup. In the kernel's records the last
+#: capture; trace/whereabouts.py makes it the first, with the container's name behind it.
+TASK_ARG = 9
 RING_POLLED, RING_UNTOLD = 1, 2
 #: The ``arg`` of a descriptor that a call returned.
 RESULT_ARG = 7
@@ -91,6 +94,9 @@ RING_NOTE = np.dtype(
         ("pad", "V7"),
     ]
 )
+
+#: ``struct whereabouts`` of bpf/event.h.
+WHEREABOUTS = np.dtype([("pid", "<u4"), ("tid", "<u4")])
 
 _ERRNOS = 4096
 _BLOB = struct.Struct("<BBBxHxxQ")
@@ -171,11 +177,24 @@ class Batch:
         found: npt.NDArray[np.uint16] = self.events["slot"][self.events["kind"] == CALL]
         return found
 
+    @cached_property
+    def whereabouts(self) -> npt.NDArray[np.int64]:
+        """``(n,)``: how many bytes of each record's captures, the first, say where the thread is; 0 where none does."""
+        found = np.zeros(len(self), dtype=np.int64)
+        some = np.flatnonzero(self.events["blobs"])
+        at = self.starts[some] + EVENT.itemsize
+        of_task = self.data[at] == TASK_ARG
+        some, at = some[of_task], at[of_task]
+        if len(some):
+            heads = self.data[at[:, None] + np.arange(BLOB.itemsize)].view(BLOB)[:, 0]
+            found[some] = BLOB.itemsize + ((heads["size"].astype(np.int64) + 7) & ~7)
+        return found
+
     def blobs(self, index: int) -> Iterator[Blob]:
-        """The captures of record ``index``."""
-        data = self._bytes
-        at = int(self.starts[index]) + EVENT.itemsize
-        for _ in range(self.events["blobs"][index]):
+        """The captures of record ``index``, without that of its whereabouts."""
+        data, skipped = self._bytes, int(self.whereabouts[index])
+        at = int(self.starts[index]) + EVENT.itemsize + skipped
+        for _ in range(self.events["blobs"][index] - (skipped > 0)):
             arg, part, state, size, full = _unpack_blob(data, at)
             at += 16
             yield Blob(arg, part, state & ~LATER, full, data[at : at + size])
@@ -183,9 +202,10 @@ class Batch:
 
     def single_blobs(self, index: Sequence[int]) -> list[Blob] | None:
         """The captures of the records ``index``, if each of them has one; else None."""
-        if not (self.events["blobs"][index] == 1).all():
+        skipped = self.whereabouts[index]
+        if not (self.events["blobs"][index] - (skipped > 0) == 1).all():
             return None
-        at = self.starts[index] + EVENT.itemsize
+        at = self.starts[index] + EVENT.itemsize + skipped
         heads = self.data[at[:, None] + np.arange(BLOB.itemsize)].view(BLOB)[:, 0]
         begins = at + BLOB.itemsize
         pairs = zip(begins.tolist(), (begins + heads["size"]).tolist(), strict=True)

@@ -63,7 +63,8 @@ class Options:
     ``lossless``: who makes calls waits for the reader while the ring is more than half full. ``descriptors``: what a call's
     descriptors are is recorded, too; ``stacks``: and the user stack; ``full``: and what is abbreviated otherwise, all
     arguments and the environment of an execve and long arrays. ``pids``: whether they are those of isotrace's namespace.
-    ``resolve``: where the paths of calls begin is recorded, with ``descriptors``.
+    ``resolve``: where the paths of calls begin is recorded, with ``descriptors``. ``containers``: in which container a
+    process is is recorded, and the numbers that it has there.
     """
 
     target: Target
@@ -78,6 +79,7 @@ class Options:
     full: bool = False
     pids: bool = False
     resolve: bool = False
+    containers: bool = False
 
 
 #: How a program on calls and tasks is attached → its type, as an attribute of bcc.BPF.
@@ -353,6 +355,8 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
         constants.append("NETLINK_SOCKETS")
     if options.pids:
         constants.append("PIDS")
+    if options.containers:
+        constants.append("CONTAINERS")
     if options.full:
         constants.append("UNABBREVIATED")
         known = all_calls()

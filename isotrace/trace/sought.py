@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 
 from isotrace.containers.find import Found, NotThere, Search
+from isotrace.containers.whose import whose
 from isotrace.errors import IsotraceError
 from isotrace.trace.target import cgroup_mount, find_cgroup, place_of
 from isotrace.trace.waited import Waited
@@ -44,5 +45,7 @@ def container(container: str | None, pod: str | None, root: str | None, name: st
 def _begun(waited: Waited) -> Waited:
     """Where it is there already, with its cgroup."""
     with suppress(NotThere, OSError):
-        waited.switch(place_of(waited.search().cgroup))
+        found = waited.search()
+        whose().tell(found)
+        waited.switch(place_of(found.cgroup))
     return waited

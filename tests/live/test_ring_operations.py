@@ -55,12 +55,13 @@ def compare(found: list[str], wanted: list[str]) -> None:
     assert found == wanted, "\n".join(difflib.unified_diff(wanted, found, "expected", "isotrace", lineterm="", n=0))
 
 
-def test_operations_are_shown_as_they_were(program: Path, tmp_path: Path, told: Layout) -> None:
+@pytest.mark.parametrize("more", [(), ("--show-containers",)], ids=["alone", "containers"])
+def test_operations_are_shown_as_they_were(program: Path, tmp_path: Path, told: Layout, more: tuple[str, ...]) -> None:
     """Each scene has a directory of its own, all of them one trace."""
     script = (
         f"for scene in {' '.join(SCENES)}; do mkdir $scene; (cd $scene; exec {program} $scene expected) || exit; done"
     )
-    run = tracer.log("--calls", "%io_uring", "--", "sh", "-c", script, cwd=tmp_path)
+    run = tracer.log(*more, "--calls", "%io_uring", "--", "sh", "-c", script, cwd=tmp_path)
     assert run.status == 0 and run.counts[2] == 0, run.err
     compare(shown(run.lines), [line for scene in SCENES for line in expected(tmp_path / scene / "expected", told)])
     assert {line.comm for line in run.lines if line.name} == {"rings"}

@@ -22,7 +22,7 @@ PROGS = ROOT / "tests" / "progs"
 #: Seconds; a guest without KVM is some twenty times slower than the machine under it.
 PATIENCE = float(os.environ.get("ISOTRACE_TEST_PATIENCE", "120"))
 
-_LINE = re.compile(r'(?P<tid>\d+) (?P<comm>"(?:[^"\\]|\\.)*"(?:\.\.\.)?|\S+)  (?P<text>.*)')
+_LINE = re.compile(r'(?P<tid>\d+)(?: \([^()]*\))? (?P<comm>"(?:[^"\\]|\\.)*"(?:\.\.\.)?|\S+)  (?P<text>.*)')
 _CALL = re.compile(r"(?P<name>[\w:]+)\((?P<args>.*)\)\s+= (?P<result>.*)")
 _SUMMARY = re.compile(r"isotrace: (\d+) calls, (\d+) delivered, (-?\d+) lost")
 
