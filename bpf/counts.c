@@ -14,6 +14,7 @@
 #include "filter.h"
 #include "calls.h"
 #include "demux.h"
+#include "whereabouts.h"
 #include "counts.h"
 #include "rings.h"
 
@@ -87,6 +88,8 @@ static __always_inline void set_name(u32 pid)
 
 	read_kernel(name.comm, sizeof(name.comm), (void *)(leader + OFF_COMM));
 	name.ppid = parent_of(task);
+	name.cgroup = bpf_get_current_cgroup_id();
+	name.own = own_pid(task);
 	names.insert(&pid, &name);
 }
 
@@ -387,6 +390,9 @@ int on_task_rename(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	else
 		name.ppid = who.ppid;
+	if (task == CURRENT())
+		name.cgroup = bpf_get_current_cgroup_id();
+	name.own = own_pid(task);
 	read_kernel_string(name.comm, sizeof(name.comm), (void *)ctx->args[1]);
 	names.update(&pid, &name);
 	return 0;

@@ -47,6 +47,9 @@ struct name {
 	char comm[16];		/* of the thread group's leader */
 	u32 ppid;		/* thread group of real_parent, when it was first named here */
 	u32 ended;		/* its last thread has ended: no more calls come */
+	u64 cgroup;		/* its number, at the latest execve or when it was first named here; 0: not known */
+	u32 own;		/* the process's number in its own pid namespace; 0 where that is isotrace's */
+	u32 pad;
 };
 
 struct error_key {

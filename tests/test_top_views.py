@@ -57,6 +57,42 @@ def test_by_call_adds_up_processes(snapshot):
     assert shown(grid) == ["read", "write", "openat", "wait4"]
 
 
+def placed(tables, monkeypatch):
+    """A look at the tables, with two of the processes in a container."""
+    monkeypatch.setattr(sources, "living_now", lambda: set(tables.comms))
+    tables.where = {1: ("", 0), 10: ("web\n", 7), 11: (None, 0), 20: ("web\n", 8)}
+    return Source(tables, Clock())
+
+
+def test_by_container(tables, monkeypatch):
+    grid = views.by_container(placed(tables, monkeypatch).look())
+    rows_of = zip(grid.values["name"], grid.values["calls"].tolist(), grid.values["processes"].tolist(), strict=True)
+    assert list(rows_of) == [("none", 4, 1), (r"web\n", 155, 2), ("?", 300, 1)]
+    assert grid.values["calls"].sum() == views.by_call(placed(tables, monkeypatch).look()).values["calls"].sum()
+
+
+def test_processes_say_their_container_where_one_is_in_one(tables, snapshot, monkeypatch):
+    grid = views.by_process(placed(tables, monkeypatch).look())
+    found = {key: (grid.values["container"][i], grid.values["inside"][i]) for i, key in enumerate(grid.keys)}
+    assert found == {1: ("", 0), 10: (r"web\n", 7), 11: ("?", 0), 20: (r"web\n", 8)}
+    names = [column.name for column in grid.columns]
+    assert "container" in names and "inside" in names
+    assert "container" not in [column.name for column in views.by_process(snapshot).columns]
+
+
+def test_those_who_have_ended_stay_in_their_container(tables, monkeypatch):
+    """Of one name and parent, and in different containers: two groups."""
+    source = placed(tables, monkeypatch)
+    tables.comms = {1: (b"sh", 0), 10: (b"cat", 1), 11: (b"cat", 1), 20: (b"cat", 1)}
+    source.look()
+    tables.ended = {10, 11, 20}
+    found = source.look()
+    ended = {process.container: process.members for process in found.processes.values() if process.ended}
+    assert ended == {r"web\n": 2, None: 1}
+    calls = views.by_container(found).values
+    assert dict(zip(calls["name"], calls["calls"].tolist(), strict=True)) == {"none": 4, r"web\n": 155, "?": 300}
+
+
 def test_by_call_of_one_process(snapshot):
     grid = views.by_call(snapshot, 10)
     assert dict(zip(grid.values["name"], grid.values["calls"], strict=True)) == {"read": 100, "openat": 5}

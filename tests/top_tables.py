@@ -54,6 +54,7 @@ class Recorded:
     def __init__(self) -> None:
         self.table, self.failures = rows(), errors()
         self.comms: dict[int, tuple[bytes, int]] = {}
+        self.where: dict[int, tuple[str | None, int]] = {}
         self.used: list[tuple[int, bytes, int]] = []
         self.pushed_out = 0
         self.lost = Losses()
@@ -70,6 +71,9 @@ class Recorded:
 
     def names(self):
         return dict(self.comms)
+
+    def whereabouts(self):
+        return dict(self.where)
 
     def places(self):
         keys, touches = np.zeros(len(self.used), PLACE), np.zeros(len(self.used), TOUCH)

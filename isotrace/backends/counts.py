@@ -11,6 +11,7 @@ import numpy.typing as npt
 from isotrace.backends.attached import Attached, u32
 from isotrace.backends.loader import Loader
 from isotrace.catalog.model import Syscall
+from isotrace.containers.whose import whose
 from isotrace.kernel import batch, bpf
 from isotrace.kernel.facts import Facts, facts
 from isotrace.kernel.rings import PROGRAMS as RING_PROGRAMS
@@ -41,7 +42,7 @@ KEY = np.dtype([("pid", "<u4"), ("slot", "<u4")])
 COUNT = np.dtype(
     [(name, "<u8") for name in ("calls", "errors", "bytes", "time", "longest")] + [("buckets", "<u4", (BUCKETS,))]
 )
-NAME = np.dtype([("comm", "S16"), ("ppid", "<u4"), ("ended", "<u4")])
+NAME = np.dtype([("comm", "S16"), ("ppid", "<u4"), ("ended", "<u4"), ("cgroup", "<u8"), ("own", "<u4"), ("pad", "<u4")])
 ERROR_KEY = np.dtype([("pid", "<u4"), ("slot", "<u2"), ("number", "<u2")])
 ERROR = np.dtype([("count", "<u8"), ("when", "<u8"), ("args", "<u8", (6,)), ("text", "S64")])
 PLACE = np.dtype([("kind", "<u4"), ("text", f"V{PLACE_TEXT}")])
@@ -161,7 +162,7 @@ def planned(
 ) -> Counting:
     """The backend for this kernel. ``layout`` is how it tells of io_uring's operations. Raises ``KernelError``."""
     try:
-        known = replace(facts(), rings=layout)
+        known = replace(facts(containers=True), rings=layout)
         return Counting(target, calls, known, loader, places)
     except BaseException:
         loader.close()
@@ -270,6 +271,17 @@ class Counting(Attached):
         for keys, values in batch.chunks(self._loaded.maps["names"], _PID, NAME):
             rows = zip(values["comm"].tolist(), values["ppid"].tolist(), strict=True)
             found.update(zip(keys["pid"].tolist(), rows, strict=True))
+        return found
+
+    def whereabouts(self) -> dict[int, tuple[str | None, int]]:
+        """Process → its container, "" for none and None for one that is not known; its number in its own pid namespace,
+        0 where that is isotrace's.
+        """
+        found: dict[int, tuple[str | None, int]] = {}
+        for keys, values in batch.chunks(self._loaded.maps["names"], _PID, NAME):
+            columns = (keys["pid"].tolist(), values["cgroup"].tolist(), values["own"].tolist())
+            for pid, cgroup, own in zip(*columns, strict=True):
+                found[pid] = (whose().name(cgroup, pid) if cgroup else None, own)
         return found
 
     def gone(self) -> set[int]:

@@ -73,7 +73,7 @@ def _open_output(path: str | None) -> int:
 @click.option(
     "--by",
     "view",
-    type=click.Choice(["call", "process", "file", "error"]),
+    type=click.Choice(["call", "process", "file", "error", "container"]),
     default="call",
     show_default=True,
     help="What the rows are; for the live table, the first view.",
@@ -98,7 +98,7 @@ def _open_output(path: str | None) -> int:
 )
 @record_options
 def top(**choices: Any) -> int:
-    """Show the target's system calls as a live table: by call, by process, by file, by error.
+    """Show the target's system calls as a live table: by call, process, file, error or container.
 
     The table has rates, totals, errors, latencies and bytes, and the last minute as a curve.
     """

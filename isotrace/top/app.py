@@ -43,6 +43,7 @@ _EMPTY = {
     "process": "nothing was called yet",
     "file": "no file or address was named yet",
     "error": "nothing has failed",
+    "container": "nothing was called yet",
 }
 _SORT = {"file": "calls"}
 
@@ -325,7 +326,7 @@ class TopApp(App[None]):
         self._arrange(replace(order, column=chosen, descending=kinds[chosen] not in ("text", "path")))
 
     def _columns(self) -> tuple[views.Column, ...]:
-        return views.COLUMNS[self._view]
+        return views.grid_of(self._view, self._drawn).columns
 
     def action_reverse(self) -> None:
         """The other way round."""

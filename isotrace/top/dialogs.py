@@ -20,7 +20,8 @@ Result = TypeVar("Result")
 _HERE = Style(reverse=True)
 
 _HELP = """\
-[b]Views[/b]    1 calls  2 processes  3 files & addresses  4 errors  Tab next
+[b]Views[/b]    1 calls  2 processes  3 files & addresses  4 errors
+         5 containers                         Tab next
 [b]Rows[/b]     ↑ ↓ PgUp PgDn Home End, mouse    Enter details   Esc close
 [b]Order[/b]    ← → or s: by another column      r the other way round
 [b]Filter[/b]   / and type; Enter keeps it, Esc drops it

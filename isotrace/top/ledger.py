@@ -108,21 +108,29 @@ def renamed(keys: Keys, owners: Mapping[int, int]) -> Keys:
     return np.where(old[at] == pids, (keys & ~PID) | new[at], keys)
 
 
+#: What a group's members have in common: the parent, the name, the container.
+_Key = tuple[int, str, str | None]
+
+
 class Groups:
-    """Ended processes, counted together where name and parent are the same: a loop that starts programs stays one row."""
+    """Ended processes, counted together where name, parent and container are the same: a loop that starts programs stays
+    one row.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[tuple[int, str], int] = {}
-        self._key: dict[int, tuple[int, str]] = {}
+        self._of: dict[_Key, int] = {}
+        self._key: dict[int, _Key] = {}
         self._members: dict[int, int] = {}
         self._next = GROUPS
         self._tombstones: dict[int, int] = {}  # the latest pids to have ended → their groups
 
     def processes(self) -> dict[int, Process]:
         """Owner → group."""
-        return {
-            owner: Process(owner, self._key[owner][1], self._key[owner][0], n) for owner, n in self._members.items()
-        }
+        found = {}
+        for owner, members in self._members.items():
+            parent, name, container = self._key[owner]
+            found[owner] = Process(owner, name, parent, members, container)
+        return found
 
     def clear(self) -> None:
         """Forget them all."""
@@ -136,8 +144,8 @@ class Groups:
         for pid in dead:
             self._retire(pid, dead, living, moved)
         while orphans := [(owner, *key) for owner, key in self._key.items() if key[0] in moved]:
-            owner, parent, name = orphans[0]
-            moved[owner] = self._rehang(owner, moved[parent], name)
+            owner, parent, name, container = orphans[0]
+            moved[owner] = self._rehang(owner, (moved[parent], name, container))
         return {old: _last(new, moved) for old, new in moved.items()}
 
     def _retire(self, pid: int, dead: set[int], living: Mapping[int, Process], moved: dict[int, int]) -> int:
@@ -147,8 +155,9 @@ class Groups:
         for one in reversed(chain):
             if one not in moved:
                 parent = _parent(one, living)
-                name = living[one].name if one in living else "?"
-                moved[one] = self._group(moved[parent] if parent in moved else self._found(parent, living), name)
+                name, container = (living[one].name, living[one].container) if one in living else ("?", None)
+                parent = moved[parent] if parent in moved else self._found(parent, living)
+                moved[one] = self._group((parent, name, container))
                 self._members[moved[one]] += 1
                 self._tombstones[one] = moved[one]
         while len(self._tombstones) > _MOST_TOMBSTONES:
@@ -162,18 +171,21 @@ class Groups:
         tombstone = self._tombstones.get(parent, 0)
         return tombstone if tombstone in self._key else 0
 
-    def _group(self, parent: int, name: str) -> int:
-        if self._key.get(parent, (0, ""))[1] == name:
+    def _group(self, key: _Key) -> int:
+        parent, *rest = key
+        if parent in self._key and self._key[parent][1:] == tuple(rest):
             return parent  # a program that forks and exits, over and over, is no chain of groups
         if self._depth(parent) >= _DEEPEST:
-            parent = 0
-        if (parent, name) not in self._of and len(self._of) >= _MOST_GROUPS:
-            parent, name = 0, OTHERS
-        if (parent, name) not in self._of:
+            key = 0, key[1], key[2]
+        if key not in self._of and len(self._of) >= _MOST_GROUPS:
+            key = 0, OTHERS, key[2]
+        if key not in self._of and len(self._of) >= 2 * _MOST_GROUPS:
+            key = 0, OTHERS, None
+        if key not in self._of:
             owner = self._next
             self._next += 1
-            self._of[parent, name], self._key[owner], self._members[owner] = owner, (parent, name), 0
-        return self._of[parent, name]
+            self._of[key], self._key[owner], self._members[owner] = owner, key, 0
+        return self._of[key]
 
     def _depth(self, owner: int) -> int:
         depth = 0
@@ -181,11 +193,11 @@ class Groups:
             owner, depth = self._key[owner][0], depth + 1
         return depth
 
-    def _rehang(self, owner: int, parent: int, name: str) -> int:
+    def _rehang(self, owner: int, key: _Key) -> int:
         """The parent of a group has ended, too."""
         del self._of[self._key.pop(owner)]
         members = self._members.pop(owner)
-        into = self._group(parent, name)
+        into = self._group(key)
         self._members[into] += members
         return into
 

@@ -21,12 +21,17 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A living process, or a group of ``members`` ended ones of one name and parent. ``name`` is safe to print."""
+    """A living process, or a group of ``members`` ended ones of one name, parent and container. ``name`` and ``container``
+    are safe to print; the latter is "" in none, None if it is not known. ``inside`` is the number that a living one has in
+    its own pid namespace, 0 where that is isotrace's.
+    """
 
     owner: int
     name: str
     parent: int
     members: int = 1
+    container: str | None = ""
+    inside: int = 0
 
     @property
     def ended(self) -> bool:

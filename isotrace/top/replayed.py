@@ -25,7 +25,7 @@ from isotrace.backends.counts import (
 from isotrace.backends.counts import CALL as DESCRIBED
 from isotrace.recording import captures
 from isotrace.top import ledger
-from isotrace.trace import events, plan
+from isotrace.trace import events, plan, whereabouts
 from isotrace.trace.events import PART_SELF, Batch
 
 _TEXT = 63  # bytes of a failure's path, and a NUL
@@ -66,6 +66,7 @@ class Replayed:
         self._rows = Rows.empty()
         self._errors = Errors(np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, dtype=ERROR))
         self._names: dict[int, tuple[bytes, int]] = {}
+        self._places: dict[int, tuple[str | None, int]] = {}
         self._gone: set[int] = set()
         self._touches: dict[tuple[int, bytes], np.void] = {}
         self._touched = self.lost = 0
@@ -78,6 +79,7 @@ class Replayed:
         failed = events.failed(found)
         texts = self._texts(batch)
         self._name(found)
+        self._place(batch)
         self._count(found, is_call, failed)
         self._fail(found, failed, texts)
         self._touch(found, failed, texts)
@@ -126,6 +128,14 @@ class Replayed:
             for pid, comm, ppid in zip(*columns, strict=True):
                 if pid and (certain or pid not in self._names):
                     self._names[pid] = (comm, ppid)
+
+    def _place(self, batch: Batch) -> None:
+        """Where each process was at its latest record, where that was recorded."""
+        told = np.flatnonzero(batch.whereabouts)[::-1]
+        pids, index = np.unique(batch.events["pid"][told], return_index=True)
+        for pid, at in zip(pids.tolist(), told[index].tolist(), strict=True):
+            if found := whereabouts.at(batch, at):
+                self._places[pid] = found.container, found.pid
 
     # ---- files and addresses ----------------------------------------------------------------------------------------
 
@@ -196,6 +206,10 @@ class Replayed:
         """Process → name, parent, of those that have rows."""
         return dict(self._names)
 
+    def whereabouts(self) -> dict[int, tuple[str | None, int]]:
+        """Process → container, number in its own pid namespace, where that was recorded."""
+        return dict(self._places)
+
     def gone(self) -> set[int]:
         """Processes that have ended."""
         return set(self._gone)
@@ -207,6 +221,7 @@ class Replayed:
         self._gone -= pids
         for pid in pids:
             self._names.pop(pid, None)
+            self._places.pop(pid, None)
 
     def forget_places(self) -> None:
         """Empty the table of places."""

@@ -50,6 +50,9 @@ class Tables(Protocol):
     def names(self) -> dict[int, tuple[bytes, int]]:
         """Process → name, parent."""
 
+    def whereabouts(self) -> dict[int, tuple[str | None, int]]:
+        """Process → container, number in its own pid namespace, as ``backends.counts`` has it, where that is said."""
+
     def gone(self) -> set[int]:
         """Processes that have ended, as the kernel saw it."""
 
@@ -61,6 +64,14 @@ class Tables(Protocol):
 
     def losses(self) -> Losses:
         """What did not fit."""
+
+
+_Named = tuple[bytes, int, str | None, int]  # name, parent, container, number in its own pid namespace
+
+
+def _process(pid: int, name: bytes, parent: int, container: str | None, inside: int) -> Process:
+    where = None if container is None else quote.safe(container)
+    return Process(pid, quote.comm(name), parent, container=where, inside=inside)
 
 
 @dataclass
@@ -155,7 +166,7 @@ class Source:
         self._base, self._base_errors = Rows.empty(), empty().errors
         self._gone, self._gone_errors = Rows.empty(), empty().errors
         self._groups = Groups()
-        self._raw_names: dict[int, tuple[bytes, int]] = {}
+        self._raw_names: dict[int, _Named] = {}
         self._known: dict[int, Process] = {}
         self._met: set[int] = set()
         self._late: dict[int, str] = {}  # names of the latest to have ended
@@ -222,12 +233,14 @@ class Source:
     # ---- processes ------------------------------------------------------------------------------------------------
 
     def _learn_names(self) -> None:
-        names = self._tables.names()
+        rows = self._tables.names()
+        places = self._tables.whereabouts()  # behind the names: it has whoever has one
+        names = {pid: (*row, *places.get(pid, ("", 0))) for pid, row in rows.items()}
         if names == self._raw_names:
             return
         before = self._raw_names
         self._known = {
-            pid: self._known[pid] if before.get(pid) == row else Process(pid, quote.comm(row[0]), row[1])
+            pid: self._known[pid] if before.get(pid) == row else _process(pid, *row)
             for pid, row in names.items()
             if pid in self._known or before.get(pid) != row
         }

@@ -24,6 +24,7 @@ from isotrace.top.views import (
     Order,
     arranged,
     by_call,
+    by_container,
     by_error,
     by_place,
     by_process,
@@ -31,7 +32,7 @@ from isotrace.top.views import (
     grid_of,
 )
 
-_ORDER = {"call": "time", "process": "calls", "file": "calls", "error": "calls"}
+_ORDER = {"call": "time", "process": "calls", "file": "calls", "error": "calls", "container": "calls"}
 
 
 def _seconds(ns: float) -> str:
@@ -133,6 +134,10 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
             {"errno": name, "call": call, "count": int(count), "latest": latest}
             for name, call, count, latest in _columns(by_error(snapshot), "name", "call", "calls", "latest")
         ],
+        "containers": [
+            {"container": key, "calls": int(calls), "errors": int(errors)}
+            for key, calls, errors in _keyed(by_container(snapshot), "calls", "errors")
+        ],
         "lost": vars(snapshot.losses),
     }
     if snapshot.places is not None:
@@ -147,6 +152,10 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
 
 def _columns(grid: Grid, *names: str) -> zip[tuple[Any, ...]]:
     return zip(*(grid.values[name] for name in names), strict=True)
+
+
+def _keyed(grid: Grid, *names: str) -> zip[tuple[Any, ...]]:
+    return zip(grid.keys, *(grid.values[name] for name in names), strict=True)
 
 
 _UNITS = {"time": "time_ns", "p50": "p50_ns", "p99": "p99_ns", "longest": "max_ns"}
@@ -181,6 +190,9 @@ def _json_processes(snapshot: Snapshot) -> list[dict[str, Any]]:
         one: dict[str, Any] = {"process": process.name if process else "?", "calls": calls[owner]}
         one["errors"] = failures.get(owner, {})
         one |= {"ended": process.members} if process and process.ended else {"pid": owner}
+        one["container"] = process.container if process else None
+        if process and not process.ended:
+            one["pid_inside"] = process.inside or owner
         one["total"] = int(float(grid.values["calls"][row]))
         found.append(one)
     return sorted(found, key=lambda one: -one["total"])

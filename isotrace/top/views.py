@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -14,7 +14,7 @@ from isotrace.backends.counts import BUCKETS, PATH, PLACE_TEXT, unpack_keys
 from isotrace.decode import quote
 from isotrace.decode.errnos import errno_name, errno_text
 from isotrace.decode.sockaddr import endpoint
-from isotrace.top.model import SECONDS, Floats, Places, Process, Snapshot, Table, percentile
+from isotrace.top.model import GROUPS, SECONDS, Floats, Places, Process, Snapshot, Table, percentile
 from isotrace.trace import events
 from isotrace.trace.plan import all_calls
 
@@ -87,6 +87,25 @@ PROCESS_COLUMNS = (
     Column("p99", "p99", "time", 6, needs=88),
     Column("longest", "max", "time", 6, needs=100),
     Column("bytes", "bytes", "bytes", 6, needs=110),
+    _SPARK,
+)
+#: The same where a process is in a container or a pid namespace.
+INSIDE_COLUMNS = (
+    Column("name", "process", "text", 16, grows=1),
+    Column("container", "container", "text", 12, grows=1),
+    Column("pid", "pid", "pid", 7),
+    Column("inside", "inside", "pid", 6),
+    Column("share", "share", "share", 10, needs=110),
+    *(_RATE, _CALLS, _ERRORS),
+    *PROCESS_COLUMNS[6:-1],
+    replace(_SPARK, needs=100),
+)
+CONTAINER_COLUMNS = (
+    Column("name", "container", "text", 18, grows=1),
+    Column("processes", "procs", "count", 6),
+    Column("share", "share", "share", 10),
+    *(_RATE, _CALLS, _ERRORS),
+    *PROCESS_COLUMNS[6:-1],
     _SPARK,
 )
 PLACE_COLUMNS = (
@@ -178,12 +197,46 @@ def by_process(snapshot: Snapshot) -> Grid:
     of = [snapshot.processes.get(owner) or Process(owner, "?", 0) for owner in owners]
     values["name"] = [_process_name(process) for process in of]
     values["pid"] = np.array([0.0 if process.ended else float(process.owner) for process in of])
-    busy = np.asarray(values["rate"], dtype=np.float64)
-    values["share"] = _share(busy if busy.any() else np.asarray(values["calls"], dtype=np.float64))
+    values["container"] = [_container_name(process.container, "") for process in of]
+    values["inside"] = np.array([float(process.inside) for process in of])
+    values["share"] = _busy_share(values)
     index = {owner: i for i, owner in enumerate(owners)}
     ended = frozenset(i for i, process in enumerate(of) if process.ended)
     parents = [index.get(process.parent, -1) for process in of]
-    return Grid(PROCESS_COLUMNS, owners, values, _history_of(snapshot, found), parents, ended)
+    placed = any(process.inside or process.container != "" for process in of)
+    columns = INSIDE_COLUMNS if placed else PROCESS_COLUMNS
+    return Grid(columns, owners, values, _history_of(snapshot, found), parents, ended)
+
+
+def _busy_share(values: Mapping[str, npt.NDArray[np.float64] | list[str]]) -> npt.NDArray[np.float64]:
+    """Of the calls now, or of all where there are none now."""
+    busy = np.asarray(values["rate"], dtype=np.float64)
+    return _share(busy if busy.any() else np.asarray(values["calls"], dtype=np.float64))
+
+
+def by_container(snapshot: Snapshot) -> Grid:
+    """One row a container, one for processes in none, and one for those of which that is not known."""
+    known = snapshot.processes
+    of_owner = {owner: known[owner].container if owner in known else None for owner in snapshot.table.owner.tolist()}
+    names = sorted(set(of_owner.values()), key=lambda name: (name is None, name or ""))
+    number = {name: i for i, name in enumerate(names)}
+    which = np.array([number[of_owner[owner]] for owner in snapshot.table.owner.tolist()], dtype=np.int64)
+    order = np.argsort(which, kind="stable")
+    at, _ = _groups(which[order])
+    values = _totals(_taken(snapshot.table, order), at)
+    values["name"] = [_container_name(name, "none") for name in names]
+    living = Counter(name for owner, name in of_owner.items() if owner < GROUPS)
+    values["processes"] = np.array([float(living[name]) for name in names])
+    values["share"] = _busy_share(values)
+    minute = np.zeros((len(names), SECONDS), np.float32)
+    for row, owner in zip(snapshot.history.by_owner, snapshot.history.owners.tolist(), strict=True):
+        if owner in of_owner:
+            minute[number[of_owner[owner]]] += row
+    return Grid(CONTAINER_COLUMNS, names, values, minute)
+
+
+def _container_name(name: str | None, none: str) -> str:
+    return "?" if name is None else name or none
 
 
 def _history_of(snapshot: Snapshot, owners: npt.NDArray[np.int64]) -> Floats:
@@ -337,25 +390,19 @@ VIEWS: tuple[tuple[str, str], ...] = (
     ("process", "processes"),
     ("file", "files & addresses"),
     ("error", "errors"),
+    ("container", "containers"),
 )
 _GRIDS: Mapping[str, Callable[[Snapshot], Grid]] = {
     "call": lambda snapshot: by_call(snapshot, snapshot.frozen),
     "process": by_process,
     "file": by_place,
     "error": lambda snapshot: by_error(snapshot, snapshot.frozen),
-}
-
-
-COLUMNS: Mapping[str, tuple[Column, ...]] = {
-    "call": CALL_COLUMNS,
-    "process": PROCESS_COLUMNS,
-    "file": PLACE_COLUMNS,
-    "error": ERROR_COLUMNS,
+    "container": by_container,
 }
 
 
 def grid_of(view: str, snapshot: Snapshot) -> Grid:
-    """The grid of the view "call", "process", "file" or "error"."""
+    """The grid of one of ``VIEWS``."""
     return _GRIDS[view](snapshot)
 
 
