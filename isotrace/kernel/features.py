@@ -7,12 +7,14 @@ internal/feature.go. Only conclusive answers are kept.
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from isotrace.errors import KernelError
-from isotrace.kernel import probe_bpf, probe_system
+from isotrace.kernel import namespaces, probe_bpf, probe_system
 from isotrace.kernel.answer import Answer, Verdict, no, unknown
 from isotrace.kernel.probes import PROBES, Probe, Use
 
@@ -102,9 +104,22 @@ _AT_A_GLANCE = (
     _Requirement("ringbuf", probe_bpf.ringbuf, "this kernel has no BPF ring buffer"),
     _Requirement("probe_read_kernel", probe_bpf.probe_read_kernel, "BPF may not read kernel memory here"),
 )
-_HINTS = {
-    "privileges": "sudo isotrace …; in a container, --privileged; in a rootless one, run it on the host",
-}
+_BECOME = ("sudo", "doas", "run0")
+
+
+def _without_privileges() -> str:
+    """What helps whoever may not trace, with what there is on this machine."""
+    if not namespaces.is_initial("user"):
+        return "run isotrace on the host: a rootless container cannot have these privileges"
+    if os.geteuid() == 0:
+        return "in a container: docker run --privileged, or --cap-add BPF,PERFMON,SYS_PTRACE"
+    become = next((name for name in _BECOME if shutil.which(name)), "")
+    hint = f"{become} isotrace …" if become else "become root: su -c 'isotrace …'"
+    hint += ", or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE (README: Without root)"
+    return hint + ("; strace -f CMD needs no root, and stops CMD at each call" if shutil.which("strace") else "")
+
+
+_HINTS = {"privileges": _without_privileges}
 
 
 def require_log() -> None:
@@ -118,5 +133,6 @@ def require_log() -> None:
         answer = _ask(requirement.probe)
         _LOG.debug("requirement %s: %s (%s)", requirement.name, answer.verdict, answer.why)
         if answer.verdict != "yes":
-            hint = _HINTS.get(requirement.name) or answer.remedy or remedies[requirement.name]
+            own = _HINTS.get(requirement.name)
+            hint = own() if own else answer.remedy or remedies[requirement.name]
             raise KernelError(f"{requirement.message}: {answer.why}", hint)
