@@ -74,6 +74,11 @@ def on(kernel: Mapping[str, Answer]) -> None:
     rows = [replace(probe, probe=partial(answer, probe.name)) for probe in features.PROBES]
     glance = [replace(one, probe=partial(answer, one.name)) for one in features._AT_A_GLANCE]
 
+    if "privileges" in kernel:
+        there = {"sudo": "/usr/bin/sudo", "strace": "/usr/bin/strace"}
+        mock.patch.object(features, "os", SimpleNamespace(geteuid=lambda: 1000)).start()
+        mock.patch.object(features, "shutil", SimpleNamespace(which=there.get)).start()
+
     def detail(name: str) -> object:
         """Of every hook and call what is said of the mechanism."""
         found = features.check(_FEATURE_OF.get(name, name))

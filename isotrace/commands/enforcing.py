@@ -151,8 +151,8 @@ def prepare(
     out = output()
     check(plan, findings)
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
-    sink = RefusalSink(
-        out, plan.all_enforced, Json() if choices["style"] == "json" else Lines(), choices["show_containers"]
-    )
+    containers = choices["show_containers"]
+    style = Json(containers) if choices["style"] == "json" else Lines()
+    sink = RefusalSink(out, plan.all_enforced, style, containers)
     recorder = Recorder(asked, rules=sink.rules) if asked else None
     return Prepared(target, plan, findings, enforcers, sink, recorder, Loader() if recorder else None)

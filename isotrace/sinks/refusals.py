@@ -159,7 +159,13 @@ UNANSWERED: dict[str, str] = {
 
 
 class Json:
-    """One object a line: ``refused``, ``repeated`` (``count`` more like it), and at the end ``summary``."""
+    """One object a line: ``refused``, ``repeated`` (``count`` more like it), and at the end ``summary``.
+
+    ``containers``: with where threads are, null what is not known.
+    """
+
+    def __init__(self, containers: bool = False) -> None:
+        self._containers = containers
 
     def line(self, record: Refused, enforced: Enforced, count: int, repeated: bool) -> bytes:
         """One object."""
@@ -169,7 +175,7 @@ class Json:
             "pid": record.pid,
             "tid": record.tid,
             "comm": escape(record.comm),
-            **(where_object(record.where, record.pid, record.tid) if record.where else {}),
+            **(where_object(record.where, record.pid, record.tid) if self._containers else {}),
             "abi": record.abi,
             "call": record.call,
             "args": [{"name": name, "raw": value} for name, value in arguments(record)],
