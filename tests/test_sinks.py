@@ -106,6 +106,13 @@ def test_an_execve_is_put_together_from_its_records(state):
     assert text_of(*exec_records(state)) == ['1 prog  execve("/bin/ls", ["ls", "-l"], 0x700 /* 7 vars */) = 0']
 
 
+def test_an_execve_of_which_only_the_end_was_seen_shows_what_is_known():
+    """As by --comm, of the name that it gives: its registers are gone."""
+    _, name, done = exec_records()
+    calls = [shown.split(" = ")[0].rstrip() for shown in (*text_of(name, done), *text_of(done))]
+    assert calls == ['1 prog  execve("/bin/ls", ["ls"], ?)', '1 prog  execve(?, ["ls"], ?)']
+
+
 def test_two_execs_of_one_task_in_one_batch_keep_their_own_arguments():
     first = exec_records()
     second = [record.replace(b"/bin/ls", b"/bin/sh") for record in exec_records()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,7 +24,7 @@ from isotrace.render.descriptors import Descriptors
 from isotrace.render.notes import NOTES
 from isotrace.render.pids import Names, Pids, with_sender
 from isotrace.render.resolved import Resolved
-from isotrace.render.rings import Operations
+from isotrace.render.rings import UNKNOWN, Operations
 from isotrace.render.rows import Column, ExecArguments, Rows
 from isotrace.render.view import PLAIN, SHORT, How, View
 from isotrace.trace import events, plan
@@ -289,7 +289,7 @@ class Decoder:
             decoder = self._decoders[slot] = CallDecoder(
                 call, self.descriptors, self.view.of(call), self._names if self.pids else None, self.resolve
             )
-        return decoder(rows)
+        return _half_known(decoder(rows))
 
     # ---- execve: three records, one call -------------------------------------------------------------------------
 
@@ -306,9 +306,12 @@ class Decoder:
                 named = self._execs.setdefault(key, _Exec())
                 named.file, named.stamp = blobs[0] if blobs else None, registers[0]
                 named.script = bool(batch.events["result"][index])
-            elif (started := self._execs.pop(key, None)) and batch.events["result"][index] == 0:
-                call = self.calls[int(slots[index])]
-                found[index] = _joined(started.of(registers[0]), tuple(registers), blobs, call.name == "execveat")
+            else:
+                started = self._execs.pop(key, None)
+                if batch.events["result"][index]:
+                    continue
+                is_at = self.calls[int(slots[index])].name == "execveat"
+                found[index] = _joined((started or _Exec()).of(registers[0]), tuple(registers), blobs, is_at)
         return found
 
     def _forget(self) -> None:
@@ -331,7 +334,10 @@ def _joined(started: _Exec, registers: tuple[int, ...], after: tuple[Blob, ...],
     path_arg = 1 if is_at else 0
     if started.enter is None:
         file = started.file._replace(arg=path_arg) if started.file else None
-        return ExecArguments((1,) * 6, ((file,) if file else ()) + after)
+        strings = frozenset(blob.arg for blob in after if blob.arg == path_arg + 1)
+        return ExecArguments(
+            (1,) * 6, ((file,) if file else ()) + after, strings | ({path_arg} if file else frozenset())
+        )
     before = started.enter[1]
     path = [blob for blob in before if blob.arg == path_arg]
     if path and path[0].state == FAULT and started.file:
@@ -340,6 +346,18 @@ def _joined(started: _Exec, registers: tuple[int, ...], after: tuple[Blob, ...],
     argv = execs.argv_given(old[0], new[0], started.script)
     files = [blob for blob in before if blob.part == PART_FILE or blob.arg == STACK_ARG]
     return ExecArguments(started.enter[0], (*path, *argv, *execs.environment_given(old[1], new[1]), *files))
+
+
+def _half_known(decoded: Decoded) -> Decoded:
+    """The same, with UNKNOWN for what is not known of an execve whose beginning has no record."""
+    if not (found := decoded.rows.half_known()):
+        return decoded
+    args = [column.copy() for column in decoded.args]
+    for position, known in found.items():
+        for number, column in enumerate(args):
+            if decoded.raw or number not in known:
+                column[position] = UNKNOWN
+    return replace(decoded, args=args)
 
 
 def killed_or_exited(status: int) -> str:

@@ -17,10 +17,14 @@ INTERRUPTED = (-4, -512, -513, -514, -516)
 
 @dataclass(frozen=True)
 class ExecArguments:
-    """What an execve that succeeded was given, joined from up to three records: see bpf/trace.c."""
+    """What an execve that succeeded was given, joined from up to three records: see bpf/trace.c.
+
+    ``known``: the arguments that are, where its beginning has no record; their registers are not known then.
+    """
 
     args: tuple[int, ...]
     blobs: tuple[Blob, ...]
+    known: frozenset[int] | None = None
 
 
 def _cut(blob: Blob, size: int) -> Blob:
@@ -60,6 +64,11 @@ class Rows:
             for blobs, size in zip(self.blobs, sizes, strict=True)
         ]
         return found
+
+    def half_known(self) -> dict[int, frozenset[int]]:
+        """Position of an execve whose beginning has no record → the arguments that are known of it."""
+        execs = ((position, self._execs.get(i)) for position, i in enumerate(self.index)) if self._execs else ()
+        return {position: one.known for position, one in execs if one is not None and one.known is not None}
 
     def field(self, name: str) -> list[int]:
         """A field of the event as Python numbers."""
