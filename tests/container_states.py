@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 IDS = [first + "3b5c7d9e1f" * 6 + "0a1" for first in "abcdef012"]
@@ -28,15 +29,20 @@ class Machine:
         file.write_text(content)
         return file
 
-    def process(self, pid: int, cgroup: str, started: int = 5000, older: str = "") -> Path:
-        """A process in a cgroup, which is made; ``older`` are lines of version 1. Returns the cgroup's directory."""
+    def process(self, pid: int, cgroup: str, started: int = 5000, older: str = "", user: int = 0) -> Path:
+        """A process in a cgroup, which is made, both of a user; ``older`` are lines of version 1. Returns the cgroup's
+        directory.
+        """
         place = self.proc / str(pid)
         place.mkdir(exist_ok=True)
         numbers = f"S 1 {pid} {pid} 0 -1 4194560 10 0 0 0 0 0 0 0 20 0 1 0 {started} 1000 100"
         (place / "stat").write_text(f"{pid} (a) b) {numbers}\n")
         (place / "cgroup").write_text(f"{older}0::{cgroup}\n")
+        (place / "status").write_text(f"Name:\ta\nUid:\t{user}\t{user}\t{user}\t{user}\n")
         group = self.mount / cgroup.strip("/")
         group.mkdir(parents=True, exist_ok=True)
+        if user and os.geteuid() == 0:
+            os.chown(group, user, user)
         with (group / "cgroup.procs").open("a") as file:
             file.write(f"{pid}\n")
         (group / "cgroup.events").write_text("populated 1\nfrozen 0\n")

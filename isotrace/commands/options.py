@@ -101,7 +101,7 @@ _CGROUP_FOLLOW = (
         metavar="NAME",
         **ONCE,
         help="Processes in this container, including those that docker exec starts there. NAME is its name, or four or more"
-        " digits of its id.",
+        " digits of its id; UID/NAME is one of a user's own runtime.",
     ),
     click.option("--pod", metavar="NAMESPACE/NAME", **ONCE, help="Processes in the containers of this pod."),
     click.option(

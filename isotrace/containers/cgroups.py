@@ -2,7 +2,7 @@
 
 Files outlive what they tell of, and numbers of processes are used again. A process is the container's where it began when
 the runtime says it did, or where its cgroup has the container's id in a name. A cgroup is the container's where its name
-has the id, or the runtime says so; never that of everybody.
+has the id, or the runtime says so; never that of everybody. What a user's runtime says is believed of what is that user's.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ def of(record: Record, known: Collection[str]) -> Path:
     path = _path(record.pid)
     own = "/".join(_own(path.strip("/").split("/"), record, known, mount))
     _check_mount(Path(mount, path.strip("/")), record.pid)
+    if record.owner:
+        _check_owner(Path(mount, own), record)
     if procfs.started(record.pid) != began:
         raise NotRunning(f"its process {record.pid} has ended")
     return Path(mount, own)
@@ -153,6 +155,18 @@ def _has_us(parts: list[str]) -> bool:
     """Whether isotrace itself is there: it is then no container's alone."""
     ours = os.fsdecode(procfs.cgroup(procfs.read("self", "cgroup") or b""))
     return ours.strip("/").split("/")[: len(parts)] == parts
+
+
+def _check_owner(path: Path, record: Record) -> None:
+    """Whether the process, and the cgroup with whatever comes into it, are of the user whose runtime says so."""
+    if not procfs.is_of_user(record.pid, record.owner):
+        raise NotBelieved(f"its process {record.pid} is not one of user {record.owner}")
+    try:
+        owner = os.stat(path).st_uid
+    except OSError:
+        raise NotRunning(f"its process {record.pid} has ended") from None
+    if owner != record.owner:
+        raise NotBelieved(f"its cgroup {safe(str(path))} is user {owner}'s, not user {record.owner}'s")
 
 
 def _check_mount(path: Path, pid: int) -> None:

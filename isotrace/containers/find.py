@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isotrace.containers import cgroups, runtimes
 from isotrace.containers.cgroups import NotBelieved, NotRunning
 from isotrace.containers.runtimes import Pod, Record
+from isotrace.containers.sockets import Asking, AskingAgain, Wanted
 from isotrace.containers.states import Again, States
 from isotrace.decode.quote import safe
 from isotrace.errors import IsotraceError, UsageError
 
+#: A user's container: the user's number, and the name or the digits.
+_OF_USER = re.compile(r"([1-9][0-9]{0,9})/([^/]+)")
 _PREFIX = re.compile(r"[0-9a-f]{4,}")
 #: The names of pods' cgroups, by cgroupfs and by systemd; the uid of a static pod has no dashes.
 _POD = re.compile(r"(?:.*-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{27}|[0-9a-f]{32})(?:\.slice)?")
@@ -52,7 +56,13 @@ class Container:
     def name(self) -> str:
         """The name that tells most and is shortest, else the id, or as many of its digits as people use."""
         names = [name for name in self.names if name != self.id]
-        return min(names, key=lambda name: (name.count("/") == 0, len(name)), default=self._short)
+        called = min(names, key=lambda name: (name.count("/") == 0, len(name)), default=self._short)
+        return f"{self.owner}/{called}" if self.owner else called
+
+    @property
+    def owner(self) -> int:
+        """The user whose runtime tells of it, 0 where root's does."""
+        return self.records[0].owner
 
     @property
     def _short(self) -> str:
@@ -61,7 +71,8 @@ class Container:
     def __str__(self) -> str:
         """For the user, whatever its names are."""
         name = f" {_quoted(self.name)}" if self.name != self._short else ""
-        return f"{self.records[0].runtime} container {safe(self._short)}{name}"
+        whose = f" of user {self.owner}" if self.owner else ""
+        return f"{self.records[0].runtime} container {safe(self._short)}{name}{whose}"
 
 
 @dataclass(frozen=True)
@@ -73,18 +84,18 @@ class Found:
     name: str = ""
 
 
-def containers(states: States) -> list[Container]:
-    """All that runtimes know, each once, by whatever number of runtimes that is."""
-    found: dict[tuple[str, str], list[Record]] = {}
-    for record in runtimes.records(states):
+def containers(records: Iterable[Record]) -> list[Container]:
+    """All that are told of, each once, by whatever number of runtimes that is. A user's are never one with another's."""
+    found: dict[tuple[int, str, str], list[Record]] = {}
+    for record in records:
         realm = "" if cgroups.is_long(record.id) else record.realm or record.runtime
-        found.setdefault((realm, record.id), []).append(record)
+        found.setdefault((record.owner, realm, record.id), []).append(record)
     return [Container(tuple(sorted(records, key=lambda record: record.low))) for records in found.values()]
 
 
 def named(states: States) -> tuple[dict[Path, str], dict[str, str]]:
     """What containers are called: those that run by the directory of their cgroup, others that have a long id by that."""
-    every = containers(states)
+    every = containers(runtimes.records(states))
     known = {one.id for one in every}
     running, others = {}, {}
     for one in every:
@@ -96,38 +107,102 @@ def named(states: States) -> tuple[dict[Path, str], dict[str, str]]:
     return running, others
 
 
-def container(name: str, root: str | None = None, states: States | None = None) -> Found:
-    """The cgroup of the container of that name, or whose id begins so; ``states`` are of whoever looks again and again.
+def container(name: str, root: str | None = None, states: States | None = None, asking: Asking | None = None) -> Found:
+    """The cgroup of the container of that name, or whose id begins so; ``states`` and ``asking`` are of whoever looks again
+    and again. Sockets are asked where files do not tell: a user's where root's do not either, or where UID/NAME says so.
 
     Raises ``IsotraceError``; ``NotThere`` may pass.
     """
     states = states or _states(root)
-    every = containers(states)
-    known = {one.id for one in every}
-    exact = [one for one in every if name == one.id or name in one.names]
-    begins = _PREFIX.fullmatch(name)
-    chosen = exact or [one for one in every if begins and cgroups.is_long(one.id) and one.id.startswith(name)]
+    asking = asking or Asking(states.root, _wanted(name))
+    user, called = _user_and_name(name)
+    told = runtimes.records(states)
+    every = offered = containers(told)
+    chosen = [] if user else _matching(every, called)
+    if not user and not _any_runs(chosen, every):
+        every = offered = containers([*told, *asking(0).told(states)])
+        chosen = _matching(every, called)
     if not chosen:
-        what = f"no container is named {_quoted(name)}{', and no id begins so' if begins else ''}"
-        raise _unknown(what, name, (called for one in every for called in _calls(one)), states)
-    if len(chosen) > 1 and exact:
+        theirs = containers(asking(user or None).told(states))
+        chosen = _believed(_matching(theirs, called), every)
+        offered = theirs if user else every
+    if not chosen:
+        what = f"no container is named {_quoted(name)}{', and no id begins so' if _PREFIX.fullmatch(called) else ''}"
+        raise _unknown(what, name, (one for other in offered for one in _calls(other)), states)
+    one = _only(chosen, called, every)
+    unique = name == one.id and cgroups.is_long(name)
+    return Found(_cgroup(one, _ids(every)), () if unique else tuple(states.troubles), one.name)
+
+
+def _user_and_name(text: str) -> tuple[int, str]:
+    """What UID/NAME names; of other names the user is 0."""
+    match = _OF_USER.fullmatch(text)
+    return (int(match[1]), match[2]) if match else (0, text)
+
+
+def _matching(every: Iterable[Container], name: str) -> list[Container]:
+    """Those of that name or id, else those whose id begins so."""
+    exact = [one for one in every if name == one.id or name in one.names]
+    return exact or [one for one in every if _begins(one.id, name)]
+
+
+def _begins(id: str, name: str) -> bool:
+    return bool(_PREFIX.fullmatch(name)) and cgroups.is_long(id) and id.startswith(name)
+
+
+def _wanted(name: str) -> Wanted:
+    """Whether a record may be of the container of that name."""
+    called = _user_and_name(name)[1]
+    return lambda record: called == record.id or called in record.names or _begins(record.id, called)
+
+
+def _only(chosen: list[Container], name: str, every: Iterable[Container]) -> Container:
+    """The one of these that is meant. Raises ``IsotraceError``."""
+    if len(chosen) > 1 and name in (chosen[0].id, *chosen[0].names):
+        known = _ids(every)
         chosen = [one for one in chosen if _may_run(one, known)] or chosen
     if len(chosen) > 1:
-        said = f"{_quoted(name)} may be {len(chosen)} containers"
-        raise IsotraceError(said, "give more of the id", _listed(map(str, chosen)))
-    unique = name == chosen[0].id and cgroups.is_long(name)
-    return Found(_cgroup(chosen[0], known), () if unique else tuple(states.troubles), chosen[0].name)
+        users = len({one.owner for one in chosen}) > 1
+        hint = f"give UID/NAME, such as {chosen[0].owner}/NAME" if users else "give more of the id"
+        raise IsotraceError(f"{_quoted(name)} may be {len(chosen)} containers", hint, _listed(map(str, chosen)))
+    return chosen[0]
 
 
-def pod(text: str, root: str | None = None, states: States | None = None) -> Found:
-    """The cgroup that the containers of a pod have in common, likewise. Raises ``IsotraceError``."""
+def _believed(theirs: list[Container], every: Iterable[Container]) -> list[Container]:
+    """Of users' containers those that are found, else all: what one user says is not to hide what another has."""
+    found, known = [], _ids(every)
+    for one in theirs:
+        with suppress(NotRunning, NotBelieved):
+            _resolve(one, known)
+            found.append(one)
+    return found or theirs
+
+
+def _ids(every: Iterable[Container]) -> set[str]:
+    return {one.id for one in every}
+
+
+def _any_runs(chosen: Iterable[Container], every: Iterable[Container]) -> bool:
+    known = _ids(every)
+    return any(_may_run(one, known) for one in chosen)
+
+
+def pod(text: str, root: str | None = None, states: States | None = None, asking: Asking | None = None) -> Found:
+    """The cgroup that the containers of a pod have in common, likewise; no user's runtime is asked. Raises
+    ``IsotraceError``.
+    """
     namespace, slash, name = text.partition("/")
     if not (namespace and slash and name) or "/" in name:
         raise UsageError(f"--pod {_quoted(text)} is not NAMESPACE/NAME", "for example --pod default/web")
     states = states or _states(root)
-    every = containers(states)
-    known = {one.id for one in every}
-    chosen = [one for one in every if one.pod and (one.pod.namespace, one.pod.name) == (namespace, name)]
+    asking = asking or Asking(states.root, _in_pod(text))
+    told = runtimes.records(states)
+    every = containers(told)
+    chosen = [one for one in every if str(one.pod) == text]
+    if not _any_runs(chosen, every):
+        every = containers([*told, *asking(0).told(states)])
+        chosen = [one for one in every if str(one.pod) == text]
+    known = _ids(every)
     if not chosen:
         raise _unknown(f"no pod is named {_quoted(text)}", text, (str(one.pod) for one in every if one.pod), states)
     running = [one for one in chosen if _may_run(one, known)]
@@ -141,6 +216,11 @@ def pod(text: str, root: str | None = None, states: States | None = None) -> Fou
             _listed(safe(str(path)) for path in sorted(found)),
         )
     return Found(found.pop(), tuple(states.troubles))
+
+
+def _in_pod(text: str) -> Wanted:
+    """Whether a record is of a container of that pod."""
+    return lambda record: record.pod is not None and str(record.pod) == text
 
 
 def _above(path: Path, one: Container) -> Path:
@@ -172,13 +252,18 @@ class Search:
 
     def __init__(self, container_name: str | None, pod_name: str | None, root: str | None) -> None:
         self._container, self._pod, self._states = container_name, pod_name, Again(_checked(root))
+        wanted = _wanted(container_name or "") if pod_name is None else _in_pod(pod_name)
+        self._asking = AskingAgain(self._states.root, wanted)
 
     def __call__(self) -> Found:
-        """As ``container`` and ``pod``. Raises ``IsotraceError``."""
+        """As ``container`` and ``pod``; sockets are waited for at the first time only. Raises ``IsotraceError``."""
         self._states.begin()
-        if self._pod is not None:
-            return pod(self._pod, states=self._states)
-        return container(self._container or "", states=self._states)
+        try:
+            if self._pod is not None:
+                return pod(self._pod, states=self._states, asking=self._asking)
+            return container(self._container or "", states=self._states, asking=self._asking)
+        finally:
+            self._asking.patient = False
 
     @property
     def places(self) -> dict[str, bool]:

@@ -1,4 +1,5 @@
-"""What each runtime keeps of its containers, as records of one shape. A runtime is a function, a row in ``READERS``.
+"""What each runtime keeps of its containers, as records of one shape. A runtime is a function, a row in ``READERS``; what
+Docker's API says on a socket has the same shape.
 
 Paths and keys are the runtimes' own: Docker's config.v2.json, containers/storage (podman, CRI-O), containerd's task
 directories, state.json of runc (libcontainer), status of crun, LXC's directories, systemd-machined's /run/systemd/machines.
@@ -14,6 +15,8 @@ from typing import Any
 from isotrace.containers.states import States, digits, inside, number, parsed, words
 
 _NAME = re.compile(r"[\w+.-]{1,1024}", re.ASCII)
+_DRAWN = re.compile(r"[0-9a-f]{64}")
+_CALLED = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 _MACHINE = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -37,7 +40,7 @@ class Record:
     process's, 0 where it does not tell or does not run; ``started`` when that began, in ticks since boot, 0 likewise.
     ``cgroup`` is its path, of runc with that of the mount, ``unit`` the name of a directory there that is the
     container's. ``payload`` are the paths its cgroup may have, where no process is named. ``low``: of a runtime that
-    others have run what they manage.
+    others have run what they manage. ``owner`` is the user whose runtime says it, 0 where it is root's.
     """
 
     runtime: str
@@ -51,6 +54,7 @@ class Record:
     unit: str = ""
     payload: tuple[str, ...] = ()
     low: bool = False
+    owner: int = 0
 
 
 Reader = Callable[[States], Iterator[Record]]
@@ -208,6 +212,29 @@ def nspawn(states: States) -> Iterator[Record]:
         elif found.get("CLASS") == "container":
             unit = (found.get("SCOPE") or found.get("UNIT") or "").replace("\\\\", "\\")
             yield Record("systemd-nspawn", name, "nspawn", pid=digits(found.get("LEADER", "")), unit=unit)
+
+
+def listed(runtime: str, owner: int, entry: Any) -> Record | None:
+    """An entry of GET /containers/json of Docker's API; None for what is none. Kubernetes is root's."""
+    id, called, labels = words(entry, "Id"), inside(entry, "Names"), inside(entry, "Labels")
+    if not _DRAWN.fullmatch(id):
+        return None
+    own = [name.removeprefix("/") for name in called if isinstance(name, str)] if isinstance(called, list) else []
+    names = tuple(name for name in own if _CALLED.fullmatch(name))
+    pod = None if owner else _pod([labels], *_KUBERNETES)
+    if pod:
+        names += _in_pod(pod, _first([labels], _CONTAINER))
+    return Record(runtime, id, names=names, pod=pod, owner=owner)
+
+
+def may_have_process(entry: Any) -> bool:
+    """Whether such an entry is of one that runs, or may."""
+    return words(entry, "State") not in ("created", "exited", "dead")
+
+
+def process_of(id: str, data: Any) -> int:
+    """The first process by what GET /containers/ID/json says; 0 where it has none, or that is another container's."""
+    return number(data, "State", "Pid") if words(data, "Id") == id and inside(data, "State", "Running") is True else 0
 
 
 READERS: tuple[Reader, ...] = (docker, storage, containerd, lxc, nspawn, runc, crun)

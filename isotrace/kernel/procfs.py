@@ -6,8 +6,10 @@ newlines (and, of mounts, spaces) out of a line, and nothing more. Text is given
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +18,7 @@ from pathlib import Path
 from isotrace.errors import KernelError
 
 PROC = Path("/proc")
+_NS_GET_OWNER_UID = 0xB704  # include/uapi/linux/nsfs.h, since 4.11
 
 
 def lines(data: bytes) -> list[bytes]:
@@ -100,6 +103,29 @@ def cgroup_number(pid: int) -> int | None:
         return None
 
 
+def is_of_user(pid: int, uid: int) -> bool:
+    """Whether a process is a user's: by all its user ids, or because its user namespace is one that the user made."""
+    data = read(pid, "status")
+    ids = next((words(line[4:].replace(b"\t", b" ")) for line in lines(data or b"") if line.startswith(b"Uid:")), [])
+    return bool(ids) and (set(ids) == {b"%d" % uid} or user_namespace_owner(pid) == uid)
+
+
+def user_namespace_owner(pid: int) -> int | None:
+    """The user who made the process's user namespace, None where that cannot be told; of the initial one 0."""
+    try:
+        fd = os.open(PROC / str(pid) / "ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    found = bytearray(4)
+    try:
+        fcntl.ioctl(fd, _NS_GET_OWNER_UID, found)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return int.from_bytes(found, sys.byteorder)
+
+
 def own_number(pid: int, tid: int | None = None) -> int | None:
     """The number that a process, or a thread of it, has in its own pid namespace: 0 where that is /proc's, None if gone."""
     data = read(pid, "status") if tid is None else read(pid, "task", tid, "status")
@@ -109,12 +135,15 @@ def own_number(pid: int, tid: int | None = None) -> int | None:
 
 @dataclass(frozen=True)
 class Mount:
-    """A line of mountinfo: ``root`` is the directory of the file system that is mounted, ``kind`` its type."""
+    """A line of mountinfo: ``root`` is the directory of the file system that is mounted, ``kind`` its type, ``id`` what
+    fdinfo calls ``mnt_id``.
+    """
 
     device: int
     root: str
     point: str
     kind: str = ""
+    id: int = 0
 
 
 def mounts(data: bytes | None = None) -> list[Mount]:
@@ -135,7 +164,9 @@ def _mounts(data: bytes) -> Iterator[Mount]:
         if not device:
             raise KernelError(f"/proc/self/mountinfo has a line that is not understood: {line[:200]!r}")
         root, point = (os.fsdecode(unescape(field)) for field in fields[3:5])
-        yield Mount(int(device[1]) << 20 | int(device[2]), root, point, os.fsdecode(rest.split(b" ")[0]))
+        number = int(device[1]) << 20 | int(device[2])
+        id = int(fields[0]) if fields[0].isdigit() else 0
+        yield Mount(number, root, point, os.fsdecode(rest.split(b" ")[0]), id)
 
 
 def unescape(field: bytes) -> bytes:
