@@ -123,6 +123,7 @@ def test_a_cgroup_of_the_same_name_is_another_one(machine, monkeypatch):
         again.rename(path)
         until(lambda: len(seen.places) >= 3 and seen.places[-1])
         assert seen.places[-1].path == path and seen.places[-1].id != before.id
+        until(lambda: len(seen.lines) >= 2 and seen.lines[-1].startswith("container web runs: "))
         assert seen.lines[1] == "container web ended" and seen.lines[-1].startswith("container web runs: ")
 
 
