@@ -57,7 +57,7 @@ $(BIN)/isotrace: pyproject.toml
 $(VENV)/dev: $(BIN)/isotrace
 	$(call install,$(TEST_PACKAGES))
 	$(call install,lib32gcc-$$(gcc -dumpversion)-dev)
-	$(call install_some,dbus-daemon systemd apparmor nginx-light runc busybox-static)
+	$(call install_some,dbus-daemon systemd apparmor nginx-light runc crun busybox-static)
 	@$(BIN)/python -m pip -q install --group dev
 	@touch $@
 
