@@ -11,7 +11,7 @@
 #include "session.h"
 #include "table.h"
 
-static const char * const mode_names[] = { "no way to refuse calls", "calls are refused by ftrace", "calls are refused by sys_call_table" };
+static const char * const mode_names[] = { "no way to deny calls", "calls are denied by ftrace", "calls are denied by sys_call_table" };
 
 static int __init isotrace_init(void)
 {
@@ -59,5 +59,5 @@ static void __exit isotrace_exit(void)
 module_init(isotrace_init);
 module_exit(isotrace_exit);
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("isotrace: logs and refuses system calls where BPF cannot");
+MODULE_DESCRIPTION("isotrace: logs and denies system calls where BPF cannot");
 MODULE_AUTHOR("isotrace");

@@ -21,7 +21,7 @@
 
 static char *mode = "auto";
 module_param(mode, charp, 0444);
-MODULE_PARM_DESC(mode, "how calls are refused: auto, ftrace, table");
+MODULE_PARM_DESC(mode, "how calls are denied: auto, ftrace, table");
 
 static unsigned long sys_call_table_at, ia32_sys_call_table_at, x32_sys_call_table_at, do_syscall_64_at, do_int80_at;
 module_param_named(sys_call_table, sys_call_table_at, ulong, 0400);

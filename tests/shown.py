@@ -17,7 +17,7 @@ WHOLE = {
     "examples/serverless/README.md": {"console": "vm/test_block_examples.py"},
 }
 
-_CALLS = r"\d+(?= calls?\b)|\d+(?= delivered)|\d+(?= refused$)"
+_CALLS = r"\d+(?= calls?\b)|\d+(?= delivered)|\d+(?= denied$)"
 _CLONE = """
 git init -q a; git -C a config user.email alice@localhost; git -C a config user.name alice
 echo one >a/file; git -C a add file; git -C a commit -q -m one; printf '[core]\\n' >~/.gitconfig

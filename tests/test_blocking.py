@@ -113,14 +113,14 @@ def go(monkeypatch):
 def test_a_sink_that_fails_ends_the_lines_and_is_told_once(go, said, error):
     sink = Sink(error)
     assert go(Enforcer(), sink) == ROUNDS and sink.written == 1
-    assert sum("refusing goes on, without showing it" in line for line in said) == 1
+    assert sum("enforcement goes on, without showing it" in line for line in said) == 1
 
 
 @pytest.mark.parametrize("name", ["batches", "wait"])
 @pytest.mark.parametrize("error", [ValueError("odd"), KeyError(7), OSError(12, "no memory"), UnicodeError("odd")])
 def test_records_that_cannot_be_read_end_nothing(go, said, name, error):
     assert go(Enforcer({name: error}), Sink()) == ROUNDS
-    assert sum("refusing goes on" in line for line in said) == (name == "batches")
+    assert sum("enforcement goes on" in line for line in said) == (name == "batches")
 
 
 def test_who_cannot_tell_whether_the_target_has_ended_does_not_let_go(go, said):
@@ -177,7 +177,7 @@ def test_another_part_of_the_run_that_fails_is_left_out_and_ends_nothing(go, sai
     other = Other(where)
     assert go(Enforcer(), Sink(), other) == ROUNDS and other.closed
     assert other.finished == (not where), "nothing more is said of it"
-    assert said.count("no space left: refusing goes on without it") == bool(where)
+    assert said.count("no space left: enforcement goes on without it") == bool(where)
 
 
 def test_where_nothing_is_held_the_first_failure_ends_the_run(monkeypatch):

@@ -364,8 +364,8 @@ def test_counts_of_a_group_that_are_the_same_have_one_line():
     rules = [paths.parse(f"w:/srv/{name}/**", allow=False, group="files") for name in "abcdefg"]
     made = plan.make(policy(*rules), findings("lsm_bpf"), RUNNING)
     assert describe.count_lines(made, {"lsm": Counts({}, {6: 2})})[:2] == [
-        "files: deny-path w:/srv/a/**, w:/srv/b/**, w:/srv/c/**, w:/srv/d/** and 2 more → EPERM: 0 refused",
-        "files: deny-path w:/srv/g/** → EPERM: 2 refused",
+        "files: deny-path w:/srv/a/**, w:/srv/b/**, w:/srv/c/**, w:/srv/d/** and 2 more → EPERM: 0 denied",
+        "files: deny-path w:/srv/g/** → EPERM: 2 denied",
     ]
     silent = {"lsm": Counts({}, {}, counted=False, uncounted="nobody tells")}
     (uncounted,) = [line for line in describe.count_lines(made, silent) if line.startswith("files: ")]

@@ -246,8 +246,8 @@ def test_all_features_are_grouped_and_fit_eighty_columns(monkeypatch):
     named = {line.split()[1]: line for line in lines if line[:1] in "✓✗?" and line}
     assert STABLE.issubset(named) and max(map(len, lines)) <= 80
     assert (named["override"][0], named["x32"][0], named["btf"][0]) == ("✗", "?", "✓")
-    assert [line for line in lines if line.endswith(":")] == ["to log:", "to refuse:", "fallback module:"]
-    assert lines.index("to refuse:") < lines.index(named["lsm_bpf"]) < lines.index("fallback module:")
+    assert [line for line in lines if line.endswith(":")] == ["to log:", "to deny:", "fallback module:"]
+    assert lines.index("to deny:") < lines.index(named["lsm_bpf"]) < lines.index("fallback module:")
     assert sum(line.strip().startswith("a word") or line.strip().endswith("a word") for line in lines) > 1
 
 

@@ -100,7 +100,7 @@ def test_nothing_goes_through_that_the_policy_denies(tree, policy):
         if held and rule is not None and refuses(rule):
             assert not through, (path, letter)
         elif not through:
-            assert any("refused" in why for one in handed.findings for why in one.why), (path, letter)
+            assert any("denied" in why for one in handed.findings for why in one.why), (path, letter)
     for path in sorted(map(str, tree.rglob("new"))):
         os.rmdir(path)
 

@@ -257,7 +257,7 @@ def test_a_profile_of_docker_becomes_a_policy():
     assert {denied(policy, name) for name in ("mount", "bpf", "uselib", "socket", "openat", "connect")} == {"EPERM"}
     assert denied(policy, "clone3") == "ENOSYS" and denied(policy, "reboot") == "kill"
     lines = [f"{held.name} {what}" for held, what in said]
-    assert any(line.startswith("WIDER socket: a matter of its arguments there; refused") for line in lines)
+    assert any(line.startswith("WIDER socket: a matter of its arguments there; denied") for line in lines)
     assert any("bpf, mount: allowed with CAP_SYS_ADMIN alone" in line for line in lines)
     assert any("uselib: allowed from Linux 99.0 on" in line for line in lines)
     assert any(line.startswith("NOT mips_magic") for line in lines)
@@ -319,7 +319,7 @@ def test_what_is_exported_and_imported_judges_calls_alike(policy):
 def test_what_isotrace_closes_with_a_call_is_said():
     refused = {"names": ["statx", "io_uring_enter"], "action": "SCMP_ACT_ERRNO"}
     _, said = taken({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]})
-    what = "refused with calls whose work io_uring could do instead"
+    what = "denied with calls whose work io_uring could do instead"
     assert said == ((Held.WIDER, f"io_uring_register, io_uring_setup: {what}"),)
 
 
@@ -337,7 +337,7 @@ def test_what_a_container_has_is_imported_too():
         ("{}", "defaultAction"),
         ("[" * 100000, "is no seccomp profile"),
         ("\xff", "is no seccomp profile"),
-        ('{"defaultAction": "SCMP_ACT_ALLOW"}', "refuses nothing"),
+        ('{"defaultAction": "SCMP_ACT_ALLOW"}', "denies nothing"),
         ('{"defaultAction": "SCMP_ACT_NONE"}', "defaultAction"),
         ('{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": [1], "action": "SCMP_ACT_ALLOW"}]}', "names"),
         ('{"defaultAction": "SCMP_ACT_ERRNO", "sycalls": []}', "sycalls"),

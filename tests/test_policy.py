@@ -113,7 +113,7 @@ class TestWords:
         ("text", "says"),
         [
             ("opne", "did you mean"),
-            ("exit", "cannot be refused"),
+            ("exit", "cannot be denied"),
             ("vserver", "need not be denied"),
             ("", "empty term"),
             ("open,,read", "empty term"),

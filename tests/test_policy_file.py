@@ -100,7 +100,7 @@ def test_every_mistake_is_reported_at_once_with_its_line():
         ("version = true\n[groups.a]\ndeny='open'\n", 1, "1"),
         ("version = 1\ngroups.a.deny = 'opne'\n", 2, "did you mean"),
         ("version = 1\ngroups = { a = { deny = ['opne'] } }\n", 2, "did you mean"),
-        ("version = 1\n[groups.a]\ndeny = [\n 'open',\n 'open',\n 'exit',\n]\n", 6, "cannot be refused"),
+        ("version = 1\n[groups.a]\ndeny = [\n 'open',\n 'open',\n 'exit',\n]\n", 6, "cannot be denied"),
     ],
 )
 def test_one_mistake(text, line, says):

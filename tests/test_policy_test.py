@@ -24,7 +24,7 @@ from isotrace.trace import clock, events
 from isotrace.trace.events import Blob
 
 HOME = "/home/ann/app"
-ONCE = "after its first refusal the program might have gone another way"
+ONCE = "after its first denial the program might have gone another way"
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_what_would_have_been_refused_is_folded_and_the_status_is_1(tried):
     assert found.stdout.split("  (")[0].split() == (
         ["3", "openat", "r", "/etc/shadow", "by", "app", "→", "EACCES", "g:", "deny-path", "r:/etc/**"]
     )
-    assert "isotrace: 3 calls would have been refused, 2 calls allowed" in found.stderr
+    assert "isotrace: 3 calls would have been denied, 2 calls allowed" in found.stderr
     assert found.stderr.count(ONCE) == 1
 
 
@@ -168,7 +168,7 @@ def test_an_error_before_the_file_is_no_refusal_and_is_said(tried):
     run.open("/etc/none", result=-2)
     found = tried(run, 'deny-path = "/etc/**"')
     assert found.returncode == 0
-    assert "1 call failed before anything could be refused, and would not be allowed" in found.stderr
+    assert "1 call failed before anything could be denied, and would not be allowed" in found.stderr
     assert tried(run, 'deny = "open"').returncode == 1  # the number is judged before anything fails
 
 
@@ -178,7 +178,7 @@ def test_audit_rules_report(tried):
     found = tried(run, 'action = "audit"\ndeny-path = "/etc/**"')
     assert found.returncode == 0
     assert "→ reported" in found.stdout
-    assert "0 calls would have been refused, 0 calls allowed, 1 call reported" in found.stderr
+    assert "0 calls would have been denied, 0 calls allowed, 1 call reported" in found.stderr
 
 
 def test_a_rule_on_calls_closes_io_uring(tried):
@@ -192,7 +192,7 @@ class TestWhatARecordingCannotTell:
     def not_judged(self, found, why):
         assert found.returncode == 0
         assert f"not judged: 1 call: {why}" in found.stderr
-        assert "0 calls would have been refused, 0 calls allowed" in found.stderr
+        assert "0 calls would have been denied, 0 calls allowed" in found.stderr
 
     def test_a_path_that_was_cut(self, tried):
         run = Run(cwd=None)
@@ -332,7 +332,7 @@ class TestExpected:
             ("# comment\nopenat r /etc/shadow\nkill\n", 0, ""),
             ("openat r /etc/*\nkill\n", 0, ""),
             ("openat r /etc/shadow\n", 1, "not expected: kill"),
-            ("openat\nkill\nptrace\n", 1, "expect.txt:3: expected, and not refused: ptrace"),
+            ("openat\nkill\nptrace\n", 1, "expect.txt:3: expected, and not denied: ptrace"),
         ],
     )
     def test_the_status_is_that_of_the_comparison(self, tried, tmp_path, lines, status, said):

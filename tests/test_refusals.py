@@ -108,8 +108,8 @@ def test_whatever_a_process_wrote_stays_one_line_of_plain_ascii(comm, what, styl
 def test_lost_lines_are_said():
     plan = EnforcementPlan(ENFORCED, (), True)
     said = describe.count_lines(plan, {"seccomp": Counts({}, {0: 4}, 2)})
-    assert said[:2] == ["deny open → EPERM: 4 refused", "web: deny kill → kill: 0 killed"]
-    assert said[2].startswith("2 lines lost, the refusals themselves were not")
+    assert said[:2] == ["deny open → EPERM: 4 denied", "web: deny kill → kill: 0 killed"]
+    assert said[2].startswith("2 lines lost, the denials themselves were not")
 
 
 def test_a_refusal_has_the_time_of_the_clock_as_it_is(monkeypatch):

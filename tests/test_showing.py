@@ -100,7 +100,7 @@ def test_qualifiers_on_how_calls_are_shown():
     [
         (("-e", "abbrv=read"), 'unknown qualifier "abbrv"', "did you mean abbrev?"),
         (("-e", "foo=bar"), 'unknown qualifier "foo"', "write -e trace=SET"),
-        (("-e", "inject=open:error=EPERM"), "isotrace has no -e inject", "isotrace block refuses calls"),
+        (("-e", "inject=open:error=EPERM"), "isotrace has no -e inject", "isotrace block denies calls"),
         (("-e", "write=1"), "isotrace has no -e write", "--string-limit"),
         (("-e", "raw=opne"), 'unknown system call "opne"', "did you mean"),
         (("-e", "trace=read", "--calls", "write"), "-e trace and --calls are the same", "join the terms"),

@@ -66,10 +66,10 @@ EXPECTED: dict[str, list[list[object]]] = {
     ],
     "Files that were looked for in vain": [["/etc/late", 2, "cat"]],
     "Calls a second": [["2023-11-14 22:13:20.000000", 21, 2]],
-    "What was lost, and what was refused": [
+    "What was lost, and what was denied": [
+        ["denied", "unlink", 1, "deny unlink"],
         ["lost", "close", 1, None],
         ["lost", "read", 2, None],
-        ["refused", "unlink", 1, "deny unlink"],
     ],
 }  # fmt: skip
 

@@ -241,19 +241,19 @@ def in_force(wanted, number=1, **more):
 
 
 def refused(wanted):
-    return Status((in_force(wanted),), note=f"{wanted.call} is refused")
+    return Status((in_force(wanted),), note=f"{wanted.call} is denied")
 
 
 def test_a_call_is_refused_to_the_target_once_the_mechanism_was_accepted(tables):
     deputy = Deputy(possible, refused)
     asked = "\n".join(drive(tables, "d", deputy=deputy)[0])
-    assert "Refuse read?" in asked and "lsm · TOCTOU-safe yes" in asked and "to --tree 1: 3 processes" in asked
+    assert "Deny read?" in asked and "lsm · TOCTOU-safe yes" in asked and "to --tree 1: 3 processes" in asked
     assert [what for what, _ in deputy.asked] == ["explain"], "nothing is refused before the answer"
     deputy = Deputy(possible, refused)
     screen, _, _ = drive(tables, "d", "y", deputy=deputy)
     assert [what for what, _ in deputy.asked] == ["explain", "refuse"]
     assert (deputy.asked[1][1].call, deputy.asked[1][1].pid) == ("read", None)
-    assert "1 refused" in screen[0] and "read is refused" in screen[-1]
+    assert "1 denied" in screen[0] and "read is denied" in screen[-1]
     assert deputy.finished, "and nothing is when the table is left"
 
 
@@ -262,14 +262,14 @@ def test_only_y_is_a_yes(tables, key):
     deputy = Deputy(possible)
     screen, app, _ = drive(tables, "d", key, deputy=deputy)
     assert [what for what, _ in deputy.asked] == ["explain"]
-    assert names(screen)[0] == "read" and app._exit is False and "refused" not in screen[0]
+    assert names(screen)[0] == "read" and app._exit is False and "denied" not in screen[0]
 
 
 def test_while_an_answer_is_waited_for_the_table_goes_on(tables):
     deputy = Deputy(None)
     deputy.answers = []
     screen, app, _ = drive(tables, "d", more, "down", deputy=deputy)
-    assert "looking how this kernel can refuse read" in screen[-1]
+    assert "looking how this kernel can deny read" in screen[-1]
     assert names(screen)[0] == "openat" and app._table.selected == SLOT["read"]
 
 
@@ -303,7 +303,7 @@ def test_where_the_kernel_cannot_the_footer_says_why(tables):
 def test_a_process_and_its_descendants(tables):
     deputy = Deputy(possible, refused)
     screen = "\n".join(drive(tables, "2", "down", "d", deputy=deputy)[0])
-    assert "Refuse what to cat 10 and its descendants?" in screen and not deputy.asked
+    assert "Deny what to cat 10 and its descendants?" in screen and not deputy.asked
     drive(tables, "2", "down", "d", "down", "enter", "y", deputy=deputy)
     wanted = deputy.asked[1][1]
     assert (wanted.call, wanted.pid, wanted.whom) == ("openat", 10, "cat 10 and its descendants")
@@ -350,12 +350,12 @@ def test_refusals_are_listed_with_their_hits_as_they_grow(tables):
         return step
 
     screen = drive(tables, "d", show(7), "D", deputy=deputy, size=(120, 24))[0]
-    assert any("Refused now: 1" in line for line in screen)
+    assert any("Denied now: 1" in line for line in screen)
     assert any("read → EPERM  7 hits  lsm  --tree 1  latest: cat 10 /etc/passwd" in line for line in screen)
     assert any("not judged: 3" in line and "(process 10 ended)" in line for line in screen)
     screen = drive(tables, "d", show(7), "D", show(1234), deputy=deputy, size=(120, 24))[0]
     assert any("1,234 hits" in line for line in screen)
-    assert "nothing is refused" in drive(tables, "D")[0][-1]
+    assert "nothing is denied" in drive(tables, "D")[0][-1]
 
 
 def test_lifting(tables):
@@ -364,20 +364,20 @@ def test_lifting(tables):
 
     deputy = Deputy(possible, refused, Status(note="read works again"))
     screen = drive(tables, "d", "y", "u", deputy=deputy)[0]
-    assert deputy.asked[-1] == ("lift", 1) and "read works again" in screen[-1] and "refused" not in screen[0]
+    assert deputy.asked[-1] == ("lift", 1) and "read works again" in screen[-1] and "denied" not in screen[0]
     deputy = Deputy(possible, two)
     screen = drive(tables, "d", "y", "u", deputy=deputy)[0]
-    assert any("Refused now: 2" in line for line in screen), "with several the list is where one is chosen"
+    assert any("Denied now: 2" in line for line in screen), "with several the list is where one is chosen"
     deputy = Deputy(possible, two)
     drive(tables, "d", "y", "D", "down", "u", deputy=deputy)
     assert deputy.asked[-1] == ("lift", 5)
-    assert "nothing is refused" in drive(tables, "u")[0][-1]
+    assert "nothing is denied" in drive(tables, "u")[0][-1]
 
 
 def test_an_opening_that_fails_is_told(tables):
     deputy = Deputy(possible, Status(note="cannot attach to the hook: no memory"))
     screen = drive(tables, "d", "y", deputy=deputy)[0]
-    assert "cannot attach to the hook" in screen[-1] and "refused" not in screen[0]
+    assert "cannot attach to the hook" in screen[-1] and "denied" not in screen[0]
 
 
 def failure_of(app, breaks):
@@ -406,9 +406,9 @@ def test_a_long_question_fits_80_by_24(tables):
 
     screen = drive(tables, "d", deputy=Deputy(long))[0]
     assert all(len(line) == 80 for line in screen)
-    assert any("y refuses it    ↑↓ more" in line for line in screen) and any("note 0" in line for line in screen)
+    assert any("y denies it    ↑↓ more" in line for line in screen) and any("note 0" in line for line in screen)
     below = drive(tables, "d", *["pagedown"] * 9, deputy=Deputy(long))[0]
-    assert any("note 11" in line for line in below) and any("y refuses it" in line for line in below)
+    assert any("note 11" in line for line in below) and any("y denies it" in line for line in below)
 
 
 def test_v_shows_a_question_in_full_and_answers_nothing(tables):

@@ -120,7 +120,7 @@ def test_a_proposal_names_mechanism_guarantees_and_what_stays_allowed(desk):
     text = "\n".join(proposal.lines)
     assert proposal.possible and "to --pid 1: 1 process now" in text
     assert "deny openat → EPERM: lsm · TOCTOU-safe yes · io_uring closed · 32-bit yes" in text
-    assert "not refused, though alike: creat, open, open_by_handle_at, openat2" in text
+    assert "not denied, though alike: creat, open, open_by_handle_at, openat2" in text
     assert not desk.made, "a proposal refuses nothing"
 
 
@@ -133,23 +133,23 @@ def test_where_the_kernel_cannot(child):
     desk = Desk(Target(pid=child.pid), CANNOT)
     desk.refuser.explain(WHOLE)
     proposal = desk.told()
-    assert "openat cannot be refused here: lsm: no lsm_bpf: bpf is not active" in proposal.why
+    assert "openat cannot be denied here: lsm: no lsm_bpf: bpf is not active" in proposal.why
     assert any("bpf is not active" in line for line in proposal.lines)
     assert any("NOT ENFORCEABLE" in line for line in proposal.details)
-    assert "cannot be refused here" in desk.refuse(WHOLE).note and not desk.made
+    assert "cannot be denied here" in desk.refuse(WHOLE).note and not desk.made
     desk.refuser.finish()
 
 
 def test_calls_that_nothing_can_refuse(desk):
     desk.refuser.explain(Wanted("exit_group", None, "all"))
-    assert "exit_group cannot be refused" in desk.told().why
+    assert "exit_group cannot be denied" in desk.told().why
 
 
 def test_refusing_counting_lifting(desk, child):
     desk.refuser.refuse(Proposal(WHOLE))
     assert "being compiled" in desk.told().doing
     status = desk.noted()
-    assert "openat is refused to --pid 1 by lsm" in status.note and status.refusals[0].hits == 0
+    assert "openat is denied to --pid 1 by lsm" in status.note and status.refusals[0].hits == 0
     (enforced,) = desk.made
     assert (enforced.target.pid, enforced.target.command) == ((child.pid,), ())
     enforced.meet(3)
@@ -159,10 +159,10 @@ def test_refusing_counting_lifting(desk, child):
     enforced.meet(2)
     desk.refuser.lift(status.refusals[0].number)
     done = desk.noted()
-    assert "openat works again for --pid 1; it was refused 5 times" in done.note and not done.refusals
+    assert "openat works again for --pid 1; it was denied 5 times" in done.note and not done.refusals
     assert enforced.did == ["open", "lift", "close"]
     desk.refuser.lift(1)
-    assert "not refused any more" in desk.noted().note
+    assert "not denied any more" in desk.noted().note
 
 
 def test_what_a_refused_program_wrote_is_harmless(desk):
@@ -174,7 +174,7 @@ def test_what_a_refused_program_wrote_is_harmless(desk):
 
 def test_the_same_is_refused_once(desk):
     desk.refuse(WHOLE)
-    assert "already refused" in desk.refuse(WHOLE).note and len(desk.made) == 1
+    assert "already denied" in desk.refuse(WHOLE).note and len(desk.made) == 1
     assert len(desk.refuse(Wanted("connect", None, "--pid 1")).refusals) == 2
 
 

@@ -199,7 +199,7 @@ def test_faster_and_playing(long):
 
 
 def test_nothing_can_be_refused(long):
-    screen = drive(long, "end", "d", until=lambda found: "nothing of it can be refused" in found[-1])
+    screen = drive(long, "end", "d", until=lambda found: "nothing of it can be denied" in found[-1])
     assert "this is a recording" in screen[-1]
 
 

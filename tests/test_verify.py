@@ -50,7 +50,7 @@ def test_what_gets_through_under_the_rules_is_told_from_what_never_works(mechani
     enforcer = mechanism(Lax())
     found = run._tried([OPEN, CLOSED], lambda on: [ENFORCED])
     assert (found.through, found.absent, found.refused) == (["a way"], ["no way"], [])
-    assert found.lines() == ["verify: no way on this kernel: no way", "verify: NOT REFUSED: a way"]
+    assert found.lines() == ["verify: no way on this kernel: no way", "verify: NOT DENIED: a way"]
     assert enforcer.opened == [None, "closed"]
 
 

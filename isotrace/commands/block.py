@@ -103,7 +103,7 @@ def block(**choices: Any) -> int:
     import_in_one_thread()
     from isotrace.policy import assemble
 
-    target = enforced_target(choices, "refused anything")
+    target = enforced_target(choices, "denied anything")
     if choices["kill"] + choices["audit"] + (choices["errno"] is not None) > 1:
         raise UsageError("--errno, --kill and --audit exclude each other", "give one of them")
     words = {key: choices[key] for key in ("deny", "deny_path", "allow_path", "deny_net", "allow_net")}
@@ -118,7 +118,7 @@ def block(**choices: Any) -> int:
 def _refuse(target: Target, policy: Policy, choices: dict[str, Any]) -> int:
     from isotrace.run.refusals import Refusals
 
-    asked = asked_of(target, choices, "the refusals'")
+    asked = asked_of(target, choices, "the denials'")
     best_effort = choices["best_effort"]
 
     def check(plan: EnforcementPlan, findings: KernelFindings) -> None:

@@ -123,7 +123,7 @@ def _record(call: Syscall) -> dict[str, object]:
 
 
 def _show_table(rows: Sequence[Syscall], abis: Sequence[str | None], made: Mapping[str, int] | None) -> None:
-    header = ["NAME", *(str(abi).upper() for abi in abis), "ARGUMENTS", "FAMILIES", "WORDS", "REFUSABLE BY"]
+    header = ["NAME", *(str(abi).upper() for abi in abis), "ARGUMENTS", "FAMILIES", "WORDS", "DENIABLE BY"]
     body = [_cells(call, abis) for call in rows]
     if made is not None:
         header.insert(1, "MADE")
@@ -181,7 +181,7 @@ def _show_page(call: Syscall) -> None:
     _section("Result", _meaning_lines(describe.result(call)))
     _section("Families", [(name, "") for name in _families(call.families)])
     _section("Words of --deny that cover it", _word_lines(call.name))
-    _section("Can be refused", _refusable_lines(call.name))
+    _section("Can be denied", _refusable_lines(call.name))
 
 
 def _section(title: str, lines: Sequence[tuple[str, str]]) -> None:

@@ -17,7 +17,7 @@ from isotrace.kernel import features
 from isotrace.kernel.features import Feature, LogVerdict
 from isotrace.process.console import coloured
 
-_USES = {"log": "to log", "refuse": "to refuse", "module": "fallback module"}
+_USES = {"log": "to log", "refuse": "to deny", "module": "fallback module"}
 _MARKS = {"yes": ("✓", "green"), "no": ("✗", "red"), "unknown": ("?", "magenta")}
 _TRACING = "log, record, top"
 _FOR_MODULE = ("modules", "unsigned_modules", "module_headers")

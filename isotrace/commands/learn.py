@@ -214,7 +214,7 @@ def _added(read: Sources, wish: Any, output: str, known: list[str]) -> int:
     tell([*known, *merged.said])
     for line in merging.difference(merged, read.name):
         click.echo(line)
-    tell(f"left refused by {one.rule.title}: {one.asked.call} {expected.thing_of(one)}".rstrip() for one in merged.left)
+    tell(f"left denied by {one.rule.title}: {one.asked.call} {expected.thing_of(one)}".rstrip() for one in merged.left)
     count = len(merged.added) + len(merged.words)
     if count:
         write(output, merged.text)

@@ -101,6 +101,6 @@ def status_lines() -> None:
     channel = Channel()
     info = channel.info()
     channel.close()
-    ways = {"none": "cannot refuse calls", "ftrace": "refuses by ftrace", "table": "refuses by sys_call_table"}
+    ways = {"none": "cannot deny calls", "ftrace": "denies by ftrace", "table": "denies by sys_call_table"}
     click.echo(f"loaded: version {info.version}; {ways[info.mode]}; {info.table}")
     click.echo(f"in use by process {info.busy}" if info.busy else "not in use")

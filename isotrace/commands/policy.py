@@ -120,7 +120,7 @@ what follows it in the output. * is anything, # begins a comment:
 Examples:
   isotrace policy test worker.toml t.arrow
   isotrace policy test worker.toml 'web*.arrow' --rows
-  isotrace policy test worker.toml t.arrow --expect refused.txt --format json
+  isotrace policy test worker.toml t.arrow --expect denied.txt --format json
 """
 
 
@@ -141,7 +141,7 @@ def try_on(
     from isotrace.policy.file import load
 
     if rows and style == "json":
-        raise UsageError("--rows prints text", "--format json has the first rows of each refusal")
+        raise UsageError("--rows prints text", "--format json has the first rows of each denial")
     loaded, lines = load(file), expected.load(expect) if expect else None
     most = None if rows else FIRST
     read = sources.read(recordings, most=most)
@@ -159,7 +159,7 @@ def try_on(
         return int(status or judged.refusals > 0)
     surprising, missing = expected.compare(lines, judged.refused)
     tell(f"not expected: {one.asked.call} {expected.thing_of(one)}".rstrip() for one in surprising)
-    tell(f"{expect}:{one.line}: expected, and not refused: {one}" for one in missing)
+    tell(f"{expect}:{one.line}: expected, and not denied: {one}" for one in missing)
     return int(status or bool(surprising or missing))
 
 

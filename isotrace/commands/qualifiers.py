@@ -16,8 +16,8 @@ _SAME = {"t": "trace", "a": "abbrev", "v": "verbose", "x": "raw", "s": "signal",
 _SAME |= {"trace-fds": "fd", "decode-fd": "decode-fds"}
 #: What isotrace has in another way, or not at all.
 _ELSEWHERE = {
-    "inject": "isotrace block refuses calls",
-    "fault": "isotrace block refuses calls",
+    "inject": "isotrace block denies calls",
+    "fault": "isotrace block denies calls",
     "read": "--string-limit 4096 shows what is read and written",
     "write": "--string-limit 4096 shows what is read and written",
     "quiet": "-q leaves signals and the summary out, --signals none the signals",

@@ -33,28 +33,28 @@ def verify(policy: str, command: Sequence[str], wish: Any) -> int:
         say("not all of the policy can be enforced here: the rounds say nothing of the rest")
     if silent:
         say(
-            "Landlock, which holds files and ports here, tells nobody what it refuses: of that the command's status tells"
+            "Landlock, which holds files and ports here, tells nobody what it denies: of that the command's status tells"
         )
     for number in range(1, ROUNDS + 1):
         refused, status = _round(policy, command, partly)
         count = sum(tally.count for tally in refused.values())
         ended = f", and the command ended with status {status}" if status else ""
-        nothing = "nothing refused that is told" if silent else "nothing refused"
-        found = f"{many(count, 'call')} refused" if count else nothing
+        nothing = "nothing denied that is told" if silent else "nothing denied"
+        found = f"{many(count, 'call')} denied" if count else nothing
         say(f"round {number}: {found}{ended}")
         if not refused and silent and status:
             say(
-                "Landlock may have refused something to the command: isotrace block --policy FILE -- CMD shows how it fails"
+                "Landlock may have denied the command something: isotrace block --policy FILE -- CMD shows how it fails"
             )
             return 1
         if not refused:
             return 0
-        added = _learn(policy, refused, wish, f"what was refused, in round {number}, to: {' '.join(command)}")
+        added = _learn(policy, refused, wish, f"what was denied, in round {number}, to: {' '.join(command)}")
         for line in added:
             click.echo(line)
         if not added:
             break
-    say("the policy still refuses what the command does: look at it before you use it")
+    say("the policy still denies what the command does: look at it before you use it")
     return 1
 
 
@@ -98,6 +98,6 @@ def _learn(policy: str, refused: dict[Any, Any], wish: Any, about: str) -> list[
         text = file.read()
     origin = merging.Origin(lambda at: "", [escape_text(about)])
     merged = merging.merge(text, policy, refused, wish, origin)
-    tell(f"left refused by {one.rule.title}: {one.asked.call}" for one in merged.left)
+    tell(f"left denied by {one.rule.title}: {one.asked.call}" for one in merged.left)
     replace_whole(policy, merged.text)
     return list(merging.difference(merged, lambda at: ""))

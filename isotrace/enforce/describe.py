@@ -12,7 +12,7 @@ from isotrace.enforce.plan import BEST_EFFORT, NEEDS_COMMAND, EnforcementPlan, U
 from isotrace.policy import names
 from isotrace.policy.model import Action, CallRule, NetRule, PathRule, Rule
 
-_VERBS = {"errno": "refused", "kill": "killed", "audit": "would be refused", "ask": "asked about"}
+_VERBS = {"errno": "denied", "kill": "killed", "audit": "would be denied", "ask": "asked about"}
 _MANY = 8  # calls that are listed one by one
 _FEW = 4  # rules
 
@@ -149,7 +149,7 @@ def _calls(enforced: Enforced) -> str:
     shown = ", ".join(name + " (with an address)" * (name in rule.addressed) for name in listed[:_MANY])
     more = f" and {len(listed) - _MANY} more" if len(listed) > _MANY else ""
     beside = beside_words(enforced)
-    return shown + more + (f"; {' and '.join(beside)} refused as well" if beside else "")
+    return shown + more + (f"; {' and '.join(beside)} denied as well" if beside else "")
 
 
 def beside_words(enforced: Enforced) -> list[str]:
@@ -191,11 +191,11 @@ def count_lines(plan: EnforcementPlan, counts: Mapping[str, Counts]) -> list[str
         groups = ", ".join(dict.fromkeys(group for group, _ in rules))
         lines.append(f"{rules[0][1] if len(rules) == 1 else groups}: {why}")
     if lost := sum(each.lost for each in counts.values()):
-        lines.append(f"{lost} lines lost, the refusals themselves were not: output was too slow")
+        lines.append(f"{lost} lines lost, the denials themselves were not: output was too slow")
     if missed := sum(each.missed for each in counts.values()):
         lines.append(f"{missed} times the kernel skipped a program: what was asked then was not judged")
     if strays := sum(each.not_followed for each in counts.values()):
         lines.append(
-            f"{strays} births of processes missed: what such children and their descendants did was not refused"
+            f"{strays} births of processes missed: what such children and their descendants did was not denied"
         )
     return lines

@@ -21,7 +21,7 @@ FEATURES = (
 )
 
 _MOVES = Note(
-    "paths deeper than 64 levels are refused; so is to move or link what is denied",
+    "paths deeper than 64 levels are denied; so is to move or link what is denied",
     "denied as well: a path deeper than 64 levels, a file whose place is not known, and moving or linking what"
     " is denied",
 )
@@ -31,7 +31,7 @@ _ANEW = Note(
     "by names and patterns above it, not by rules on its old contents",
 )
 _NAMES = Note(
-    "names of more than 62 bytes that a pattern might match are refused",
+    "names of more than 62 bytes that a pattern might match are denied",
     "a pattern compares names of up to 62 bytes: it denies longer ones that it might match, and every name in "
     "a directory that ignores case",
 )
@@ -55,8 +55,8 @@ _NETS = (
         "process, go on",
     ),
     Note(
-        "sockets whose destination no hook sees are refused whole",
-        "sockets whose destination no hook sees (raw, packet, XDP, RDS, RxRPC, unknown protocols) are refused whole",
+        "sockets whose destination no hook sees are denied whole",
+        "sockets whose destination no hook sees (raw, packet, XDP, RDS, RxRPC, unknown protocols) are denied whole",
     ),
     Note(
         "0.0.0.0 and :: as a destination are this host",
@@ -78,12 +78,12 @@ _NETS = (
     ),
 )
 _SCTP = Note(
-    "SCTP is refused whole",
-    "SCTP is refused whole: both sides add addresses to a connection, and no hook sees these",
+    "SCTP is denied whole",
+    "SCTP is denied whole: both sides add addresses to a connection, and no hook sees these",
 )
 _BEYOND = Note(
-    "families of sockets beside IP, unix, netlink and AF_ALG are refused whole, netlink is not judged",
-    "every family of sockets but IP, unix, netlink and AF_ALG is refused whole; netlink, which can also reach "
+    "families of sockets beside IP, unix, netlink and AF_ALG are denied whole, netlink is not judged",
+    "every family of sockets but IP, unix, netlink and AF_ALG is denied whole; netlink, which can also reach "
     "processes, is not judged",
 )
 _STAYS = Note(
@@ -334,11 +334,11 @@ def _hook_notes(rule: Rule, mechanism: str) -> tuple[str, ...]:
     if not isinstance(rule, CallRule):
         return ()
     needless = sorted(rule.calls & coverage.NEEDLESS.keys())
-    found = [f"{call} is not refused: {coverage.NEEDLESS[call]}" for call in needless]
+    found = [f"{call} is not denied: {coverage.NEEDLESS[call]}" for call in needless]
     found += coverage.unmet(rule.calls, mechanism)
     found += _ways_beside(rule)
     if "openat" in rule.calls:
-        found += [_OPEN_ALREADY, "through io_uring, sockets and accepted connections are refused together with opens"]
+        found += [_OPEN_ALREADY, "through io_uring, sockets and accepted connections are denied together with opens"]
     return tuple(found)
 
 
@@ -417,7 +417,7 @@ def _number_notes(rule: CallRule) -> tuple[str, ...]:
 def _register_notes(rule: CallRule) -> tuple[str, ...]:
     found = ["judges calls and register values, never what pointers point to"]
     if beyond := _needs_memory(rule, ("sendto",)):
-        found.append(f"refuses {', '.join(beyond)} also without an address, and sendto of socketcall")
+        found.append(f"denies {', '.join(beyond)} also without an address, and sendto of socketcall")
     if "openat" in rule.calls:
         found.append(_OPEN_ALREADY)
     if unasked := sorted(rule.calls & _WITHOUT_A_CALL):
@@ -534,12 +534,12 @@ class Seccomp(_ByNumber):
     def _guarantees(self, rule: CallRule, findings: Findings) -> Guarantees | Unsupported:
         silent = lacks(findings, "seccomp_notify")
         if silent and rule.action.kind == "audit":
-            return Unsupported(f"cannot report without refusing: {silent.reason}", silent.hint)
+            return Unsupported(f"cannot report without denying: {silent.reason}", silent.hint)
         if silent and "execve" in rule.calls:
             return Unsupported(f"cannot let the command's own execve pass: {silent.reason}", silent.hint)
         notes: list[str] = [*_number_notes(rule), NO_PRIVILEGES]
         notes.append(
-            f"refusals are neither shown nor counted: {silent.reason}"
+            f"denials are neither shown nor counted: {silent.reason}"
             if silent
             else "a command of the same user may stop or kill isotrace: the same calls then wait, or fail with ENOSYS"
         )

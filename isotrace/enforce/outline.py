@@ -82,7 +82,7 @@ def _enforced(run: Sequence[Enforced]) -> Iterator[str]:
         return
     yield f"{_group(first)}: {_titles(run)}: {first.mechanism} · {first.guarantees.text}"
     if beside := sorted({words for one in run for words in beside_words(one)}):
-        yield f"  {' and '.join(beside)} refused as well"
+        yield f"  {' and '.join(beside)} denied as well"
     for short in first.guarantees.short:
         yield f"  LESS THAN ASKED: {short}"
 

@@ -15,7 +15,7 @@ def must_follow(counts: Counts) -> None:
     """Raises ``KernelError`` where births were missed while the target was looked through, before refusing began."""
     if counts.not_followed:
         raise KernelError(
-            f"{counts.not_followed} births of processes were missed meanwhile, maybe of the target's: nothing is refused",
+            f"{counts.not_followed} births of processes were missed meanwhile, maybe of the target's: nothing is denied",
             "try again, when fewer processes are being started",
         )
 
@@ -36,4 +36,4 @@ class Births:
         except Exception:  # an end of refusing must not come of it
             return []
         new, self._known = missed - self._known, max(missed, self._known)
-        return [f"{new} births of processes missed: what such children do is not refused"] if new > 0 else []
+        return [f"{new} births of processes missed: what such children do is not denied"] if new > 0 else []

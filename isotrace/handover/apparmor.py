@@ -35,7 +35,7 @@ _NOTES = (
     "the profile holds what is started under it: aa-exec -p NAME, or AppArmorProfile=NAME in a unit",
     "every capability, signal and D-Bus message is allowed, as no rule is about them: AppArmor takes none away here",
 )
-_WITH_PATHS = "nothing is mounted, other processes are not traced, and directories above what is refused do not move"
+_WITH_PATHS = "nothing is mounted, other processes are not traced, and directories above what is denied do not move"
 _WITHOUT_PATHS = "mounts, pivot_root and tracing are allowed, as no rule is on paths"
 
 
@@ -124,7 +124,7 @@ class _Profile:
                 self.findings.say(rule, Held.NOT, "nothing is reported")
             elif whole:
                 self.findings.say(
-                    rule, Held.WIDER, "it is refused, too: sockets are refused by family and type, not by address"
+                    rule, Held.WIDER, "it is denied, too: sockets are denied by family and type, not by address"
                 )
         elif closed:
             self.findings.say(rule, Held.WIDER, "no socket but of AF_UNIX, AF_NETLINK and AF_ALG can be made")
@@ -132,7 +132,7 @@ class _Profile:
         elif rule in whole:
             self.findings.say(rule, Held.WIDER, "no such socket can be made or used")
             if rule.protocol == "udp":
-                self.findings.say(rule, Held.PART, "SCTP in streams is not refused")
+                self.findings.say(rule, Held.PART, "SCTP in streams is not denied")
             find_answer(rule, self.findings, "EACCES")
         else:
             self.findings.say(rule, Held.NOT, "AppArmor 3 judges no addresses")
@@ -141,9 +141,7 @@ class _Profile:
     def unix(self, rule: NetRule) -> Iterator[str]:
         if not refuses(rule):
             held = Held.NOT if not rule.allow else Held.WIDER if self.excepts(rule) else Held.EXACT
-            self.findings.say(
-                rule, held, "" if held is Held.EXACT else "a refusal wins there over what is inside of it"
-            )
+            self.findings.say(rule, held, "" if held is Held.EXACT else "a denial wins there over what is inside of it")
         elif is_every_unix(rule):
             self.findings.say(rule, Held.WIDER, "no unix socket can be made or used, no pair either")
             find_answer(rule, self.findings, "EACCES")

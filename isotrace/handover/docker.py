@@ -168,7 +168,7 @@ def take(data: bytes, name: str, container: Container, lossy: bool = False) -> I
     judged = {call: book.judge(call) for call in sorted(catalog.names() - refuse.NO_CODE)}
     closed = names.closes(call for call, one in judged.items() if one.plain is not None)
     if opened := sorted(call for call in closed if judged[call].plain is None):
-        book.said.append((Held.WIDER, f"{', '.join(opened)}: refused with calls whose work io_uring could do instead"))
+        book.said.append((Held.WIDER, f"{', '.join(opened)}: denied with calls whose work io_uring could do instead"))
     text = _text(judged, book.default, name)
     return Imported(text, tuple(book.said))
 
@@ -228,7 +228,7 @@ class _Book:
                 if call not in catalog.names() and call not in SHORT:
                     unknown |= {call} if not why else set()
                 elif why:
-                    left.setdefault(f"{_VERBS.get(entry.action, 'refused')} {why}", set()).add(call)
+                    left.setdefault(f"{_VERBS.get(entry.action, 'denied')} {why}", set()).add(call)
                 else:
                     self._counting.setdefault(call, []).append(entry)
         for how, calls in left.items():
@@ -300,7 +300,7 @@ class _Book:
         if self.lossy and best is None:
             self.said.append((Held.PART, f"{call}: allowed whatever its arguments are"))
             return _Judged(None, None)
-        why = "refused" if worst is not None and worst.kind != "audit" else "reported"
+        why = "denied" if worst is not None and worst.kind != "audit" else "reported"
         self.said.append((Held.WIDER, f"{call}: a matter of its arguments there; {why} whatever they are"))
         return _Judged(worst, worst)
 
@@ -311,8 +311,8 @@ _VERBS = {"SCMP_ACT_ALLOW": "allowed", "SCMP_ACT_LOG": "reported"}
 _NEARLY = {
     "SCMP_ACT_KILL_THREAD": "a thread was ended, here it is the process",
     "SCMP_ACT_TRAP": "a signal handler was called, here the process is ended",
-    "SCMP_ACT_TRACE": "a tracer was asked, here it is refused",
-    "SCMP_ACT_NOTIFY": "a listener was asked, here it is refused",
+    "SCMP_ACT_TRACE": "a tracer was asked, here it is denied",
+    "SCMP_ACT_NOTIFY": "a listener was asked, here it is denied",
 }
 
 
@@ -350,7 +350,7 @@ def _text(judged: Mapping[str, _Judged], default: Action | None, name: str) -> s
         if addressed is not None:
             lines += ["", f"[groups.{_name(addressed)}-addressed]", *_group(addressed, _SENDTO)]
     if len(lines) == 2:
-        raise UsageError(f"{name} refuses nothing", "a policy needs at least one rule that denies")
+        raise UsageError(f"{name} denies nothing", "a policy needs at least one rule that denies")
     return "\n".join(lines) + "\n"
 
 

@@ -91,7 +91,7 @@ class _Policies:
 
     def take(self, rule: object) -> None:
         if isinstance(rule, CallRule):
-            self.findings.say(rule, Held.NOT, "KubeArmor refuses no calls")
+            self.findings.say(rule, Held.NOT, "KubeArmor denies no calls")
         elif isinstance(rule, NetRule):
             self.net(rule)
         elif isinstance(rule, PathRule):
@@ -147,10 +147,10 @@ class _Policies:
         if not asked:
             return
         if rule.pattern == EVERYTHING:
-            self.findings.say(rule, _worse(rule), "is refused: a rule that refuses everything wins")
+            self.findings.say(rule, _worse(rule), "is denied: a rule that denies everything wins")
             return
         if where is None:
-            self.findings.say(rule, _worse(rule), "is refused: its patterns depend on what enforces them")
+            self.findings.say(rule, _worse(rule), "is denied: its patterns depend on what enforces them")
             return
         if "x" in asked:
             self.allowed.add("process", where)
@@ -159,7 +159,7 @@ class _Policies:
         elif "w" in asked and not self.whole("r"):
             self.allowed.add("file", where)
         elif "w" in asked:
-            self.findings.say(rule, _worse(rule), "w is refused: there is no writing without reading")
+            self.findings.say(rule, _worse(rule), "w is denied: there is no writing without reading")
 
     def report(self, rule: PathRule, where: Place | None) -> None:
         if where is None:
@@ -184,7 +184,7 @@ class _Policies:
             what = "unix sockets" if rule.protocol == "unix" else "addresses and ports"
             self.findings.say(rule, Held.NOT, f"KubeArmor's policies for containers have no {what}")
         elif rule.protocol != "unix" and any(one.network is None and one.ports is None for one in nets):
-            self.findings.say(rule, Held.WIDER, "is refused: a protocol is blocked for every address")
+            self.findings.say(rule, Held.WIDER, "is denied: a protocol is blocked for every address")
 
 
 def _worse(rule: PathRule) -> Held:

@@ -45,7 +45,7 @@ _MOST_PORTS = 1024
 _FILES_ABI, _NET_ABI, _SCOPE_ABI = 3, 4, 6
 _NOTES = (
     "needs Landlock's ABI {abi}: a loader that makes the best of an older kernel holds less",
-    "paths are those of this machine now: what was not there, or was of another kind, is refused",
+    "paths are those of this machine now: what was not there, or was of another kind, is denied",
 )
 
 
@@ -99,7 +99,7 @@ class _Rules:
                 self.findings.say(one, Held.NOT, "nothing is reported")
         for one in about(self.policy, "x") if {"r", "x"} <= set(handled) else ():
             if not refuses(one) and not self.is_read(one):
-                self.findings.say(one, Held.WIDER, "x is refused: what is executed is read there")
+                self.findings.say(one, Held.WIDER, "x is denied: what is executed is read there")
         rights = sorted({right for letter in handled for right in (*FILE[letter], *DIRECTORY[letter])})
         groups: dict[tuple[str, ...], list[str]] = {}
         for path in sorted(self.allowed):
@@ -116,7 +116,7 @@ class _Rules:
         if not handled:
             return
         if why := self.unfit(rule, letter):
-            self.findings.say(rule, Held.WIDER, f"{letter} is refused: {why}")
+            self.findings.say(rule, Held.WIDER, f"{letter} is denied: {why}")
             return
         where = place(rule.pattern)
         assert where is not None
@@ -141,7 +141,7 @@ class _Rules:
             return "${…} is a variable there"
         others = (one for one in about(self.policy, letter) if refuses(one) and not beats(rule, one))
         if any(overlap(one.pattern, rule.pattern) for one in others):
-            return "something inside of it is refused"
+            return "something inside of it is denied"
         return self.unknown(where)
 
     def unknown(self, where: Place) -> str:
@@ -177,12 +177,12 @@ class _Rules:
 
     def let_ports(self, rule: NetRule, nets: list[NetRule]) -> set[int]:
         if rule.network is not None or rule.ports is None or rule.ports[1] - rule.ports[0] >= _MOST_PORTS:
-            self.findings.say(rule, Held.WIDER, "is refused: a port is allowed of every address, and one by one")
+            self.findings.say(rule, Held.WIDER, "is denied: a port is allowed of every address, and one by one")
             return set()
         own = inet_specificity(rule)
         others = (one for one in nets if refuses(one) and one.protocol != "udp" and inet_specificity(one) >= own)
         if any(_meet(one, rule) for one in others):
-            self.findings.say(rule, Held.WIDER, "is refused: something of it is refused")
+            self.findings.say(rule, Held.WIDER, "is denied: something of it is denied")
             return set()
         return set(range(rule.ports[0], rule.ports[1] + 1))
 
@@ -200,8 +200,8 @@ def _unix(rule: NetRule, whole: bool) -> tuple[Held, str]:
         return Held.NOT, "nothing is reported"
     if not refuses(rule):
         if whole and rule.path is None:
-            return Held.WIDER, "is refused: abstract sockets are, all together"
-        return Held.EXACT, "nothing refuses it there"
+            return Held.WIDER, "is denied: abstract sockets are, all together"
+        return Held.EXACT, "nothing denies it there"
     if rule.path is not None or not whole:
         return Held.NOT, "Landlock judges abstract sockets alone, all together"
     return Held.PART, "abstract sockets of who is outside: not those of the processes themselves, and no files"

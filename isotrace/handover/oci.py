@@ -78,7 +78,7 @@ def _find_others(policy: Policy, findings: Findings, held: list[Place]) -> None:
         elif not rule.allow and not refuses(rule) and not isinstance(rule, CallRule):
             findings.say(rule, Held.NOT, "nothing is reported")
         if isinstance(rule, PathRule) and not refuses(rule) and _hidden(rule, held):
-            findings.say(rule, Held.WIDER, "what it lets through is below what is refused there, and is refused, too")
+            findings.say(rule, Held.WIDER, "what it lets through is below what is denied there, and is denied, too")
 
 
 def _hidden(rule: PathRule, held: list[Place]) -> bool:

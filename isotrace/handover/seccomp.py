@@ -92,10 +92,10 @@ def _syscalls(policy: Policy, findings: Findings) -> tuple[int, list[dict[str, A
 def _find(rule: CallRule, findings: Findings) -> None:
     find_action(rule, findings)
     if found := sorted(rule.addressed & ADDRESS_IN_MEMORY):
-        why = f"the address of {' and '.join(found)} is in memory: refused with and without one"
+        why = f"the address of {' and '.join(found)} is in memory: denied with and without one"
         findings.say(rule, Held.WIDER, why)
     if "sendto" in rule.addressed:
-        why = "i386's socketcall has its arguments in memory: it is refused whole; a call of x32 ends the process"
+        why = "i386's socketcall has its arguments in memory: it is denied whole; a call of x32 ends the process"
         findings.say(rule, Held.WIDER, why)
     if "execve" in rule.calls and rule.action.kind != "audit":
         findings.say(rule, Held.WIDER, "no container starts: its command is executed under the filter")
@@ -109,7 +109,7 @@ def find_others(policy: Policy, findings: Findings) -> None:
         if isinstance(rule, CallRule):
             continue
         if rule.allow:
-            findings.say(rule, Held.EXACT, "nothing refuses it there")
+            findings.say(rule, Held.EXACT, "nothing denies it there")
         else:
             findings.say(rule, Held.NOT, "a filter sees the number of a call and registers, no path and no address")
 
@@ -117,7 +117,7 @@ def find_others(policy: Policy, findings: Findings) -> None:
 def find_action(rule: CallRule, findings: Findings) -> None:
     """What becomes of the rule's action."""
     if rule.action.kind == "ask":
-        findings.say(rule, Held.WIDER, "nobody is asked: it is refused")
+        findings.say(rule, Held.WIDER, "nobody is asked: it is denied")
     elif rule.action.kind == "kill":
         findings.say(rule, Held.EXACT, "the process ends by SIGSYS")
     elif rule.action.kind == "audit":

@@ -25,11 +25,11 @@ _CAPABILITIES = (
 )
 _WIDTH = 110
 _PATH_NOTES = (
-    "mounts, namespaces of others and files by handles are refused, and capabilities that go round mounts are taken",
+    "mounts, namespaces of others and files by handles are denied, and capabilities that go round mounts are taken",
     "whoever runs as the same user outside of the unit has the files below /proc/PID/root",
 )
 _CALL_NOTES = (
-    "calls that isotrace's catalogue or systemd does not know are refused like those that a rule is on",
+    "calls that isotrace's catalogue or systemd does not know are denied like those that a rule is on",
     "calls of 32-bit programs and of x32 end the process",
 )
 
@@ -88,7 +88,7 @@ def _find(rule: CallRule, error: str | None, findings: Findings) -> None:
     if rule.addressed:
         calls = ", ".join(sorted(rule.addressed))
         findings.say(
-            rule, Held.WIDER, f"{calls}: refused with and without an address, so a send on a connection is, too"
+            rule, Held.WIDER, f"{calls}: denied with and without an address, so a send on a connection is, too"
         )
     if names.closes(rule.calls) - rule.calls:
         findings.say(rule, Held.EXACT, "closes io_uring")

@@ -54,7 +54,7 @@ def _unix(policy: Policy, rules: list[NetRule], findings: Findings) -> bool:
             why = "no unix socket can be made" if whole else "only a socket at a path without stars is hidden"
             findings.say(rule, Held.WIDER if whole else Held.NOT, why)
         elif not refuses(rule) and (whole or hidden):
-            findings.say(rule, Held.WIDER, "what it lets through is refused, too")
+            findings.say(rule, Held.WIDER, "what it lets through is denied, too")
     return bool(whole)
 
 
@@ -77,8 +77,8 @@ def _find(rules: list[NetRule], denied: list[NetRule], taken: list[NetRule], clo
         if refuses(rule):
             _find_refusing(rule, denied, taken, closed, findings)
         elif denied and rule not in taken:
-            why = "an exception there has every port and protocol, and wins over all that is refused"
-            findings.say(rule, Held.WIDER, f"what it lets through is refused, too: {why}")
+            why = "an exception there has every port and protocol, and wins over all that is denied"
+            findings.say(rule, Held.WIDER, f"what it lets through is denied, too: {why}")
 
 
 def _find_refusing(
@@ -94,7 +94,7 @@ def _find_refusing(
     ):
         findings.say(rule, Held.NOT, "packets are judged by address alone, without ports")
         return
-    findings.say(rule, Held.PART, "bind and listen are not refused; where the manager has no BPF nothing is")
+    findings.say(rule, Held.PART, "bind and listen are not denied; where the manager has no BPF nothing is")
     findings.say(rule, Held.WIDER, f"{_PACKETS}; sockets but of AF_UNIX, AF_NETLINK, AF_ALG and IP cannot be made")
     find_answer(rule, findings, "EPERM")
 

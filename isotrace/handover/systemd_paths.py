@@ -99,7 +99,7 @@ class _Mounts:
                 if not rule.allow:
                     self.findings.say(rule, Held.NOT, "nothing is reported")
                 if lost := [letter for letter in sorted(rule.access) if self.loses(rule, letter, refusing)]:
-                    self.findings.say(rule, Held.WIDER, f"{', '.join(lost)} is refused: {self.why(rule)}")
+                    self.findings.say(rule, Held.WIDER, f"{', '.join(lost)} is denied: {self.why(rule)}")
 
     def loses(self, rule: PathRule, letter: str, refusing: Sequence[PathRule]) -> bool:
         """Whether something refuses what it lets through."""

@@ -38,7 +38,7 @@ _HOOKS: dict[str, tuple[tuple[str, tuple[str, ...], tuple[int, int] | None], ...
 _NOTES = (
     "Tetragon itself has not read this: it is by its documentation",
     "it is about pods with the label app={name}; Override needs CONFIG_BPF_KPROBE_OVERRIDE",
-    "a kernel that has not all of the functions may be refused the policy: take those out that it does not have",
+    "a kernel that has not all of the functions may reject the policy: take those out that it does not have",
 )
 
 
@@ -50,9 +50,7 @@ def export(policy: Policy, setting: Setting) -> Handed:
     for rule in policy.rules:
         if isinstance(rule, NetRule):
             held = Held.EXACT if rule.allow else Held.NOT
-            findings.say(
-                rule, held, "nothing refuses it there" if rule.allow else "rules on addresses are not exported"
-            )
+            findings.say(rule, held, "nothing denies it there" if rule.allow else "rules on addresses are not exported")
     spec: dict[str, Any] = {"podSelector": {"matchLabels": {"app": setting.name}}}
     if lists:
         spec["lists"] = lists
@@ -99,9 +97,9 @@ def _addressed(judged: Mapping[str, Judged]) -> Iterator[dict[str, Any]]:
 def _find(rule: CallRule, findings: Findings) -> None:
     findings.say(rule, Held.PART, "calls of 32-bit programs and of x32 are not judged")
     if rule.action.kind == "ask":
-        findings.say(rule, Held.WIDER, "nobody is asked: it is refused")
+        findings.say(rule, Held.WIDER, "nobody is asked: it is denied")
     if rule.addressed - {"sendto"}:
-        findings.say(rule, Held.WIDER, "sendmsg and sendmmsg are refused with and without an address")
+        findings.say(rule, Held.WIDER, "sendmsg and sendmmsg are denied with and without an address")
 
 
 def _actions(action: Action) -> list[dict[str, Any]]:
@@ -142,7 +140,7 @@ def _find_file(rule: PathRule, policy: Policy, findings: Findings) -> None:
     for letter in sorted(rule.access):
         for one in excepted_from(rule, letter, policy) if refuses(rule) else ():
             held = Held.WIDER if one.allow else Held.NOT
-            findings.say(one, held, f"is refused: {rule.title} has no exceptions there")
+            findings.say(one, held, f"is denied: {rule.title} has no exceptions there")
 
 
 def _values(where: Place) -> Iterator[tuple[str, str]]:

@@ -69,8 +69,8 @@ def refuses() -> Answer:
         canary.write_bytes(b"x")
         said = sandbox.run(lambda: _try(os.fsencode(canary))).said.decode()
     if said == "EACCES":
-        return yes(f"ABI {version}: a file was refused")
-    return unknown("the trial ended early") if not said else no(f"ABI {version}, but a file was not refused: {said}")
+        return yes(f"ABI {version}: a file was denied")
+    return unknown("the trial ended early") if not said else no(f"ABI {version}, but a file was not denied: {said}")
 
 
 def _try(canary: bytes) -> bytes:

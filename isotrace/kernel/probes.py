@@ -31,8 +31,8 @@ class Probe:
 _ROOT = "run as root: sudo isotrace …"
 _KCONFIG = "a kernel built with {} (the stock kernels of Debian, Ubuntu, Fedora and RHEL are)"
 _BPF_EVENTS = _KCONFIG.format("CONFIG_BPF_EVENTS=y")
-_BY_OBJECT = "refuses by the kernel's own objects: no race, covers io_uring and 32-bit calls"
-_BY_NUMBER = "refuses by call and registers: arguments in memory race, io_uring passes by, 32-bit entries are extra"
+_BY_OBJECT = "enforces by the kernel's own objects: no race, covers io_uring and 32-bit calls"
+_BY_NUMBER = "enforces by call and registers: arguments in memory race, io_uring passes by, 32-bit entries are extra"
 
 PROBES = (
     Probe(
@@ -130,14 +130,14 @@ PROBES = (
     ),
     Probe(
         "ia32",
-        "32-bit calls to log and to refuse",
+        "32-bit calls to log and to deny",
         ("log", "refuse"),
         probe_system.ia32,
         "none is needed: programs here have no 32-bit calls to make (CONFIG_IA32_EMULATION)",
     ),
     Probe(
         "x32",
-        "x32 calls to log and to refuse",
+        "x32 calls to log and to deny",
         ("log", "refuse"),
         probe_system.x32,
         "none is needed: programs here have no x32 calls to make (CONFIG_X86_X32_ABI)",
@@ -186,14 +186,14 @@ PROBES = (
     ),
     Probe(
         "seccomp",
-        "refuses by number and registers, also 32-bit, in commands that isotrace starts; io_uring passes by",
+        "enforces by number and registers, also 32-bit, in commands that isotrace starts; io_uring passes by",
         ("refuse",),
         probe_system.seccomp,
         "CONFIG_SECCOMP_FILTER=y",
     ),
     Probe(
         "landlock",
-        "refuses files and TCP ports, in commands that isotrace starts, for any user: no race, covers 32-bit",
+        "denies files and TCP ports, in commands that isotrace starts, for any user: no race, covers 32-bit",
         ("refuse",),
         landlock.refuses,
         "CONFIG_SECURITY_LANDLOCK=y, and landlock in the list that the boot argument lsm= gives",
@@ -207,7 +207,7 @@ PROBES = (
     ),
     Probe(
         "io_uring",
-        "a way round whatever refuses by number: a rule has to cover it",
+        "a way round whatever enforces by number: a rule has to cover it",
         ("refuse",),
         probe_system.io_uring,
         "sysctl kernel.io_uring_disabled=0",
@@ -271,7 +271,7 @@ PROBES = (
     ),
     Probe(
         "ftrace",
-        "the module's way to refuse",
+        "the module's way to deny",
         ("module",),
         probe_system.ftrace,
         "CONFIG_FUNCTION_TRACER=y; sysctl kernel.ftrace_enabled=1",
@@ -285,7 +285,7 @@ PROBES = (
     ),
     Probe(
         "syscall_table",
-        "a patched sys_call_table entry is called: the classic way to refuse",
+        "a patched sys_call_table entry is called: the classic way to deny",
         ("module",),
         probe_system.syscall_table,
         "nothing: newer x86 kernels do not call through the table, the module uses ftrace",

@@ -73,7 +73,7 @@ def summary(sources: Sources, judged: Judged) -> Iterator[str]:
     seen = f"{many(judged.allowed, 'call')} allowed"
     if judged.reported:
         seen += f", {many(judged.reported, 'call')} reported"
-    yield f"{many(judged.refusals, 'call')} would have been refused, {seen}"
+    yield f"{many(judged.refusals, 'call')} would have been denied, {seen}"
     for why, count in sorted(judged.unknown.items()):
         yield f"not judged: {many(count, 'call')}: {why}"
     if judged.words:
@@ -81,7 +81,7 @@ def summary(sources: Sources, judged: Judged) -> Iterator[str]:
     if judged.here:
         yield f"{many(judged.here, 'call')} judged by links as they are on this machine now"
     if judged.failed:
-        yield f"{many(judged.failed, 'call')} failed before anything could be refused, and would not be allowed"
+        yield f"{many(judged.failed, 'call')} failed before anything could be denied, and would not be allowed"
     if count := lost(sources):
         yield f"{many(count, 'call')} lost when it was recorded: not judged"
     if any("descriptors" in why or "directory" in why or "not known" in why for why in judged.unknown) and not all(
@@ -89,7 +89,7 @@ def summary(sources: Sources, judged: Judged) -> Iterator[str]:
     ):
         yield "more is known of a recording that is made with isotrace record -y"
     if judged.refusals:
-        yield "after its first refusal the program might have gone another way"
+        yield "after its first denial the program might have gone another way"
 
 
 def lost(sources: Sources) -> int:

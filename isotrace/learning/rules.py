@@ -206,7 +206,7 @@ def _learn_addresses(lesson: Lesson, by_request: Mapping[Request, Evidence], wis
     reached = {one: evidence for one, evidence in by_request.items() if isinstance(one, NetRequest)}
     denied = next(words for words in _SOCKETS if not any(_refused(words, one) for one in sockets))
     if denied != _SOCKETS[0]:
-        lesson.said.append("sockets were made that no rule on addresses excepts: not every address is refused")
+        lesson.said.append("sockets were made that no rule on addresses excepts: not every address is denied")
     lesson.addresses += [Learned("deny-net", word) for word in (*denied, *_UNIX)]
     over_ip = {one: evidence for one, evidence in reached.items() if one.protocol != "unix"}
     if denied or wish.again:

@@ -22,9 +22,9 @@ class Kind(Enum):
 
     JUDGED = "judged by address"
     FREE = "left alone"
-    UNSEEN = "refused whole by every rule that denies over IP"
-    UNSEEN_DATAGRAMS = "refused whole by every rule that denies `udp` or `any` over IP"
-    BEYOND = "refused whole by `any:`"
+    UNSEEN = "denied whole by every rule that denies over IP"
+    UNSEEN_DATAGRAMS = "denied whole by every rule that denies `udp` or `any` over IP"
+    BEYOND = "denied whole by `any:`"
 
 
 _J, _F, _U, _D, _B = Kind.JUDGED, Kind.FREE, Kind.UNSEEN, Kind.UNSEEN_DATAGRAMS, Kind.BEYOND

@@ -121,7 +121,7 @@ def _term(term: str) -> Word:
         return words()[term]
     name = term.removeprefix("=")
     if name in refuse.NEVER:
-        raise UsageError(f"{name} cannot be refused: {refuse.NEVER[name]}", "leave it out")
+        raise UsageError(f"{name} cannot be denied: {refuse.NEVER[name]}", "leave it out")
     if name in refuse.NO_CODE:
         raise UsageError(f"{name} need not be denied: the kernel has no code for it", "leave it out")
     if name in catalog.names():

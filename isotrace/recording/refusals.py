@@ -51,7 +51,7 @@ def back(batch: Batch, index: int, note: str | None) -> tuple[Refused, Enforced]
     """The refusal that was row ``index``, its rule in words. Raises ``ValueError`` or ``LookupError``."""
     said = json.loads(note or "")
     if not isinstance(said, dict) or not all(isinstance(said[name], str) for name in _WORDS):
-        raise ValueError("a refusal that does not say what refused it")
+        raise ValueError("a denial that does not say what denied it")
     event = batch.events[index]
     args = tuple(event["args"].tolist()[: int(said.get("registers", 6))])
     what = next((blob.data for blob in batch.blobs(index)), b"").rstrip(b"\0").decode("utf-8", "surrogateescape")

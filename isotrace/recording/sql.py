@@ -61,7 +61,7 @@ VIEWS: dict[str, tuple[str, str]] = {
         """,
     ),
     "refusals": (
-        "calls that isotrace block refused, or isotrace ask asked about",
+        "calls that isotrace block denied, or isotrace ask asked about",
         """
         SELECT time, host, pid, tid, comm, abi, note ->> '$.call' AS name, what, note ->> '$.asked' AS rule,
             note ->> '$.group' AS "group", note ->> '$.action' AS action, note ->> '$.mechanism' AS mechanism,

@@ -86,9 +86,8 @@ class Ending:
             return ""
         self.status = 1
         left = "the command goes on" if self._command else "its processes go on"
-        return (
-            f"REFUSING HAS ENDED: {'; '.join(found)}; what was asked meanwhile was not judged, and {left} without rules"
-        )
+        meanwhile = f"what was asked meanwhile was not judged, and {left} without rules"
+        return f"ENFORCEMENT HAS ENDED: {'; '.join(found)}; {meanwhile}"
 
     def _alive(self) -> bool:
         return any(part.alive() for part in self._parts)

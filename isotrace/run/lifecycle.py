@@ -184,7 +184,7 @@ class Run:
             if part.enforces or not self._enforces:
                 raise
             why = error.message if isinstance(error, IsotraceError) else repr(error)
-            say(f"{why}: refusing goes on without it")
+            say(f"{why}: enforcement goes on without it")
             self._parts.remove(part)
             return ""
 
@@ -196,7 +196,7 @@ class Run:
             if not self._enforces:
                 raise
             if not self._blind:
-                say(f"cannot tell whether the target has ended ({error!r}): refusing goes on")
+                say(f"cannot tell whether the target has ended ({error!r}): enforcement goes on")
             self._blind = True
             time.sleep(_TICK)
             return None

@@ -40,7 +40,7 @@ def plan_for(
     if not plan.ok:
         short = f"{len(plan.unenforceable)} of {len(policy.rules)} rules cannot be enforced"
         raise KernelError(
-            f"{short}: nothing was started, nothing is refused",
+            f"{short}: nothing was started, nothing is denied",
             ("above is" if every else "-v says")
             + " what each mechanism lacks"
             + ("; --best-effort leaves those rules out" if plan.enforced else ""),
@@ -100,7 +100,7 @@ class Refusals(Part):
         else:
             rings.check(self._plan.enforced, self._target)
         if self._pid is None:
-            say("refusing from now on")
+            say("enforcing from now on")
         if self._target.waited:
             self._target.waited.join(self._found)
 
@@ -136,7 +136,7 @@ class Refusals(Part):
                         self._recorder.refused(records)
                     self._show(partial(self._sink.write, records))
         except Exception as error:
-            self._hide(f"refusals cannot be read ({error!r})")
+            self._hide(f"denials cannot be read ({error!r})")
             time.sleep(_TICK)
 
     def _show(self, write: Callable[[], None]) -> None:
@@ -147,10 +147,10 @@ class Refusals(Part):
         except IsotraceError as error:
             self._hide(error.message.partition(":")[0])
         except Exception as error:
-            self._hide(f"refusals cannot be shown ({error!r})")
+            self._hide(f"denials cannot be shown ({error!r})")
 
     def _hide(self, why: str) -> None:
-        tell([] if self._unseen else [f"{why}: refusing goes on, without showing it"])
+        tell([] if self._unseen else [f"{why}: enforcement goes on, without showing it"])
         self._unseen = True
 
     def alive(self) -> bool:
@@ -168,7 +168,7 @@ class Refusals(Part):
             enforcer.lift()
         if not self._stuck():
             return False
-        say("the time is up: nothing is refused any more; a seccomp filter needs isotrace until its processes end")
+        say("the time is up: nothing is denied any more; a seccomp filter needs isotrace until its processes end")
         return True
 
     def _stuck(self) -> bool:
@@ -191,7 +191,7 @@ class Refusals(Part):
         self._show(partial(self._sink.finish, counts))
         tell(describe.count_lines(self._plan, counts))
         if self._stuck():
-            say("processes of the command live on: what was refused to them fails with ENOSYS from now on")
+            say("processes of the command live on: what was denied to them fails with ENOSYS from now on")
 
     def close(self) -> None:
         """Give everything back to the kernel."""

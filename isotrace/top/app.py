@@ -35,8 +35,8 @@ SMALLEST = (60, 12)
 _NOTE_SECONDS = 8.0
 _CHECK = 0.25  # seconds between two looks at whether a signal has come
 
-_KEYS = "↑↓ Enter detail  ←→ sort  / filter  p pause  z zero  f process  d refuse  ? help  q quit"
-_LESS_KEYS = "Enter detail  ←→ sort  / filter  d refuse  f process  ? help  q quit"
+_KEYS = "↑↓ Enter detail  ←→ sort  / filter  p pause  z zero  f process  d deny  ? help  q quit"
+_LESS_KEYS = "Enter detail  ←→ sort  / filter  d deny  f process  ? help  q quit"
 
 _EMPTY = {
     "call": "nothing was called yet",

@@ -27,15 +27,15 @@ _HELP = """\
 [b]Filter[/b]   / and type; Enter keeps it, Esc drops it
 [b]Time[/b]     p pause    z set all counts to zero
 [b]Process[/b]  f on a process: only its calls; f again: all
-[b]Refuse[/b]   d the call of this row    D list refusals    u lift one
+[b]Deny[/b]     d the call of this row    D list denials    u lift one
 [b]Asked[/b]    a what waits for an answer (isotrace ask --top)
-[b]Leave[/b]    q; nothing stays refused
+[b]Leave[/b]    q; nothing stays denied
 
 calls/s is of the latest look, the curve of the last minute. p50 and
 p99 come from a histogram of powers of two; max is exact. A call's
 time is from entry to return, so one that waits counts its waiting.
 Calls that did not return yet are not in the table: Enter shows them.
-Files are as the program named them. A refused call counts as an error.
+Files are as the program named them. A denied call counts as an error.
                                              [dim]any key closes this[/dim]"""
 
 
@@ -129,7 +129,7 @@ class Question(Box[bool]):
         """Mechanism, guarantees, limits."""
         proposal, (width, height) = self._proposal, self.room
         call = proposal.wanted.call
-        title = f"Refuse {call}?" if proposal.possible else f"{call} cannot be refused here"
+        title = f"Deny {call}?" if proposal.possible else f"{call} cannot be denied here"
         body = _wrapped([(line, PLAIN) for line in (proposal.details if self._whole else proposal.lines)], width)
         room = max(1, height - 2)
         self._top = max(0, min(self._top, len(body) - room))
@@ -137,7 +137,7 @@ class Question(Box[bool]):
         return _joined([(title, STRONG), *shown, (self._keys(len(body) > room), HEAD)])
 
     def _keys(self, scrolls: bool) -> str:
-        said = ["y refuses it"] if self._proposal.possible else []
+        said = ["y denies it"] if self._proposal.possible else []
         said += ["↑↓ more"] if scrolls else []
         said += [f"v {'in short' if self._whole else 'in full'}"] if self._proposal.details else []
         return "    ".join([*said, "any other key: no" if self._proposal.possible else "any other key closes this"])
@@ -202,7 +202,7 @@ class Calls(Pick):
 
     def __init__(self, whom: str, calls: Sequence[tuple[str, int]]) -> None:
         super().__init__()
-        self.title_line = f"Refuse what to {whom}?"
+        self.title_line = f"Deny what to {whom}?"
         self._calls = calls
 
     def rows(self, width: int) -> list[str]:
@@ -228,7 +228,7 @@ class Listing(Pick):
     def title_line(self) -> str:  # type: ignore[override]
         """How many."""
         count = sum(not refusal.ended for refusal in self._status.refusals)
-        return f"Refused now: {count}" if self._status.refusals else "Nothing is refused"
+        return f"Denied now: {count}" if self._status.refusals else "Nothing is denied"
 
     def show(self, status: Status) -> None:
         """Draw this from now on."""

@@ -63,9 +63,7 @@ def check(target: Target, never: Collection[int]) -> int:
     """
     concerned = members(target)
     for pid in sorted(concerned & set(never)):
-        why = (
-            "process 1 is never refused anything" if pid in namespaces.machine_init() else "isotrace itself runs in it"
-        )
+        why = "process 1 is never denied anything" if pid in namespaces.machine_init() else "isotrace itself runs in it"
         raise IsotraceError(f"process {pid} ({_name(pid)}) is among them: {why}", "choose a process (2) below it")
     gone = target.pid or target.ppid or target.tree
     if gone and not concerned and not any(map(targets.read_process, gone)):

@@ -35,7 +35,7 @@ class RefusalKeys:
     def summary(self) -> str:
         """For the head: how many are in force."""
         count = sum(not refusal.ended for refusal in self.status.refusals)
-        return f"{count} refused" if count else ""
+        return f"{count} denied" if count else ""
 
     def begin(self, tell: Callable[[Answer], object]) -> None:
         """Answers come from now on."""
@@ -83,7 +83,7 @@ class RefusalKeys:
         if call.name.startswith(PREFIX):
             self.say(f"{call.name} is no call: who may not set up a ring (io_uring_setup) cannot ask for it")
             return
-        self.doing = f"looking how this kernel can refuse {call.name} …"
+        self.doing = f"looking how this kernel can deny {call.name} …"
         self.say("")
         self.refusing.explain(Wanted(call.name, owner, self._whom(snapshot, owner)))
 
@@ -96,7 +96,7 @@ class RefusalKeys:
         if not proposal.possible:
             self.say(proposal.why)
         elif elsewhere or self.app.screen is not self._screen:
-            self.say(f"{call} can be refused: press d on it again")
+            self.say(f"{call} can be denied: press d on it again")
             return
         else:
             self.say("")
@@ -105,7 +105,7 @@ class RefusalKeys:
 
     def _answered(self, proposal: Proposal, yes: bool | None) -> None:
         if yes:
-            self.doing = f"refusing {proposal.wanted.call} …"
+            self.doing = f"denying {proposal.wanted.call} …"
             self.say("")
             self.refusing.refuse(proposal)
 
@@ -124,7 +124,7 @@ class RefusalKeys:
         if self.status.refusals:
             self.app.push_screen(Listing(self.status, self.refusing.lift))
         else:
-            self.say("nothing is refused: d refuses the call of a row")
+            self.say("nothing is denied: d denies the call of a row")
 
     def lift(self) -> None:
         """u: the only one there is, or one of the list."""

@@ -156,7 +156,7 @@ class Refuser:
         try:
             self._tell(self._judged(wanted))
         except IsotraceError as error:
-            self._tell(Proposal(wanted, why=f"{wanted.call} is not refused to {wanted.whom}: {error.message}"))
+            self._tell(Proposal(wanted, why=f"{wanted.call} is not denied to {wanted.whom}: {error.message}"))
 
     def _judged(self, wanted: Wanted) -> Proposal:
         rule, target = rule_on(wanted.call), self._family(wanted)
@@ -164,7 +164,7 @@ class Refuser:
         plan = self._plan(rule, target)
         details = describe.plan_lines(plan, every=True)
         if not plan.ok:
-            why = f"{wanted.call} cannot be refused here: {_reasons(plan)}"
+            why = f"{wanted.call} cannot be denied here: {_reasons(plan)}"
             return Proposal(wanted, tuple(describe.lacking(plan)), why, tuple(details))
         whom, beside = f"to {wanted.whom}: {many(concerned, 'process')} now", _beside(rule)
         return Proposal(wanted, (whom, *outline.lines(plan, "v"), *beside), details=(whom, *details, *beside))
@@ -173,13 +173,13 @@ class Refuser:
 
     def _open(self, wanted: Wanted) -> None:
         if any(active.shown.wanted == wanted and not active.shown.ended for active in self._active):
-            raise IsotraceError(f"{wanted.call} is already refused to {wanted.whom}")
-        self._say(doing=f"refusing {wanted.call}: the program is being compiled …")
+            raise IsotraceError(f"{wanted.call} is already denied to {wanted.whom}")
+        self._say(doing=f"denying {wanted.call}: the program is being compiled …")
         rule, target = rule_on(wanted.call), self._family(wanted)
         family.check(target, self._never)
         plan = self._plan(rule, target)
         if not plan.ok:
-            raise IsotraceError(f"{wanted.call} cannot be refused here: {_reasons(plan)}")
+            raise IsotraceError(f"{wanted.call} cannot be denied here: {_reasons(plan)}")
         mechanism = plan.enforced[0].mechanism
         enforcer = self._make(mechanism, plan.by_mechanism()[mechanism], target)
         try:
@@ -190,7 +190,7 @@ class Refuser:
             raise
         self._numbers += 1
         self._active.append(_Active(ActiveRefusal(self._numbers, wanted, mechanism), target, enforcer))
-        self._say(note=f"{wanted.call} is refused to {wanted.whom} by {mechanism}: D lists, u lifts")
+        self._say(note=f"{wanted.call} is denied to {wanted.whom} by {mechanism}: D lists, u lifts")
 
     def _look(self) -> None:
         notes = [note for active in self._active if not active.shown.ended and (note := _look_at(active))]
@@ -199,14 +199,14 @@ class Refuser:
     def _lift(self, number: int) -> None:
         active = next((active for active in self._active if active.shown.number == number), None)
         if active is None:
-            raise IsotraceError("that is not refused any more")
+            raise IsotraceError("that is not denied any more")
         if not active.shown.ended:
             active.enforcer.lift()
             _read(active)
         active.enforcer.close()
         self._active.remove(active)
         shown = active.shown
-        self._say(note=f"{shown.wanted.call} works again for {shown.wanted.whom}; it was refused {shown.hits} times")
+        self._say(note=f"{shown.wanted.call} works again for {shown.wanted.whom}; it was denied {shown.hits} times")
 
 
 def _look_at(active: _Active) -> str:
@@ -219,7 +219,7 @@ def _look_at(active: _Active) -> str:
     _read(active)
     active.enforcer.close()
     active.shown = replace(active.shown, ended=reason)
-    return f"{active.shown.wanted.call} is not refused any more: {reason}"
+    return f"{active.shown.wanted.call} is not denied any more: {reason}"
 
 
 def _read(active: _Active) -> None:
@@ -265,4 +265,4 @@ def _beside(rule: CallRule) -> list[str]:
     if not others:
         return []
     listed = ", ".join(others[:8]) + (" …" if len(others) > 8 else "")
-    return [f"not refused, though alike: {listed} (isotrace block --deny {word} has them all)"]
+    return [f"not denied, though alike: {listed} (isotrace block --deny {word} has them all)"]

@@ -15,7 +15,7 @@ from isotrace.top.player import Player
 from isotrace.top.refusing import Answer, Proposal, ViewState, Wanted
 
 _SECONDS = 10.0  # of a jump
-_OVER = "this is a recording: what it shows is over, and nothing of it can be refused"
+_OVER = "this is a recording: what it shows is over, and nothing of it can be denied"
 
 _HELP = """\
 [b]Time[/b]     ← → ten seconds back, on    shift ← → a minute    home end

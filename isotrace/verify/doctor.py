@@ -25,7 +25,7 @@ def feature() -> Feature:
     findings = KernelFindings()
     plan = planning.make(Policy((Group("", _RULES),)), findings, Target(tree=(1,)), best_effort=True)
     if not plan.enforced:
-        return Feature(_NAME, "no", "no rule can be enforced here", "see the rows under to refuse", ("refuse",), _WHAT)
+        return Feature(_NAME, "no", "no rule can be enforced here", "see the rows under to deny", ("refuse",), _WHAT)
     try:
         return _row(verify(plan, findings, "auto", True), len(plan.unenforceable))
     except IsotraceError as error:
@@ -38,4 +38,4 @@ def _row(found: Verdict, unenforceable: int) -> Feature:
         return Feature(_NAME, "no", why, remedy, ("refuse",), _WHAT)
     left = f"; {unenforceable} of {len(_RULES)} rules cannot be enforced" if unenforceable else ""
     less = f"; as announced gets through: {', '.join(found.announced)}" if found.announced else ""
-    return Feature(_NAME, "yes", f"{len(found.refused)} ways refused{less}{left}", "", ("refuse",), _WHAT)
+    return Feature(_NAME, "yes", f"{len(found.refused)} ways denied{less}{left}", "", ("refuse",), _WHAT)

@@ -53,10 +53,10 @@ class Verdict:
     def lines(self) -> list[str]:
         """For a person."""
         titles = (
-            ("refused", self.refused),
+            ("denied", self.refused),
             ("no way on this kernel", self.absent),
             ("gets through, as announced", self.announced),
-            ("NOT REFUSED", self.through),
+            ("NOT DENIED", self.through),
         )
         lines = [f"verify: {title}: {', '.join(dict.fromkeys(names))}" for title, names in titles if names]
         return lines or ["verify: no way of the table is against these rules: nothing was tried"]
@@ -68,7 +68,7 @@ def must_hold(plan: EnforcementPlan, findings: Findings, backend: str, best_effo
     tell(found.lines())
     if found.through:
         raise KernelError(
-            f"the rules can be got round ({len(found.through)} ways): nothing was started, nothing is refused",
+            f"the rules can be got round ({len(found.through)} ways): nothing was started, nothing is denied",
             "docs/threat-model.md lists the limits; without --verify it starts all the same",
         )
 

@@ -83,7 +83,7 @@ class Run:
 
     def __enter__(self):
         self.err = ""
-        while "refusing from now on" not in self.err:
+        while "enforcing from now on" not in self.err:
             line = self.process.stderr.readline()
             assert line, self.err
             self.err += line
@@ -421,7 +421,7 @@ def test_there_is_no_way_to_read_a_file_past_the_question(tmp_path, compiled):
     )
     with background(*words, cwd=tmp_path) as run:
         try:
-            while "refusing from now on" not in (line := run.stderr.readline()):
+            while "enforcing from now on" not in (line := run.stderr.readline()):
                 assert line
             out, _ = escaping.communicate("\n", timeout=200)
         finally:

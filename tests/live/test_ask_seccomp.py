@@ -413,7 +413,7 @@ def test_the_default_may_be_to_kill_and_nothing_else(ask, tmp_path):
 
 def test_when_the_time_of_the_run_is_up_what_waits_is_denied_and_nobody_is_asked_any_more(ask, tmp_path):
     done = ask("sleep 500", "--for", "3s", "--ask", "mkdir", "--", "sh", "-c", "mkdir one; mkdir two", status=0)
-    assert done.ends() == [("end", "deny")] and "nothing is refused any more" in done.err
+    assert done.ends() == [("end", "deny")] and "nothing is denied any more" in done.err
     assert sorted(one.name for one in tmp_path.iterdir() if one.is_dir()) == ["two"]
 
 

@@ -379,7 +379,7 @@ attempt('opened', lambda: call(C.mq_open, b'/' + {there!r}, os.O_RDONLY))
     try:
         run = python(code, place, "--deny-path", "w:/**", "--allow-path", f"w:{place}/work/**", user=user)
         assert outcomes(run) == {"removed": "EACCES", "made": "EPERM", "opened": "through"}, "glibc says EACCES"
-        assert "no message queues made or removed → EPERM: 2 refused" in run.stderr
+        assert "no message queues made or removed → EPERM: 2 denied" in run.stderr
         assert library.mq_open(b"/" + made, os.O_RDONLY) < 0 and ctypes.get_errno() == errno.ENOENT
     finally:
         left = [library.mq_unlink(b"/" + name) for name in (there, made)]
@@ -588,7 +588,7 @@ def test_what_is_made_later_beside_what_is_denied_is_refused(place, user):
     ("words", "said"),
     [
         (("--deny-path", "r:/srv/**/key"), "a ** that is not the end"),
-        (("--deny-path", "w:/etc/**", "--errno", "ENOENT"), "refuses with EACCES, not ENOENT"),
+        (("--deny-path", "w:/etc/**", "--errno", "ENOENT"), "denies with EACCES, not ENOENT"),
         (("--deny-path", "w:/etc/**", "--audit"), "cannot audit"),
         (("--deny-path", "x:/usr/**"), "of executing only execve"),
         (("--deny-net", "tcp:10.0.0.0/8"), "knows ports, no addresses"),
@@ -659,4 +659,4 @@ def test_what_was_learned_is_proved_by_landlock_where_bpf_cannot(place):
 def test_a_command_that_landlock_refuses_something_has_not_passed(place):
     (place / "work/d").mkdir()
     run = learn(place, f"set -e; rmdir {place}/work/d; mkdir {place}/work/d", 1)
-    assert "Landlock may have refused something to the command" in run.stderr
+    assert "Landlock may have denied the command something" in run.stderr

@@ -109,7 +109,7 @@ def test_a_command_that_makes_the_shared_output_not_wait(tmp_path):
     tries.wait()
     with os.fdopen(read, "rb") as stream:
         said = stream.read()
-    assert run.wait(PATIENCE) == 5 and b"refusing goes on" not in run.stderr.read()
+    assert run.wait(PATIENCE) == 5 and b"enforcement goes on" not in run.stderr.read()
     assert said.count(b"mkdir(") == 3
     run.stderr.close()
     tries.check()

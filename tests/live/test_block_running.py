@@ -44,7 +44,7 @@ def test_a_running_process_is_not_half_refused(findings, sleeper, backend):
     run = isotrace("block", "-v", "--pid", sleeper.pid, "--deny", "open", "--backend", backend)
     assert run.returncode == 3 and not run.stdout
     assert "isotrace: deny open → EPERM: NOT ENFORCEABLE" in run.stderr
-    assert "1 of 1 rules cannot be enforced: nothing was started, nothing is refused" in run.stderr
+    assert "1 of 1 rules cannot be enforced: nothing was started, nothing is denied" in run.stderr
     said = {line.split(":")[1].strip(): line for line in run.stderr.splitlines() if line.startswith("isotrace:   ")}
     expected = {
         "lsm": reason(findings, "lsm_bpf"),
@@ -93,7 +93,7 @@ def test_a_signal_after_the_fact_only_where_that_is_accepted(findings, tmp_path)
         command = [sys.executable, "-m", "isotrace", "block", "--tree", str(shell.pid), *words, "--best-effort"]
         errors = tmp_path / "errors"
         with errors.open("w") as err, started(command, stderr=err, env=environment()) as run:
-            until(lambda: "refusing from now on" in errors.read_text(), "it refuses")
+            until(lambda: "enforcing from now on" in errors.read_text(), "it refuses")
             assert "LESS THAN ASKED" in errors.read_text()
             shell.stdin.write("\n")
             shell.stdin.flush()
@@ -104,4 +104,4 @@ def test_a_signal_after_the_fact_only_where_that_is_accepted(findings, tmp_path)
 
 def test_pid_1_is_never_refused():
     run = isotrace("block", "--pid", 1, "--deny", "open")
-    assert run.returncode == 2 and "pid 1 is never refused anything" in run.stderr and len(run.stderr.splitlines()) == 2
+    assert run.returncode == 2 and "pid 1 is never denied anything" in run.stderr and len(run.stderr.splitlines()) == 2

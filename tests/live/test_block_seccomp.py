@@ -100,7 +100,7 @@ def test_a_32_bit_program_is_refused_too(refuse):
 def test_calls_that_are_not_named_work(refuse):
     run = block("--deny", "mkdir", "--", refuse("64"), errno.EFAULT, 2, "64", *numbers(["open", "stat", "rmdir"], "64"))
     assert run.returncode == 0, run.stderr
-    assert "deny mkdir → EPERM: 0 refused" in run.stderr
+    assert "deny mkdir → EPERM: 0 denied" in run.stderr
 
 
 @pytest.mark.parametrize("user", [(), NOBODY], ids=["as we are", "nobody"])
@@ -129,7 +129,7 @@ def test_audit_reports_and_refuses_nothing(tmp_path):
     run = block("--deny", "mkdir", "--audit", "--", "mkdir", tmp_path / "new")
     assert run.returncode == 0 and (tmp_path / "new").is_dir()
     assert f'mkdir("{tmp_path}/new") allowed  (deny mkdir)' in run.stdout
-    assert "deny mkdir → audit: 1 would be refused" in run.stderr
+    assert "deny mkdir → audit: 1 would be denied" in run.stderr
 
 
 def test_descendants_are_refused_and_processes_outside_are_not(tmp_path):
@@ -196,9 +196,9 @@ def test_rules_of_a_policy_file_have_their_own_actions(tmp_path):
     (tmp_path / "old").mkdir()
     run = block("--policy", policy, "--", "sh", "-c", f"mkdir {tmp_path}/new; rmdir {tmp_path}/old")
     assert "Read-only file system" in run.stderr and not (tmp_path / "old").exists()
-    assert "a: deny mkdir → EROFS: 1 refused" in run.stderr
-    assert "b: deny rmdir → audit: 1 would be refused" in run.stderr
-    assert "b: deny mkdir → audit: 0 would be refused" in run.stderr
+    assert "a: deny mkdir → EROFS: 1 denied" in run.stderr
+    assert "b: deny rmdir → audit: 1 would be denied" in run.stderr
+    assert "b: deny mkdir → audit: 0 would be denied" in run.stderr
 
 
 def test_when_the_time_is_up_nothing_is_refused_any_more(tmp_path):
@@ -232,7 +232,7 @@ def test_an_output_that_fails_ends_the_lines_and_not_the_refusals(tmp_path):
     run = block("--deny", "mkdir", "-o", "/dev/full", "--", "sh", "-c", script)
     assert run.returncode == 6 and not list(tmp_path.iterdir())
     assert run.stderr.count("Operation not permitted") == 2
-    assert "refusing goes on, without showing it" in run.stderr and "deny mkdir → EPERM: 2 refused" in run.stderr
+    assert "enforcement goes on, without showing it" in run.stderr and "deny mkdir → EPERM: 2 denied" in run.stderr
 
 
 def test_a_reader_that_leaves_does_not_end_the_refusals(tmp_path):
@@ -244,7 +244,7 @@ def test_a_reader_that_leaves_does_not_end_the_refusals(tmp_path):
     run.stdout.readline()
     run.stdout.close()
     said = run.stderr.read().decode()
-    assert run.wait(20) == 0 and "refusing goes on" in said and "deny mkdir → EPERM: 4 refused" in said
+    assert run.wait(20) == 0 and "enforcement goes on" in said and "deny mkdir → EPERM: 4 denied" in said
     run.stderr.close()
 
 
@@ -276,7 +276,7 @@ def test_a_running_target_is_refused_only_where_a_mechanism_serves():
         run = block("--pid", sleeper.pid, "--deny", "open", "--backend", "seccomp")
         assert run.returncode == 3
         assert "seccomp: works only in a command that isotrace starts" in run.stderr
-        assert "nothing was started, nothing is refused" in run.stderr
+        assert "nothing was started, nothing is denied" in run.stderr
     finally:
         sleeper.kill()
         sleeper.wait()
@@ -310,7 +310,7 @@ def test_under_another_supervisor_refusals_are_said_not_to_be_counted():
     inner = (*BLOCK, "--format", "json", "--deny", "rmdir", "--", "rmdir", "/x/refused")
     run = block("--format", "json", "--deny", "mkdir", "--", *inner)
     assert "deny rmdir → EPERM: not counted" in run.stderr
-    assert "deny mkdir → EPERM: 0 refused" in run.stderr
+    assert "deny mkdir → EPERM: 0 denied" in run.stderr
     (told,) = [
         one["rules"][0] for one in objects(run) if one["type"] == "summary" and one["rules"][0]["asked"] == "deny rmdir"
     ]

@@ -28,15 +28,15 @@ def block(*words, program=("-m", "isotrace")):
 def test_what_is_refused_is_said_and_the_command_runs():
     run = block("--deny", "connect", "--deny", "mkdir", "--", "sh", "-c", "echo ran")
     assert run.returncode == 0 and run.stdout == "ran\n", run.stderr
-    (line,) = [line for line in run.stderr.splitlines() if line.startswith("isotrace: verify: refused: ")]
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("isotrace: verify: denied: ")]
     assert {"mkdir(2)", "TCP", "UDP by sendmsg"} <= set(line.split(": ")[3].split(", "))
-    assert "NOT REFUSED" not in run.stderr
+    assert "NOT DENIED" not in run.stderr
 
 
 def test_a_way_that_gets_through_ends_it_before_anything_is_started(tmp_path):
     run = block("--deny", "mkdir", "--", "touch", tmp_path / "ran", program=("-c", MORE))
     assert run.returncode == 3 and not (tmp_path / "ran").exists()
-    assert "isotrace: verify: NOT REFUSED: mkdir(2)" in run.stderr
+    assert "isotrace: verify: NOT DENIED: mkdir(2)" in run.stderr
     assert "the rules can be got round (1 ways): nothing was started" in run.stderr
 
 

@@ -134,7 +134,7 @@ def test_what_runs_in_it_is_refused(inside: Inside, target: str, reads: set[str]
     _need_hooks()
     assert inside.reads() == {"child 0", "first 0"}
     inside.begin(f"block {target} --deny-path r:/etc/hostname --best-effort >refusals")
-    _patiently(lambda: "refusing from now on" in inside.text("errors") or inside.ended(), "it refuses")
+    _patiently(lambda: "enforcing from now on" in inside.text("errors") or inside.ended(), "it refuses")
     assert inside.reads() == reads, inside.text("errors")
     assert Path("/etc/hostname").read_text()  # nobody outside is concerned
     status, errors = inside.end("INT")
@@ -165,7 +165,7 @@ def test_from_outside_the_container_is_refused_as_well(inside: Inside, tmp_path:
             [sys.executable, "-m", "isotrace", *command], env=tracer.environment(), stderr=errors
         ) as process,
     ):
-        _patiently(lambda: "refusing from now on" in said.read_text() or process.poll() is not None, "it refuses")
+        _patiently(lambda: "enforcing from now on" in said.read_text() or process.poll() is not None, "it refuses")
         assert inside.reads() == {"child 1", "first 1"}
         process.send_signal(2)
         process.communicate(timeout=tracer.PATIENCE)

@@ -193,8 +193,8 @@ class TestVerify:
         status, added, rounds = self.learned(tmp_path, "[ $n -ge 1 ] && ln -sf x l")
         assert status == 0
         assert "+ calls: symlink" in added
-        assert re.match(r"round 1: \d calls? refused", rounds[0])
-        assert rounds[-1].startswith("round 2: nothing refused")
+        assert re.match(r"round 1: \d calls? denied", rounds[0])
+        assert rounds[-1].startswith("round 2: nothing denied")
         assert "# learned later: symlink: 1 call by ln: symlinkat" in (tmp_path / "p.toml").read_text()
 
     def test_a_command_that_does_something_else_each_time_is_given_up_after_three(self, tmp_path: Path) -> None:

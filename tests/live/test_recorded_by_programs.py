@@ -40,7 +40,7 @@ def test_the_examples_run(tmp_path):
     said = subprocess.run(
         [sys.executable, "-c", first], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout
-    assert "\n0 0\n" in said and re.search(r"^\d+ refused, \d+ allowed$", said, re.MULTILINE)
+    assert "\n0 0\n" in said and re.search(r"^\d+ denied, \d+ allowed$", said, re.MULTILINE)
     kept = "\n".join(line for line in second.splitlines() if "pandas" not in line and "by_name" not in line)
     assert "isotrace.open" in kept
     subprocess.run([sys.executable, "-c", kept], cwd=tmp_path, check=True)

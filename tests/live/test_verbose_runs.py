@@ -106,4 +106,4 @@ def test_block_of_what_runs_says_what_is_tried_at_which_hooks(feature):
     assert re.search(r"backends: attached (lsm|kmod_ret)__\w*mkdir at the hook in its name", text)
     assert re.search(r"enforce.hooks: self-test at .*mkdir", text)
     assert re.search(r"enforce.selftest: self-test in process \d+, where EUCLEAN means denied: \d+ × EUCLEAN", text)
-    assert "isotrace: refusing from now on" in rest
+    assert "isotrace: enforcing from now on" in rest

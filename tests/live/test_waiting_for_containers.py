@@ -274,7 +274,7 @@ def test_what_runs_in_a_container_that_comes_is_refused(tmp_path: Path, how: lis
 
     words = ["block", "--deny-path", "r:/etc/hostname", "--best-effort", *how, *runc.options(tmp_path)]
     with waiting(tmp_path, *words) as run:
-        assert "refusing from now on" in run.lines
+        assert "enforcing from now on" in run.lines
         for count, below in enumerate(("web", "deeper/below/other"), 1):
             container = Container(tmp_path, tmp_path / "bundle", config, below)
             try:

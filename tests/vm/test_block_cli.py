@@ -72,7 +72,7 @@ def test_children_are_refused_and_nobody_else(backend, rush, file, tmp_path):
     if backend == "auto":
         assert lost > 500, "a ring of 1 MiB has no room for 3000 of its records"
     assert sum(line["count"] for line in lines) + lost == sum(run.hits())
-    assert not lost or f"{lost} lines lost, the refusals themselves were not" in run.said
+    assert not lost or f"{lost} lines lost, the denials themselves were not" in run.said
     assert {line["what"] for line in lines if line["call"] == "openat"} == {file}
     assert {line["pid"] for line in lines} >= {child.pid, later.pid} and len(lines) < 250
     assert one.root.pid not in {line["pid"] for line in lines}
@@ -153,8 +153,8 @@ def test_descendants_of_what_matches(rush, file, tmp_path):
             assert one.root.ask(opens(str(secret))) == other.root.ask(opens(str(secret))) == "ok"
             assert run.end(signal.SIGTERM) == 0
         assert grandchild.ask(opens(str(secret))) == "ok"
-    assert f"deny-path {tmp_path}/secret/ → EACCES: 202 refused" in run.said
-    assert f"deny-path w:{tmp_path}/* → EACCES: 1 refused" in run.said
+    assert f"deny-path {tmp_path}/secret/ → EACCES: 202 denied" in run.said
+    assert f"deny-path w:{tmp_path}/* → EACCES: 1 denied" in run.said
 
 
 def test_isotrace_itself_is_never_refused_and_ends_when_the_time_is_up(file):
@@ -180,7 +180,7 @@ def test_calls_by_number_and_pid_1_never(rush, file, tmp_path):
     if not {"override", "fmod_ret_syscall"} & set(FEATURES):
         with family() as one, block("-v", "--pid", one.root.pid, "--deny", "open", "--backend", "override") as run:
             assert run.process.wait(PATIENCE) == 3
-            assert "nothing was started, nothing is refused" in run.said and "  override: no override" in run.said
+            assert "nothing was started, nothing is denied" in run.said and "  override: no override" in run.said
         return
     name = Path("/proc/1/comm").read_text().strip()
     expected = "fmod_ret_call" if "fmod_ret_syscall" in FEATURES else "override"

@@ -43,10 +43,10 @@ def test_where_programs_are_switched_off_the_run_ends_loudly_or_goes_on_refusing
     ):
         run.ready(one.root, CHMOD, "EXDEV")
         if not switch() or one.root.ask(CHMOD) == "EXDEV":  # programs that this switch does not take away
-            assert run.process.poll() is None or "REFUSING HAS ENDED" in run.said
+            assert run.process.poll() is None or "ENFORCEMENT HAS ENDED" in run.said
             return
         assert run.process.wait(PATIENCE) == 1
-        assert "REFUSING HAS ENDED: " in run.said and "kernel.ftrace_enabled is 0" in run.said
+        assert "ENFORCEMENT HAS ENDED: " in run.said and "kernel.ftrace_enabled is 0" in run.said
 
 
 def test_two_on_one_target_are_each_protected_and_outlast_each_other():
@@ -84,7 +84,7 @@ def test_a_process_that_isotrace_has_from_the_shell_before_it_is_none_of_its_own
     attack = f"until test -e {go}; do sleep 0.1; done; kill -STOP $$; echo $? >{answer}; sleep 60"
     become = f"({attack}) >/dev/null 2>&1 & exec {sys.executable} -m isotrace block --pid $! --deny chmod"
     with said.open("wb") as stream, started(["sh", "-c", become], stderr=stream, env=environment()) as run:
-        until(lambda: "refusing from now on" in said.read_text(), "it refuses")
+        until(lambda: "enforcing from now on" in said.read_text(), "it refuses")
         go.touch()
         until(lambda: answer.exists() and answer.read_text().strip(), "an answer")
         assert answer.read_text().strip() != "0" and _state(run.pid) != "T", said.read_text()

@@ -157,7 +157,7 @@ def running(tmp_path_factory):
     with family(size=2) as one, family(size=1) as other:
         child = one.fork()
         with block("--tree", one.root.pid, *world.words, "--errno", REFUSED) as run:
-            until(lambda: "refusing from now on" in run.said or run.process.poll() is not None, "it starts")
+            until(lambda: "enforcing from now on" in run.said or run.process.poll() is not None, "it starts")
             assert run.process.poll() is None, run.said
             yield world, {"process": one.root, "child": child, "thread": one.root}, other.root
             assert run.end() == 0

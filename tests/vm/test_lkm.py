@@ -35,7 +35,7 @@ def mode(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "table":
         need("syscall_table")
     with kernel_module.loaded(request.param) as said:
-        assert f"refuses by {'ftrace' if request.param == 'ftrace' else 'sys_call_table'}" in said
+        assert f"denies by {'ftrace' if request.param == 'ftrace' else 'sys_call_table'}" in said
         yield request.param
 
 
@@ -114,7 +114,7 @@ def test_a_command_and_its_descendants_from_its_first_call_on(mode: str) -> None
     )
     assert done.returncode == 5, done.stderr
     assert not list(Path("/tmp").glob("isotrace-?"))
-    assert "deny mkdir → EPERM: 3 refused" in done.stderr
+    assert "deny mkdir → EPERM: 3 denied" in done.stderr
     assert "lkm · TOCTOU-safe yes" in done.stderr
 
 

@@ -83,10 +83,10 @@ def only(terminal, text):
 
 def accept(terminal, *expected):
     """Read what refusing would rest on, say yes, and wait until it is so."""
-    question = terminal.wait(r"y refuses it")
+    question = terminal.wait(r"y denies it")
     assert all(text in question for text in expected), question
     terminal.keys("y")
-    terminal.wait(r"is refused to .* by ")
+    terminal.wait(r"is denied to .* by ")
 
 
 def answers(worker, expression, wanted):
@@ -102,8 +102,8 @@ def test_a_call_is_refused_counted_and_works_again(terminal, workers):
     assert first.ask("make()") == "ok"
     only(terminal, "mkdir")
     terminal.keys("d")
-    accept(terminal, "Refuse mkdir?", "TOCTOU-safe yes", "2 processes now")
-    assert "1 refused" in terminal.screen()
+    accept(terminal, "Deny mkdir?", "TOCTOU-safe yes", "2 processes now")
+    assert "1 denied" in terminal.screen()
     assert [worker.ask("make()") for worker in workers for _ in range(3)] == ["EPERM"] * 6
     assert second.ask("child(make)") == "EPERM"
     terminal.keys("D")
@@ -122,11 +122,11 @@ def test_a_call_that_no_hook_meets(terminal, workers):
     terminal.keys("d")
     if not BY_NUMBER:
         panel = terminal.wait("any other key closes this")
-        assert "sched_get_priority_max cannot be refused here" in panel and "  lsm: no security hook is met" in panel
+        assert "sched_get_priority_max cannot be denied here" in panel and "  lsm: no security hook is met" in panel
         terminal.keys("x")
         assert first.ask("os.sched_get_priority_max(0)") == "ok"
         return
-    accept(terminal, "Refuse sched_get_priority_max?", "32-bit yes")
+    accept(terminal, "Deny sched_get_priority_max?", "32-bit yes")
     assert first.ask("os.sched_get_priority_max(0)") == "EPERM"
     terminal.keys("u")
     terminal.wait("sched_get_priority_max works again .* 1 times")
@@ -139,7 +139,7 @@ def test_one_family_until_isotrace_is_killed(terminal, workers):
     terminal.keys("2")
     only(terminal, "second")
     terminal.keys("d")
-    terminal.wait(rf"Refuse what to second {second.process.pid}")
+    terminal.wait(rf"Deny what to second {second.process.pid}")
     terminal.wait(r"(mk|rm)dir +300 calls")
     terminal.keys("Enter")
     accept(terminal, f"second {second.process.pid} and its descendants: 1 process now")

@@ -148,7 +148,7 @@ class Seccomp:
         self._supervisor.news.clear()
         if self._supervisor.trouble:
             raise IsotraceError(
-                f"the seccomp supervisor failed: {self._supervisor.trouble}", "what it refused stays refused"
+                f"the seccomp supervisor failed: {self._supervisor.trouble}", "what it denied stays denied"
             )
 
     def batches(self) -> Iterator[Sequence[Refused]]:

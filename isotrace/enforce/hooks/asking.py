@@ -103,7 +103,7 @@ class Waiters(Together):
             if self._place is not None:
                 self._keep(self._place)
             for one in kept.take_over(self._asking.pids()):
-                say(f"{one.where}: an isotrace that was killed left refusals in force, for other processes as well")
+                say(f"{one.where}: an isotrace that was killed left denials in force, for other processes as well")
         except BaseException:
             self.close()
             raise

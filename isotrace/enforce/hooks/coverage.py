@@ -142,10 +142,10 @@ PEERS = {"unix_stream_connect": "judge_stream", "unix_may_send": "judge_datagram
 NEEDLESS = {
     "process_mrelease": "only hurries the end of a process that is being killed",
     "remap_file_pages": "only rearranges what is mapped already",
-    "setfsuid": "changes only what other refusals look at, and cannot return an error",
-    "setfsgid": "changes only what other refusals look at, and cannot return an error",
-    "setfsuid32": "changes only what other refusals look at, and cannot return an error",
-    "setfsgid32": "changes only what other refusals look at, and cannot return an error",
+    "setfsuid": "changes only what other rules look at, and cannot return an error",
+    "setfsgid": "changes only what other rules look at, and cannot return an error",
+    "setfsuid32": "changes only what other rules look at, and cannot return an error",
+    "setfsgid32": "changes only what other rules look at, and cannot return an error",
 }
 
 #: Hooks that nearly every call can come to: there only io_uring's own calls are io_uring's work.

@@ -372,7 +372,7 @@ class Hooks(Refusing):
             failed += self._not_refused([hook], numbers[hook])
         if failed:
             raise KernelError(
-                f"programs at {', '.join(failed)} are attached, but do not refuse", "see: isotrace doctor; --backend"
+                f"programs at {', '.join(failed)} are attached, but do not deny", "see: isotrace doctor; --backend"
             )
 
     def _not_refused(self, tried: Sequence[str], only: int = 0) -> list[str]:

@@ -24,7 +24,7 @@ from isotrace.trace.target import Target
 
 _LOG = logging.getLogger(__package__)
 _SHOWN = 6  # exceptions that are named in a line
-_UNCOUNTED = "Landlock tells nobody what it refuses"
+_UNCOUNTED = "Landlock tells nobody what it denies"
 
 
 def make(enforced: Sequence[Enforced], target: Target) -> Landlock:

@@ -12,7 +12,7 @@ from isotrace.enforce.mechanisms import CONNECT, NO_PRIVILEGES, OLD_RINGS, TOLD,
 from isotrace.policy.model import NetRule, PathRule, Policy, Rule, asks
 
 _PLACES = Note(
-    "what is made later beside something denied is refused",
+    "what is made later beside something denied is denied, too",
     "Landlock allows files, and directories with everything below them: what lies beside something denied is "
     "allowed one by one when the command starts; what is made beside it later is denied; directories on the "
     "way there cannot be listed, and nothing can be made, removed or renamed in them",
@@ -56,8 +56,8 @@ _KEPT = Note(
     "cannot be lifted: denied as long as the command's processes live, whatever happens to isotrace",
 )
 _UNSEEN = Note(
-    "what it refuses is neither shown nor counted",
-    "refusals by Landlock are neither shown nor counted; they fail with EACCES",
+    "what it denies is neither shown nor counted",
+    "denials by Landlock are neither shown nor counted; they fail with EACCES",
 )
 _PORTS = Note(
     "of TCP the port is judged, not the address; other sockets that a rule denies some of are not made; connections "
@@ -182,9 +182,9 @@ def _of_action(rule: Rule) -> Unsupported | None:
     if rule.allow or asks(rule):
         return None
     if rule.action.kind != "errno":
-        return Unsupported(f"cannot {rule.action.kind}: it refuses, and tells nobody")
+        return Unsupported(f"cannot {rule.action.kind}: it denies, and tells nobody")
     if rule.action.errno not in (errno.EPERM, errno.EACCES):
-        return Unsupported(f"refuses with EACCES, not {rule.action.name}", "--errno EACCES")
+        return Unsupported(f"denies with EACCES, not {rule.action.name}", "--errno EACCES")
     return None
 
 

@@ -24,8 +24,8 @@ from tests.vm.plugin import progress
 
 TARGET = Path(__file__).with_name("target.py")
 NOBODY = 65534
-STARTED = "refusing from now on"
-TURNED_DOWN = "nothing was started, nothing is refused"
+STARTED = "enforcing from now on"
+TURNED_DOWN = "nothing was started, nothing is denied"
 #: isotrace by its own command line, with one mechanism to choose from.
 ONLY = (
     "import sys; from isotrace.enforce import registry; registry.BACKENDS['auto'] = (sys.argv.pop(1),); "
