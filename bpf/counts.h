@@ -48,7 +48,7 @@ struct name {
 	u32 ppid;		/* thread group of real_parent, when it was first named here */
 	u32 ended;		/* its last thread has ended: no more calls come */
 	u64 cgroup;		/* its number, at the latest execve or when it was first named here; 0: not known */
-	u32 own;		/* the process's number in its own pid namespace; 0 where that is isotrace's */
+	u32 own;		/* the process's number in the pid namespace below isotrace's; 0 where it is in isotrace's */
 	u32 pad;
 };
 

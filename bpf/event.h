@@ -88,7 +88,7 @@ struct blob {
 /* The `arg` of where the thread is: the last capture that is made here, and the first once user space has seen it. */
 #define BLOB_TASK 9
 
-/* The numbers of the process and of the thread in their own pid namespace; 0 where that is isotrace's. */
+/* The numbers of the process and of the thread in the pid namespace below isotrace's; 0 where they are in isotrace's. */
 struct whereabouts {
 	u32 pid;
 	u32 tid;

@@ -67,7 +67,7 @@ def placed(tables, monkeypatch):
 def test_by_container(tables, monkeypatch):
     grid = views.by_container(placed(tables, monkeypatch).look())
     rows_of = zip(grid.values["name"], grid.values["calls"].tolist(), grid.values["processes"].tolist(), strict=True)
-    assert list(rows_of) == [("none", 4, 1), (r"web\n", 155, 2), ("?", 300, 1)]
+    assert list(rows_of) == [("(none)", 4, 1), (r"web\n", 155, 2), ("?", 300, 1)]
     assert grid.values["calls"].sum() == views.by_call(placed(tables, monkeypatch).look()).values["calls"].sum()
 
 
@@ -90,7 +90,7 @@ def test_those_who_have_ended_stay_in_their_container(tables, monkeypatch):
     ended = {process.container: process.members for process in found.processes.values() if process.ended}
     assert ended == {r"web\n": 2, None: 1}
     calls = views.by_container(found).values
-    assert dict(zip(calls["name"], calls["calls"].tolist(), strict=True)) == {"none": 4, r"web\n": 155, "?": 300}
+    assert dict(zip(calls["name"], calls["calls"].tolist(), strict=True)) == {"(none)": 4, r"web\n": 155, "?": 300}
 
 
 def test_by_call_of_one_process(snapshot):

@@ -51,7 +51,8 @@ class Words:
 def words(case: Case, target: Container[int] = ()) -> Words:
     """``target`` are the processes that parents are shown up to."""
     found, question = details(case.question.pid, target), case.question
-    place = inside(whereabouts.now(question.pid, question.pid))
+    where = whereabouts.now(question.pid, question.pid)
+    place = inside(where) if where else ""
     thread = f" thread {question.tid}" if question.tid != question.pid else ""
     argv = " ".join(comm(word) for word in found.argv[:32]) or "(no arguments)"
     who = f"{comm(question.comm)}  process {question.pid}{place}{thread} of {found.user}: {argv}"

@@ -181,6 +181,7 @@ class Counting(Attached):
         places: bool = True,
     ) -> None:
         """Start compiling; ``open`` waits for the result."""
+        whose()  # what is there before is no container's that is started later
         self._operations = rings.watched(calls, known.rings, 1) if known.rings else {}
         attach = self._attachments_for(target, known, bool(self._operations))
         super().__init__(target, attach)
@@ -274,8 +275,8 @@ class Counting(Attached):
         return found
 
     def whereabouts(self) -> dict[int, tuple[str | None, int]]:
-        """Process → its container, "" for none and None for one that is not known; its number in its own pid namespace,
-        0 where that is isotrace's.
+        """Process → its container, "" for none and None for one that is not known; its number in the pid namespace below
+        isotrace's, 0 where it is in isotrace's.
         """
         found: dict[int, tuple[str | None, int]] = {}
         for keys, values in batch.chunks(self._loaded.maps["names"], _PID, NAME):

@@ -77,6 +77,7 @@ class Prepared:
     sink: RefusalSink
     recorder: Recorder | None
     loader: Loader | None
+    containers: bool = False
 
     def go(
         self,
@@ -101,7 +102,9 @@ class Prepared:
         def parts() -> list[Part]:
             """What records opens first: what it has in the kernel is then protected like all that is isotrace's."""
             recorder, loader = self.recorder, self.loader
-            first: list[Part] = [recording(self.target, None, loader, recorder)] if loader and recorder else []
+            first: list[Part] = (
+                [recording(self.target, None, loader, recorder, self.containers)] if loader and recorder else []
+            )
             return [*first, part, *beside(command)]
 
         return Run(self.target, parts, command, seconds, ends_command=output is not None).go()
@@ -152,7 +155,7 @@ def prepare(
     check(plan, findings)
     enforcers = {name: registry.make(name, rules, target) for name, rules in plan.by_mechanism().items()}
     containers = choices["show_containers"]
-    style = Json(containers) if choices["style"] == "json" else Lines()
+    style = (Json if choices["style"] == "json" else Lines)(containers)
     sink = RefusalSink(out, plan.all_enforced, style, containers)
     recorder = Recorder(asked, rules=sink.rules) if asked else None
-    return Prepared(target, plan, findings, enforcers, sink, recorder, Loader() if recorder else None)
+    return Prepared(target, plan, findings, enforcers, sink, recorder, Loader() if recorder else None, containers)

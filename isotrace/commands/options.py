@@ -108,7 +108,7 @@ _CGROUP_FOLLOW = (
         "--container-root",
         metavar="DIR",
         **ONCE,
-        help="With --container and --pod: the root of the container runtimes' directories, as in DIR/run/containerd."
+        help="Where names of containers come from: the root of the runtimes' directories, as in DIR/run/containerd."
         "  [default: /]",
     ),
     click.option(
@@ -213,19 +213,25 @@ def with_options(options: Sequence[Callable[[Function], Function]], function: Fu
 def containers_to_show(values: dict[str, Any]) -> bool:
     """Whether the containers of processes are to be shown. Call it before ``take_target``. Raises ``UsageError``."""
     named = values["container"] is not None or values["pod"] is not None
-    asked, root = values["show_containers"], values["container_root"]
+    asked = values["show_containers"]
     if values.get("style") not in (None, "text", "json", "none"):
         if asked:
             raise UsageError(
                 f"--show-containers has no place in --format {values['style']}", "give --format text or json"
             )
         return False
-    if asked and not named and root is not None:
+    if asked:
+        shown_by_root(values)
+    return asked or named
+
+
+def shown_by_root(values: dict[str, Any]) -> None:
+    """Take --container-root for names alone, where it is no target's. Raises ``IsotraceError``."""
+    if values["container_root"] is not None and values["container"] is None and values["pod"] is None:
         from isotrace.containers.whose import whose
 
-        whose().look_in(root)
-        values["container_root"] = None  # it has no other use then
-    return asked or named
+        whose().look_in(values["container_root"])
+        values["container_root"] = None
 
 
 def take_target(values: dict[str, Any], keep: bool = False) -> Target:

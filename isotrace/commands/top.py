@@ -12,7 +12,7 @@ from isotrace import units
 from isotrace.backends.loader import Loader
 from isotrace.catalog import expr
 from isotrace.commands.keeping import NAMES, record_options, take_beside
-from isotrace.commands.options import CONTAINER, FOR, Parsed, take_target, target_options
+from isotrace.commands.options import CONTAINER, FOR, Parsed, shown_by_root, take_target, target_options
 from isotrace.commands.recorded import from_option, take_recorded
 from isotrace.errors import IsotraceError, UsageError
 from isotrace.kernel.features import require_log
@@ -26,7 +26,7 @@ _EPILOG = """\b
 Counts are kept in the kernel: ten calls a second and a million cost the same.
 
 \b
-Keys: 1 2 3 4 views, arrows and Enter to look closer, < > sort, / filter,
+Keys: 1 to 5 views, arrows and Enter to look closer, < > sort, / filter,
 p pause, z zero, f one process, ? help, q quit.
 d denies the call of a row (EPERM) to the target, or to a process and its
 descendants, after you confirm the mechanism shown. D lists these rules with
@@ -104,6 +104,7 @@ def top(**choices: Any) -> int:
     """
     if choices["sources"]:
         return _recorded(choices)
+    shown_by_root(choices)
     target = take_target(choices)
     calls = expr.parse(text) if (text := choices["calls"]) is not None else None
     style, seconds = choices["style"], choices["seconds"]
@@ -140,7 +141,11 @@ def top(**choices: Any) -> int:
         if not asked:  # the part that records says it
             rings.say_untold(target, calls, told=layout is not None)
         backend = counts.planned(target, calls, loader, places, layout)
-        recorded = [recording(target, calls, second, Recorder(asked, choices["calls"]))] if asked and second else []
+        recorded = (
+            [recording(target, calls, second, Recorder(asked, choices["calls"]), target.container is not None)]
+            if asked and second
+            else []
+        )
         if once:
             return [Summary(backend, view, style or "text", interval), *recorded]
         return [LiveTable(backend, target, command, view, interval, choices["output"]), *recorded]

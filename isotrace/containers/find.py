@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from isotrace.containers import cgroups, runtimes
@@ -93,18 +93,37 @@ def containers(records: Iterable[Record]) -> list[Container]:
     return [Container(tuple(sorted(records, key=lambda record: record.low))) for records in found.values()]
 
 
-def named(states: States) -> tuple[dict[Path, str], dict[str, str]]:
-    """What containers are called: those that run by the directory of their cgroup, others that have a long id by that."""
+@dataclass(frozen=True)
+class Named:
+    """What containers are called: those that run by the directory of their cgroup, others that have a long id by that.
+
+    ``known`` are all ids. In the directories ``doubted``, and below, are processes of containers whose cgroup is not known;
+    None where it cannot be told which these are.
+    """
+
+    running: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
+    known: Collection[str] = ()
+    doubted: Collection[str] | None = ()
+
+
+def named(states: States) -> Named:
+    """What the files of runtimes say."""
     every = containers(runtimes.records(states))
-    known = {one.id for one in every}
-    running, others = {}, {}
+    known = _ids(every)
+    running, others, doubted = {}, {}, []
     for one in every:
         try:
-            running[_resolve(one, known)] = one.name
-        except (NotRunning, NotBelieved):
-            if cgroups.is_long(one.id):
-                others[one.id] = one.name
-    return running, others
+            running[str(_resolve(one, known))] = one.name
+            continue
+        except NotBelieved:
+            doubted += [cgroups.place_of(record.pid) for record in _claims(one)]
+        except NotRunning:
+            pass
+        if cgroups.is_long(one.id):
+            others[one.id] = one.name
+    places = [place for place in doubted if place is not None]
+    return Named(running, others, known, places if len(places) == len(doubted) else None)
 
 
 def container(name: str, root: str | None = None, states: States | None = None, asking: Asking | None = None) -> Found:
@@ -233,10 +252,10 @@ def _above(path: Path, one: Container) -> Path:
 
 
 def _states(root: str | None) -> States:
-    return States(_checked(root))
+    return States(checked(root))
 
 
-def _checked(root: str | None) -> Path:
+def checked(root: str | None) -> Path:
     """Where all paths of runtimes are below. Raises ``IsotraceError``."""
     if root is not None and not Path(root).is_dir():
         raise IsotraceError(
@@ -251,7 +270,7 @@ class Search:
     """
 
     def __init__(self, container_name: str | None, pod_name: str | None, root: str | None) -> None:
-        self._container, self._pod, self._states = container_name, pod_name, Again(_checked(root))
+        self._container, self._pod, self._states = container_name, pod_name, Again(checked(root))
         wanted = _wanted(container_name or "") if pod_name is None else _in_pod(pod_name)
         self._asking = AskingAgain(self._states.root, wanted)
 

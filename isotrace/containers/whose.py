@@ -1,95 +1,192 @@
 """Whose a process is, by the number of its cgroup: the name of the container, as its runtime's user calls it.
 
-The kernel gives a cgroup's number to no other one later, so what was found out once holds. A number has a path while the
-cgroup is there: it is asked of a process that is in it, or else looked for among all directories.
+Nothing is said to be in no container unless that is known: a runtime may write its files a moment after a container's
+first call, a file may be closed to isotrace, and a container's processes may be where everybody is. What was found is
+believed for some seconds: containers are renamed, and a cgroup that there is may become a container's.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import threading
 import time
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from isotrace.containers import find
-from isotrace.containers.find import Found
-from isotrace.containers.states import States
-from isotrace.kernel import procfs
+from isotrace.containers.find import Found, Named
+from isotrace.containers.states import Again
+from isotrace.kernel import namespaces, procfs
+from isotrace.process.telling import tell
 
 _KNOWN = 1 << 16  # cgroups that are remembered
-_YOUNG, _AGAIN = 2.0, 0.2  # seconds in which what is in no container is looked for again, and between two such looks
+_HOLDS = 5.0  # seconds that a name is believed
+_YOUNG = 2.0  # seconds from when a cgroup was met first in which a runtime may not have told of it yet
+_AGAIN = 0.2  # seconds between two looks for what is not known
+_SHARE = 20  # of which one is what looking may take of the time
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_LINES = 3  # of files that cannot be read
+
+
+@dataclass
+class _Looked:
+    """When something was looked at last, and how long that took, in seconds."""
+
+    at: float = 0.0
+    took: float = 0.0
+
+    def is_due(self, now: float, after: float) -> bool:
+        return not self.at or now - self.at >= max(after, _SHARE * self.took)
+
+    def begin(self) -> float:
+        self.at = time.monotonic()
+        return self.at
+
+    def end(self) -> None:
+        now = time.monotonic()
+        self.at, self.took = now, now - self.at
 
 
 class Whose:
     """Names of containers by numbers of cgroups, for any thread."""
 
     def __init__(self) -> None:
-        self._root = Path("/")
+        self._states = Again(Path("/"))
         self._mount = procfs.mounted("cgroup2")
-        self._names: dict[int, str | None] = {}
-        self._told: dict[Path, str] = {}
-        self._doubted: dict[int, tuple[float, float]] = {}  # in none so far: when it was looked for first, and last
+        self._own = _own_path(self._mount) if self._mount and _on_the_host() else None
+        self._names: dict[int, tuple[str | None, float]] = {}  # and until when that is believed
+        self._met: dict[int, float] = {}  # cgroups that came after this began
+        self._told: dict[str, str] = {}
+        self._named = Named()
+        self._read, self._walked = _Looked(), _Looked()
+        self._said: set[str] = set()
+        self._lock = threading.RLock()
+        self._paths = self._walk()
+        self._old = frozenset(self._paths)
+        self._walked = _Looked()
 
     def look_in(self, root: str) -> None:
-        """The runtimes' directories are below ``root``, as --container-root says."""
-        self._root = Path(root)
+        """The runtimes' directories are below ``root``, as --container-root says. Raises ``IsotraceError``."""
+        with self._lock:
+            self._states, self._read = Again(find.checked(root)), _Looked()
+            self._names.clear()
 
     def tell(self, found: Found) -> None:
         """Believe what was found by a container's name."""
         if found.name:
-            self._told[found.cgroup] = found.name
+            with self._lock:
+                self._told[str(found.cgroup)] = found.name
+                self._names.clear()
 
     def name(self, cgroup: int, pid: int) -> str | None:
         """What the container of the cgroup is called that process ``pid`` was in; "" if it is none's, None if unknown."""
-        if self._is_settled(cgroup):
-            return self._names[cgroup]
-        if len(self._names) >= _KNOWN:
-            self._names.clear()
-            self._doubted.clear()
-        path = self._path(cgroup, pid)
-        name = self._names[cgroup] = None if path is None else self._of(path)
-        if name == "":
-            now = time.monotonic()
-            self._doubted[cgroup] = self._doubted.get(cgroup, (now, now))[0], now
-        return name
+        now = time.monotonic()
+        known = self._names.get(cgroup)
+        if known and now < known[1]:
+            return known[0]
+        with self._lock:
+            if len(self._names) >= _KNOWN:
+                self._names.clear()
+                self._met.clear()
+            path = self._path(cgroup, pid, now)
+            name = None if path is None else self._of(path, cgroup, now)
+            self._names[cgroup] = name, now + (_AGAIN if name is None else _HOLDS)
+            return name
 
-    def _is_settled(self, cgroup: int) -> bool:
-        """Whether the name is known: a runtime may write its files a moment after a container's first call."""
-        if cgroup not in self._names or self._names[cgroup] != "":
-            return cgroup in self._names
-        first, last = self._doubted.get(cgroup, (0.0, 0.0))
-        return time.monotonic() < last + _AGAIN or last > first + _YOUNG
-
-    def _path(self, cgroup: int, pid: int) -> str | None:
+    def _path(self, cgroup: int, pid: int, now: float) -> str | None:
         """The directory of a cgroup; None where there is none of that number, or none that can be seen."""
         if self._mount is None:
             return None
         own = os.fsdecode(procfs.cgroup(procfs.read(pid, "cgroup") or b"")).strip("/")
-        for path in (f"{self._mount}/{own}".rstrip("/"), *_below(self._mount)):
-            try:
-                if os.stat(path).st_ino == cgroup:
-                    return path
-            except (OSError, ValueError):  # gone; or a name with a NUL, which none has
-                continue
+        for path in (self._paths.get(cgroup), f"{self._mount}/{own}".rstrip("/")):
+            if path is not None and _number(path) == cgroup:
+                self._paths[cgroup] = path
+                return path
+        if self._walked.is_due(now, _AGAIN):
+            self._paths = self._walk()
+        path = self._paths.get(cgroup)
+        return path if path is not None and _number(path) == cgroup else None
+
+    def _walk(self) -> dict[int, str]:
+        """The directories of all cgroups, by their numbers."""
+        if self._mount is None:
+            return {}
+        self._walked.begin()
+        found = {number: path for path, _, _ in os.walk(self._mount) if (number := _number(path)) is not None}
+        self._walked.end()
+        return found
+
+    def _of(self, path: str, cgroup: int, now: float) -> str | None:
+        """The topmost container that a directory is in or below: one within another is not the host's to name."""
+        self._ask(now, _AGAIN if cgroup not in self._names or self._names[cgroup][0] is None else _HOLDS)
+        named = self._named
+        whole = Path(path)
+        for place in map(str, (*reversed(whole.parents), whole)):
+            if name := self._told.get(place) or named.running.get(place):
+                return name
+            if by_id := _ID.search(os.path.basename(place)):
+                return self._by_id(by_id[0], place)
+        if path == self._own:
+            return ""
+        young = cgroup not in self._old and now - self._met.setdefault(cgroup, now) < _YOUNG
+        return None if young or self._is_doubted(path) or self._states.troubles else ""
+
+    def _is_doubted(self, path: str) -> bool:
+        """Whether a container may have processes there whose cgroup is not known; the root is everybody's."""
+        places = self._named.doubted
+        return places is None or any(
+            path == place or (place != self._mount and path.startswith(f"{place}/")) for place in places
+        )
+
+    def _by_id(self, id: str, place: str) -> str | None:
+        """Of a cgroup with a container's id in its name, which is not the cgroup that it has now: it has just ended, or
+        somebody who may make cgroups has chosen the name.
+        """
+        named = self._named
+        if id in named.others:
+            return named.others[id] if _owner(place) == 0 else None
+        return None if id in named.known else id[:12]
+
+    def _ask(self, now: float, after: float) -> None:
+        """Read what runtimes say, unless that was done lately; say what cannot be read."""
+        if not self._read.is_due(now, after):
+            return
+        self._read.begin()
+        self._states.begin()
+        self._named = find.named(self._states)
+        self._read.end()
+        new = [line for line in self._states.troubles if line not in self._said][: _LINES - len(self._said)]
+        self._said.update(new)
+        tell(f"not readable, may have names of containers: {line}" for line in new)
+
+
+def _number(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except (OSError, ValueError):  # gone; or a name with a NUL, which none has
         return None
 
-    def _of(self, path: str) -> str:
-        """The topmost container that a directory is in or below: one within another is not the host's to name."""
-        if path == self._mount:
-            return ""
-        running, others = find.named(States(self._root))
-        whole = Path(path)
-        for place in (*reversed(whole.parents), whole):
-            if place in self._told or place in running:
-                return self._told.get(place) or running[place]
-        by_id = _ID.search(path)
-        return others.get(by_id[0], by_id[0][:12]) if by_id else ""
+
+def _owner(path: str) -> int | None:
+    try:
+        return os.stat(path).st_uid
+    except OSError:
+        return None
 
 
-def _below(mount: str) -> list[str]:
-    return [path for path, _, _ in os.walk(mount)]
+def _on_the_host() -> bool:
+    """Whether isotrace is in no container that it could see."""
+    try:
+        return all(map(namespaces.is_initial, ("pid", "cgroup", "user")))
+    except OSError:
+        return False
+
+
+def _own_path(mount: str) -> str:
+    own = os.fsdecode(procfs.cgroup(procfs.read("self", "cgroup") or b"")).strip("/")
+    return f"{mount}/{own}".rstrip("/")
 
 
 @cache

@@ -127,10 +127,12 @@ def user_namespace_owner(pid: int) -> int | None:
 
 
 def own_number(pid: int, tid: int | None = None) -> int | None:
-    """The number that a process, or a thread of it, has in its own pid namespace: 0 where that is /proc's, None if gone."""
+    """The number of a process, or a thread of it, in the pid namespace below /proc's: 0 where it is in /proc's, None if
+    gone.
+    """
     data = read(pid, "status") if tid is None else read(pid, "task", tid, "status")
     found = next((line.split()[1:] for line in lines(data or b"") if line.startswith(b"NSpid:")), [])
-    return (int(found[-1]) if len(found) > 1 else 0) if found else None
+    return (int(found[1]) if len(found) > 1 else 0) if found else None
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def _groups(found: Columns, places: npt.NDArray[np.int64]) -> Iterator[tuple[Ali
     listed = grouped.column("row_list").to_pylist()
     for key, rows in zip(zip(*(grouped.column(name).to_pylist() for name in _KEYS), strict=True), listed, strict=True):
         slot, kind, errno, comm, flag, place, *rest = key
-        alike = Alike(slot, kind == events.CALL, errno, comm.rstrip(b"\0"), flag, place, *rest)
+        alike = Alike(slot, kind == events.CALL, errno, comm.partition(b"\0")[0], flag, place, *rest)
         yield alike, sorted(rows)
 
 

@@ -34,6 +34,7 @@ _ADDRESSED = {
 }
 _WORDS = pa.dictionary(pa.int32(), pa.utf8())
 _HEAD = BLOB.itemsize
+_INT_MAX = 0x7FFFFFFF  # no number of a process is higher
 
 
 @dataclass
@@ -89,7 +90,9 @@ def _texts(column: pa.Array, render: Callable[[bytes], str | None]) -> pa.Dictio
 
 def _comm(rows: pa.RecordBatch, state: State) -> pa.Array:
     del state
-    return _texts(rows.column("comm"), lambda raw: readable(raw.rstrip(b"\0")))
+    return _texts(
+        rows.column("comm"), lambda raw: readable(raw.partition(b"\0")[0])
+    )  # behind it may be a former name's end
 
 
 def _error(rows: pa.RecordBatch, state: State) -> pa.Array:
@@ -269,7 +272,7 @@ def _pid_inside(rows: pa.RecordBatch, state: State) -> pa.Array:
     """The number that the process has in its own pid namespace, where that was recorded."""
     del state
     found = _whereabouts(rows).dictionary_encode()
-    numbers = np.array([unpacked(raw).pid for raw in found.dictionary.to_pylist()], dtype=np.int32)
+    numbers = np.array([unpacked(raw).pid & _INT_MAX for raw in found.dictionary.to_pylist()], dtype=np.int32)
     told = found.indices.is_valid().to_numpy(zero_copy_only=False)
     own = rows.column("pid").to_numpy().astype(np.int32)
     if not len(numbers):

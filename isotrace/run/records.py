@@ -89,9 +89,12 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
         raise
 
 
-def recording(target: Target, calls: frozenset[str] | None, loader: Loader, recorder: Recorder) -> Records:
+def recording(
+    target: Target, calls: frozenset[str] | None, loader: Loader, recorder: Recorder, containers: bool = False
+) -> Records:
     """The part that records beside another part; it says something only where something was lost."""
-    return Records(Options(target, calls, durations=True), loader, lambda _: [], recorder, quiet=True)
+    options = Options(target, calls, durations=True, containers=containers)
+    return Records(options, loader, lambda _: [], recorder, quiet=True)
 
 
 class Records(Part):
@@ -121,6 +124,8 @@ class Records(Part):
         late = Late(self._plan.slots, options.string_limit)
         self._stacks: Stacks | None = None
         complete = self._completed if options.stacks or options.containers else None
+        if options.containers:
+            whose()  # what is there before is no container's that is started later
         self._delivery = Delivery([*([recorder] if recorder else []), *outputs], self.stats, late, complete)
         self._under_way = None
         if announce and isinstance(self._backend, Tracepoints):

@@ -10,6 +10,7 @@ from typing import Protocol
 import orjson
 
 from isotrace.catalog import multiplexed
+from isotrace.containers.whose import whose
 from isotrace.decode.quote import as_written, comm, escape, escape_text, quote
 from isotrace.enforce import Answered, Counts, Enforced, Question, Refused
 from isotrace.enforce.describe import plain
@@ -18,11 +19,12 @@ from isotrace.render.stamps import stamp
 from isotrace.render.whereabouts import inside, where_object
 from isotrace.sinks.output import Output
 from isotrace.trace import whereabouts
+from isotrace.trace.whereabouts import Whereabouts
 
 _FOLD = 1.0  # seconds for which equal refusals become one line
 _KINDS_MAX = 4096  # different refusals that are kept apart at a time
 
-_Key = tuple[int, bytes, str, str, int, str, tuple[str, str, str]]
+_Key = tuple[int, bytes, str, str, int, str, tuple[str, str, str], Whereabouts | None]
 
 
 class Style(Protocol):
@@ -52,18 +54,20 @@ class RefusalSink:
         self._output, self._style, self._containers = output, style, containers
         self.rules = {one.number: one for one in enforced}
         self._seen: dict[_Key, _Seen] = {}
+        if containers:
+            whose()  # what is there before is no container's that is started later
 
     def write(self, records: Sequence[Refused]) -> None:
         """Take records as they come."""
         lines = []
         for record in records:
+            if self._containers:
+                record = replace(record, where=whereabouts.now(record.pid, record.tid))
             ended = (record.answer.verdict, record.answer.by, record.answer.who) if record.answer else ("", "", "")
-            key = (record.pid, record.comm, record.call, record.abi, record.rule, record.what, ended)
+            key = (record.pid, record.comm, record.call, record.abi, record.rule, record.what, ended, record.where)
             if seen := self._seen.get(key):
-                seen.record, seen.more = replace(record, where=seen.record.where), seen.more + 1
+                seen.record, seen.more = record, seen.more + 1
             else:
-                if self._containers:
-                    record = replace(record, where=whereabouts.now(record.pid, record.tid))
                 self._seen[key] = _Seen(record, time.monotonic())
                 lines.append(self._line(record, 1, False))
         self._output.write(b"".join(lines))
@@ -99,12 +103,17 @@ def arguments(record: Refused | Question) -> list[tuple[str, int]]:
 
 
 class Lines:
-    """``12:00:01.123456 1234 cat  openat(dfd=0xffffff9c, …) = -1 EPERM  (deny open)``."""
+    """``12:00:01.123456 1234 cat  openat(dfd=0xffffff9c, …) = -1 EPERM  (deny open)``. ``containers``: with where
+    threads are.
+    """
+
+    def __init__(self, containers: bool = False) -> None:
+        self._containers = containers
 
     def line(self, record: Refused, enforced: Enforced, count: int, repeated: bool) -> bytes:
         """One line of plain ASCII."""
         more = f"  {count} more" if repeated else ""
-        who = f"{record.tid}{inside(record.where)} {comm(record.comm)}"
+        who = f"{record.tid}{inside(record.where) if self._containers else ''} {comm(record.comm)}"
         text = f"{stamp(record.time_ns)} {who}  {self.said(record, enforced)}{more}\n"
         return text.encode("ascii", "backslashreplace")
 

@@ -100,7 +100,8 @@ class Text:
         keys = list(zip(tids, comms, places, strict=True))
         for key in set(keys) - prefixes.keys():
             tid, name, where = key
-            prefixes[key] = self._paint(_DIM, f"{tid}{inside(where)} {comm(name)}") + "  "
+            place = inside(where) if self._containers else ""
+            prefixes[key] = self._paint(_DIM, f"{tid}{place} {comm(name)}") + "  "
         found = [f"{prefixes[key]}{line}\n" for key, line in zip(keys, lines, strict=True) if line]
         if self._clock:
             kept = [i for i, line in enumerate(lines) if line]

@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.int64]
 class Process:
     """A living process, or a group of ``members`` ended ones of one name, parent and container. ``name`` and ``container``
     are safe to print; the latter is "" in none, None if it is not known. ``inside`` is the number that a living one has in
-    its own pid namespace, 0 where that is isotrace's.
+    the pid namespace below isotrace's, 0 where it is in isotrace's.
     """
 
     owner: int

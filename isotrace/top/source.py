@@ -235,7 +235,7 @@ class Source:
     def _learn_names(self) -> None:
         rows = self._tables.names()
         places = self._tables.whereabouts()  # behind the names: it has whoever has one
-        names = {pid: (*row, *places.get(pid, ("", 0))) for pid, row in rows.items()}
+        names = {pid: (*row, *places.get(pid, (None, 0))) for pid, row in rows.items()}
         if names == self._raw_names:
             return
         before = self._raw_names

@@ -14,7 +14,7 @@ from isotrace.backends.counts import BUCKETS, PATH, PLACE_TEXT, unpack_keys
 from isotrace.decode import quote
 from isotrace.decode.errnos import errno_name, errno_text
 from isotrace.decode.sockaddr import endpoint
-from isotrace.top.model import GROUPS, SECONDS, Floats, Places, Process, Snapshot, Table, percentile
+from isotrace.top.model import SECONDS, Floats, Places, Process, Snapshot, Table, percentile
 from isotrace.trace import events
 from isotrace.trace.plan import all_calls
 
@@ -92,9 +92,9 @@ PROCESS_COLUMNS = (
 #: The same where a process is in a container or a pid namespace.
 INSIDE_COLUMNS = (
     Column("name", "process", "text", 16, grows=1),
-    Column("container", "container", "text", 12, grows=1),
+    Column("container", "container", "text", 12, grows=1, needs=72),
     Column("pid", "pid", "pid", 7),
-    Column("inside", "inside", "pid", 6),
+    Column("inside", "inside", "pid", 6, needs=80),
     Column("share", "share", "share", 10, needs=110),
     *(_RATE, _CALLS, _ERRORS),
     *PROCESS_COLUMNS[6:-1],
@@ -203,7 +203,7 @@ def by_process(snapshot: Snapshot) -> Grid:
     index = {owner: i for i, owner in enumerate(owners)}
     ended = frozenset(i for i, process in enumerate(of) if process.ended)
     parents = [index.get(process.parent, -1) for process in of]
-    placed = any(process.inside or process.container != "" for process in of)
+    placed = any(process.inside or process.container for process in of)
     columns = INSIDE_COLUMNS if placed else PROCESS_COLUMNS
     return Grid(columns, owners, values, _history_of(snapshot, found), parents, ended)
 
@@ -224,9 +224,11 @@ def by_container(snapshot: Snapshot) -> Grid:
     order = np.argsort(which, kind="stable")
     at, _ = _groups(which[order])
     values = _totals(_taken(snapshot.table, order), at)
-    values["name"] = [_container_name(name, "none") for name in names]
-    living = Counter(name for owner, name in of_owner.items() if owner < GROUPS)
-    values["processes"] = np.array([float(living[name]) for name in names])
+    values["name"] = [_container_name(name, "(none)") for name in names]
+    members: Counter[str | None] = Counter()
+    for owner, name in of_owner.items():
+        members[name] += known[owner].members if owner in known else 1
+    values["processes"] = np.array([float(members[name]) for name in names])
     values["share"] = _busy_share(values)
     minute = np.zeros((len(names), SECONDS), np.float32)
     for row, owner in zip(snapshot.history.by_owner, snapshot.history.owners.tolist(), strict=True):

@@ -22,8 +22,8 @@ Names = Callable[[int, int], str | None]
 
 
 class Whereabouts(NamedTuple):
-    """``container`` is the name, "" in none, None if unknown; ``pid`` and ``tid`` are the numbers in the thread's own pid
-    namespace, 0 where that is isotrace's.
+    """``container`` is the name, "" in none, None if unknown; ``pid`` and ``tid`` are the numbers in the pid namespace
+    below isotrace's, 0 where the thread is in isotrace's.
     """
 
     container: str | None
