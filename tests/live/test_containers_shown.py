@@ -99,6 +99,7 @@ def test_processes_in_a_container_and_outside_of_it_are_told_apart(container: Co
         for path in ("/x/outside", "/x/exec")
         if one["comm"] == "cat" and path in str(one)
     }
+    assert len(found) == 2, (run.err, sorted({one["comm"] for one in run.objects}))
     outside, inside = found["/x/outside"], found["/x/exec"]
     assert outside["container"] == "" and outside["pid_inside"] == outside["pid"]
     assert inside["container"] == "web" and inside["pid_inside"] < inside["pid"]
