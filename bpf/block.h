@@ -225,6 +225,7 @@ static __always_inline void describe(struct refusal *refusal, struct judged *jud
 	event->blobs = 1;
 	event->result = result;
 	current_args(event->args, judged->abi, registers_of(judged->who.task));
+	__builtin_memset(event->comm, 0, sizeof(event->comm));	/* some kernels fill nothing behind the name (seen on 6.1) */
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 	event->abi = judged->abi;
 	event->unread = event->later = 0;

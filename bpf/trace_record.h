@@ -159,6 +159,7 @@ static __always_inline void begin(struct event *event, struct who *who, u8 abi, 
 #if defined(PIDS)
 	event->pad = 1 + read_u32(read_u64(who->task + OFF_THREAD_PID) + OFF_PID_LEVEL) - PID_LEVEL;
 #endif
+	__builtin_memset(event->comm, 0, sizeof(event->comm));	/* some kernels fill nothing behind the name (seen on 6.1) */
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 }
 

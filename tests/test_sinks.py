@@ -113,6 +113,15 @@ def test_an_execve_of_which_only_the_end_was_seen_shows_what_is_known():
     assert calls == ['1 prog  execve("/bin/ls", ["ls"], ?)', '1 prog  execve(?, ["ls"], ?)']
 
 
+def test_a_name_ends_where_it_ends():
+    """Some kernels leave a former name's end behind it."""
+    output = Collected()
+    Json(output, CALLS).write(batch(make(slot("getpid"), comm=b"sh\0ep")))
+    assert json.loads(output.lines[0])["comm"] == "sh" and text_of(make(slot("getpid"), comm=b"sh\0ep"))[0].startswith(
+        "1 sh  "
+    )
+
+
 def test_two_execs_of_one_task_in_one_batch_keep_their_own_arguments():
     first = exec_records()
     second = [record.replace(b"/bin/ls", b"/bin/sh") for record in exec_records()]

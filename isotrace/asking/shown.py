@@ -15,7 +15,7 @@ from isotrace.asking.desk import Case
 from isotrace.asking.lasting import Written
 from isotrace.asking.things import Thing
 from isotrace.asking.who import Details, details
-from isotrace.decode.quote import as_written, comm, escape, quote
+from isotrace.decode.quote import as_written, bare_comm, comm, escape, quote
 from isotrace.enforce import Question, Verdict
 from isotrace.enforce.describe import plain
 from isotrace.render.lines import Decoder
@@ -120,7 +120,7 @@ def as_object(case: Case, choices: Mapping[Verdict, Sequence[Written]], target: 
         "time_ns": question.time_ns,
         "pid": question.pid,
         "tid": question.tid,
-        "comm": escape(question.comm),
+        "comm": bare_comm(question.comm),
         "program": escape(as_written(case.asker.program)) or None,
         **_described(found),
         **where_object(whereabouts.now(question.pid, question.tid), question.pid, question.tid),

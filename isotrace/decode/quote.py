@@ -68,6 +68,11 @@ def comm(data: bytes) -> str:
     return name.decode("ascii") if _COMM.fullmatch(name) else f'"{escape(name)}"'
 
 
+def bare_comm(data: bytes) -> str:
+    """A process name escaped, without quotes; behind its end may be what a former name has left."""
+    return escape(data.partition(b"\0")[0])
+
+
 def hexbytes(data: bytes) -> str:
     """``data`` as a quoted string of ``\\x`` escapes."""
     return '"' + "".join([f"\\x{c:02x}" for c in data]) + '"'

@@ -11,7 +11,7 @@ import orjson
 from isotrace.catalog.model import Syscall
 from isotrace.catalog.rings import PREFIX
 from isotrace.decode.errnos import errno_name
-from isotrace.decode.quote import escape
+from isotrace.decode.quote import bare_comm
 from isotrace.render import stacks as user_stacks
 from isotrace.render.columns import OMITTED
 from isotrace.render.lines import Decoded, Decoder
@@ -74,7 +74,7 @@ class Json:
                 "tid": tid,
                 "ppid": ppid,
                 "uid": uid,
-                "comm": escape(comm),
+                "comm": bare_comm(comm),
             }
             for kind, moment, pid, tid, ppid, uid, comm in zip(*columns, strict=True)
         ]

@@ -11,7 +11,7 @@ import orjson
 
 from isotrace.catalog import multiplexed
 from isotrace.containers.whose import whose
-from isotrace.decode.quote import as_written, comm, escape, escape_text, quote
+from isotrace.decode.quote import as_written, bare_comm, comm, escape_text, quote
 from isotrace.enforce import Answered, Counts, Enforced, Question, Refused
 from isotrace.enforce.describe import plain
 from isotrace.policy.model import Action, StandingRule
@@ -183,7 +183,7 @@ class Json:
             "time_ns": record.time_ns,
             "pid": record.pid,
             "tid": record.tid,
-            "comm": escape(record.comm),
+            "comm": bare_comm(record.comm),
             **(where_object(record.where, record.pid, record.tid) if self._containers else {}),
             "abi": record.abi,
             "call": record.call,
