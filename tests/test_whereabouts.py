@@ -19,6 +19,7 @@ from isotrace.containers import find
 from isotrace.containers import whose as of_cgroups
 from isotrace.containers.whose import Whose
 from isotrace.kernel import procfs
+from isotrace.process import telling
 from isotrace.recording import reader
 from isotrace.recording.asked import Asked
 from isotrace.recording.schema import End, Head
@@ -167,12 +168,14 @@ def test_what_is_in_none_may_become_a_container_s_and_a_container_may_be_renamed
     assert whose.name(number(web), 100) == "green"
 
 
-def test_where_a_file_cannot_be_understood_nobody_is_in_none(machine, capfd):
+def test_where_a_file_cannot_be_understood_nobody_is_in_none(machine, clock, capfd):
     machine.runc("web", 100, cgroup="/web").write_text("{")
     machine.process(100, "/web")
     group = machine.process(7, "/service")
     whose = looking_in(machine)
-    assert whose.name(number(group), 7) is None and whose.name(number(machine.mount / "web"), 100) is None
+    for _ in range(4):
+        assert whose.name(number(group), 7) is None and whose.name(number(machine.mount / "web"), 100) is None
+        clock.now += 0.5
     assert capfd.readouterr().err.count("not readable, may have names of containers: ") == 1
 
 
@@ -315,3 +318,10 @@ def test_lines_and_objects():
         assert [one.get("container") for one in objects] == (["web", ""] if containers else [None, None])
         assert [one.get("pid_inside") for one in objects] == ([12, 4712] if containers else [None, None])
         assert [one["args"][1]["value"] for one in objects[1:]] == ['"/f"']
+
+
+def test_a_line_is_said_where_another_has_taken_standard_error(monkeypatch, capfd):
+    """As Textual does, whose stream has no encoding; it had ended the table."""
+    monkeypatch.setattr("sys.stderr", object())
+    telling.say("it is said")
+    assert capfd.readouterr().err == "isotrace: it is said\n"

@@ -28,6 +28,7 @@ _AGAIN = 0.2  # seconds between two looks for what is not known
 _SHARE = 20  # of which one is what looking may take of the time
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _LINES = 3  # of files that cannot be read
+_STANDS = 1.0  # seconds after which that is said: a file may just be being written
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Whose:
         self._told: dict[str, str] = {}
         self._named = Named()
         self._read, self._walked = _Looked(), _Looked()
+        self._troubles: dict[str, float] = {}  # since when
         self._said: set[str] = set()
         self._lock = threading.RLock()
         self._paths = self._walk()
@@ -157,7 +159,9 @@ class Whose:
         self._states.begin()
         self._named = find.named(self._states)
         self._read.end()
-        new = [line for line in self._states.troubles if line not in self._said][: _LINES - len(self._said)]
+        self._troubles = {line: self._troubles.get(line, now) for line in self._states.troubles}
+        stand = [line for line, since in self._troubles.items() if now - since >= _STANDS and line not in self._said]
+        new = stand[: _LINES - len(self._said)]
         self._said.update(new)
         tell(f"not readable, may have names of containers: {line}" for line in new)
 

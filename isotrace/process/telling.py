@@ -126,7 +126,7 @@ def say(line: str) -> None:
 
 def say_raw(text: str) -> None:
     """The text as it is, likewise."""
-    encoding = (sys.stderr.encoding if sys.stderr else None) or "utf-8"
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"  # another's stream may have none
     with contextlib.suppress(OSError, ValueError):
         text = fitting(text) if lacks_glyphs() and os.isatty(2) else text
         write_all(2, text.encode(encoding, "backslashreplace"))

@@ -114,11 +114,11 @@ class LiveTable(Counting):
         super().__init__(backend)
         self._target, self._command = target, command
         self._view, self._interval, self._output = view, interval, output
-        self.screen = self._show_and_tell if target.waited else self._show
+        self.screen = self._show_and_tell
         self._said: Screen | None = None
 
     def _show_and_tell(self, reason: Callable[[], str | None], stopped: threading.Event) -> None:
-        """The same where something is said meanwhile: in the footer, and when the table is over."""
+        """The same; what is said meanwhile comes in the footer, and when the table is over."""
         with Screen() as self._said:
             self._show(reason, stopped)
 
