@@ -132,10 +132,12 @@ def test_a_user_without_privileges_cannot_log():
 
 
 def test_a_user_with_three_capabilities_can_log():
-    """As README says under "Without root"; some of the guests' kernels count locked memory."""
+    """As README says under "Without root"."""
+    if "ISOTRACE_COMPILER" in os.environ:
+        pytest.skip("needs bcc: in a guest the host compiles, and for root alone")
     if not shutil.which("setpriv"):
         pytest.skip("needs setpriv: to run with some capabilities")
-    names = ["bpf", "perfmon", "sys_ptrace", *(["sys_resource"] if "ISOTRACE_VM_FEATURES" in os.environ else [])]
+    names = ["bpf", "perfmon", "sys_ptrace"]
     caps = ",".join(f"+{name}" for name in names)
     command = [
         "setpriv",
