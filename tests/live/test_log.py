@@ -284,6 +284,8 @@ KEYS = {
     "exit": _HEAD | {"result", "value"},
     "signal": _HEAD | {"result", "value"},
 }
+#: With --show-containers.
+CONTAINED = {"container", "pid_inside", "tid_inside"}
 STACKED = {"stack", "stack_ends"}  # with -k: test_stack_traces.py
 RINGED = {"io_uring"}  # of its operations: test_ring_operations.py
 
@@ -315,7 +317,7 @@ def test_json_has_raw_and_decoded_values() -> None:
 def test_the_json_keys_are_those_that_are_documented() -> None:
     text = (tracer.ROOT / "docs" / "json.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
-    assert documented == set().union(*KEYS.values()) | {"name", "raw"} | STACKED | RINGED
+    assert documented == set().union(*KEYS.values()) | {"name", "raw"} | STACKED | RINGED | CONTAINED
 
 
 def test_isolates_lines() -> None:
