@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,17 @@ def options(root: Path) -> tuple[str | Path, ...]:
 def group() -> str:
     """The cgroup that all of a test's are below."""
     return f"isotrace-test-{os.getpid()}"
+
+
+@contextmanager
+def of_a_script(path: Path, script: str) -> Iterator[Container]:
+    """One of busybox alone that runs a script, removed at the end; skips where there can be none."""
+    need()
+    made = Container(path, path / "bundle", of_busybox(path / "bundle", script))
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 class Container:

@@ -24,11 +24,8 @@ def _isotrace(container: Container, *words: object) -> subprocess.CompletedProce
 
 @pytest.fixture
 def container(tmp_path: Path) -> Iterator[Container]:
-    runc.need()
-    bundle = tmp_path / "bundle"
-    made = Container(tmp_path, bundle, runc.of_busybox(bundle, _LOOP))
-    yield made
-    made.close()
+    with runc.of_a_script(tmp_path, _LOOP) as made:
+        yield made
 
 
 def test_a_container_with_what_is_started_in_it_later_up_to_its_end(container: Container) -> None:

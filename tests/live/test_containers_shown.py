@@ -25,11 +25,8 @@ _SPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 @pytest.fixture
 def container(tmp_path: Path) -> Iterator[Container]:
-    runc.need()
-    bundle = tmp_path / "bundle"
-    made = Container(tmp_path, bundle, runc.of_busybox(bundle, _LOOP))
-    yield made
-    made.close()
+    with runc.of_a_script(tmp_path, _LOOP) as made:
+        yield made
 
 
 def _isotrace(*words: object) -> str:

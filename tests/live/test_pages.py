@@ -30,24 +30,15 @@ def _name(block: console.Block) -> str:
     return f"{block.page}: {block.begins}"
 
 
-def _have(block: console.Block) -> None:
+@pytest.mark.parametrize(
+    "block",
+    [*shown.TRACED, *(pytest.param(one, marks=(by_seccomp, by_landlock, not_by_hooks)) for one in shown.REFUSED)],
+    ids=_name,
+)
+def test_a_block_of_a_page(block: console.Block, tmp_path: Path) -> None:
     for program in block.needs:
         if not shutil.which(program):
             pytest.skip(f"needs {program}: the page runs it")
-
-
-@pytest.mark.parametrize("block", shown.TRACED, ids=_name)
-def test_what_shows_calls(block: console.Block, tmp_path: Path) -> None:
-    _have(block)
-    console.run_block(block, tmp_path)
-
-
-@by_seccomp
-@by_landlock
-@not_by_hooks
-@pytest.mark.parametrize("block", shown.REFUSED, ids=_name)
-def test_what_refuses(block: console.Block, tmp_path: Path) -> None:
-    _have(block)
     console.run_block(block, tmp_path)
 
 
