@@ -144,11 +144,14 @@ static __always_inline u32 read_u32(u64 address)
  * taken for the 0 of a map that says nobody. A number that
  * stays in the kernel, as a key, may be the initial namespace's, which costs nothing.
  */
-#if defined(PID_NS)
 struct number {			/* struct upid, include/linux/pid.h */
 	u64 number;		/* an int, and what is between */
 	u64 namespace;
 };
+#define PIDTYPE_TGID 1		/* since 4.19, commit 6883f81aac6f */
+#define PID_OF_GROUP(signal) read_u64((signal) + OFF_SIGNAL_PIDS + sizeof(u64) * PIDTYPE_TGID)
+
+#if defined(PID_NS)
 
 static __always_inline u32 number_of_pid(u64 pid)
 {
@@ -160,8 +163,7 @@ static __always_inline u32 number_of_pid(u64 pid)
 	return found.namespace == PID_NS ? (u32)found.number : 0;
 }
 
-#define PIDTYPE_TGID 1		/* since 4.19, commit 6883f81aac6f */
-#define TGID_OF(task) number_of_pid(read_u64(read_u64((task) + OFF_SIGNAL) + OFF_SIGNAL_PIDS + sizeof(u64) * PIDTYPE_TGID))
+#define TGID_OF(task) number_of_pid(PID_OF_GROUP(read_u64((task) + OFF_SIGNAL)))
 #define PID_OF(task) number_of_pid(read_u64((task) + OFF_THREAD_PID))
 #define OWN_TGID() number_of_pid(MEMBER_U64(MEMBER_U64(CURRENT() + OFF_SIGNAL) + OFF_SIGNAL_PIDS + sizeof(u64) * PIDTYPE_TGID))
 #define OWN_PID() number_of_pid(MEMBER_U64(CURRENT() + OFF_THREAD_PID))

@@ -7,9 +7,6 @@
 #ifndef ISOTRACE_WHEREABOUTS_H
 #define ISOTRACE_WHEREABOUTS_H
 
-#define UPID_SIZE 16		/* struct upid, include/linux/pid.h */
-#define GROUP_PID 1		/* PIDTYPE_TGID, since 4.19 */
-
 /*
  * The number of a struct pid in the namespace below isotrace's that it is in, which is that of the container that is named, and not of one within it;
  * 0 where it is in isotrace's: that is the number that is shown.
@@ -18,13 +15,13 @@ static __always_inline u32 own_number(u64 pid)
 {
 	if (!pid || read_u32(pid + OFF_PID_LEVEL) <= PID_LEVEL)
 		return 0;
-	return read_u32(pid + OFF_PID_NUMBERS + UPID_SIZE * (PID_LEVEL + 1));
+	return read_u32(pid + OFF_PID_NUMBERS + sizeof(struct number) * (PID_LEVEL + 1));
 }
 
 /* Of the task's process. */
 static __always_inline u32 own_pid(u64 task)
 {
-	return own_number(read_u64(read_u64(task + OFF_SIGNAL) + OFF_SIGNAL_PIDS + sizeof(u64) * GROUP_PID));
+	return own_number(PID_OF_GROUP(read_u64(task + OFF_SIGNAL)));
 }
 
 static __always_inline u32 own_tid(u64 task)

@@ -43,13 +43,6 @@ def populated(path: Path) -> bool:
         return error.errno != errno.ENODEV  # removed while it was open
 
 
-def place_of(pid: int) -> str | None:
-    """The directory of a process's cgroup, whoever's that is; None where that cannot be told."""
-    mount, data = procfs.mounted("cgroup2"), procfs.read(pid, "cgroup")
-    path = os.fsdecode(procfs.cgroup(data)) if data else ""
-    return None if mount is None or not path or ".." in path.split("/") else f"{mount}/{path.strip('/')}".rstrip("/")
-
-
 def of(record: Record, known: Collection[str]) -> Path:
     """The container's cgroup, as a directory; ``known`` are the ids of all containers.
 

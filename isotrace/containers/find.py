@@ -16,6 +16,7 @@ from isotrace.containers.sockets import Asking, AskingAgain, Wanted
 from isotrace.containers.states import Again, States
 from isotrace.decode.quote import safe
 from isotrace.errors import IsotraceError, UsageError
+from isotrace.kernel import procfs
 
 #: A user's container: the user's number, and the name or the digits.
 _OF_USER = re.compile(r"([1-9][0-9]{0,9})/([^/]+)")
@@ -117,7 +118,7 @@ def named(states: States) -> Named:
             running[str(_resolve(one, known))] = one.name
             continue
         except NotBelieved:
-            doubted += [cgroups.place_of(record.pid) for record in _claims(one)]
+            doubted += [procfs.cgroup_directory(record.pid) for record in _claims(one)]
         except NotRunning:
             pass
         if cgroups.is_long(one.id):

@@ -56,7 +56,7 @@ class Whose:
     def __init__(self) -> None:
         self._states = Again(Path("/"))
         self._mount = procfs.mounted("cgroup2")
-        self._own = _own_path(self._mount) if self._mount and _on_the_host() else None
+        self._own = procfs.cgroup_directory("self") if _on_the_host() else None
         self._names: dict[int, tuple[str | None, float]] = {}  # and until when that is believed
         self._met: dict[int, float] = {}  # cgroups that came after this began
         self._told: dict[str, str] = {}
@@ -99,24 +99,28 @@ class Whose:
 
     def _path(self, cgroup: int, pid: int, now: float) -> str | None:
         """The directory of a cgroup; None where there is none of that number, or none that can be seen."""
-        if self._mount is None:
-            return None
-        own = os.fsdecode(procfs.cgroup(procfs.read(pid, "cgroup") or b"")).strip("/")
-        for path in (self._paths.get(cgroup), f"{self._mount}/{own}".rstrip("/")):
-            if path is not None and _number(path) == cgroup:
+        if (path := self._known_path(cgroup)) is None:
+            path = procfs.cgroup_directory(pid)
+            if path is not None and procfs.cgroup_number(path) == cgroup:
                 self._paths[cgroup] = path
-                return path
-        if self._walked.is_due(now, _AGAIN):
-            self._paths = self._walk()
+            elif self._walked.is_due(now, _AGAIN):
+                self._paths = self._walk()
+            path = self._known_path(cgroup)
+        return path
+
+    def _known_path(self, cgroup: int) -> str | None:
+        """The directory that it was seen to have, where it has that still."""
         path = self._paths.get(cgroup)
-        return path if path is not None and _number(path) == cgroup else None
+        return path if path is not None and procfs.cgroup_number(path) == cgroup else None
 
     def _walk(self) -> dict[int, str]:
         """The directories of all cgroups, by their numbers."""
         if self._mount is None:
             return {}
         self._walked.begin()
-        found = {number: path for path, _, _ in os.walk(self._mount) if (number := _number(path)) is not None}
+        found = {
+            number: path for path, _, _ in os.walk(self._mount) if (number := procfs.cgroup_number(path)) is not None
+        }
         self._walked.end()
         return found
 
@@ -166,13 +170,6 @@ class Whose:
         tell(f"not readable, may have names of containers: {line}" for line in new)
 
 
-def _number(path: str) -> int | None:
-    try:
-        return os.stat(path).st_ino
-    except (OSError, ValueError):  # gone; or a name with a NUL, which none has
-        return None
-
-
 def _owner(path: str) -> int | None:
     try:
         return os.stat(path).st_uid
@@ -186,11 +183,6 @@ def _on_the_host() -> bool:
         return all(map(namespaces.is_initial, ("pid", "cgroup", "user")))
     except OSError:
         return False
-
-
-def _own_path(mount: str) -> str:
-    own = os.fsdecode(procfs.cgroup(procfs.read("self", "cgroup") or b"")).strip("/")
-    return f"{mount}/{own}".rstrip("/")
 
 
 @cache

@@ -92,14 +92,17 @@ def cgroup(data: bytes) -> bytes:
     return next((line[3:] for line in lines(data) if line.startswith(b"0::")), b"")
 
 
-def cgroup_number(pid: int) -> int | None:
-    """The number of the process's cgroup of version 2; None where that cannot be told."""
-    mount, path = mounted("cgroup2"), cgroup(read(pid, "cgroup") or b"")
-    if mount is None or not path:
-        return None
+def cgroup_directory(pid: int | str) -> str | None:
+    """Where the process's cgroup of version 2 is; None where that cannot be told."""
+    mount, path = mounted("cgroup2"), os.fsdecode(cgroup(read(pid, "cgroup") or b""))
+    return None if mount is None or not path or ".." in path.split("/") else f"{mount}/{path.strip('/')}".rstrip("/")
+
+
+def cgroup_number(directory: str) -> int | None:
+    """The number of the cgroup that has this directory; None where there is none."""
     try:
-        return os.stat(os.fsencode(mount) + path).st_ino
-    except (OSError, ValueError):
+        return os.stat(directory).st_ino
+    except (OSError, ValueError):  # gone; or a name with a NUL, which none has
         return None
 
 

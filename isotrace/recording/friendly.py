@@ -269,7 +269,7 @@ def _container(rows: pa.RecordBatch, state: State) -> pa.Array:
 
 
 def _pid_inside(rows: pa.RecordBatch, state: State) -> pa.Array:
-    """The number that the process has in its own pid namespace, where that was recorded."""
+    """The number that the process has in the pid namespace below isotrace's, where that was recorded."""
     del state
     found = _whereabouts(rows).dictionary_encode()
     numbers = np.array([unpacked(raw).pid & _INT_MAX for raw in found.dictionary.to_pylist()], dtype=np.int32)

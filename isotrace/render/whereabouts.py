@@ -39,7 +39,7 @@ def _name(container: str) -> str:
 
 
 def where_object(where: Whereabouts | None, pid: int, tid: int) -> dict[str, Any]:
-    """``container`` ("" in none) and the process's numbers in its own pid namespace; null what is not known."""
+    """``container`` ("" in none) and the numbers in the pid namespace below isotrace's; null what is not known."""
     if where is None:
         return {"container": None, "pid_inside": None, "tid_inside": None}
     name = None if where.container is None else escape_text(where.container)

@@ -207,7 +207,7 @@ class Replayed:
         return dict(self._names)
 
     def whereabouts(self) -> dict[int, tuple[str | None, int]]:
-        """Process → container, number in its own pid namespace, where that was recorded."""
+        """Process → container, number in the pid namespace below isotrace's, where that was recorded."""
         return dict(self._places)
 
     def gone(self) -> set[int]:

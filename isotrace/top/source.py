@@ -51,7 +51,7 @@ class Tables(Protocol):
         """Process → name, parent."""
 
     def whereabouts(self) -> dict[int, tuple[str | None, int]]:
-        """Process → container, number in its own pid namespace, as ``backends.counts`` has it, where that is said."""
+        """Process → container, number in the pid namespace below isotrace's, as ``backends.counts`` has it, where told."""
 
     def gone(self) -> set[int]:
         """Processes that have ended, as the kernel saw it."""
@@ -66,7 +66,7 @@ class Tables(Protocol):
         """What did not fit."""
 
 
-_Named = tuple[bytes, int, str | None, int]  # name, parent, container, number in its own pid namespace
+_Named = tuple[bytes, int, str | None, int]  # name, parent, container, number in the pid namespace below
 
 
 def _process(pid: int, name: bytes, parent: int, container: str | None, inside: int) -> Process:

@@ -190,6 +190,11 @@ class Batch:
             found[some] = BLOB.itemsize + ((heads["size"].astype(np.int64) + 7) & ~7)
         return found
 
+    def where(self, index: int) -> bytes:
+        """The capture of record ``index`` that says where the thread is, with its head; b"" where none does."""
+        begin = int(self.starts[index]) + EVENT.itemsize
+        return self._bytes[begin : begin + int(self.whereabouts[index])]
+
     def blobs(self, index: int) -> Iterator[Blob]:
         """The captures of record ``index``, without that of its whereabouts."""
         data, skipped = self._bytes, int(self.whereabouts[index])

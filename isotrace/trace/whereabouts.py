@@ -97,23 +97,22 @@ def _now(pid: int, tid: int, names: Names) -> bytes:
 
 
 def _in_proc(pid: int, tid: int) -> tuple[int, int, int] | None:
-    """The number of the cgroup, those of the process and of the thread in their own pid namespace."""
-    cgroup, own, of_thread = procfs.cgroup_number(pid), procfs.own_number(pid), procfs.own_number(pid, tid)
+    """The number of the cgroup, those of the process and of the thread in the pid namespace below isotrace's."""
+    directory = procfs.cgroup_directory(pid)
+    cgroup = procfs.cgroup_number(directory) if directory else None
+    own, of_thread = procfs.own_number(pid), procfs.own_number(pid, tid)
     return None if cgroup is None or own is None or of_thread is None else (cgroup, own, of_thread)
 
 
 def of(batch: Batch) -> Iterator[Whereabouts | None]:
     """Of each record, None where it does not say."""
-    data = batch.data.tobytes()
-    begins = (batch.starts + EVENT.itemsize).tolist()
-    for begin, size in zip(begins, batch.whereabouts.tolist(), strict=True):
-        yield unpacked(data[begin : begin + size]) if size else None
+    return (at(batch, index) for index in range(len(batch)))
 
 
 def at(batch: Batch, index: int) -> Whereabouts | None:
     """Of record ``index``."""
-    begin, size = int(batch.starts[index]) + EVENT.itemsize, int(batch.whereabouts[index])
-    return unpacked(batch.data[begin : begin + size].tobytes()) if size else None
+    raw = batch.where(index)
+    return unpacked(raw) if raw else None
 
 
 @lru_cache(maxsize=4096)
