@@ -60,7 +60,8 @@ enum blob_part { PART_SELF = 0, PART_IOV = 1 /* also the place in an argv that c
 	PART_FRAMES = 11, /* of BLOB_STACK, made in user space of the last two: isotrace/stacks/frames.py */
 	PART_RING = 12 /* of an operation of io_uring, as that of argument BLOB_RING: a struct ring_note */,
 	PART_BASE = 13 /* the directory that a path begins at, in the same way, when the call begins and when it ends: `full` is BASE_… or a descriptor */,
-	PART_WHEREABOUTS = 14 /* of BLOB_TASK: a struct whereabouts, `full` is the cgroup's number; user space puts the container's name behind it */ };
+	PART_WHEREABOUTS = 14 /* of BLOB_TASK: a struct whereabouts, `full` is the cgroup's number; user space puts the container's name behind it */,
+	PART_PLACE = 15 /* behind PART_FILE: the same up to the root of its file system, whose device is `other` */ };
 
 /* The number of a blob PART_BASE: AT_FDCWD, and the root directory of the process. Its `other` is how often the process has changed these. */
 #define BASE_HOME -100

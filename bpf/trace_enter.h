@@ -97,14 +97,19 @@ int enter_before(struct call_context *ctx)
 	if (!plan)
 		return 0;
 	_Pragma("nounroll")
-	for (u32 i = 0; i < CAPTURES; i++) {
-		struct capture *one = &plan->list[i];
+	for (u32 i = 0; i < CAPTURES * TURNS; i++) {
+		struct capture *one = &plan->list[i / TURNS];
+		u32 again = i % TURNS;
 
 		if (one->op == OP_NONE)
 			break;
+#if defined(PLACES)
+		if (again && one->op != OP_FILE)
+			continue;
+#endif
 #if defined(DESCRIPTORS)
 		if (one->op == OP_FILE || one->op == OP_BASE) {
-			capture_row(scratch, AT_ENTER, one);
+			capture_row(scratch, AT_ENTER, one, again);
 			continue;
 		}
 #endif

@@ -143,8 +143,11 @@ int enter_exec(struct call_context *ctx)
 	event->time = scratch->stamp;
 	event->args[5] = bpf_get_current_task();
 #if defined(DESCRIPTORS)
-	if (path_arg(event) & 1)
-		capture_descriptor(scratch, AT_ENTER, 0, event->args[0], 1);
+	if (path_arg(event) & 1) {
+		_Pragma("nounroll")
+		for (u32 i = 0; i < TURNS; i++)
+			capture_descriptor(scratch, AT_ENTER, 0, i ? PART_PLACE : PART_FILE, event->args[0], 1);
+	}
 #endif
 	at = path_arg(event) & 1;
 	capture_given(scratch, at);

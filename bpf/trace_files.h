@@ -27,6 +27,13 @@ static __always_inline u64 file_of(u64 task, u32 number)
 
 #endif
 
+/* With PLACES each file is looked at twice: its path is as its process sees it, then as its file system has it, which is where other processes see it. */
+#if defined(PLACES)
+#define TURNS 2
+#else
+#define TURNS 1
+#endif
+
 /* With NETLINK_SOCKETS: says of a netlink socket that it is one; returns how many bytes of its messages are copied, 0 of what is none. */
 static __always_inline u32 note_netlink(struct scratch *scratch, struct captures *plan)
 {
@@ -79,7 +86,7 @@ struct file_place {
 /* On the way from a file up to the root. One a program that is attached, as of scratches, in which there is no room for it. */
 struct file_walk {
 	struct file_place place, again;
-#if defined(RESOLVE)
+#if defined(RESOLVE) || defined(PLACES)
 	u32 what, part;
 #endif
 	u64 dentry, mount, root;
@@ -317,7 +324,17 @@ static __always_inline void describe(struct file_walk *walk, struct descriptor *
 	walk->dentry = walk->place.dentry;
 	walk->mount = walk->place.mnt - OFF_MOUNT_MNT;
 	walk->root = read_u64(walk->place.mnt + OFF_MNT_ROOT);
+#if defined(PLACES)
+	if (walk->part == PART_PLACE) {
+		found->other = read_u32(read_u64(inode + OFF_I_SB) + OFF_S_DEV);
+		walk->root = 0;		/* no dentry is: up to the last */
+	}
+#endif
 	add_names(walk, found);
+#if defined(PLACES)
+	if (walk->part == PART_PLACE)
+		return;
+#endif
 	add_particulars(walk, found);
 }
 
@@ -341,7 +358,8 @@ static __always_inline void capture_file(struct scratch *scratch, u32 owner, u8 
 		return;
 #if defined(RESOLVE)
 	u32 changes = directory_changes();
-
+#endif
+#if defined(RESOLVE) || defined(PLACES)
 	/* By way of memory, or the verifier goes through all that follows once for each. */
 	walk->what = what;
 	walk->part = part;
@@ -377,18 +395,18 @@ static __always_inline s32 read_number(u64 address)
 }
 
 /* What descriptor the argument is; `directory`: AT_FDCWD is one as well. */
-static __always_inline void capture_descriptor(struct scratch *scratch, u32 owner, u8 arg, s32 number, int directory)
+static __always_inline void capture_descriptor(struct scratch *scratch, u32 owner, u8 arg, u8 part, s32 number, int directory)
 {
-	capture_file(scratch, owner, arg, PART_FILE, number, directory && number == BASE_HOME ? AT_HOME : AT_NUMBER);
+	capture_file(scratch, owner, arg, part, number, directory && number == BASE_HOME ? AT_HOME : AT_NUMBER);
 }
 
 /* What the row asks for, a descriptor or where a path begins. */
-static __always_inline void capture_row(struct scratch *scratch, u32 owner, struct capture *one)
+static __always_inline void capture_row(struct scratch *scratch, u32 owner, struct capture *one, u32 again)
 {
 	struct event *event = &scratch->event;
 	s32 number = event->args[one->arg & 7];
 	int what = AT_NUMBER;
-	u8 part = PART_FILE;
+	u8 part = again ? PART_PLACE : PART_FILE;
 
 #if defined(RESOLVE)
 	char first = 0;
@@ -421,7 +439,7 @@ static __always_inline void capture_bases(struct scratch *scratch, u32 slot)
 		struct capture *one = &plan->list[i];
 
 		if (one->op == OP_BASE)
-			capture_row(scratch, AT_EXIT, one);
+			capture_row(scratch, AT_EXIT, one, 0);
 	}
 #endif
 }
@@ -435,17 +453,17 @@ static __always_inline void capture_made(struct scratch *scratch, u32 files)
 	if (!files || failed(event))
 		return;
 	_Pragma("nounroll")
-	for (u32 i = 0; i < 2; i++) {
+	for (u32 i = 0; i < 2 * TURNS; i++) {
 		u64 number = event->result;
 		u8 arg = BLOB_RESULT;
 
-		if (i >= count)
+		if (i / TURNS >= count)
 			break;
 		if (files != FILES_RESULT) {
 			arg = (files - FILES_PAIR) & 7;
-			number = read_number(event->args[arg] + i * sizeof(u32));
+			number = read_number(event->args[arg] + i / TURNS * sizeof(u32));
 		}
-		capture_file(scratch, AT_EXIT, arg, PART_FILE, number, AT_NUMBER);
+		capture_file(scratch, AT_EXIT, arg, i % TURNS ? PART_PLACE : PART_FILE, number, AT_NUMBER);
 	}
 }
 

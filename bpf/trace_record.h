@@ -73,8 +73,10 @@ struct scratch {
 	u32 most;		/* bytes of a buffer, where that is more than the row's limit */
 };
 /* What a call that has not returned was given: the beginning of a scratch, by the task's address. */
-#if defined(RESOLVE)
-#define BEFORE 4096		/* as many again: where paths begin */
+#if defined(RESOLVE) && defined(PLACES)
+#define BEFORE 8192
+#elif defined(RESOLVE) || defined(PLACES)
+#define BEFORE 4096		/* as many again: where paths begin, or where files are in their file systems */
 #elif defined(DESCRIPTORS)
 #define BEFORE 2048
 #else

@@ -130,8 +130,9 @@ def test_captures_fit_the_map_for_every_call(slot, limit):
 
 
 def test_what_is_kept_of_a_call_until_it_returns_has_room():
-    with_bases, with_files, room = map(int, re.findall(r"#define BEFORE\s+(\d+)", (BPF / "trace_record.h").read_text()))
-    assert {"RESOLVE": with_bases, "DESCRIPTORS": with_files} == tracepoint._ROOMS
+    *rooms, room = map(int, re.findall(r"#define BEFORE\s+(\d+)", (BPF / "trace_record.h").read_text()))
+    assert rooms == [tracepoint._ROOMS[count] for count in (2, 1, 0)]
+    with_both, with_one, with_files = rooms
     names = int(re.search(r"#define FILE_NAMES\s+(\d+)", (BPF / "trace_files.h").read_text())[1])
     for call in plan.all_calls().values():
         rows = captures.befores_of(call)
@@ -140,10 +141,13 @@ def test_what_is_kept_of_a_call_until_it_returns_has_room():
         assert taken <= room, call.name
         files = captures.files_of(call)
         assert len(files) + len(rows) <= captures.CAPTURES
-        assert taken + len(files) * (16 + DESCRIPTOR.size + names) <= with_files, call.name
+        described = len(files) * (16 + DESCRIPTOR.size + names)
+        assert taken + described <= with_files, call.name
+        assert taken + 2 * described <= with_one, call.name
         files += captures.bases_of(call)
         assert len(files) + len(rows) <= captures.CAPTURES
-        assert taken + len(files) * (16 + DESCRIPTOR.size + names) <= with_bases, call.name
+        assert taken + len(files) * (16 + DESCRIPTOR.size + names) <= with_one, call.name
+        assert taken + described + len(files) * (16 + DESCRIPTOR.size + names) <= with_both, call.name
 
 
 def test_descriptors_are_looked_at_when_a_call_begins_and_when_it_has_made_them():

@@ -18,7 +18,7 @@ from isotrace.errors import KernelError
 from isotrace.kernel import batch, bpf
 from isotrace.kernel.rings import PROGRAMS as RING_PROGRAMS
 from isotrace.trace import captures
-from isotrace.trace.events import EVENT, PART_FILE, SLOT_RING, split
+from isotrace.trace.events import EVENT, PART_FILE, PART_PLACE, SLOT_RING, split
 from isotrace.trace.plan import Plan
 from isotrace.trace.ring import Chunk
 from isotrace.trace.unfinished import CallKey
@@ -29,11 +29,19 @@ _LOSS_KEY, _LOSS = np.dtype([("pid", "<u4"), ("slot", "<u4")]), np.dtype([("coun
 _TASK = np.dtype([("task", "<u8")])
 #: struct beginning of bpf/trace_record.h: a call that a thread is in, and when it began (ns, monotonic).
 BEGINNING = np.dtype([("time", "<u8"), ("slot", "<u4"), ("pid", "<u4"), ("tid", "<u4"), ("pad", "<u4")])
-#: BEFORE of bpf/trace_record.h, where paths begin, and where descriptors are asked for.
-_ROOMS = {"RESOLVE": 4096, "DESCRIPTORS": 2048}
-#: Constants that make the programs larger, and the options that they are for; with the first the second is set as well.
+#: BEFORE of bpf/trace_record.h, by how many of the constants are set.
+_ROOMS = {0: 2048, 1: 4096, 2: 8192}
+_LARGER = ("RESOLVE", "PLACES")
+#: Constants that make the programs larger, and the options that they are for; with the first two -y's is set as well.
 _OPTIONS = {
-    **{"RESOLVE": "--resolve", "DESCRIPTORS": "-y", "STACKS": "-k", "UNABBREVIATED": "-v", "PIDS": "-Y"},
+    **{
+        "RESOLVE": "--resolve",
+        "PLACES": "--host-paths",
+        "DESCRIPTORS": "-y",
+        "STACKS": "-k",
+        "UNABBREVIATED": "-v",
+        "PIDS": "-Y",
+    },
     **{"RINGS": "operations of io_uring in --calls", "LOSSLESS": "--lossless"},
 }
 _PART = 1  # of struct blob
@@ -46,7 +54,7 @@ def with_options(error: Refused, constants: Sequence[str]) -> KernelError:
     """The same error, in words of the options that the kernel may take no program for."""
     names = {constant.partition("=")[0] for constant in constants}
     asked = [option for name, option in _OPTIONS.items() if name in names]
-    if "RESOLVE" in names:
+    if names & {*_LARGER}:
         asked.remove("-y")
     if not asked:
         return error
@@ -141,14 +149,14 @@ class Tracepoints(Ringed):
         Each as the captures of a record. A call that has returned may be among them.
         """
         found: dict[CallKey, list[bytes]] = {}
-        room = next(size for name, size in _ROOMS.items() if name in self._plan.constants)
+        room = _ROOMS[sum(name in self._plan.constants for name in _LARGER)]
         before = np.dtype([("event", EVENT), ("bytes", f"V{room}")])
         for _, values in batch.chunks(self._loaded.maps["given"], _TASK, before):
             for value in values:
                 event = value["event"]
                 key = (int(event["pid"]), int(event["tid"]), int(event["slot"]), tuple(event["args"].tolist()))
                 blobs = split(value["bytes"].tobytes(), int(event["blobs"]))
-                found[key] = [blob for blob in blobs if blob[_PART] == PART_FILE]
+                found[key] = [blob for blob in blobs if blob[_PART] in (PART_FILE, PART_PLACE)]
         return found
 
     def counters(self) -> Counters:

@@ -16,6 +16,7 @@ from isotrace.commands.options import (
     BACKEND,
     DESCRIPTORS,
     FOR,
+    HOST_PATHS,
     LOSSLESS,
     ONCE,
     PATHS,
@@ -135,6 +136,7 @@ many were delivered, and how many were lost.
 @click.option("-q", "--quiet", is_flag=True, help="No signals and no summary, unless something was lost.")
 @DESCRIPTORS
 @RESOLVE
+@HOST_PATHS
 @STACKS
 @SHOW_CONTAINERS
 @click.option(
@@ -236,12 +238,13 @@ def _beside(choices: dict[str, Any], view: View, containers: bool) -> formats.Be
         choices["clock"],
         choices["relative"],
         choices["durations"],
-        choices["descriptors"],
+        max(choices["descriptors"], choices["host_paths"]),
         choices["stack_trace"],
         view,
         bool(choices["pids"]),
         choices["resolve"],
         containers,
+        choices["host_paths"],
     )
 
 
@@ -294,6 +297,8 @@ def _recorded(choices: dict[str, Any], beside: formats.Beside, choice: _Choice) 
         tell(reader.abbreviated(recordings))
     if choices["pids"]:
         raise UsageError("recordings have no names for pids", "--decode-pids is for live runs")
+    if choices["host_paths"]:
+        raise UsageError("recordings do not say where files are on the host", "--host-paths is for live runs")
     if choices["resolve"] and (lacking := [one.name for one in recordings if not one.head.resolve]):
         raise UsageError(
             f"{lacking[0]}: the recording does not say where relative paths begin",

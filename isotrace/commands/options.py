@@ -170,6 +170,12 @@ RESOLVE = click.option(
     help='Show relative paths made absolute, through directory descriptors, chdir and chroot: "f" /* "/home/x/f" */, or'
     " /* ? */ if unknown.",
 )
+HOST_PATHS = click.option(
+    "--host-paths",
+    is_flag=True,
+    help="Show also where files of a container are on the host, with -y: 3</etc/passwd> /* host"
+    ' "/srv/root/etc/passwd" */.',
+)
 PATHS = click.option(
     "-P",
     "--path",
@@ -300,10 +306,11 @@ def trace_options(
         durations,
         notices=not values["quiet"],
         lossless=values["lossless"],
-        descriptors=values["descriptors"] > 0 or values["resolve"],
+        descriptors=values["descriptors"] > 0 or values["resolve"] or bool(values.get("host_paths")),
         stacks=values["stack_trace"],
         full=full,
         pids=bool(values.get("pids")),
         resolve=values["resolve"],
         containers=containers,
+        places=bool(values.get("host_paths")),
     )

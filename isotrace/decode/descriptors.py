@@ -21,7 +21,8 @@ DELETED, CUT, ALONE, UNSURE = 1, 2, 4, 8  # enum descriptor_state of bpf/event.h
 DESCRIPTOR = struct.Struct("<QQIHBx")
 ENDPOINTS = struct.Struct("<QHHHH16s16s16s")
 
-_PIPE, _SOCKET, _ANONYMOUS, _NAMESPACE, _PIDFD = 0x50495045, 0x534F434B, 0x09041934, 0x6E736673, 0x50494446
+SOCKET = 0x534F434B  # the magic number of sockfs
+_PIPE, _ANONYMOUS, _NAMESPACE, _PIDFD = 0x50495045, 0x09041934, 0x6E736673, 0x50494446
 #: Protocols whose sockets have addresses that strace shows.
 _ADDRESSED = re.compile(r"(TCP|UDP|UDPLITE|DCCP|SCTP|MPTCP)(v6)?")
 _FAMILIES = {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}
@@ -55,7 +56,7 @@ def place(data: bytes) -> bytes | None:
     head, rest = Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
     if head.state & UNSURE:
         return None
-    if head.magic == _SOCKET and len(rest) >= ENDPOINTS.size:
+    if head.magic == SOCKET and len(rest) >= ENDPOINTS.size:
         family = ENDPOINTS.unpack_from(rest)[1]
         return rest[ENDPOINTS.size :].partition(b"\0")[0] if family == socket.AF_UNIX else b""
     if head.state & ALONE or head.magic in (_NAMESPACE, _ANONYMOUS, _PIDFD):
@@ -81,7 +82,7 @@ def endpoints(data: bytes) -> Endpoints | None:
     if len(data) < DESCRIPTOR.size + ENDPOINTS.size:
         return None
     head, rest = Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
-    if head.state & UNSURE or head.magic != _SOCKET:
+    if head.state & UNSURE or head.magic != SOCKET:
         return None
     _, family, _, port, _, address, _, name = ENDPOINTS.unpack_from(rest)
     own: IPv4Address | IPv6Address | None = None
@@ -119,7 +120,7 @@ def _descriptor(data: bytes, details: bool, text: Callable[[bytes], str]) -> str
     head, rest = Head(*DESCRIPTOR.unpack_from(data)), data[DESCRIPTOR.size :]
     if head.state & UNSURE:
         return UNKNOWN
-    if head.magic == _SOCKET and len(rest) >= ENDPOINTS.size:
+    if head.magic == SOCKET and len(rest) >= ENDPOINTS.size:
         return f"<{_socket(head, rest) if details else f'socket:[{head.inode}]'}>"
     if head.magic == _PIDFD or (head.magic == _ANONYMOUS and rest.startswith(b"[pidfd]\0")):
         return f"<pid:{head.other}>" if details and head.other else "<anon_inode:[pidfd]>"

@@ -276,6 +276,7 @@ OBJECTS = {
     "OFF_I_MODE": ("inode", "i_mode"),
     "OFF_I_SB": ("inode", "i_sb"),
     "OFF_S_MAGIC": ("super_block", "s_magic"),
+    "OFF_S_DEV": ("super_block", "s_dev"),
     "OFF_MNT_ROOT": ("vfsmount", "mnt_root"),
     "OFF_MOUNT_MNT": ("mount", "mnt"),
     "OFF_MOUNT_PARENT": ("mount", "mnt_parent"),

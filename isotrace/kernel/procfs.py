@@ -141,7 +141,7 @@ def own_number(pid: int, tid: int | None = None) -> int | None:
 @dataclass(frozen=True)
 class Mount:
     """A line of mountinfo: ``root`` is the directory of the file system that is mounted, ``kind`` its type, ``id`` what
-    fdinfo calls ``mnt_id``.
+    fdinfo calls ``mnt_id``, ``parent`` that of the mount that it is on.
     """
 
     device: int
@@ -149,6 +149,7 @@ class Mount:
     point: str
     kind: str = ""
     id: int = 0
+    parent: int = 0
 
 
 def mounts(data: bytes | None = None) -> list[Mount]:
@@ -170,8 +171,8 @@ def _mounts(data: bytes) -> Iterator[Mount]:
             raise KernelError(f"/proc/self/mountinfo has a line that is not understood: {line[:200]!r}")
         root, point = (os.fsdecode(unescape(field)) for field in fields[3:5])
         number = int(device[1]) << 20 | int(device[2])
-        id = int(fields[0]) if fields[0].isdigit() else 0
-        yield Mount(number, root, point, os.fsdecode(rest.split(b" ")[0]), id)
+        id, parent = (int(field) if field.isdigit() else 0 for field in fields[:2])
+        yield Mount(number, root, point, os.fsdecode(rest.split(b" ")[0]), id, parent)
 
 
 def unescape(field: bytes) -> bytes:

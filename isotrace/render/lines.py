@@ -18,9 +18,11 @@ from isotrace.decode.errnos import result_text
 from isotrace.decode.quote import comm
 from isotrace.decode.signals import sigset
 from isotrace.decode.structs import STRUCTS
+from isotrace.kernel.places import Places
 from isotrace.render import execs
 from isotrace.render.columns import LATER, OMITTED, Memo, Render, column_of, scalar
 from isotrace.render.descriptors import Descriptors
+from isotrace.render.hosts import Hosts
 from isotrace.render.notes import NOTES
 from isotrace.render.pids import Names, Pids, with_sender
 from isotrace.render.resolved import Resolved
@@ -28,7 +30,7 @@ from isotrace.render.rings import UNKNOWN, Operations
 from isotrace.render.rows import Column, ExecArguments, Rows
 from isotrace.render.view import PLAIN, SHORT, How, View
 from isotrace.trace import events, plan
-from isotrace.trace.events import FAULT, PART_FILE, STACK_ARG, Batch, Blob
+from isotrace.trace.events import FAULT, PART_FILE, PART_PLACE, STACK_ARG, Batch, Blob
 from isotrace.units import many
 
 _EXECS = 16384  # execves that may be under way at once
@@ -122,10 +124,12 @@ class CallDecoder:
         how: How = SHORT,
         names: Names | None = None,
         resolve: bool = False,
+        places: Places | None = None,
     ) -> None:
         self.call, self._raw, self._full = call, how.raw, how.full
         self._resolved = Resolved(call) if resolve and not how.raw else None
         self._descriptors = Descriptors(call, descriptors) if descriptors and not how.raw else None
+        self._hosts = Hosts(call, places) if places and not how.raw else None
         self._pids = Pids(call, names) if names and not how.raw else None
         self._columns: list[Render] = [column_of(call, index, arg, how) for index, arg in enumerate(call.args)]
         self._note = NOTES.get(call.name) if not how.raw else None
@@ -150,6 +154,8 @@ class CallDecoder:
         results = self._results(rows)
         if self._descriptors:
             args, results = self._descriptors.beside(rows, args, results)
+        if self._hosts:
+            args, results = self._hosts.beside(rows, args, results)
         if self._pids:
             args, results = self._pids.beside(rows, args, results)
         if self._resolved:
@@ -232,6 +238,7 @@ class Decoder:
 
     ``descriptors``: say what they are, 1 as strace -y does, 2 as -yy. ``view``: how arguments are shown.
     ``pids``: with the names of processes. ``resolve``: say which paths relative ones are.
+    ``places``: and where files are for isotrace.
     """
 
     calls: Mapping[int, Syscall]
@@ -239,6 +246,7 @@ class Decoder:
     view: View = PLAIN
     pids: bool = False
     resolve: bool = False
+    places: Places | None = None
     _names: Names = field(default_factory=Names)
     _batch: Batch | None = None
     _execs: dict[tuple[int, int], _Exec] = field(default_factory=dict)
@@ -247,6 +255,8 @@ class Decoder:
     def decode(self, batch: Batch) -> Iterator[Decoded]:
         """The calls of a batch, group by group: of one system call, that have ended all or none."""
         self._begin(batch)
+        if self.places:
+            self.places.look()
         joined = self._join(batch)
         kinds = batch.events["kind"]
         wanted = (kinds == events.CALL) | (kinds == events.UNFINISHED)
@@ -287,7 +297,12 @@ class Decoder:
             if call is None:
                 return _unknown(rows)
             decoder = self._decoders[slot] = CallDecoder(
-                call, self.descriptors, self.view.of(call), self._names if self.pids else None, self.resolve
+                call,
+                self.descriptors,
+                self.view.of(call),
+                self._names if self.pids else None,
+                self.resolve,
+                self.places,
             )
         return _half_known(decoder(rows))
 
@@ -344,7 +359,7 @@ def _joined(started: _Exec, registers: tuple[int, ...], after: tuple[Blob, ...],
         path = [started.file._replace(arg=path_arg)]
     old, new = ([[b for b in blobs if b.arg == path_arg + n] for n in (1, 2)] for blobs in (before, after))
     argv = execs.argv_given(old[0], new[0], started.script)
-    files = [blob for blob in before if blob.part == PART_FILE or blob.arg == STACK_ARG]
+    files = [blob for blob in before if blob.part in (PART_FILE, PART_PLACE) or blob.arg == STACK_ARG]
     return ExecArguments(started.enter[0], (*path, *argv, *execs.environment_given(old[1], new[1]), *files))
 
 

@@ -53,9 +53,9 @@ def _planned(options: Options, loader: Loader | None) -> tuple[Plan, Tracepoints
             "the kernel module cannot slow its target down", "--lossless needs BPF: leave one of them out"
         )
     if options.descriptors and not loader:
+        option = "--resolve" if options.resolve else "--host-paths" if options.places else "-y"
         raise KernelError(
-            "the kernel module does not say what descriptors are",
-            f"{'--resolve' if options.resolve else '-y'} needs BPF: leave one of them out",
+            "the kernel module does not say what descriptors are", f"{option} needs BPF: leave one of them out"
         )
     if options.stacks and not loader:
         raise KernelError("the kernel module does not copy stacks", "-k needs BPF: leave one of them out")

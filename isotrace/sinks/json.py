@@ -14,7 +14,7 @@ from isotrace.decode.errnos import errno_name
 from isotrace.decode.quote import bare_comm
 from isotrace.render import stacks as user_stacks
 from isotrace.render.columns import OMITTED
-from isotrace.render.lines import Decoded, Decoder
+from isotrace.render.lines import Decoded
 from isotrace.render.rings import UNKNOWN, Note, notes
 from isotrace.render.whereabouts import where_object
 from isotrace.sinks import refusals
@@ -34,7 +34,7 @@ class Json:
 
     def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside | None = None) -> None:
         self._output, beside = output, beside or Beside()
-        self._decoder, self._known = Decoder(calls, beside.descriptors, beside.view, beside.pids, beside.resolve), calls
+        self._decoder, self._known = beside.decoder(calls), calls
         self._refusals, self._stacks, self._containers = refusals.Json(), beside.stacks, beside.containers
 
     def write(self, batch: Batch) -> None:

@@ -22,7 +22,7 @@ from isotrace.decode.quote import comm
 from isotrace.process.telling import say
 from isotrace.render import stacks
 from isotrace.render.halves import halves
-from isotrace.render.lines import Decoded, Decoder
+from isotrace.render.lines import Decoded
 from isotrace.render.stamps import stamp
 from isotrace.sinks import refusals
 from isotrace.sinks.formats import Beside
@@ -91,7 +91,7 @@ class Strace:
     """Writes them. What is no line of strace's, a loss or a refusal, is said on standard error when it is its turn."""
 
     def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside) -> None:
-        self._decoder = Decoder(calls, beside.descriptors, beside.view, beside.pids, beside.resolve)
+        self._decoder = beside.decoder(calls)
         self._lines = _Lines(output, beside)
         self._refusals = refusals.Lines()
         self._points: list[_Point] = []

@@ -11,7 +11,7 @@ from isotrace.catalog.model import Syscall
 from isotrace.decode.quote import comm
 from isotrace.render import stacks as user_stacks
 from isotrace.render import stamps
-from isotrace.render.lines import Decoded, Decoder
+from isotrace.render.lines import Decoded
 from isotrace.render.stamps import stamp
 from isotrace.render.whereabouts import inside
 from isotrace.sinks import refusals
@@ -32,7 +32,7 @@ class Text:
         self, output: Output, calls: Mapping[int, Syscall], beside: Beside | None = None, *, colour: bool = False
     ) -> None:
         self._output, beside = output, beside or Beside()
-        self._decoder = Decoder(calls, beside.descriptors, beside.view, beside.pids, beside.resolve)
+        self._decoder = beside.decoder(calls)
         self._durations, self._clock, self._colour = beside.durations, beside.clock, colour
         self._stacks, self._containers = beside.stacks, beside.containers
         self._refusals = refusals.Lines()

@@ -34,7 +34,7 @@ WHOLE, CUT, FAULT = range(3)
 #: With one of these in a record, as in ``bpf/event.h``: ``later`` of the event says it of the argument.
 LATER = 4
 PART_SELF, PART_IOV, PART_DATA, PART_NAME, PART_CONTROL, PART_PATH, PART_BEFORE, PART_FILE, PART_NETLINK = range(9)
-PART_REGISTERS, PART_STACK_MEMORY, PART_FRAMES, PART_RING, PART_BASE, PART_WHEREABOUTS = range(9, 15)
+PART_REGISTERS, PART_STACK_MEMORY, PART_FRAMES, PART_RING, PART_BASE, PART_WHEREABOUTS, PART_PLACE = range(9, 16)
 #: The ``arg`` of the user stack.
 STACK_ARG = 6
 #: The ``arg`` of what is known of an operation of io_uring beside its arguments: a RING_NOTE.

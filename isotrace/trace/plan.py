@@ -64,7 +64,8 @@ class Options:
     descriptors are is recorded, too; ``stacks``: and the user stack; ``full``: and what is abbreviated otherwise, all
     arguments and the environment of an execve and long arrays. ``pids``: whether they are those of isotrace's namespace.
     ``resolve``: where the paths of calls begin is recorded, with ``descriptors``. ``containers``: in which container a
-    process is is recorded, and the numbers that it has there.
+    process is is recorded, and the numbers that it has there. ``places``: where files are in their file systems is
+    recorded, with ``descriptors``.
     """
 
     target: Target
@@ -80,6 +81,7 @@ class Options:
     pids: bool = False
     resolve: bool = False
     containers: bool = False
+    places: bool = False
 
 
 #: How a program on calls and tasks is attached → its type, as an attribute of bcc.BPF.
@@ -343,7 +345,7 @@ def make(options: Options, facts: Facts, filters: Sequence[str]) -> Plan:
         constants.append("STACKS")
     slots = slots_for(options.calls, options.string_limit)
     if options.descriptors:
-        constants += ["DESCRIPTORS", *(["RESOLVE"] if options.resolve else [])]
+        constants += ["DESCRIPTORS", *(["RESOLVE"] if options.resolve else []), *(["PLACES"] if options.places else [])]
         known = all_calls()
         slots = {
             number: with_descriptors(slot, known[number], options.resolve) if number in known else slot

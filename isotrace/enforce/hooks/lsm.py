@@ -36,7 +36,6 @@ _OFFSETS = btf.OBJECTS | {
     "OFF_MSG_NAME": ("msghdr", "msg_name"),
     "OFF_D_SB": ("dentry", "d_sb"),
     "OFF_D_FLAGS": ("dentry", "d_flags"),
-    "OFF_S_DEV": ("super_block", "s_dev"),
     "OFF_S_ROOT": ("super_block", "s_root"),
     "OFF_S_TYPE": ("super_block", "s_type"),
     "OFF_FS_FLAGS": ("file_system_type", "fs_flags"),
