@@ -184,7 +184,7 @@ class TopApp(App[None]):
         self._feed.finish()
 
     def _check(self) -> None:
-        if (self.stopped is not None and self.stopped.is_set()) or (self._questions.talker and hung_up()):
+        if (self.stopped is not None and self.stopped.is_set()) or (not self.is_headless and hung_up()):
             self.exit()
         self.failure = self._feed.failure or self._refusals.refusing.failure or self._questions.failure
         if self.failure is not None:

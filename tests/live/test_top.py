@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import select
 import shutil
@@ -345,6 +346,37 @@ def test_it_ends_when_the_terminal_hangs_up(terminal):
     terminal.hang_up()
     assert select.select([pidfd], [], [], PATIENCE)[0], "isotrace waits for a terminal that is gone"
     os.close(pidfd)
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["live", "recorded"])
+def test_it_ends_when_the_terminal_is_gone_and_no_signal_says_so(recorded, tmp_path, living):
+    recording, (mine, its) = tmp_path / "x.isolog", pty.openpty()
+    if recorded:
+        command = [sys.executable, "-m", "isotrace", "record", "-q", "-o", recording, "--", "true"]
+        subprocess.run(command, check=True, env=ENVIRONMENT, timeout=tracer.PATIENCE)
+    what = ["--from", str(recording)] if recorded else ["--pid", str(living)]
+    deaf = "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    deaf += "signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+    command = [sys.executable, "-c", deaf, *TOP, *what]
+    environment = {**ENVIRONMENT, "TERM": "xterm"}
+    shown = b""
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, start_new_session=True, env=environment) as top:
+        os.close(its)
+        while b"calls/s" not in shown and select.select([mine], [], [], PATIENCE)[0]:
+            shown += os.read(mine, 1 << 16)
+        os.close(mine)
+        try:
+            assert top.wait(PATIENCE) == 0
+        finally:
+            top.kill()
+    assert b"calls/s" in shown
+
+
+@pytest.fixture
+def living():
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process.pid
+        process.kill()
 
 
 def test_stopping_and_going_on_leaves_one_that_writes(terminal):
