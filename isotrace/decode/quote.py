@@ -13,7 +13,7 @@ _COMM = re.compile(rb"[!#-'*-;=?-Z^-~]+")
 _NAMED = {0x22: '\\"', 0x5C: "\\\\", 0x09: "\\t", 0x0A: "\\n", 0x0B: "\\v", 0x0C: "\\f", 0x0D: "\\r"}
 _SHORT = [_NAMED.get(c) or (chr(c) if 0x20 <= c < 0x7F else f"\\{c:o}") for c in range(256)]
 _LONG = [text if _NAMED.get(c) or 0x20 <= c < 0x7F else f"\\{c:03o}" for c, text in enumerate(_SHORT)]
-_BEFORE_DIGIT = re.compile(rb"[^ -~\t-\r](?=[0-7])", re.DOTALL)
+_DIGIT_BEHIND = re.compile(rb"[0-7](?<=[^ -~\t-\r][0-7])", re.DOTALL)  # digits are rarer than what is escaped
 
 
 def escape(data: bytes) -> str:
@@ -22,10 +22,11 @@ def escape(data: bytes) -> str:
     """
     if _PLAIN.fullmatch(data):
         return data.decode("ascii")
-    if not _BEFORE_DIGIT.search(data):
-        return "".join([_SHORT[c] for c in data])
-    following = [*data[1:], 0]
-    return "".join([(_LONG if 0x30 <= n <= 0x37 else _SHORT)[c] for c, n in zip(data, following, strict=True)])
+    found = list(map(_SHORT.__getitem__, data))
+    for match in _DIGIT_BEHIND.finditer(data):
+        place = match.start() - 1
+        found[place] = _LONG[data[place]]
+    return "".join(found)
 
 
 def as_written(text: str) -> bytes:

@@ -252,14 +252,24 @@ class Decoder:
     _execs: dict[tuple[int, int], _Exec] = field(default_factory=dict)
     _decoders: dict[int, CallDecoder] = field(default_factory=dict)
 
-    def decode(self, batch: Batch) -> Iterator[Decoded]:
-        """The calls of a batch, group by group: of one system call, that have ended all or none."""
+    @property
+    def alike(self) -> bool:
+        """Whether equal records have equal texts, whenever they came and whoever made them."""
+        return not (self.pids or self.places)
+
+    def decode(self, batch: Batch, among: npt.NDArray[np.bool_] | None = None) -> Iterator[Decoded]:
+        """The calls of a batch, group by group: of one system call, that have ended all or none.
+
+        Only those in ``among``, a mask of records, where it is given: every batch is still to be decoded, in order.
+        """
         self._begin(batch)
         if self.places:
             self.places.look()
         joined = self._join(batch)
         kinds = batch.events["kind"]
         wanted = (kinds == events.CALL) | (kinds == events.UNFINISHED)
+        if among is not None:
+            wanted &= among
         index = np.flatnonzero(wanted)
         slots = batch.events["slot"][index]
         keys = 2 * slots.astype(np.int64) + (kinds[index] == events.UNFINISHED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,10 @@ from isotrace.catalog.model import Syscall
 from isotrace.decode.quote import comm
 from isotrace.render import stacks as user_stacks
 from isotrace.render import stamps
+from isotrace.render.columns import Memo
 from isotrace.render.lines import Decoded
+from isotrace.render.repeated import Repeated
+from isotrace.render.runs import runs, woven
 from isotrace.render.stamps import stamp
 from isotrace.render.whereabouts import inside
 from isotrace.sinks import refusals
@@ -19,7 +22,6 @@ from isotrace.sinks.formats import Beside
 from isotrace.sinks.output import Output
 from isotrace.trace import events, whereabouts
 from isotrace.trace.events import Batch
-from isotrace.trace.whereabouts import Whereabouts
 
 _ALIGN = 39  # strace's column 40 for the equals sign
 _DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[35m", "\x1b[0m"
@@ -35,27 +37,23 @@ class Text:
         self._decoder = beside.decoder(calls)
         self._durations, self._clock, self._colour = beside.durations, beside.clock, colour
         self._stacks, self._containers = beside.stacks, beside.containers
+        self._calls = Repeated(self._decoder, calls, self._made, kept=not beside.stacks)
+        self._below: dict[int, str] = {}  # the stacks of the batch that is being written
         self._refusals = refusals.Lines()
-        self._prefixes: dict[tuple[int, bytes, Whereabouts | None], str] = {}
+        self._prefixes: dict[tuple[object, ...], str] = {}
+        self._spent = Memo(lambda spent: f" {self._paint(_DIM, _seconds(spent))}\n")
 
     def write(self, batch: Batch) -> None:
         """Write the lines of a batch in the order of its records."""
-        lines = [""] * len(batch)
-        for decoded in self._decoder.decode(batch):
-            for index, line in zip(decoded.rows.index, self._calls(decoded), strict=True):
-                lines[index] = line
-            if self._stacks:
-                self._add_stacks(decoded, lines)
+        lines = self._calls.of(batch)
         for index, text in self._decoder.notices(batch):
             lines[index] = self._paint(_NOTE, text)
         for index, (record, enforced) in batch.refused.items():
             lines[index] = self._paint(_NOTE, self._refusals.said(record, enforced))
-        self._output.write(self._assemble(batch, lines).encode("ascii", "backslashreplace"))
-
-    def _add_stacks(self, decoded: Decoded, lines: list[str]) -> None:
-        for index, kind, blobs in zip(decoded.rows.index, decoded.rows.field("kind"), decoded.rows.blobs, strict=True):
-            if kind == events.CALL:
-                lines[index] += self._paint(_DIM, user_stacks.lines(blobs))
+        columns = [self._prefixes_of(batch), lines, self._ends(batch)]
+        if self._clock:
+            columns.insert(0, self._times(batch))
+        self._output.write(woven(columns, lines).encode("ascii", "backslashreplace"))
 
     def flush(self) -> None:
         """Every batch is written as it comes."""
@@ -63,54 +61,64 @@ class Text:
     def complete(self) -> None:
         """Nothing was kept back."""
 
-    def _calls(self, decoded: Decoded) -> list[str]:
+    def _made(self, decoded: Decoded) -> list[str]:
+        """Each call's line, without what stands before and behind it."""
+        if self._stacks and decoded.rows.field("kind")[0] == events.CALL:
+            stacks = map(user_stacks.lines, decoded.rows.blobs)
+            self._below |= {i: self._paint(_DIM, stack) for i, stack in zip(decoded.rows.index, stacks, strict=True)}
         texts = decoded.texts()
-        if decoded.rows.batch.events["kind"][decoded.rows.index[0]] == events.UNFINISHED:
+        if decoded.rows.field("kind")[0] == events.UNFINISHED:
             return [f"{text[:-1]} <unfinished ...>" for text in texts]
         if self._colour:
             return self._coloured(decoded, texts)
-        if self._durations:
-            times = decoded.rows.field("duration")
-            return [
-                f"{text:<{_ALIGN}} = {result} {_seconds(spent)}"
-                for text, result, spent in zip(texts, decoded.results, times, strict=True)
-            ]
         return [f"{text:<{_ALIGN}} = {result}" for text, result in zip(texts, decoded.results, strict=True)]
 
     def _coloured(self, decoded: Decoded, texts: list[str]) -> list[str]:
-        times = decoded.rows.field("duration")
+        columns = zip(decoded.name, texts, decoded.results, decoded.rows.failed, strict=True)
         return [
             f"{_NAME}{name}{_OFF}{text[len(name) :]:<{_ALIGN - len(name)}} = "
             + (f"{_ERROR}{result}{_OFF}" if failed else result)
-            + (f" {_DIM}{_seconds(spent)}{_OFF}" if self._durations else "")
-            for name, text, result, failed, spent in zip(
-                decoded.name, texts, decoded.results, decoded.rows.failed, times, strict=True
-            )
+            for name, text, result, failed in columns
         ]
 
     def _paint(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_OFF}" if self._colour else text
 
-    def _assemble(self, batch: Batch, lines: list[str]) -> str:
-        tids, comms = batch.events["tid"].tolist(), batch.events["comm"].tolist()
-        prefixes = self._prefixes
-        if len(prefixes) > 65536:
-            prefixes.clear()
-        places = whereabouts.of(batch) if self._containers else repeat(None, len(batch))
-        keys = list(zip(tids, comms, places, strict=True))
-        for key in set(keys) - prefixes.keys():
-            tid, name, where = key
-            place = inside(where) if self._containers else ""
-            prefixes[key] = self._paint(_DIM, f"{tid}{place} {comm(name)}") + "  "
-        found = [f"{prefixes[key]}{line}\n" for key, line in zip(keys, lines, strict=True) if line]
-        if self._clock:
-            kept = [i for i, line in enumerate(lines) if line]
-            times = (batch.events["time"][kept].astype(np.int64) + batch.wall).tolist()
-            found = [self._time(t) + line for t, line in zip(times, found, strict=True)]
-        return "".join(found)
+    def _ends(self, batch: Batch) -> list[str]:
+        """What stands behind each line, and below it."""
+        found = ["\n"] * len(batch)
+        if self._durations:
+            spent, calls = batch.events["duration"].tolist(), (batch.events["kind"] == events.CALL).tolist()
+            found = [self._spent[ns] if of_call else "\n" for ns, of_call in zip(spent, calls, strict=True)]
+        for index, stack in self._below.items():
+            found[index] = f"{found[index][:-1]}{stack}\n"
+        self._below.clear()
+        return found
 
-    def _time(self, since_epoch: int) -> str:
-        return self._paint(_DIM, stamp(since_epoch, max(self._clock, stamps.MICROSECONDS))) + " "
+    def _prefixes_of(self, batch: Batch) -> list[str]:
+        """Who made each record, and where."""
+        if self._containers:
+            names = (batch.events[name].tolist() for name in ("tid", "comm"))
+            return list(map(self._prefix, zip(*names, whereabouts.of(batch), strict=True)))
+        found: list[str] = []
+        for count, key in runs(batch, ("tid", "comm")):
+            found += [self._prefix(key)] * count
+        return found
+
+    def _prefix(self, key: tuple[Any, ...]) -> str:
+        found = self._prefixes.get(key)
+        if found is None:
+            if len(self._prefixes) >= 65536:
+                self._prefixes.clear()
+            tid, name, *where = key
+            place = inside(where[0]) if where else ""
+            found = self._prefixes[key] = self._paint(_DIM, f"{tid}{place} {comm(name)}") + "  "
+        return found
+
+    def _times(self, batch: Batch) -> list[str]:
+        form = max(self._clock, stamps.MICROSECONDS)
+        times = (batch.events["time"].astype(np.int64) + batch.wall).tolist()
+        return [f"{self._paint(_DIM, stamp(moment, form))} " for moment in times]
 
 
 def _seconds(nanoseconds: int) -> str:

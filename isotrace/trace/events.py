@@ -130,6 +130,11 @@ def ends(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     return found
 
 
+def words(rows: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
+    """The same memory as ``(n, 15)`` words of EVENT, in its order."""
+    return np.lib.stride_tricks.as_strided(rows["time"], (len(rows), EVENT.itemsize // 8), (rows.strides[0], 8))
+
+
 def pack_blob(arg: int, state: int, full: int, data: bytes, part: int = PART_SELF) -> bytes:
     """A capture as it lies in a record."""
     return _BLOB.pack(arg, part, state, len(data), full) + data.ljust((len(data) + 7) & ~7, b"\0")
@@ -194,6 +199,12 @@ class Batch:
         """The capture of record ``index`` that says where the thread is, with its head; b"" where none does."""
         begin = int(self.starts[index]) + EVENT.itemsize
         return self._bytes[begin : begin + int(self.whereabouts[index])]
+
+    def memory(self, index: npt.NDArray[np.int64]) -> list[bytes]:
+        """The captures of the records ``index`` as they lie, without those of their whereabouts."""
+        begins = self.starts[index] + EVENT.itemsize + self.whereabouts[index]
+        ends, data = self.starts[index] + self.events["size"][index], self._bytes
+        return [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
 
     def blobs(self, index: int) -> Iterator[Blob]:
         """The captures of record ``index``, without that of its whereabouts."""
