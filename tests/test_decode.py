@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from isotrace.decode import errnos, xlat
+from isotrace.decode import errnos, packed, style, xlat
 from isotrace.decode.dirents import DIRENTS64
 from isotrace.decode.quote import comm, quote
 from isotrace.decode.signals import signal, sigset
@@ -179,3 +179,30 @@ def test_help_waits_for_no_table_and_no_table_is_made_before_it_is_asked_for() -
 def test_the_generated_tables_have_every_row() -> None:
     text = (Path(xlat.__file__).parent / "xlat_names.txt").read_text()
     assert set(re.findall(r"(?m)^(\w+) (?:flags|enum) ", text)) == set(xlat.SETS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        ("ioprio", 2 << 13 | 4, "IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 4)"),
+        ("taggedaddr", 1 | 2 | 5 << 3, "PR_TAGGED_ADDR_ENABLE|PR_MTE_TCF_SYNC|0x5<<PR_MTE_TAG_SHIFT"),
+        ("taggedaddr", 1 << 40, "!PR_TAGGED_ADDR_ENABLE|PR_MTE_TCF_NONE|0x10000000000"),
+        ("futexwakeop", 6 << 28 | 7 << 24, "0x6<<28 /* FUTEX_OP_??? */|0<<12|0x7<<24 /* FUTEX_OP_CMP_??? */|0"),
+    ],
+)
+def test_a_register_that_packs_several_things_says_all_of_them(kind, value, text):
+    assert packed.PACKED[kind](value) == text
+
+
+def test_a_length_of_vectors_has_its_flags_before_it():
+    assert packed.vectorlength("pr_sve_vl_flags", 32) == "0x20"
+    assert packed.vectorlength("pr_sve_vl_flags", 0xA0020) == "PR_SVE_VL_INHERIT|0x80000|0x20"
+    with style.used(style.Style("verbose")):
+        assert packed.vectorlength("pr_sve_vl_flags", 0x20020) == "0x20020 /* PR_SVE_VL_INHERIT|0x20 */"
+
+
+def test_clone3_shows_no_more_than_the_caller_gave():
+    into_a_cgroup = struct.pack("<8Q", 1 << 33, 0, 0, 0, 17, 0, 0, 0)
+    known = STRUCTS["clone_args"]
+    assert known.prefix(into_a_cgroup) == "{flags=CLONE_INTO_CGROUP, exit_signal=SIGCHLD, stack=NULL, stack_size=0}"
+    assert known.decode(into_a_cgroup + struct.pack("<3Q", 0, 0, 5)).endswith("stack_size=0, cgroup=5}")

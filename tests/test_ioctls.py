@@ -8,6 +8,7 @@ import pytest
 
 from isotrace.catalog import alternatives, load
 from isotrace.catalog.alternatives import chooser
+from isotrace.decode import style, xlat
 from isotrace.decode.ioctl_data import IOCTLS
 from isotrace.decode.structs import STRUCTS
 
@@ -94,3 +95,36 @@ def test_registers_of_a_virtual_processor_are_whole_where_that_is_asked_for():
     data = struct.pack("<18Q", *range(18))
     assert STRUCTS["kvm_regs"].decode(data) == "{rax=0, ..., rsp=0x6, rbp=0x7, ..., rip=0x10, rflags=0x11}"
     assert STRUCTS["kvm_regs"].full.decode(data).count("=") == 18
+
+
+@pytest.mark.parametrize(
+    ("request_number", "name"),
+    [
+        *[(0x80184540, "EVIOCGABS(ABS_X)"), (0x401845F5, "EVIOCSABS(ABS_MT_POSITION_X)")],
+        *[(0x8018454E, "EVIOCGABS(0xe /* ABS_??? */)"), (0x80604521, "EVIOCGBIT(EV_KEY, 96)")],
+        *[(0x80084520, "EVIOCGBIT(0, 8)"), (0x81004506, "EVIOCGNAME(256)")],
+        # what has another size than the struct is no such request
+        *[(0x80144540, "_IOC(_IOC_READ, 0x45, 0x40, 0x14)"), (0x40604521, "_IOC(_IOC_WRITE, 0x45, 0x21, 0x60)")],
+    ],
+)
+def test_requests_of_input_devices_say_what_is_in_their_number(request_number, name):
+    assert xlat.enum("ioctl_cmds", request_number) == name
+
+
+def test_a_part_of_a_request_that_has_no_name_is_no_comment_in_a_comment():
+    with style.used(style.Style("verbose")):
+        assert xlat.enum("ioctl_cmds", 0x8018454E) == "0x8018454e /* EVIOCGABS(0xe) */"
+
+
+def test_an_effects_number_that_the_kernel_has_chosen_is_not_what_was_asked_for():
+    rumble = struct.pack("<HhHHHHHxxHH", 0x50, 3, 0x4000, 0, 0, 100, 0, 7, 8).ljust(48, b"\0")
+    assert STRUCTS["ff_effect"].decode(rumble) == "{type=FF_RUMBLE, id=3, direction=16384, ...}"
+    whole = STRUCTS["ff_effect_uploaded"].full.decode(rumble)
+    assert whole.startswith("{type=FF_RUMBLE, id=? => 3, direction=16384, trigger={button=0, interval=0}")
+    assert whole.endswith("replay={length=100, delay=0}, rumble={strong_magnitude=7, weak_magnitude=8}}")
+
+
+def test_a_namespace_says_of_what_kind_it_is():
+    call = load.by_name("x86_64")["ioctl"]
+    kind = chooser(call, alternatives.result_arg(call)).choose((3, 0xB703, 0, 0, 0, 0))
+    assert (kind.kind, kind.params) == ("enum", ("setns_types",))

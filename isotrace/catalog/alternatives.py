@@ -147,7 +147,7 @@ def _value(key: str, sets: tuple[str, ...], lookup: Lookup) -> int | None:
 
 
 def _sets(arg: Arg) -> Iterator[str]:
-    if arg.kind in ("flags", "enum", "flags32", "enum32", "flags64", "ipcmode"):
+    if arg.kind in ("flags", "enum", "flags32", "enum32", "flags64", "ipcmode", "vectorlength"):
         yield arg.params[0]
     elif arg.kind == "alt":
         for _, kind in _rows()[arg.params[0]]:

@@ -76,6 +76,8 @@ _WORDS = {
     "pidtype": "PIDTYPE_… of the kernel, which headers have not",
     "serial": "a key by its serial number, or KEY_SPEC_…",
     "ipcmode": "bits of {0}, with permission bits",
+    "vectorlength": "length of vectors, with bits of {0}",
+    "taggedaddr": "what the kernel takes of tagged addresses",
     "pgoff": "offset in pages",
     "mpolmode": "memory policy",
     "quotacmd": "quota command and type",

@@ -64,6 +64,8 @@ Registers that pack more than one thing, each as strace prints it:
     pidtype        whose cookie a PR_SCHED_CORE is about: 1 /* PIDTYPE_TGID */
     serial         a key: KEY_SPEC_SESSION_KEYRING or its serial number
     ipcmode(SET)   bits of SET with an octal mode in the low nine bits: IPC_CREAT|0600
+    vectorlength(SET) the length of vectors of arm64 in the low 16 bits, bits of SET above: PR_SVE_VL_INHERIT|0x20
+    taggedaddr     what arm64's kernel takes of tagged addresses: PR_TAGGED_ADDR_ENABLE|PR_MTE_TCF_SYNC
     pgoff          an offset in pages of 4096 bytes, shown in bytes, in hex
     mpolmode       a memory policy (enum policies) with the bits of mpol_modeflags
     quotacmd       QCMD(Q_GETQUOTA, USRQUOTA): enum quotacmds above the low byte, enum quotatypes in it
@@ -99,9 +101,9 @@ from dataclasses import dataclass
 _KINDS = {
     0: "int uint long ulong size off hex ptr fd dirfd pid uid gid mode dev signal uid16 gid16 none path str "
     "inmsg outmsg argv envp modetype socktype cloneflags sigmask ipckey pgoff mpolmode quotacmd ioprio "
-    "packetproto futexbits futexwakeop openbits serial pidtype",
-    1: "off64 flags enum flags32 enum32 ipcmode outpath inbuf outbuf outhex outdirents outdirents64 in out inout outrem "
-    "was moves wants fdset outdone sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
+    "packetproto futexbits futexwakeop openbits serial pidtype taggedaddr",
+    1: "off64 flags enum flags32 enum32 ipcmode vectorlength outpath inbuf outbuf outhex outdirents outdirents64 in out "
+    "inout outrem was moves wants fdset outdone sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
     2: "either program flags64 insized outsized inarray outarray inoutarray",
 }
 #: Every kind, with the number of its parameters.

@@ -44,6 +44,23 @@ def ipcmode(set_name: str, value: int) -> str:
     return f"{xlat.flags(set_name, rest)}|{mode}" if rest else mode
 
 
+def vectorlength(set_name: str, value: int) -> str:
+    """The length of SVE's or SME's vectors, with flags above its 16 bits: PR_SVE_VL_INHERIT|0x20."""
+    bits, length = value & ~0xFFFF, hexa(value & 0xFFFF)
+    with style.names():
+        name = f"{xlat.flags(set_name, bits)}|{length}" if bits else length
+    return style.constant(hexa(value), name)
+
+
+def taggedaddr(value: int) -> str:
+    """What arm64's kernel takes of tagged addresses: !PR_TAGGED_ADDR_ENABLE|PR_MTE_TCF_SYNC|0x3<<PR_MTE_TAG_SHIFT."""
+    tags, rest = value >> 3 & 0xFFFF, value & ~0x7FFFF
+    with style.names():
+        shown = ["!" * (not value & 1) + "PR_TAGGED_ADDR_ENABLE", xlat.enum("pr_mte_tcf", value & 6)]
+    shown += [f"{tags:#x}<<PR_MTE_TAG_SHIFT"] if tags else []
+    return style.constant(hexa(value), "|".join([*shown, *([f"{rest:#x}"] if rest else [])]))
+
+
 def mpolmode(value: int) -> str:
     """A memory policy with its mode flags (linux/mempolicy.h: the flags are bits 13 to 15)."""
     return xlat.flags("policies", u32(value))
@@ -55,9 +72,14 @@ def quotacmd(value: int) -> str:
     return style.constant(str(u32(value)), f"QCMD({xlat.enum('quotacmds', command)}, {xlat.enum('quotatypes', kind)})")
 
 
-def ioprio(value: int) -> str:
-    """An I/O priority: class in the top three of 16 bits, data below."""
+def priority(value: int) -> str:
+    """An I/O priority in words: class in the top three of 16 bits, data below."""
     return f"IOPRIO_PRIO_VALUE({xlat.enum('ioprio_class', u32(value) >> 13)}, {value & 0x1FFF})"
+
+
+def ioprio(value: int) -> str:
+    """An I/O priority that is an argument: a number, in words, or both."""
+    return style.constant(str(s32(value)), priority(value))
 
 
 def packetproto(value: int) -> str:
@@ -76,9 +98,16 @@ def futexwakeop(value: int) -> str:
     value = u32(value)
     shift = "FUTEX_OP_OPARG_SHIFT<<28|" if value >> 31 else ""
     op, test = value >> 28 & 7, value >> 24 & 15
-    name = style.constant(hexa(op), _FUTEX_OPS[op] if op < len(_FUTEX_OPS) else f"{op:#x}")
-    compare = style.constant(hexa(test), _FUTEX_TESTS[test] if test < len(_FUTEX_TESTS) else f"{test:#x}")
-    return f"{shift}{name}<<28|{hexa(value >> 12 & 0xFFF)}<<12|{compare}<<24|{hexa(value & 0xFFF)}"
+    name = _shifted(op, 28, _FUTEX_OPS, "FUTEX_OP_???")
+    compare = _shifted(test, 24, _FUTEX_TESTS, "FUTEX_OP_CMP_???")
+    return f"{shift}{name}|{hexa(value >> 12 & 0xFFF)}<<12|{compare}|{hexa(value & 0xFFF)}"
+
+
+def _shifted(value: int, shift: int, names: tuple[str, ...], unnamed: str) -> str:
+    """``FUTEX_OP_ADD<<28``; what a number without a name is one of stands behind it however constants are written."""
+    if value < len(names):
+        return f"{style.constant(hexa(value), names[value])}<<{shift}"
+    return f"{value:#x}<<{shift} /* {unnamed} */"
 
 
 #: Kind → renderer, for the kinds that take no parameter.
@@ -90,6 +119,7 @@ PACKED: dict[str, Callable[[int], str]] = {
     "ipckey": ipckey,
     "pidtype": pidtype,
     "serial": serial,
+    "taggedaddr": taggedaddr,
     "pgoff": lambda value: hexa(value * 4096),
     "mpolmode": mpolmode,
     "quotacmd": quotacmd,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from . import (
     structs_bpf,
     structs_fs,
+    structs_input,
     structs_ioctl,
     structs_ipc,
     structs_kernel,
@@ -37,6 +38,7 @@ STRUCTS["sigset"] = replace(_SET, least=_SET.size, most=_SET.size)
 _THEMES = (
     structs_bpf,
     structs_fs,
+    structs_input,
     structs_ioctl,
     structs_ipc,
     structs_kernel,

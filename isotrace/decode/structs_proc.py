@@ -48,8 +48,9 @@ oldold_utsname = sysname:9s:cstring nodename:9s:cstring release:9s:cstring versi
 
 
 def _clone_args(data: bytes) -> str:
-    """What clone3 is given: strace leaves out the pointers that the flags do not use."""
-    flag, pidfd, child, parent, exit_signal, stack, size, tls, ids, id_count, cgroup = struct.unpack("<11Q", data)
+    """What clone3 is given, 64 bytes at least: strace leaves out the pointers that the flags do not use."""
+    numbers = struct.unpack("<11Q", data.ljust(88, b"\0"))
+    flag, pidfd, child, parent, exit_signal, stack, size, tls, ids, id_count, cgroup = numbers
     shown = [f"flags={xlat.bits('clone3_flags', flag)}"]
     if flag & 0x1000:
         shown.append(f"pidfd={ptr(pidfd)}")
@@ -63,7 +64,7 @@ def _clone_args(data: bytes) -> str:
         shown.append(f"tls={ptr(tls)}")
     if ids or id_count:
         shown += [f"set_tid={ptr(ids)}", f"set_tid_size={id_count}"]
-    if cgroup or flag & 0x200000000:
+    if len(data) >= 88 and (cgroup or flag & 0x200000000):
         shown.append(f"cgroup={cgroup}")
     return f"{{{', '.join(shown)}}}"
 
@@ -128,7 +129,7 @@ def _fdpair(data: bytes) -> str:
 
 
 STRUCTS |= {
-    "clone_args": Struct(88, _clone_args),
+    "clone_args": Struct(88, _clone_args, _clone_args),
     "sched_attr": Struct(56, _sched_attr),
     "cap_data": Struct(24, _cap_data),
     "user_desc": Struct(16, _user_desc),
@@ -155,6 +156,7 @@ STRUCTS |= {
     "socktype": value("I", "enum", "socktypes"),
     "addrfam": value("I", "enum", "addrfams"),
     "pr_tsc": value("I", "enum", "pr_tsc"),
+    "pr_unalign": value("I", "flags", "pr_unalign_flags"),
     "rw_hint": value("Q", "enum", "rw_hints"),
     "inode_flags": value("I", "flags", "inode_flags"),
     "seccomp_action": value("I", "enum", "seccomp_ret_action"),

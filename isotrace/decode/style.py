@@ -52,6 +52,11 @@ def by_name() -> bool:
     return _now.constants == ABBREV
 
 
+def raw() -> bool:
+    """Whether constants are written as numbers."""
+    return _now.constants == RAW
+
+
 @contextmanager
 def names() -> Iterator[None]:
     """Write constants by their names for a while, whatever was chosen: behind a result they have been in words always."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -175,12 +176,32 @@ def _mmap(value: int) -> str:
 _DIRECTIONS = ("_IOC_NONE", "_IOC_WRITE", "_IOC_READ", "_IOC_READ|_IOC_WRITE")
 
 
+#: Requests that read of an input device as much as there is room for, by their numbers.
+_INPUT_READS = {
+    **{0x06: "EVIOCGNAME", 0x07: "EVIOCGPHYS", 0x08: "EVIOCGUNIQ", 0x09: "EVIOCGPROP", 0x0A: "EVIOCGMTSLOTS"},
+    **{0x18: "EVIOCGKEY", 0x19: "EVIOCGLED", 0x1A: "EVIOCGSND", 0x1B: "EVIOCGSW"},
+}
+
+
+def _input(direction: int, size: int, number: int) -> str | None:
+    """A request of an input device that has a size or an axis in its number: EVIOCGBIT(EV_KEY, 96), EVIOCGABS(ABS_X)."""
+    reads, axis = direction == 2, number & 0x3F
+    if (reads and number >> 6 == 1) or (direction == 1 and number >> 6 == 3):
+        name = "EVIOCGABS" if reads else "EVIOCSABS"
+        return f"{name}({_enum(SETS['evdev_abs'], axis)})" if size == 24 else None
+    if reads and number >> 5 == 1:
+        kind = number & 0x1F
+        return f"EVIOCGBIT({_enum(SETS['evdev_ev'], kind) if kind else '0'}, {size})"
+    return f"{_INPUT_READS[number]}({size})" if reads and number in _INPUT_READS else None
+
+
 def _ioctl(value: int) -> str:
     """An ioctl request: its name, else taken apart: _IOC(_IOC_READ, 0x54, 0x1, 0x4)."""
     from .ioctl_data import IOCTLS
 
     direction, size, kind, number = value >> 30 & 3, value >> 16 & 0x3FFF, value >> 8 & 0xFF, value & 0xFF
-    return IOCTLS.get(value) or f"_IOC({_DIRECTIONS[direction]}, {hexa(kind)}, {hexa(number)}, {hexa(size)})"
+    name = IOCTLS.get(value) or (_input(direction, size, number) if kind == ord("E") else None)
+    return name or f"_IOC({_DIRECTIONS[direction]}, {hexa(kind)}, {hexa(number)}, {hexa(size)})"
 
 
 def _sched_policy(value: int) -> str:
@@ -254,11 +275,15 @@ _IN_PARTS: dict[str, Callable[[int], str]] = {
 }
 
 
+#: Of a part of a name; a comment has no comment in it.
+_UNNAMED = re.compile(r"(?<=\w) /\* \w+_\?\?\? \*/")
+
+
 def _numbered(set_name: str, value: int, name: str) -> str:
     """What -X asks for in place of ``name``."""
     table = SETS.get(set_name)
     if table is None:
-        return style.constant(hexa(value), name)
+        return style.constant(hexa(value), _UNNAMED.sub("", name))
     value = table.unsigned(value)
     return style.constant(str(value) if table.decimal else hexa(value), name)
 

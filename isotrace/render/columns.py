@@ -12,7 +12,7 @@ from functools import partial
 
 from isotrace.catalog.alternatives import chooser
 from isotrace.catalog.model import Arg, Syscall
-from isotrace.decode import filters, packed, scalars, signals, xlat
+from isotrace.decode import filters, packed, scalars, signals, style, xlat
 from isotrace.decode.dirents import DIRENTS, DIRENTS32, DIRENTS64, Dirents
 from isotrace.decode.quote import hexbytes, quote
 from isotrace.decode.sockaddr import sockaddr
@@ -99,6 +99,7 @@ _SETS: dict[str, Callable[[str, int], str]] = {
     "flags32": lambda name, value: xlat.flags(name, scalars.u32(value)),
     "enum32": lambda name, value: xlat.enum(name, scalars.u32(value)),
     "ipcmode": packed.ipcmode,
+    "vectorlength": packed.vectorlength,
 }
 
 
@@ -624,11 +625,19 @@ _KINDS: dict[str, _Make] = {
 _ALWAYS = frozenset({"none", "off64", "flags64", "path", "str", "outpath", "inbuf", "outbuf", "outhex", "alt"})
 
 
+#: Arguments that have, in one call, a name for a value that is none elsewhere.
+_NAMED: dict[tuple[str, str], Scalar] = {
+    ("fanotify_mark", "dfd"): lambda value: (
+        style.constant("-1", "FAN_NOFD") if scalars.s32(value) == -1 else scalars.dirfd(value)
+    ),
+}
+
+
 def column_of(call: Syscall, index: int, arg: Arg, how: How = SHORT) -> Render:
     """The renderer of ``arg``, which stands at position ``index`` of the call."""
     if how.raw:
         return _register(call, index, scalars.hexa)
-    render = scalar(arg)
+    render = _NAMED.get((call.name, arg.name)) or scalar(arg)
     if render is not None:
         return _register(call, index, render)
     if not how.followed and arg.kind not in _ALWAYS:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from isotrace.catalog.alternatives import chooser, result_arg
 from isotrace.catalog.model import Arg, Syscall
 from isotrace.catalog.rings import PREFIX
-from isotrace.decode import scalars, signals, style
+from isotrace.decode import packed, scalars, signals, style
 from isotrace.decode.errnos import result_text
 from isotrace.decode.quote import comm
 from isotrace.decode.signals import sigset
@@ -101,7 +101,7 @@ def _plain_result(render: Callable[[int], str]) -> Memo:
 
 
 #: Calls behind whose result constants are written as -X says; behind others they are in words always.
-_STYLED = ("personality", "ioprio_get")
+_STYLED = ("personality",)
 _HEX = ("hex", "ptr")
 _RETURNS = ("sigreturn", "rt_sigreturn")
 
@@ -190,7 +190,9 @@ class CallDecoder:
 
 def _named_result(arg: Arg, value: int, text: str, call: str) -> str:
     """``1 (SCHED_FIFO)``, ``0x8 (PER_LINUX32)``; fcntl says what its bits are: ``0x8002 (flags O_RDWR|O_LARGEFILE)``."""
-    render = scalar(arg) if arg.kind in ("flags", "enum", "signal", "ioprio") else None
+    if arg.kind == "ioprio":
+        return text if style.raw() else f"{scalars.hexa(value)} ({packed.priority(value)})"
+    render = scalar(arg) if arg.kind in ("flags", "enum", "signal") else None
     if render is None or (arg.kind == "signal" and not value):
         return text
     of_fcntl = call.startswith("fcntl")
@@ -198,7 +200,7 @@ def _named_result(arg: Arg, value: int, text: str, call: str) -> str:
         name = render(value)
     if arg.kind == "flags":
         return "0" if name == "0" else f"{scalars.hexa(value)} ({'flags ' * of_fcntl}{name})"
-    number = scalars.hexa(value) if of_fcntl or arg.kind == "ioprio" else str(value)
+    number = scalars.hexa(value) if of_fcntl else str(value)
     return f"{value} ({name})" if arg.kind == "signal" else f"{number} ({name})"
 
 

@@ -60,3 +60,29 @@ ask(entropy, 0xC020AA00, 0xC020AA04, given=struct.pack("<QQQ", 0x7F0000001000, 0
 ask(entropy, 0xC028AA03, given=struct.pack("<QQQQ", 0x7F0000001000, 0x7F0000003000, 0x1000, 1), room=40)
 ask(entropy, 0x4020AE46, given=struct.pack("<IIQQQ", 0, 1, 0x1000, 8192, 0x7000), room=32)
 ask(entropy, 0x4090AE82, given=bytes(range(144)), room=144)
+axis = struct.pack("<6i", 5, 1, 255, 0, 15, 2)
+ask(
+    entropy,
+    0x80044501,
+    0x80084504,
+    0x80284504,
+    0x80184540,
+    0x80184543,
+    0x8018457E,
+    0x80604521,
+    0x80204506,
+    0x80404518,
+    room=96,
+)
+ask(entropy, 0x401845C0, 0x401845F5, given=axis, room=24)
+ask(entropy, 0x40084504, given=struct.pack("<II", 70, 30), room=8)
+ask(entropy, 0x40284504, given=struct.pack("<BBHI", 1, 4, 2, 30) + bytes(range(32)), room=40)
+for kind in (0x50, 0x51, 0x52, 0x57, 0x5D):
+    ask(entropy, 0x40304580, given=struct.pack("<HhH", kind, -1, 0x4000) + bytes(range(1, 43)), room=48)
+ask(entropy, 0x40063E00, given=bytes((5, 2, 7, 9, 6, 1)), room=6)
+ask(entropy, 0xC0045706, 0xC0045708, given=struct.pack("<i", 30), room=4)
+with open("/proc/self/ns/user") as space:
+    ask(space.fileno(), 0xB703)
+for request in (0x3E01, 0x3E02, 0x80045705, 0x40044581, 0x40044590, 0x40044900):
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(entropy, request, 7)

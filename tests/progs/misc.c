@@ -134,6 +134,15 @@ static void processes(void)
 	prctl(PR_SET_NAME, "a name");
 	prctl(PR_GET_DUMPABLE);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SVE_SET_VL, PR_SVE_VL_INHERIT | 0x80020);
+	prctl(63 /* PR_SME_SET_VL */, 32);
+	prctl(PR_PAC_RESET_KEYS, PR_PAC_APIAKEY | PR_PAC_APGAKEY, 0, 0, 0);
+	prctl(60 /* PR_PAC_SET_ENABLED_KEYS */, PR_PAC_APIAKEY, 0, 0, 0);
+	prctl(PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE | 2 | 5 << 3, 1, 2, 3);
+	prctl(PR_SET_UNALIGN, PR_UNALIGN_SIGBUS);
+	prctl(PR_GET_ENDIAN, &status);
+	syscall(SYS_ioprio_set, 2, 1 << 30, 2 << 13 | 4);
+	syscall(SYS_futex, &status, FUTEX_WAKE_OP, 1, 0, &status, 6 << 28 | 7 << 24);
 	uname(&name);
 	getgroups(64, groups);
 	getresuid(&groups[0], &groups[1], &groups[2]);
