@@ -238,7 +238,7 @@ def test_records_keep_all_that_they_have_and_say_where_they_are_from(made, data)
         assert [list(batch.blobs(i)) for i in range(len(made))] == [list(plain.blobs(i)) for i in range(len(made))]
         assert list(whereabouts.of(batch)) == wanted == [whereabouts.at(batch, i) for i in range(len(made))]
         every = list(range(len(made)))
-        assert batch.single_blobs(every) == plain.single_blobs(every)
+        assert batch.blobs_of(every) == plain.blobs_of(every)
     assert list(whereabouts.of(found.select(kept))) == [one for one, keep in zip(wanted, kept, strict=True) if keep]
 
 

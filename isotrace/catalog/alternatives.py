@@ -68,6 +68,19 @@ class Chooser:
                 return case.arg
         raise LookupError("an alternative without a last case")
 
+    def each(self, calls: Sequence[Sequence[int]]) -> list[Arg]:
+        """The same for each of some calls' registers."""
+        known: dict[tuple[int, ...], Arg] = {}
+        looked_at = sorted({test.index for case in self.cases for test in case.tests})
+        found = []
+        for registers in calls:
+            values = tuple([registers[index] for index in looked_at])
+            arg = known.get(values)
+            if arg is None:
+                arg = known[values] = self.choose(registers)
+            found.append(arg)
+        return found
+
 
 def chooser(call: Syscall, arg: Arg, lookup: Lookup | None = None) -> Chooser:
     """The chooser of ``arg``, an ``alt(NAME)`` argument of ``call``.

@@ -479,15 +479,17 @@ def _alternative(call: Syscall, index: int, arg: Arg, how: How) -> Render:
 
     def column(rows: Rows) -> Column:
         groups: dict[Arg, list[int]] = {}
-        for position, registers in enumerate(rows.registers):
-            groups.setdefault(which.choose(registers), []).append(position)
+        for position, chosen in enumerate(which.each(rows.registers)):
+            groups.setdefault(chosen, []).append(position)
         found = [""] * len(rows)
         for chosen, positions in groups.items():
             if chosen not in renderers:
                 renderers[chosen] = column_of(call, index, chosen, how)
             part = rows.subset(positions) if len(groups) > 1 else rows
-            sizes = [size_of(call, index, chosen, *row) for row in zip(part.registers, part.results, strict=True)]
-            texts = renderers[chosen](part.cut(index, sizes))
+            if scalar(chosen) is None:  # what needs nothing but registers has no memory
+                sizes = [size_of(call, index, chosen, *row) for row in zip(part.registers, part.results, strict=True)]
+                part = part.cut(index, sizes)
+            texts = renderers[chosen](part)
             for position, text in zip(positions, texts, strict=True):
                 found[position] = text
         return found

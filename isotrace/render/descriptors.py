@@ -58,10 +58,7 @@ class Descriptors:
         if self._call.ret == "fd":
             return returned
         which = chooser(self._call, result_arg(self._call))
-        return [
-            done and which.choose(registers).kind == "fd"
-            for done, registers in zip(returned, rows.registers, strict=True)
-        ]
+        return [done and arg.kind == "fd" for done, arg in zip(returned, which.each(rows.registers), strict=True)]
 
     def _pair(self, shown: str, blobs: list[Blob], unfilled: bool) -> str:
         """``[3, 4]`` as ``[3<pipe:[1]>, 4<pipe:[1]>]``."""

@@ -182,8 +182,8 @@ class CallDecoder:
         """fcntl's result by its command: ``0x8002 (flags O_RDWR|O_LARGEFILE)``."""
         which = chooser(self.call, result_arg(self.call))
         found = []
-        for registers, value, text, failed in zip(rows.registers, rows.results, texts, rows.failed, strict=True):
-            arg = which.choose(registers)
+        chosen = which.each(rows.registers)
+        for arg, value, text, failed in zip(chosen, rows.results, texts, rows.failed, strict=True):
             found.append(text if failed else _named_result(arg, value, text, self.call.name))
         return found
 

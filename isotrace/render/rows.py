@@ -110,16 +110,25 @@ class Rows:
     @cached_property
     def blobs(self) -> list[tuple[Blob, ...]]:
         """The captures of each record."""
-        single = None if self._execs else self.batch.single_blobs(self.index)
-        if single is not None:
-            return [(blob,) for blob in single]
-        return [self._execs[i].blobs if i in self._execs else tuple(self.batch.blobs(i)) for i in self.index]
+        found = self.batch.blobs_of(self.index)
+        if self._execs:
+            found = [
+                self._execs[i].blobs if i in self._execs else own for i, own in zip(self.index, found, strict=True)
+            ]
+        return found
 
     @cached_property
     def netlink(self) -> list[Netlink | None]:
         """The netlink socket that each call was on; None where it was on none, or that is not known."""
-        found = (next((blob.full for blob in blobs if blob[1] == PART_NETLINK), None) for blobs in self.blobs)
-        return [None if protocol is None else Netlink(protocol, self.batch.families) for protocol in found]
+        found: list[Netlink | None] = []
+        for blobs in self.blobs:
+            for blob in blobs:
+                if blob[1] == PART_NETLINK:
+                    found.append(Netlink(blob.full, self.batch.families))
+                    break
+            else:
+                found.append(None)
+        return found
 
     def parts(self, arg: int, part: int = PART_SELF) -> list[list[Blob]]:
         """The captures that are ``part`` of argument ``arg``."""

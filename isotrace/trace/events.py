@@ -152,6 +152,8 @@ def split(memory: bytes, count: int) -> list[bytes]:
 
 _new: Callable[[type[Blob], tuple[object, ...]], Blob] = tuple.__new__  # Blob(...) takes twice as long
 
+_FEW = 8  # records of which captures are sooner found one by one than by column
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -216,20 +218,31 @@ class Batch:
             yield Blob(arg, part, state & ~LATER, full, data[at : at + size])
             at += (size + 7) & ~7
 
-    def single_blobs(self, index: Sequence[int]) -> list[Blob] | None:
-        """The captures of the records ``index``, if each of them has one; else None."""
+    def blobs_of(self, index: Sequence[int]) -> list[tuple[Blob, ...]]:
+        """The captures of each of the records ``index``."""
+        if len(index) < _FEW:
+            return [tuple(self.blobs(i)) for i in index]
         skipped = self.whereabouts[index]
-        if not (self.events["blobs"][index] - (skipped > 0) == 1).all():
-            return None
+        left = self.events["blobs"][index].astype(np.int64) - (skipped > 0)
         at = self.starts[index] + EVENT.itemsize + skipped
-        heads = self.data[at[:, None] + np.arange(BLOB.itemsize)].view(BLOB)[:, 0]
-        begins = at + BLOB.itemsize
-        pairs = zip(begins.tolist(), (begins + heads["size"]).tolist(), strict=True)
-        data = self._bytes
+        found: list[tuple[Blob, ...]] = [()] * len(index)
+        some = np.flatnonzero(left)
+        while len(some):
+            blobs, at[some] = self._at(at[some])
+            for place, blob in zip(some.tolist(), blobs, strict=True):
+                found[place] += (blob,)
+            left[some] -= 1
+            some = some[left[some] > 0]
+        return found
+
+    def _at(self, begins: npt.NDArray[np.int64]) -> tuple[Iterator[Blob], npt.NDArray[np.int64]]:
+        """The captures that begin there in ``data``, and where what follows each of them does."""
+        heads = self.data[begins[:, None] + np.arange(BLOB.itemsize)].view(BLOB)[:, 0]
         heads["state"] &= 0xFF ^ LATER
+        begins, sizes, data = begins + BLOB.itemsize, heads["size"].astype(np.int64), self._bytes
+        texts = [data[begin:end] for begin, end in zip(begins.tolist(), (begins + sizes).tolist(), strict=True)]
         columns = [heads[name].tolist() for name in ("arg", "part", "state", "full")]
-        texts = [data[begin:end] for begin, end in pairs]
-        return [_new(Blob, row) for row in zip(*columns, texts, strict=True)]
+        return (_new(Blob, row) for row in zip(*columns, texts, strict=True)), begins + ((sizes + 7) & ~7)
 
     def alone(self) -> Batch:
         """The same records, with no memory but that of their captures."""
