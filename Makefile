@@ -19,7 +19,7 @@ RPM_PACKAGES := rpm cpio python3-venv git
 # What isotrace is measured beside, and what is traced: `make bench` goes without those that cannot be had, and says so.
 BENCH_PACKAGES := strace linux-perf bpftrace bpfcc-tools redis-tools wrk nginx-light gcc libc6-dev make tar findutils util-linux
 
-.PHONY: help demo test test-live test-pure lowest man docs check deb deb-try rpm rpm-try bench clean
+.PHONY: help demo test test-live test-pure lowest man docs check deb deb-try rpm rpm-try bench bench-quick clean
 .DEFAULT_GOAL := help
 
 help:                    ## this list
@@ -129,6 +129,9 @@ rpm-try: rpm             ## what is in it, and isotrace run from it where it was
 bench: $(VENV)/dev       ## isotrace beside its peers on this machine: docs/benchmarks.md says how to read it
 	$(call install_some,$(BENCH_PACKAGES))
 	$(BIN)/python -m bench
+
+bench-quick: $(VENV)/dev ## in two minutes what a change has done to isotrace's cost, beside strace, with what is installed
+	$(BIN)/python -m bench.quick
 
 include vm.mk
 

@@ -37,7 +37,7 @@ class Place:
 Once = Callable[[Place, Wrap, int], Outcome]
 
 
-def _own(kind: str, rounds: int, calls: int) -> Once:
+def own(kind: str, rounds: int, calls: int) -> Once:
     """A loop of work.c; ``calls`` are those of a round."""
 
     def once(place: Place, wrap: Wrap, smaller: int) -> Outcome:
@@ -197,10 +197,10 @@ class Work:
 _ALL = ("text", "records", "counts", "opens")
 
 WORKS = (
-    Work("getppid in a loop", _own("getppid", 400_000, 1), loop=("getppid", 400_000, 1)),
-    Work("open and close in a loop", _own("open", 200_000, 2), _ALL, loop=("open", 200_000, 2)),
-    Work("a byte to and fro between two processes", _own("pipe", 40_000, 4)),
-    Work("fork storm", _own("storm", 4_000, 0)),
+    Work("getppid in a loop", own("getppid", 400_000, 1), loop=("getppid", 400_000, 1)),
+    Work("open and close in a loop", own("open", 200_000, 2), _ALL, loop=("open", 200_000, 2)),
+    Work("a byte to and fro between two processes", own("pipe", 40_000, 4)),
+    Work("fork storm", own("storm", 4_000, 0)),
     Work("tar of /usr/include", _program("tar", "-cf", "SCRATCH/include.tar", "/usr/include"), _ALL, ("tar",)),
     Work("find in /usr/share, size of every file", _program("find", "/usr/share", "-size", "+1000M"), needs=("find",)),
     Work(

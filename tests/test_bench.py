@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as main
-from bench import block, report, works
+from bench import block, quick, report, works
 from bench.measure import Keeper, Trouble, reason
 from bench.runs import Budget, Cell
 from bench.tools import GROUPS, TOOLS, Tool
@@ -276,3 +276,32 @@ def test_what_refusing_adds_is_told_beside_the_bare_work():
     assert rows["100 path rules, for the target"] == ("+10.0 %", "11000 instructions; asked for: at most +15 %")
     assert rows["… for everyone else"][0] == "+1.0 %"
     assert [rows[f"a start for a tree of {count}"][0] for count in (1, block.TREE)] == ["2.00 G", "6.00 G"]
+
+
+# ---- bench-quick -----------------------------------------------------------------------------------------------------
+
+
+def quick_cells(**ratios):
+    return {tool.name: Cell(ratios=[ratios.get(tool.name.split()[-1], 2.0)], lost=[0]) for tool in quick.tools()}
+
+
+def test_the_quick_table_has_strace_beside_every_use_of_isotrace():
+    assert {tool.group for tool in quick.tools()} == {"text", "records", "counts"}
+    assert quick.tools()[-1].argv(Path("/o"), ["/w"])[-5:] == ["record", "-o", "/o", "--", "/w"]
+    assert {work.name for work in quick.works()} >= {*quick._SERVERS, quick._LOOP, quick._FILES}
+
+
+def test_the_quick_table_compares_what_was_added():
+    table = dict.fromkeys((quick._LOOP, quick._FILES), quick_cells(log=1.5, **{"-f": 31.0}))
+    found = quick.against_strace(table)
+    assert [row[1] for row in found] == ["60", "0", "60", "0"]
+    table[quick._FILES] = {**table[quick._FILES], "strace -f": Cell("not installed")}
+    assert ("not installed" in quick.against_strace(table)[2][0], len(quick.against_strace(table))) == (True, 3)
+
+
+def test_the_quick_table_says_what_servers_keep_and_which_are_missing():
+    redis, nginx = quick._SERVERS
+    found = quick.servers({nginx: quick_cells(record=1.25)}, {redis: "not installed: x"})
+    assert found[0] == (f"{redis}: not installed: x", "", "")
+    assert (f"{nginx}: keeps under isotrace record", "80 %", "≥ 75 %") in found
+    assert quick.lines([("a", "1 µs", "≤ 2"), ("bb", "", "")]) == ["    here  goal", "a   1 µs   ≤ 2", "bb"]
