@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from isotrace.catalog import load
+from isotrace.catalog.alternatives import chooser
 from isotrace.decode import errnos, packed, style, xlat
 from isotrace.decode.dirents import DIRENTS64
 from isotrace.decode.quote import comm, quote
@@ -194,6 +196,15 @@ def test_a_register_that_packs_several_things_says_all_of_them(kind, value, text
     assert packed.PACKED[kind](value) == text
 
 
+def test_shared_memory_says_the_size_of_its_pages():
+    assert packed.ipcmode("shm_resource_flags", 21 << 26 | 0o600) == "21<<SHM_HUGE_SHIFT|0600"
+    huge = packed.ipcmode("shm_resource_flags", 1 << 9 | 1 << 11 | 30 << 26)
+    assert huge == "IPC_CREAT|SHM_HUGETLB|30<<SHM_HUGE_SHIFT|000"
+    assert packed.ipcmode("resource_flags", 1 << 9 | 21 << 26) == "IPC_CREAT|0x54000000|000"
+    with style.used(style.Style("verbose")):
+        assert packed.ipcmode("shm_resource_flags", 21 << 26) == "21<<26 /* SHM_HUGE_SHIFT */|000"
+
+
 def test_a_length_of_vectors_has_its_flags_before_it():
     assert packed.vectorlength("pr_sve_vl_flags", 32) == "0x20"
     assert packed.vectorlength("pr_sve_vl_flags", 0xA0020) == "PR_SVE_VL_INHERIT|0x80000|0x20"
@@ -206,3 +217,30 @@ def test_clone3_shows_no_more_than_the_caller_gave():
     known = STRUCTS["clone_args"]
     assert known.prefix(into_a_cgroup) == "{flags=CLONE_INTO_CGROUP, exit_signal=SIGCHLD, stack=NULL, stack_size=0}"
     assert known.decode(into_a_cgroup + struct.pack("<3Q", 0, 0, 5)).endswith("stack_size=0, cgroup=5}")
+
+
+def test_where_a_page_is_is_a_node_or_an_error():
+    known = STRUCTS["page_status"]
+    texts = [known.element(struct.pack("<i", number)) for number in (3, -14, -559038748)]
+    assert texts == ["3", "-EFAULT", "-559038748"]
+
+
+def test_a_membership_of_a_packet_socket_has_no_longer_an_address_than_it_has_room_for():
+    given = struct.pack("<iHH", 1, 1, 9) + bytes(range(8))
+    assert STRUCTS["packet_mreq"].decode(given) == (
+        '{mr_ifindex=if_nametoindex("lo"), mr_type=PACKET_MR_PROMISC, mr_alen=9, mr_address=00:01:02:03:04:05:06:07}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "kinds"),
+    [
+        *[(0, ("str", "str")), (32, ("ptr", "str")), (4096, ("ptr", "ptr")), (32 | 4096, ("ptr", "str"))],
+        *[(1 << 18 | 1 << 14, ("ptr", "ptr")), (0xC0ED0001, ("str", "str")), (0xC0ED0020, ("ptr", "str"))],
+        (0xC0ED1000, ("ptr", "ptr")),
+    ],
+)
+def test_what_mount_does_not_look_at_is_an_address(flags, kinds):
+    call = load.by_name("x86_64")["mount"]
+    registers = (1, 2, 3, flags, 5, 0)
+    assert tuple(chooser(call, call.args[number]).choose(registers).kind for number in (2, 4)) == kinds

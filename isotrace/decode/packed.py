@@ -39,9 +39,13 @@ def ipckey(value: int) -> str:
 
 
 def ipcmode(set_name: str, value: int) -> str:
-    """Flags with an octal mode in the low nine bits: IPC_CREAT|0600."""
-    mode, rest = octal(value & 0o777), u32(value) & ~0o777
-    return f"{xlat.flags(set_name, rest)}|{mode}" if rest else mode
+    """Flags with an octal mode in the low nine bits: IPC_CREAT|0600; of shared memory with the log2 of a huge page's size."""
+    rest, size = u32(value) & ~0o777, 0
+    if set_name == "shm_resource_flags":
+        size, rest = rest >> 26, rest & ~(0x3F << 26)
+    shown = [xlat.flags(set_name, rest)] if rest else []
+    shown += [f"{size}<<{style.constant('26', 'SHM_HUGE_SHIFT')}"] if size else []
+    return "|".join([*shown, octal(value & 0o777)])
 
 
 def vectorlength(set_name: str, value: int) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import socket
+import struct
 
+from . import style
 from .layout import STRUCTS, Struct, add
+from .quote import hexbytes
+from .scalars import ifindex
 from .sockaddr import inet
 from .xlat import enum
 
@@ -17,6 +21,14 @@ def _ipv6_mreq(data: bytes) -> str:
     address = socket.inet_ntop(socket.AF_INET6, data[:16])
     index = int.from_bytes(data[16:], "little")
     return f'{{inet_pton(AF_INET6, "{address}", &ipv6mr_multiaddr), ipv6mr_interface={index}}}'
+
+
+def _packet_mreq(data: bytes) -> str:
+    index, kind, length = struct.unpack_from("<iHH", data)
+    address = data[8 : 8 + length]
+    written = style.constant(hexbytes(address), ":".join([f"{byte:02x}" for byte in address]))
+    shown = f"mr_ifindex={ifindex(index)}, mr_type={enum('packet_mreq_type', kind)}, mr_alen={length}"
+    return f"{{{shown}, mr_address={written}}}"
 
 
 _TCP_INFO = """
@@ -51,6 +63,7 @@ def _tcp_info(data: bytes) -> str:
 STRUCTS |= {
     "ip_mreq": Struct(8, _ip_mreq),
     "ipv6_mreq": Struct(20, _ipv6_mreq),
+    "packet_mreq": Struct(16, _packet_mreq, most=16),
     "tcp_info": Struct(104, _tcp_info),
 }
 add("""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import struct
 
 from . import style, xlat
+from .errnos import errno_name
 from .layout import STRUCTS, Struct, add, add_full, layout, value
 from .quote import quote
 from .scalars import hexa, padded, ptr, s32
@@ -45,6 +46,12 @@ utsname = sysname:65s:cstring nodename:65s:cstring release:65s:cstring version:6
 old_utsname = sysname:65s:cstring nodename:65s:cstring release:65s:cstring version:65s:cstring machine:65s:cstring
 oldold_utsname = sysname:9s:cstring nodename:9s:cstring release:9s:cstring version:9s:cstring machine:9s:cstring
 """)
+
+
+def _page_status(data: bytes) -> str:
+    """Where a page is: the number of a node, or why it was not moved, as ``-EFAULT``."""
+    (number,) = struct.unpack("<i", data)
+    return style.constant(str(number), f"-{errno_name(-number)}" if -4096 < number < 0 else str(number))
 
 
 def _clone_args(data: bytes) -> str:
@@ -136,6 +143,7 @@ STRUCTS |= {
     "fdpair": Struct(8, _fdpair),
     "comm": Struct(16, lambda data: quote(data.partition(b"\0")[0])),
     "int32": value("i"),
+    "page_status": Struct(4, lambda data: f"[{_page_status(data)}]", element=_page_status),
     "uint32": value("I"),
     "int64": value("q"),
     "uint64": value("Q"),

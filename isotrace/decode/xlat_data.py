@@ -2796,7 +2796,7 @@ DATA: dict[str, str] = {
 0x400 IPC_EXCL
 0x800 IPC_NOWAIT
 """,
-    "shm_resource_flags": """flags SHM_??? 32 - 0x0 hex
+    "shm_resource_flags": """flags - 32 - 0x0 hex
 0x200 IPC_CREAT
 0x400 IPC_EXCL
 0x800 SHM_HUGETLB
@@ -6648,6 +6648,12 @@ DATA: dict[str, str] = {
 0x5d FF_CUSTOM
 0x60 FF_GAIN
 0x61 FF_AUTOCENTER
+""",
+    "packet_mreq_type": """enum PACKET_MR_??? 32 - 0x0 hex
+0x0 PACKET_MR_MULTICAST
+0x1 PACKET_MR_PROMISC
+0x2 PACKET_MR_ALLMULTI
+0x3 PACKET_MR_UNICAST
 """,
     "counter_component_types": """enum COUNTER_COMPONENT_??? 32 - 0x0 hex
 0x0 COUNTER_COMPONENT_NONE
