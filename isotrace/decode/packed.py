@@ -39,7 +39,7 @@ def ipckey(value: int) -> str:
 
 
 def ipcmode(set_name: str, value: int) -> str:
-    """Flags with an octal mode in the low nine bits: IPC_CREAT|0600; of shared memory with the log2 of a huge page's size."""
+    """Flags with an octal mode in the low nine bits: IPC_CREAT|0600; for shmget the log2 of a huge page as well."""
     rest, size = u32(value) & ~0o777, 0
     if set_name == "shm_resource_flags":
         size, rest = rest >> 26, rest & ~(0x3F << 26)
