@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from isotrace.kernel import procfs
+from isotrace.kernel import procfs, programs
 
 ROOT = Path(__file__).parents[1]
 #: What the host's programs need of the host, read-only; the directories of this checkout and its interpreter besides.
@@ -22,8 +22,16 @@ _HOST = ("/bin", "/sbin", "/lib", "/lib64", "/usr", "/etc", "/boot", "/lib/modul
 #: Up to 5.10 BPF maps count as locked memory. The machine under the test may not have this one to give.
 _HELD = int((procfs.read("self", "status") or b"").split(b"CapBnd:")[1].split()[0], 16)
 _MEMORY = ("CAP_SYS_RESOURCE",) if _HELD >> 24 & 1 else ()
+
+
+def _wants_admin() -> bool:
+    """As Debian's kernels do for perf events, which isotrace attaches by where programs are preempted."""
+    level = int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
+    return level > 2 and programs.tracepoints_preemptible()
+
+
 #: What isotrace takes at least, and what it uses of what ``--privileged`` gives.
-FEW = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", *_MEMORY)
+FEW = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", *_MEMORY, *(["CAP_SYS_ADMIN"] if _wants_admin() else []))
 _MORE = ("DAC_OVERRIDE", "KILL", "NET_ADMIN", "SYSLOG", "SYS_ADMIN", "SYS_NICE")
 PRIVILEGED = (*FEW, *(f"CAP_{name}" for name in _MORE))
 #: The command of runc's that makes a container and starts it.

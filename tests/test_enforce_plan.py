@@ -40,7 +40,7 @@ class Fake:
 
 
 #: What makes no mechanism by itself, and what a usual kernel has.
-USUAL = ("unpreempted", "lsm_unskipped", "io_threads", "ia32")
+USUAL = ("unpreempted", "lsm_unskipped", "io_threads", "ia32", "perf_events")
 
 
 def findings(*present, unknown=(), usual=USUAL):
@@ -187,6 +187,14 @@ def test_a_place_that_takes_no_program_holds_nothing(rule, details, expected):
 
 
 @pytest.mark.parametrize(
+    "present", [("lsm_bpf",), ("fmod_ret_security",), ("kprobe", "override"), ("fmod_ret_syscall",)]
+)
+def test_where_nothing_can_be_attached_that_follows_the_target_nothing_is_held(present):
+    assert mechanism_of(OPEN, findings(*present))
+    assert mechanism_of(OPEN, findings(*present, usual=set(USUAL) - {"perf_events"})) is None
+
+
+@pytest.mark.parametrize(
     ("present", "usual", "expected"),
     [
         (("lsm_bpf", "fmod_ret_security"), ("lsm_unskipped",), "lsm"),
@@ -196,8 +204,9 @@ def test_a_place_that_takes_no_program_holds_nothing(rule, details, expected):
     ],
 )
 def test_where_the_kernel_may_pass_a_program_over_a_rule_is_not_held(present, usual, expected):
-    assert mechanism_of(OPEN, findings(*present, usual=usual)) == expected
-    enforced = plan.make(policy(OPEN), findings(*present, usual=usual), RUNNING, best_effort=True).enforced
+    found = findings(*present, usual=(*usual, "perf_events"))
+    assert mechanism_of(OPEN, found) == expected
+    enforced = plan.make(policy(OPEN), found, RUNNING, best_effort=True).enforced
     assert enforced and bool(enforced[0].guarantees.short) == (expected is None)
 
 

@@ -28,6 +28,7 @@ _ATTACH = {
     "trace_event": perf.attach_trace_event,
     "kprobe": perf.attach_kprobe,
 }
+_BY_PERF = ("trace_event", "kprobe")
 
 
 #: What `chosen` of bpf/filter.h says of a process.
@@ -99,7 +100,9 @@ class Attached:
             self._links.append(_ATTACH[attachment.how](attachment.where, program))
         except OSError as error:
             what = f"{attachment.how.replace('_', ' ')} {attachment.where or attachment.program}"
-            raise KernelError(f"cannot attach to the {what}: {error.strerror}", "see: isotrace doctor") from None
+            by_perf = isinstance(error, PermissionError) and attachment.how in _BY_PERF
+            hint = f"it takes {perf.REMEDY}" if by_perf else "see: isotrace doctor"
+            raise KernelError(f"cannot attach to the {what}: {error.strerror}", hint) from None
         place = (
             f"to the {attachment.how.replace('_', ' ')} {attachment.where}"
             if attachment.where

@@ -17,7 +17,7 @@ from isotrace.policy.patterns import EVERYTHING
 FEATURES = (
     *("lsm_bpf", "fmod_ret_security", "fmod_ret_syscall", "kprobe", "override"),
     *("seccomp", "seccomp_notify", "raw_tracepoint", "signal", "lkm", "unlocked"),
-    *("unpreempted", "lsm_unskipped", "io_threads", "ia32", "fanotify", "landlock"),
+    *("unpreempted", "lsm_unskipped", "io_threads", "ia32", "fanotify", "landlock", "perf_events"),
 )
 
 _MOVES = Note(
@@ -247,6 +247,12 @@ def lacks(findings: Findings, *features: str) -> Unsupported | None:
     return None
 
 
+def _cannot_follow(findings: Findings) -> Unsupported | None:
+    """What is said where programs that follow the target's descendants cannot be attached."""
+    found = findings.get("perf_events")
+    return lacks(findings, "perf_events") if found and found.verdict == "no" else None
+
+
 def _also_locked(findings: Findings, lack: Unsupported) -> Unsupported:
     """A root user's EPERM has a likely cause where the kernel is locked down."""
     lock = findings.get("unlocked")
@@ -270,7 +276,8 @@ class _ByObject:
             return Unsupported(
                 f"no security hook is met by every {', '.join(sorted(missing))}", _split_hint(rule, missing)
             )
-        return lacks(findings, self.feature) or self._lacks_hooks(rule, findings) or self._guarantees(rule, findings)
+        lack = lacks(findings, self.feature) or _cannot_follow(findings) or self._lacks_hooks(rule, findings)
+        return lack or self._guarantees(rule, findings)
 
     def _lacks_hooks(self, rule: Rule, findings: Findings) -> Unsupported | None:
         """What is said where this kernel takes no program at a hook that the rule needs."""
@@ -466,6 +473,8 @@ class _AtFunctions(_ByNumber):
     """Programs on the functions that calls are entered by."""
 
     def _guarantees(self, rule: CallRule, findings: Findings) -> Guarantees | Unsupported:
+        if lack := _cannot_follow(findings):
+            return lack
         calls = sorted(rule.calls | names.closes(rule.calls))
         for call in calls:
             if not _there(findings, f"{self.name}:{call}"):
@@ -556,6 +565,8 @@ class Signal(_ByNumber):
     def _guarantees(self, rule: CallRule, findings: Findings) -> Guarantees | Unsupported:
         if rule.action.kind != "kill":
             return Unsupported("can only kill", "ask for --kill")
+        if lack := _cannot_follow(findings):
+            return lack
         notes = (*_number_notes(rule), "kills after the fact: the call that was seen may still take effect")
         short = ("the first forbidden call may take effect before its process dies",)
         return Guarantees(False, ring(rule), True, after_the_fact=True, notes=notes, short=short)

@@ -21,6 +21,8 @@ TYPE_SOFTWARE, _TYPE_TRACEPOINT = 1, 2
 DUMMY = 9  # PERF_COUNT_SW_DUMMY: counts nothing
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 _FLAG_FD_CLOEXEC = 8
+#: What helps where events that concern all processes are not allowed.
+REMEDY = "CAP_SYS_ADMIN as well, or sysctl kernel.perf_event_paranoid=2"
 _KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
 
 
@@ -56,9 +58,10 @@ def _linked(fd: int, program: int) -> int:
     return fd
 
 
-def count_nothing() -> None:
-    """Open an event of this process that counts nothing, and close it."""
-    os.close(open_event(struct.pack("=IIQ", TYPE_SOFTWARE, 112, DUMMY), -1, task=0))
+def count_nothing(everybody: bool = False) -> None:
+    """Open an event of this process, or of all on the first CPU, that counts nothing, and close it."""
+    cpu, task = (0, -1) if everybody else (-1, 0)
+    os.close(open_event(struct.pack("=IIQ", TYPE_SOFTWARE, 112, DUMMY), cpu, task))
 
 
 def trace_event_id(name: str) -> int:

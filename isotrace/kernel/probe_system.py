@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 from isotrace.errors import KernelError
-from isotrace.kernel import namespaces, procfs, sandbox
+from isotrace.kernel import namespaces, perf, procfs, programs, sandbox
 from isotrace.kernel.answer import Answer, keep_if, no, refusal, unknown, yes
 from isotrace.kernel.bcc import load_bcc
 from isotrace.process.libc import try_syscall
@@ -177,6 +177,21 @@ def kprobe() -> Answer:
     if devices.is_dir() and (devices / "tracepoint").is_dir():
         return no("perf has event sources, kprobe is none of them")
     return unknown("/sys/bus/event_source/devices does not tell")
+
+
+def perf_events() -> Answer:
+    """Events of perf that concern all processes, as programs are attached by where raw tracepoints are preempted.
+
+    Debian's kernels ask for CAP_SYS_ADMIN where kernel.perf_event_paranoid is 3 (seen on 7.3), not for CAP_PERFMON.
+    """
+    if not programs.tracepoints_preemptible():
+        return yes("not needed: nothing preempts programs on raw tracepoints")
+    try:
+        perf.count_nothing(everybody=True)
+    except OSError as error:
+        level = _text(PROC / "sys/kernel/perf_event_paranoid")
+        return no(f"perf_event_open: {errno.errorcode.get(error.errno or 0)}; kernel.perf_event_paranoid is {level}")
+    return yes("an event of all processes is opened")
 
 
 def error_injection() -> Answer:

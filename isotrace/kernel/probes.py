@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from isotrace.kernel import attachable, fanotify, landlock, probe_bpf, probe_system
+from isotrace.kernel import attachable, fanotify, landlock, perf, probe_bpf, probe_system
 from isotrace.kernel.answer import Answer
 
 Use = Literal["log", "refuse", "module"]
@@ -65,6 +65,14 @@ PROBES = (
         ("log",),
         probe_bpf.raw_tracepoint,
         _BPF_EVENTS,
+        required=True,
+    ),
+    Probe(
+        "perf_events",
+        "attaching where raw tracepoints are preempted",
+        ("log", "refuse"),
+        probe_system.perf_events,
+        perf.REMEDY,
         required=True,
     ),
     Probe(
