@@ -189,6 +189,9 @@ def test_the_generated_tables_have_every_row() -> None:
         ("ioprio", 2 << 13 | 4, "IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 4)"),
         ("taggedaddr", 1 | 2 | 5 << 3, "PR_TAGGED_ADDR_ENABLE|PR_MTE_TCF_SYNC|0x5<<PR_MTE_TAG_SHIFT"),
         ("taggedaddr", 1 << 40, "!PR_TAGGED_ADDR_ENABLE|PR_MTE_TCF_NONE|0x10000000000"),
+        ("swapflags", 42, "42"),
+        ("swapflags", 0x8000 | 42, "SWAP_FLAG_PREFER|42"),
+        ("swapflags", 0x100000000, "0"),
         ("futexwakeop", 6 << 28 | 7 << 24, "0x6<<28 /* FUTEX_OP_??? */|0<<12|0x7<<24 /* FUTEX_OP_CMP_??? */|0"),
     ],
 )
@@ -244,3 +247,14 @@ def test_what_mount_does_not_look_at_is_an_address(flags, kinds):
     call = load.by_name("x86_64")["mount"]
     registers = (1, 2, 3, flags, 5, 0)
     assert tuple(chooser(call, call.args[number]).choose(registers).kind for number in (2, 4)) == kinds
+
+
+@pytest.mark.parametrize(
+    ("request_number", "shown"),
+    [(16, ["pid"]), (8, ["pid"]), (0x4207, ["pid"]), (0x4208, ["pid"]), (12, ["pid", "ptr"]), (0, [])],
+    ids=["ATTACH", "KILL", "INTERRUPT", "LISTEN", "GETREGS", "TRACEME"],
+)
+def test_ptrace_shows_what_a_request_uses(request_number, shown):
+    call = load.by_name("x86_64")["ptrace"]
+    kinds = [chooser(call, arg).choose((request_number, 1, 2, 3, 0, 0)).kind for arg in call.args[1:]]
+    assert [kind for kind in kinds if kind != "none"] == shown

@@ -78,6 +78,7 @@ _WORDS = {
     "ipcmode": "bits of {0}, with permission bits",
     "vectorlength": "length of vectors, with bits of {0}",
     "taggedaddr": "what the kernel takes of tagged addresses",
+    "swapflags": "bits of swap_flags, with a priority",
     "pgoff": "offset in pages",
     "mpolmode": "memory policy",
     "quotacmd": "quota command and type",

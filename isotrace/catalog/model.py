@@ -66,6 +66,7 @@ Registers that pack more than one thing, each as strace prints it:
     ipcmode(SET)   bits of SET with an octal mode in the low nine bits: IPC_CREAT|0600
     vectorlength(SET) the length of vectors of arm64 in the low 16 bits, bits of SET above: PR_SVE_VL_INHERIT|0x20
     taggedaddr     what arm64's kernel takes of tagged addresses: PR_TAGGED_ADDR_ENABLE|PR_MTE_TCF_SYNC
+    swapflags      bits of swap_flags with a priority in the low fifteen bits: SWAP_FLAG_PREFER|42
     pgoff          an offset in pages of 4096 bytes, shown in bytes, in hex
     mpolmode       a memory policy (enum policies) with the bits of mpol_modeflags
     quotacmd       QCMD(Q_GETQUOTA, USRQUOTA): enum quotacmds above the low byte, enum quotatypes in it
@@ -101,7 +102,7 @@ from dataclasses import dataclass
 _KINDS = {
     0: "int uint long ulong size off hex ptr fd dirfd pid uid gid mode dev signal uid16 gid16 none path str "
     "inmsg outmsg argv envp modetype socktype cloneflags sigmask ipckey pgoff mpolmode quotacmd ioprio "
-    "packetproto futexbits futexwakeop openbits serial pidtype taggedaddr",
+    "packetproto futexbits futexwakeop openbits serial pidtype taggedaddr swapflags",
     1: "off64 flags enum flags32 enum32 ipcmode vectorlength outpath inbuf outbuf outhex outdirents outdirents64 in out "
     "inout outrem was moves wants fdset outdone sockaddr outsockaddr iniov outiov inmmsg outmmsg incpuset outcpuset alt",
     2: "either program flags64 insized outsized inarray outarray inoutarray",

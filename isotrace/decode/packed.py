@@ -56,6 +56,12 @@ def vectorlength(set_name: str, value: int) -> str:
     return style.constant(hexa(value), name)
 
 
+def swapflags(value: int) -> str:
+    """Flags of swapon with the priority in the low fifteen bits: SWAP_FLAG_PREFER|42."""
+    bits, priority_of = u32(value) & ~0x7FFF, value & 0x7FFF
+    return f"{xlat.flags('swap_flags', bits)}|{priority_of}" if bits else str(priority_of)
+
+
 def taggedaddr(value: int) -> str:
     """What arm64's kernel takes of tagged addresses: !PR_TAGGED_ADDR_ENABLE|PR_MTE_TCF_SYNC|0x3<<PR_MTE_TAG_SHIFT."""
     tags, rest = value >> 3 & 0xFFFF, value & ~0x7FFFF
@@ -124,6 +130,7 @@ PACKED: dict[str, Callable[[int], str]] = {
     "pidtype": pidtype,
     "serial": serial,
     "taggedaddr": taggedaddr,
+    "swapflags": swapflags,
     "pgoff": lambda value: hexa(value * 4096),
     "mpolmode": mpolmode,
     "quotacmd": quotacmd,
