@@ -258,3 +258,7 @@ def test_ptrace_shows_what_a_request_uses(request_number, shown):
     call = load.by_name("x86_64")["ptrace"]
     kinds = [chooser(call, arg).choose((request_number, 1, 2, 3, 0, 0)).kind for arg in call.args[1:]]
     assert [kind for kind in kinds if kind != "none"] == shown
+
+
+def test_what_has_no_name_says_once_what_it_is_one_of():
+    assert xlat.flags("personality_persona", 0x1001F) == "0x1f /* PER_??? */|0x10000"

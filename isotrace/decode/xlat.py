@@ -108,7 +108,7 @@ def _flags(table: XlatSet, value: int) -> str:
     kind, rest = value & table.base_mask, value & ~table.base_mask
     name = base.names.get(kind)
     if name is None:
-        return f"{hexa(kind)} /* {base.default} */|{_bits(table, rest)}" if rest else _unnamed(base, kind)
+        return f"{hexa(kind)} /* {base.default} */|{_bits_after(table, rest)}" if rest else _unnamed(base, kind)
     return f"{name}|{_bits_after(table, rest)}" if rest else name
 
 

@@ -199,7 +199,7 @@ def _named_result(arg: Arg, value: int, text: str, call: str) -> str:
     with nullcontext() if call in _STYLED else style.names():
         name = render(value)
     if arg.kind == "flags":
-        return "0" if name == "0" else f"{scalars.hexa(value)} ({'flags ' * of_fcntl}{name})"
+        return "0" if name == "0" and call not in _STYLED else f"{scalars.hexa(value)} ({'flags ' * of_fcntl}{name})"
     number = scalars.hexa(value) if of_fcntl else str(value)
     return f"{value} ({name})" if arg.kind == "signal" else f"{number} ({name})"
 
