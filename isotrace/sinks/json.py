@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,11 +20,13 @@ from isotrace.render.repeated import Repeated
 from isotrace.render.rings import UNKNOWN, Note, notes
 from isotrace.render.runs import runs, woven
 from isotrace.render.whereabouts import where_object
-from isotrace.sinks import refusals
 from isotrace.sinks.formats import Beside
 from isotrace.sinks.output import Output
 from isotrace.trace import events, whereabouts
 from isotrace.trace.events import Batch
+
+if TYPE_CHECKING:
+    from isotrace.sinks import refusals
 
 _TYPES = {
     **{events.CALL: "call", events.UNFINISHED: "unfinished", events.TASK_EXIT: "exit"},
@@ -39,10 +42,16 @@ class Json:
     def __init__(self, output: Output, calls: Mapping[int, Syscall], beside: Beside | None = None) -> None:
         self._output, beside = output, beside or Beside()
         self._decoder, self._known = beside.decoder(calls), calls
-        self._refusals, self._stacks, self._containers = refusals.Json(), beside.stacks, beside.containers
+        self._stacks, self._containers = beside.stacks, beside.containers
         self._calls = Repeated(self._decoder, calls, self._made, kept=not beside.stacks)
         self._more: dict[int, str] = {}  # what some objects of the batch have at their end
         self._known_heads: dict[tuple[Any, ...], str] = {}
+
+    @cached_property
+    def _refusals(self) -> refusals.Json:
+        from isotrace.sinks import refusals  # takes time to import: most runs have none
+
+        return refusals.Json()
 
     def write(self, batch: Batch) -> None:
         """Write the objects of a batch in the order of its records."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +18,13 @@ from isotrace.render.repeated import Repeated
 from isotrace.render.runs import runs, woven
 from isotrace.render.stamps import stamp
 from isotrace.render.whereabouts import inside
-from isotrace.sinks import refusals
 from isotrace.sinks.formats import Beside
 from isotrace.sinks.output import Output
 from isotrace.trace import events, whereabouts
 from isotrace.trace.events import Batch
+
+if TYPE_CHECKING:
+    from isotrace.sinks import refusals
 
 _ALIGN = 39  # strace's column 40 for the equals sign
 _DIM, _NAME, _ERROR, _NOTE, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[31m", "\x1b[35m", "\x1b[0m"
@@ -39,9 +42,14 @@ class Text:
         self._stacks, self._containers = beside.stacks, beside.containers
         self._calls = Repeated(self._decoder, calls, self._made, kept=not beside.stacks)
         self._below: dict[int, str] = {}  # the stacks of the batch that is being written
-        self._refusals = refusals.Lines()
         self._prefixes: dict[tuple[object, ...], str] = {}
         self._spent = Memo(lambda spent: f" {self._paint(_DIM, _seconds(spent))}\n")
+
+    @cached_property
+    def _refusals(self) -> refusals.Lines:
+        from isotrace.sinks import refusals  # takes time to import: most runs have none
+
+        return refusals.Lines()
 
     def write(self, batch: Batch) -> None:
         """Write the lines of a batch in the order of its records."""
