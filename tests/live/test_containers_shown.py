@@ -37,10 +37,13 @@ def _isotrace(*words: object) -> str:
 
 
 def _objects(container: Container, ready: str, *words: object) -> list[dict[str, Any]]:
-    """The JSON of a log of the container, up to when that is in it."""
+    """The JSON of a log of the container, up to when that is in it.
+
+    Who has ended when isotrace looks at what is under way is not known to have been in the container: that is left out.
+    """
     with attached(*container.options, "--format", "json", *words, ready=lambda: None) as live:
         until(lambda: ready in live.text(), f"{ready} is seen")
-        return live.stop().objects
+        return [one for one in live.stop().objects if one["type"] != "unfinished"]
 
 
 def test_every_record_says_the_container_and_the_numbers_there(container: Container) -> None:
@@ -60,7 +63,7 @@ def test_lines_and_recordings_say_the_same(container: Container, tmp_path: Path)
     assert re.search(r"^\d+ \(1 in web\) sh  ", shown, re.M) and re.search(r"^\d+ \(\d+ in web\) cat  ", shown, re.M)
     assert tracer.replay(recording, "--show-containers").decode() == shown
     rows = list(csv.DictReader(io.StringIO(_isotrace("export", recording, "--to", "csv"))))
-    assert {row["container"] for row in rows} == {"web"}
+    assert {row["container"] for row in rows if "<unfinished" not in row["text"]} == {"web"}
     assert {row["comm"] for row in rows if row["pid_inside"] == "1"} == {"sh"}
     assert "cat" in {row["comm"] for row in rows}
     table = _isotrace("top", "--once", "--by", "container", "--from", recording)

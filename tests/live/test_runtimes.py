@@ -41,7 +41,8 @@ def _traced(name: str, root: Path, made: runtimes.Runtime | None = None) -> list
         until(lambda: "/x/inside" in live.text(), "its own process is seen")
         run = live.stop()
     assert "/x/outside" not in run.file and run.counts[2] == 0
-    return run.objects
+    # who has ended when isotrace looks at what is under way is not known to have been in the container
+    return [one for one in run.objects if one["type"] != "unfinished"]
 
 
 @pytest.mark.parametrize("kind", runtimes.RUNTIMES)
