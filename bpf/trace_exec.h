@@ -50,11 +50,12 @@ static __always_inline void capture_strings(struct scratch *scratch, u8 arg, u8 
 	end_strings(scratch, arg, pointer);
 }
 
-/* An empty blob whose `full` is the number of environment variables. */
+/* An empty blob whose `full` is the number of environment variables; a fault where what is behind these could not be read. */
 static __always_inline void count_envp(struct scratch *scratch, u8 arg, u64 address)
 {
 	u32 width = scratch->event.abi == ABI_I386 ? 4 : 8;
 	struct blob *blob;
+	long failed = 0;
 	u32 i;
 
 	if (!address)
@@ -63,12 +64,16 @@ static __always_inline void count_envp(struct scratch *scratch, u8 arg, u64 addr
 	for (i = 0; i < VARIABLES; i++) {
 		u64 pointer = 0;
 
-		if (read_user(&pointer, width, (void *)(address + i * width)) || !pointer)
+		failed = read_user(&pointer, width, (void *)(address + i * width));
+		if (failed || !pointer)
 			break;
 	}
 	blob = new_blob(scratch, arg, PART_SELF, i);
-	if (blob)
-		close_blob(&scratch->event, blob, 0);
+	if (!blob)
+		return;
+	close_blob(&scratch->event, blob, 0);
+	if (failed)
+		blob->state = BLOB_FAULT;
 }
 
 /* The position of the path among the arguments: execveat has a directory before it. */

@@ -138,8 +138,8 @@ def strings(arg: int, *texts: bytes, part: int = PART_SELF, end: Blob | None = E
     return [*found, *([end._replace(arg=arg)] if end else [])]
 
 
-def count(number: int) -> Blob:
-    return Blob(2, PART_SELF, WHOLE, number, b"")
+def count(number: int, state: int = WHOLE) -> Blob:
+    return Blob(2, PART_SELF, state, number, b"")
 
 
 def test_the_environment_is_shown_where_it_is_there() -> None:
@@ -150,6 +150,8 @@ def test_the_environment_is_shown_where_it_is_there() -> None:
     assert execve(argv, [count(2)]) == '["a"], 0x30 /* 2 vars */', "recorded without -v"
     assert execve(argv, [count(0), *strings(2)]) == '["a"], []'
     assert execve(argv, []) == '["a"], 0x30'
+    assert execve(argv, [count(0, FAULT)], View()) == '["a"], 0x30'
+    assert execve(argv, [count(2, FAULT)], View()) == '["a"], 0x30 /* 2 vars, unterminated */'
     fault = Blob(2, PART_IOV, FAULT, 8, b"")
     assert execve(argv, [count(0), fault]) == '["a"], 0x30'
     lost = Blob(2, PART_DATA, FAULT, 0x77, b"")

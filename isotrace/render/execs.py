@@ -56,14 +56,18 @@ def arguments(blobs: Sequence[Blob], address: int, full: bool) -> str:
 
 
 def environment(blobs: Sequence[Blob], address: int, full: bool) -> str:
-    """An envp: how many variables there are, or, where they were copied and are asked for, all of them."""
-    count = next((blob.full for blob in blobs if blob.part == PART_SELF), None)
+    """An envp: how many variables there are, or, where they were copied and are asked for, all of them.
+
+    Behind the last that could be read there is no NULL where that stands in memory that could not: "unterminated".
+    """
+    count = next((blob for blob in blobs if blob.part == PART_SELF), None)
     strings = [blob for blob in blobs if blob.part != PART_SELF]
     if full and strings and not (strings[0].part == PART_IOV and strings[0].state == FAULT):
         return arguments(strings, address, True)
-    if count is None or (full and strings):
+    if count is None or (full and strings) or (count.state == FAULT and not count.full):
         return scalars.ptr(address)
-    return f"{address:#x} /* {count} var{'s' if count != 1 else ''} */"
+    end = ", unterminated" if count.state == FAULT else ""
+    return f"{address:#x} /* {count.full} var{'s' if count.full != 1 else ''}{end} */"
 
 
 def _one(blob: Blob) -> str:

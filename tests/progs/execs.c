@@ -80,6 +80,8 @@ static void failures(void)
 {
 	static char *argv[] = { "x", "\033[31m", (char *)0x10, NULL };
 	static char *many[41];
+	char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char **before_a_hole = (char **)(pages + 4096) - 1;
 
 	for (int i = 0; i < 40; i++)
 		many[i] = "m";
@@ -87,6 +89,10 @@ static void failures(void)
 	EXPECT(execve("./missing", (char **)0x10, NULL), "execve(\"./missing\", 0x10<fault>, NULL)");
 	EXPECT(execve("", none, none), "execve(\"\", [], %p /* 0 vars */)", none);
 	EXPECT(execve((char *)0x10, none, none), "execve(0x10<fault>, [], %p /* 0 vars */)", none);
+	EXPECT(execve("", none, (char **)0x10), "execve(\"\", [], 0x10)");
+	mprotect(pages + 4096, 4096, PROT_NONE);
+	before_a_hole[0] = "A=1";
+	EXPECT(execve("", none, before_a_hole), "execve(\"\", [], %p /* 1 var, unterminated */)", before_a_hole);
 	EXPECT(execve("./target", argv, environment), "execve(\"./target\", [\"x\", \"\\33[31m\", 0x10<fault>], %p /* 2 vars */)", environment);
 	say("execve(\"./missing\", [");
 	for (int i = 0; i < 32; i++)
