@@ -62,7 +62,8 @@ static __always_inline int maybe_special(s32 number)
 	switch (number) {
 	case 1: case 11: case 15: case 23: case 35: case 40: case 43: case 45: case 47: case 51: case 52: case 55: case 59: case 60: case 102: case 117: case 119:
 	case 125: case 142: case 162: case 173: case 184: case 187: case 230: case 231: case 239: case 252: case 267: case 270: case 271:
-	case 275: case 288: case 299: case 308: case 309: case 313: case 322: case 326: case 337: case 358: case 364: case 365: case 367:
+	case 275: case 288: case 298: case 299: case 308: case 309: case 313: case 314: case 322: case 326: case 336: case 337: case 351: case 358:
+	case 364: case 365: case 367:
 	case 368: case 371: case 372: case 377: case 407: case 413: case 414: case 417: case 459: case 461: case -1:
 		return 1;
 	}

@@ -90,6 +90,20 @@ static void versions(void)
 	       own.sched_nice, (unsigned long long)own.sched_runtime);
 }
 
+/* A size that the kernel does not know: it writes its own over it. */
+static void too_large(void)
+{
+	static unsigned int attr[128] = { 0, 400 };
+
+	attr[100 - 1] = 1;
+	EXPECT(syscall(SYS_perf_event_open, attr, 0, -1, -1, 0), "perf_event_open({type=PERF_TYPE_HARDWARE, size=400, config=0, sample_period=0, "
+	       "sample_type=0, read_format=0, ...}, 0, -1, -1, 0)");
+	attr[0] = 400;
+	attr[1] = 0;
+	EXPECT(syscall(SYS_sched_setattr, 0, attr, 0), "sched_setattr(0, {size=400, sched_policy=SCHED_OTHER, sched_flags=0, sched_nice=0, "
+	       "sched_priority=0, sched_runtime=0, sched_deadline=0, sched_period=0, sched_util_min=0, sched_util_max=0, ...}, 0)");
+}
+
 static void options(void)
 {
 	int fd = EXPECT(syscall(SYS_socket, AF_UNIX, SOCK_DGRAM, 0), "socket(AF_UNIX, SOCK_DGRAM, 0)"), fds[2];
@@ -124,6 +138,7 @@ int main(int argc, char **argv)
 	syscall(SYS_sched_getattr, 0, &own, sizeof(own), 0);
 	waits();
 	versions();
+	too_large();
 	options();
 	counts();
 	refused();
