@@ -199,6 +199,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         thread.join()
 
 
+_OWN = f"unshare --net /usr/bin/python3 {Path(__file__).with_name('own_sockets.py')}"
 #: Programs that ask the kernel by netlink: what they send and get is compared, attribute by attribute.
 NETLINK = {
     "link": "ip link",
@@ -213,9 +214,9 @@ NETLINK = {
     "netconf": "ip netconf",
     "qdisc": "tc qdisc",
     "fdb": "bridge fdb",
-    "tcp": "ss -tani",
-    "unix": "ss -xa",
-    "packet": "ss -0",
+    "tcp": f"{_OWN} ss -tani",
+    "unix": f"{_OWN} ss -xa",
+    "packet": f"{_OWN} ss -0",
     "generic": f"/usr/bin/python3 {Path(__file__).with_name('generic.py')}",
 }
 #: Values that another socket, or a later moment, has otherwise.
@@ -261,8 +262,9 @@ def _messages(lines: list[tuple[int, str]], unnamed: set[str]) -> list[str]:
 @pytest.mark.parametrize("name", NETLINK)
 def test_netlink_messages_look_as_under_strace(name: str, tmp_path: Path) -> None:
     command = NETLINK[name].split()
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"needs {command[0]}: not installed")
+    for program in (command[0], command[3] if command[0] == "unshare" else command[0]):
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}: not installed")
     for _ in range(ATTEMPTS):
         _populate(tmp_path / "w")
         strace = _strace(command, tmp_path / "w")
