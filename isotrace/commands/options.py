@@ -173,8 +173,8 @@ RESOLVE = click.option(
 HOST_PATHS = click.option(
     "--host-paths",
     is_flag=True,
-    help="Show also where files of a container are on the host, with -y: 3</etc/passwd> /* host"
-    ' "/srv/root/etc/passwd" */.',
+    help="As -y, and where the file of a descriptor is on the host, if its process is in a container:"
+    ' 3</etc/passwd> /* host "/srv/root/etc/passwd" */, or /* host ? */ if unknown.',
 )
 PATHS = click.option(
     "-P",

@@ -185,7 +185,7 @@ def perf_events() -> Answer:
     Debian's kernels ask for CAP_SYS_ADMIN where kernel.perf_event_paranoid is 3 (seen on 7.3), not for CAP_PERFMON.
     """
     if not programs.tracepoints_preemptible():
-        return yes("not needed: nothing preempts programs on raw tracepoints")
+        return yes("not needed: programs on raw tracepoints run with preemption disabled")
     try:
         perf.count_nothing(everybody=True)
     except OSError as error:

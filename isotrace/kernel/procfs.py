@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -136,6 +137,14 @@ def own_number(pid: int, tid: int | None = None) -> int | None:
     data = read(pid, "status") if tid is None else read(pid, "task", tid, "status")
     found = next((line.split()[1:] for line in lines(data or b"") if line.startswith(b"NSpid:")), [])
     return (int(found[1]) if len(found) > 1 else 0) if found else None
+
+
+def monotonic() -> int:
+    """Nanoseconds by the kernel's own monotonic clock, which programs read; a time namespace has another (5.6)."""
+    data = read("self", "timens_offsets") or b""
+    fields = next((line.split() for line in lines(data) if line.startswith(b"monotonic")), [])
+    offset = int(fields[1]) * 10**9 + int(fields[2]) if len(fields) == 3 else 0
+    return time.monotonic_ns() - offset
 
 
 @dataclass(frozen=True)

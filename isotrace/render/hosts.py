@@ -12,7 +12,7 @@ from isotrace.render.rows import Column, Rows
 from isotrace.trace.captures import MADE_RESULT, made_by
 from isotrace.trace.events import PART_FILE, PART_PLACE, RESULT_ARG, Blob
 
-UNKNOWN, NOWHERE = " /* host ? */", " /* not on the host */"
+UNKNOWN = " /* host ? */"
 _KINDS = ("fd", "dirfd")
 
 
@@ -42,17 +42,18 @@ class Hosts:
         head, own = Head(*DESCRIPTOR.unpack_from(file.data)), place(file.data)
         if own == b"" or head.state & (UNSURE | DELETED) or head.magic == SOCKET:
             return ""
-        path = self._path(head, inside, at)
+        path = self._path(head, own, inside, at)
         if path is None:
             return UNKNOWN
-        return NOWHERE if path == b"" else "" if path == own else f" /* host {quote(path)} */"
+        return "" if path == own else f" /* host {quote(path)} */"
 
-    def _path(self, file: Head, inside: Blob | None, at: int) -> bytes | None:
+    def _path(self, file: Head, own: bytes | None, inside: Blob | None, at: int) -> bytes | None:
         if inside is None or len(inside.data) < DESCRIPTOR.size:
             return None
         head, names = Head(*DESCRIPTOR.unpack_from(inside.data)), inside.data[DESCRIPTOR.size :]
         if head.inode != file.inode or head.state & (UNSURE | DELETED | CUT):
             return None
-        if not head.state & ALONE:
-            return self._places.path(head.other, joined(names), at)
-        return self._places.path(head.other, b"/", at) if names.startswith(b"/\0") else None
+        if head.state & ALONE and not names.startswith(b"/\0"):
+            return None
+        path = b"/" if head.state & ALONE else joined(names)
+        return self._places.path(own, head.other, path, head.inode, at)

@@ -61,6 +61,19 @@ def attaches(program: int, name: bytes = b"") -> bool:
     return True
 
 
+def cached_lookup() -> bool:
+    """Whether openat2 knows RESOLVE_CACHED, and fdinfo has the number of an inode."""
+    how = struct.pack("<QQQ", os.O_PATH, 0, 0x20)
+    file = libc.syscall(437, -1, b"/", how, len(how))
+    if file < 0:
+        assert ctypes.get_errno() == errno.EINVAL
+        return False
+    try:
+        return "\nino:\t" in Path(f"/proc/self/fdinfo/{file}").read_text()
+    finally:
+        os.close(file)
+
+
 def fmod_ret(function: str) -> bool:
     """Whether a fmod_ret program attaches to a kernel function."""
     try:
@@ -125,6 +138,7 @@ def answers_getpid(abi: str, directory: Path) -> bool:
 
 CHECKS: dict[str, Callable[[Path], bool]] = {
     "btf": lambda _: function_id("do_exit") > 0,
+    "cached_lookup": lambda _: cached_lookup(),
     "cgroup2": lambda _: Path("/sys/fs/cgroup/cgroup.controllers").exists(),
     "error_injection": lambda _: bool(errors_injectable()),
     "fmod_ret_security": lambda _: fmod_ret("security_file_open"),
