@@ -100,7 +100,9 @@ class TestPlan:
         seccomp = ("fanotify", "seccomp", "seccomp_notify")
         assert made(asking("r:/d/f"), there=seccomp, target=command).enforced[0].mechanism == "seccomp"
         assert (
-            made(asking("r:/d/f"), there=("fanotify", "lsm_bpf", "unpreempted", "io_threads")).enforced[0].mechanism
+            made(asking("r:/d/f"), there=("fanotify", "lsm_bpf", "unpreempted", "io_threads", "perf_events"))
+            .enforced[0]
+            .mechanism
             == "lsm"
         )
         assert (
