@@ -7,7 +7,7 @@ import re
 import select
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from isotrace.errors import KernelError
 from isotrace.kernel import procfs
@@ -30,15 +30,10 @@ class Table:
         for mount in mounts:
             self._by_device.setdefault(mount.device, []).append(mount)
 
-    def paths(self, device: int, path: str) -> Iterator[str]:
+    def paths(self, device: int, path: str) -> list[str]:
         """Where what has ``path`` in the file system may be, the shortest first: something may be mounted over it."""
-        found = []
-        for mount in self._by_device.get(device, ()):
-            root = mount.root.rstrip("/")
-            if path == mount.root or path.startswith(root + "/"):
-                beyond = "" if path == mount.root else path[len(root) :]
-                found.append(mount.point.rstrip("/") + beyond or "/")
-        yield from sorted(found, key=len)[:_TRIED]
+        by_mount = (mount.shown(path) for mount in self._by_device.get(device, ()))
+        return sorted((one for one in by_mount if one is not None), key=len)[:_TRIED]
 
 
 class Places:

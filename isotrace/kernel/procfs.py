@@ -150,7 +150,7 @@ def monotonic() -> int:
 @dataclass(frozen=True)
 class Mount:
     """A line of mountinfo: ``root`` is the directory of the file system that is mounted, ``kind`` its type, ``id`` what
-    fdinfo calls ``mnt_id``, ``parent`` that of the mount that it is on.
+    fdinfo calls ``mnt_id``.
     """
 
     device: int
@@ -158,7 +158,20 @@ class Mount:
     point: str
     kind: str = ""
     id: int = 0
-    parent: int = 0
+
+    def shown(self, inside: str) -> str | None:
+        """The path here of what has the path ``inside`` in the file system; None where this mount does not show it."""
+        return joined(self.point, inside[len(self.root.rstrip("/")) :]) if is_below(inside, self.root) else None
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether a path is the directory, or below it."""
+    return f"{path.rstrip('/')}/".startswith(f"{directory.rstrip('/')}/")
+
+
+def joined(directory: str, rest: str) -> str:
+    """The path of ``rest`` in the directory, which it is itself where there is no rest."""
+    return f"{directory.rstrip('/')}/{rest.strip('/')}".rstrip("/") or "/"
 
 
 def mounts(data: bytes | None = None) -> list[Mount]:
@@ -180,8 +193,8 @@ def _mounts(data: bytes) -> Iterator[Mount]:
             raise KernelError(f"/proc/self/mountinfo has a line that is not understood: {line[:200]!r}")
         root, point = (os.fsdecode(unescape(field)) for field in fields[3:5])
         number = int(device[1]) << 20 | int(device[2])
-        id, parent = (int(field) if field.isdigit() else 0 for field in fields[:2])
-        yield Mount(number, root, point, os.fsdecode(rest.split(b" ")[0]), id, parent)
+        id = int(fields[0]) if fields[0].isdigit() else 0
+        yield Mount(number, root, point, os.fsdecode(rest.split(b" ")[0]), id)
 
 
 def unescape(field: bytes) -> bytes:

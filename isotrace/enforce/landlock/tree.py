@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from isotrace.enforce.landlock.places import Entry
-from isotrace.kernel.procfs import Mount, mounts
+from isotrace.kernel.procfs import Mount, is_below, joined, mounts
 from isotrace.policy.model import PathRule
 from isotrace.policy.patterns import Component, Pattern
 
@@ -31,28 +31,17 @@ class Files:
 
     def elsewhere(self, path: str) -> Sequence[str]:
         """By what other paths the same file or directory can be reached, by way of other mounts."""
-        own = max((one for one in enumerate(self._mounts) if _below(path, one[1].point)), key=_order, default=None)
+        own = max((one for one in enumerate(self._mounts) if is_below(path, one[1].point)), key=_order, default=None)
         if own is None:
             return ()
-        inside = _joined(own[1].root, path[len(own[1].point.rstrip("/")) :])
-        return [
-            _joined(one.point, inside[len(one.root.rstrip("/")) :])
-            for one in self._mounts
-            if one is not own[1] and one.device == own[1].device and _below(inside, one.root)
-        ]
+        inside = joined(own[1].root, path[len(own[1].point.rstrip("/")) :])
+        others = (one for one in self._mounts if one is not own[1] and one.device == own[1].device)
+        return [shown for one in others if (shown := one.shown(inside)) is not None]
 
 
 def _order(numbered: tuple[int, Mount]) -> tuple[int, int]:
     """The mount that a path is on: the deepest, and of several at one place the last."""
     return len(numbered[1].point), numbered[0]
-
-
-def _below(path: str, directory: str) -> bool:
-    return f"{path.rstrip('/')}/".startswith(f"{directory.rstrip('/')}/")
-
-
-def _joined(directory: str, rest: str) -> str:
-    return f"{directory.rstrip('/')}/{rest.strip('/')}".rstrip("/") or "/"
 
 
 def _entry(one: os.DirEntry[str]) -> Entry:
